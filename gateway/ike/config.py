@@ -1,0 +1,146 @@
+"""What the core is told about each tunnel: identities, secrets, proposals, lifetimes (the PAD of RFC 4301 section 4.4.3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Protocol
+
+from gateway.ike.proposals import Proposal
+from gateway.sa import Address, TrafficSelector
+from gateway.secret import Secret
+
+
+class IdType(Enum):
+    """Identity types we use (RFC 7296 section 3.5), by their numbers."""
+
+    IPV4 = 1
+    FQDN = 2
+    EMAIL = 3
+    IPV6 = 5
+    KEY_ID = 11
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """An identity as it stands in an ID payload; `value` is the encoded body (4 or 16 bytes for an address)."""
+
+    type: IdType
+    value: bytes
+
+    @classmethod
+    def parse(cls, text: str) -> Identity:
+        """Return the identity that `text` names: an IP address, `user@host`, `keyid:HEX`, or a host name."""
+        from ipaddress import ip_address
+
+        if text.startswith("keyid:"):
+            return cls(IdType.KEY_ID, bytes.fromhex(text[6:]))
+        try:
+            address = ip_address(text)
+        except ValueError:
+            kind = IdType.EMAIL if "@" in text else IdType.FQDN
+            return cls(kind, text.encode())
+        return cls(IdType.IPV4 if address.version == 4 else IdType.IPV6, address.packed)
+
+    def __str__(self) -> str:
+        from ipaddress import ip_address
+
+        if self.type in (IdType.IPV4, IdType.IPV6) and len(self.value) in (4, 16):
+            return str(ip_address(self.value))
+        if self.type is IdType.KEY_ID:
+            return "keyid:" + self.value.hex()
+        return self.value.decode("ascii", "backslashreplace")
+
+
+class Encap(Enum):
+    """When ESP travels in UDP (dataplane: UDP is the fast encapsulation)."""
+
+    PREFER = "prefer"  # announce a NAT that is not there, so that both ends encapsulate
+    AUTO = "auto"  # only where a NAT is detected
+    NEVER = "never"  # protocol 50 always; a NAT on the way is an error
+
+
+class Start(Enum):
+    """Who begins."""
+
+    INITIATE = "initiate"  # we do, and again for ever when it fails or ends
+    RESPOND = "respond"  # the peer does
+
+
+@dataclass(frozen=True, slots=True)
+class Lifetime:
+    """When an SA is rekeyed: seconds always, bytes and packets where not 0. `jitter` is the part by which it is drawn earlier."""
+
+    seconds: float
+    bytes: int = 0
+    packets: int = 0
+    jitter: float = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Timers:
+    """The core's clocks, in seconds. The defaults are for real networks; tests may shorten them."""
+
+    retransmit_after: tuple[float, ...] = (
+        0.5,
+        1.0,
+        2.0,
+        4.0,
+        8.0,
+        16.0,
+    )  # then the peer is unreachable, 31.5 s
+    liveness: float = (
+        10.0  # silence after which the peer is asked (RFC 7296 section 2.4); 0 = never
+    )
+    liveness_retransmit_after: tuple[float, ...] = (
+        0.5,
+        1.0,
+        2.0,
+        3.0,
+    )  # a tunnel with a standby must be given up sooner
+    half_open: float = 30.0  # a responder's IKE SA that is not authenticated by then goes
+    linger: float = 5.0  # an inbound SA that was replaced still opens packets this long
+    keepalive: float = 20.0  # silence toward a NAT
+    reconnect_first: float = 1.0  # back-off: first pause, then times 1.8 with jitter of 25 %
+    reconnect_most: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class TunnelConfig:
+    """One VPN Tunnel as IKE sees it: one IKE SA and its Child SA."""
+
+    name: str
+    local: Address
+    remote: Address | None  # None: any address, found by identity
+    local_id: Identity
+    remote_id: Identity | None  # None: any identity that knows the key
+    psk: Secret
+    ike_proposals: tuple[Proposal, ...]
+    esp_proposals: tuple[
+        Proposal, ...
+    ]  # a group in one asks for PFS; rekeys use it, IKE_AUTH does not (RFC 7296 section 1.2)
+    local_ts: tuple[TrafficSelector, ...]
+    remote_ts: tuple[TrafficSelector, ...]
+    start: Start = Start.INITIATE
+    encap: Encap = Encap.PREFER
+    ike_lifetime: Lifetime = field(default_factory=lambda: Lifetime(14400.0))
+    child_lifetime: Lifetime = field(default_factory=lambda: Lifetime(3600.0))
+    timers: Timers = field(default_factory=Timers)
+    remote_ike_port: int = 500
+    fragment_size: int = (
+        1280  # bytes of an IKE datagram with its IP and UDP headers (RFC 7383 section 2.5)
+    )
+
+
+class Random(Protocol):
+    """Where the core's randomness comes from: `secrets` in the product, a counter in tests."""
+
+    def bytes(self, count: int) -> bytes: ...
+
+    def uniform(self) -> float:
+        """Return a number from 0.0 up to 1.0, for jitter."""
+        ...
+
+    def private_key(self, group: int) -> bytes | None:
+        """Return the private value for a key exchange, for tests that must be repeatable; None = a fresh one."""
+        ...

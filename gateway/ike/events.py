@@ -1,0 +1,153 @@
+"""
+What the core says. Every entry point of `IkeEndpoint` returns an ordered list of these.
+
+The order is part of the contract: `ChildSaUp` stands before the `Send` that tells the peer, so an inbound SA
+is installed before any packet for it can arrive.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gateway.sa import EspSa, Limits, Path, TrafficSelector
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """An IKE datagram to send, without non-ESP marker; the shell adds it where a port is 4500."""
+
+    datagram: bytes
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class IkeSaUp:
+    """The peer has proved its identity, or a rekey has replaced an IKE SA (`replaces` is its spi_i)."""
+
+    tunnel: str
+    spi_i: bytes  # 8 bytes
+    spi_r: bytes  # 8 bytes
+    suite: str  # as in "aes256gcm16-prfsha384-x25519"
+    path: Path
+    peer_id: str
+    original_initiator: bool
+    replaces: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class IkeSaDown:
+    """An IKE SA is gone, with all its Child SAs (each has had its own ChildSaDown before)."""
+
+    tunnel: str
+    spi_i: bytes
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class ChildSaUp:
+    """
+    A Child SA exists: install `inbound` now.
+
+    `use_outbound` says whether to send on `outbound` at once. A responder to a rekey keeps sending on the
+    old SA until `OutboundReady` says otherwise, because the peer may not have its keys yet.
+    `replaces` is the inbound SPI of the Child SA that this one rekeys.
+    """
+
+    tunnel: str
+    inbound: EspSa
+    outbound: EspSa
+    local_ts: tuple[TrafficSelector, ...]
+    remote_ts: tuple[TrafficSelector, ...]
+    udp_encap: bool
+    suite: str  # as in "aes256gcm16-x25519"; the group only if there was a key exchange
+    use_outbound: bool
+    limits: Limits  # drawn with jitter; for both directions
+    replaces: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OutboundReady:
+    """Send on the outbound SA of the Child SA with this inbound SPI from now on."""
+
+    tunnel: str
+    spi_in: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChildSaDown:
+    """Remove the inbound SA; if it is the one in use, the outbound SA as well."""
+
+    tunnel: str
+    spi_in: int
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class PathChanged:
+    """The peer's address or port has changed (NAT rebinding, or the move to port 4500)."""
+
+    tunnel: str
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Keepalive:
+    """We are behind a NAT and have been silent: send one byte 0xFF (RFC 3948 section 2.3)."""
+
+    tunnel: str
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """A datagram went no further. `reason` is one of `DropReason`; counted, never answered."""
+
+    reason: str
+    path: Path
+    tunnel: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """
+    Why something failed or ended. `code` is stable and machine-readable, as in "no_proposal_chosen".
+
+    `ours` and `theirs` hold both sides' values where both are known; `hint` says what to look at.
+    """
+
+    code: str
+    text: str
+    ours: str = ""
+    theirs: str = ""
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """An attempt to set up a tunnel, or an exchange within it, has failed. The endpoint may try again by itself."""
+
+    tunnel: str
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something worth a log line: an exchange was sent or received, a message was resent, a notify was ignored."""
+
+    tunnel: str | None
+    text: str
+
+
+Event = (
+    Send
+    | IkeSaUp
+    | IkeSaDown
+    | ChildSaUp
+    | OutboundReady
+    | ChildSaDown
+    | PathChanged
+    | Keepalive
+    | Dropped
+    | Failed
+    | Note
+)
