@@ -1,8 +1,8 @@
 """
 The exception tree.
 
-Two families: the peer's mistake (`PeerError`, which knows the notify that answers it) and our caller's
-(`UsageError`, a bug). A parser raises `WireError` or its subclass and nothing else.
+Two families: the peer's mistake (`PeerError`, which knows the notify that answers it) and our
+caller's (`UsageError`, a bug). A parser raises `WireError` or its subclass and nothing else.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class IntegrityError(GatewayError):
 
 
 class PeerError(GatewayError):
-    """The peer broke the protocol. `notify` is the error type it is answered with (RFC 7296 section 3.10.1)."""
+    """The peer broke the protocol. `notify` answers it (RFC 7296 section 3.10.1)."""
 
     notify: int = 7  # INVALID_SYNTAX
 
@@ -83,7 +83,7 @@ class TsUnacceptable(PeerError):
 
 
 class TemporaryFailure(PeerError):
-    """The request collides with an exchange of ours; the peer should try again (RFC 7296 section 2.25)."""
+    """The request collides with an exchange of ours: try again later (RFC 7296 section 2.25)."""
 
     notify = 43
 
@@ -99,7 +99,7 @@ class ChildSaNotFound(PeerError):
 
 
 class DataPlaneError(GatewayError):
-    """The data plane refused a call. `code` is an `enum gw_err` value, `errno` is set where a system call failed."""
+    """The data plane refused a call: `code` is an `enum gw_err`, `errno` a system call's or 0."""
 
     def __init__(self, message: str, code: int, errno: int = 0) -> None:
         super().__init__(message)

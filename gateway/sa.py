@@ -37,7 +37,7 @@ class Integ(IntEnum):
 
 @dataclass(frozen=True, slots=True, order=True)
 class Path:
-    """Local and remote UDP address of a packet or tunnel. Ports are 0 for raw ESP (IP protocol 50)."""
+    """Local and remote UDP address of a packet or tunnel. Ports are 0 for raw ESP (protocol 50)."""
 
     local: Address
     local_port: int
@@ -83,8 +83,8 @@ class EspSa:
     """
     One direction of a Child SA (RFC 4301 section 4.1).
 
-    `encr_key` holds the cipher's key, followed by the 4-byte salt for AES-GCM and ChaCha20-Poly1305;
-    `integ_key` is empty for an AEAD. `key_bits` is 128, 192 or 256 without the salt.
+    `encr_key` holds the cipher's key, for an AEAD followed by its 4-byte salt; `integ_key` is empty
+    for an AEAD. `key_bits` is 128, 192 or 256 without the salt.
     """
 
     spi: int

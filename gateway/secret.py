@@ -9,9 +9,9 @@ class Secret:
     """
     Key bytes whose `repr` shows only their length, compared in constant time.
 
-    `reveal()` is the one way to the bytes, so every use of a key can be found by searching for it.
+    `reveal()` is the one way to the bytes, so every use of a key is found by searching for it.
     Python cannot promise to erase `bytes`: copies may stay in freed memory until it is used again.
-    So key lifetimes are kept short here, and keys that must be held are held in C, which wipes them.
+    So keys live shortly here, and keys that must be held are held in C, which wipes them.
     """
 
     __slots__ = ("_value",)

@@ -1,0 +1,149 @@
+"""The project's own rules, as far as no tool checks them (craft: a rule that is only written down decays)."""
+
+from __future__ import annotations
+
+import ast
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import gateway
+
+ROOT = Path(__file__).parent.parent
+PURE = [
+    "gateway/ike",
+    "gateway/errors.py",
+    "gateway/sa.py",
+    "gateway/secret.py",
+    "gateway/node/plan.py",
+    "gateway/node/mtu.py",
+    "gateway/node/difference.py",
+    "gateway/model/resources.py",
+]
+FORBIDDEN = {
+    "asyncio",
+    "logging",
+    "os",
+    "random",
+    "secrets",
+    "socket",
+    "threading",
+    "time",
+}
+PRODUCT = ["gateway", "lab", "bench"]
+# RFC 7296's tables of numbers and similar lists may be long; nothing else is.
+LONGEST_FILE = 500
+LONGEST_FUNCTION = 60
+
+
+def python_files(*places: str) -> list[Path]:
+    files = [
+        file
+        for place in places
+        for file in (
+            [ROOT / place] if place.endswith(".py") else sorted((ROOT / place).rglob("*.py"))
+        )
+    ]
+    assert files
+    return files
+
+
+def imported(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            names.add((node.module or "").split(".")[0])
+    return names
+
+
+def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+
+
+def c_functions(path: Path) -> Iterator[tuple[str, int]]:
+    """Yield name and length of each function in a C file (name in column 0, body braces likewise)."""
+    lines = path.read_text().splitlines()
+    for number, line in enumerate(lines):
+        if line != "{":
+            continue
+        end = next(i for i in range(number, len(lines)) if lines[i] in ("}", "};"))
+        start = number
+        while (
+            start > 0 and lines[start - 1] not in ("", "}") and not lines[start - 1].startswith("#")
+        ):
+            start -= 1
+        head = re.search(r"^(\w+)\(", "\n".join(lines[start:number]), re.MULTILINE)
+        yield (head[1] if head else f"line {number}"), end - start + 1
+
+
+@pytest.mark.parametrize("place", PURE)
+def test_pure_code_imports_no_io(place: str) -> None:
+    for path in python_files(place):
+        assert not imported(path) & FORBIDDEN, path
+
+
+def test_scapy_is_never_imported_by_the_product() -> None:
+    for path in python_files("gateway"):
+        assert "scapy" not in imported(path), f"{path}: scapy is GPL-2.0-only"
+
+
+def test_no_python_file_is_longer_than_500_lines() -> None:
+    long = {
+        str(p): n for p in python_files(*PRODUCT) if (n := p.read_text().count("\n")) > LONGEST_FILE
+    }
+    assert not long
+
+
+def test_no_c_file_is_longer_than_500_lines() -> None:
+    files = [*(ROOT / "csrc").glob("*.[ch]")]
+    assert files
+    long = {p.name: n for p in files if (n := p.read_text().count("\n")) > LONGEST_FILE}
+    assert not long
+
+
+def test_no_python_function_is_longer_than_60_lines() -> None:
+    long = [
+        f"{path.relative_to(ROOT)}:{f.name}"
+        for path in python_files(*PRODUCT)
+        for f in functions(path)
+        if f.end_lineno and f.end_lineno - f.lineno + 1 > LONGEST_FUNCTION
+    ]
+    assert not long
+
+
+def test_no_c_function_is_longer_than_60_lines() -> None:
+    found = [
+        (f"{path.name}:{name}", length)
+        for path in (ROOT / "csrc").glob("*.c")
+        for name, length in c_functions(path)
+    ]
+    assert len(found) > 50
+    assert not [name for name, length in found if length > LONGEST_FUNCTION]
+
+
+def test_the_changelog_begins_with_the_version_of_the_package() -> None:
+    top = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert top is not None
+    assert top[1] == gateway.__version__ == project["version"]
+
+
+def test_the_readme_names_every_command_of_run() -> None:
+    usage = re.findall(r"^  (\w+) ", (ROOT / "run").read_text(), re.MULTILINE)
+    readme = (ROOT / "README.md").read_text()
+    assert {"demo", "test", "bench", "lint", "build"} <= set(usage)
+    for command in ("demo", "test", "bench", "lint", "build"):
+        assert f"./run {command}" in readme
+
+
+def test_nothing_in_the_tree_is_left_open() -> None:
+    words = re.compile(r"\b(TO" r"DO|FIX" r"ME|XX" r"X|NotImplemented" r"Error)\b")
+    for path in [*python_files("gateway", "lab", "bench"), *(ROOT / "csrc").glob("*.[ch]")]:
+        assert not words.search(path.read_text()), path
