@@ -1,8 +1,8 @@
 """
 The data plane as the gateway process sees it: one interface, two makers.
 
-`plane.LocalPlane` runs the fast path in this process (tests, benches); `remote.RemotePlane` speaks to the
-`twinspan dataplane` process. Both raise `DataPlaneError`.
+`plane.LocalPlane` runs the fast path in this process (tests, benches); `remote.RemotePlane` speaks
+to the `twinspan dataplane` process. Both raise `DataPlaneError`.
 """
 
 from __future__ import annotations
@@ -71,7 +71,11 @@ class Punt:
 
 @dataclass(frozen=True, slots=True)
 class TunnelStats:
-    """`struct gw_tunnel_stats`; times are CLOCK_MONOTONIC seconds, 0.0 = never. `drops` has only reasons that occurred."""
+    """
+    `struct gw_tunnel_stats`: times are CLOCK_MONOTONIC seconds, 0.0 = never.
+
+    `drops` has only reasons that occurred.
+    """
 
     out_packets: int
     out_bytes: int
@@ -102,7 +106,7 @@ class WorkerStats:
 
 @dataclass(frozen=True, slots=True)
 class PlaneState:
-    """What a data plane holds: how a restarted gateway process finds its way. Tunnel ids and their SPIs."""
+    """What a data plane holds: with it a restarted gateway process finds its way."""
 
     workers: int
     sockets: tuple[tuple[str, int, int], ...]  # local address, port, EncapKind
@@ -111,7 +115,11 @@ class PlaneState:
 
 
 class DataPlane(Protocol):
-    """The fast path. Calls return when the change holds. Descriptors are taken: do not use them afterwards."""
+    """
+    The fast path. Calls return when the change holds, or raise DataPlaneError.
+
+    Descriptors are taken by a call that succeeds; after a failure they stay the caller's.
+    """
 
     def add_socket(
         self, fd: int, worker: int, address: Address, port: int, kind: EncapKind
