@@ -1,0 +1,1 @@
+"""The laboratory: namespaces, real peers, measurements; for demo, benches and system tests."""

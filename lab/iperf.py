@@ -1,0 +1,83 @@
+"""iperf3 between two machines of the laboratory."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from lab.commands import LabError, wait_for
+from lab.netns import Namespace
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """What one run carried, as the receiving end counted it."""
+
+    gbps: float
+    kpps: float  # datagrams delivered a second, in thousands; 0 for TCP
+    seconds: float
+    retransmits: int
+    lost: int  # datagrams
+    sent: int  # datagrams
+
+    @property
+    def gigabits(self) -> float:
+        """Return how much was delivered."""
+        return self.gbps * self.seconds
+
+
+def measure(
+    sender: Namespace,
+    receiver: Namespace,
+    address: str,
+    *arguments: str,
+    seconds: float = 4.0,
+    port: int = 5201,
+) -> Flow:
+    """Return the flow of one run; `arguments` go to the iperf3 that sends."""
+    server = receiver.start(f"iperf{port}", "iperf3", "-s", "-1", "-p", str(port))
+    try:
+        wait_for("iperf3 to listen", lambda: _listens(receiver, port), 5.0)
+        words = ["iperf3", "-c", address, "-p", str(port), "-t", str(seconds), "-J", *arguments]
+        # 3 s to connect, then its own end; UDP overload makes the end late.
+        words += ["--connect-timeout", "3000"]
+        out = sender.run(*words, timeout_s=seconds + 20.0, check=False)
+        return _flow(out)
+    finally:
+        server.stop(2.0)
+
+
+def _listens(machine: Namespace, port: int) -> bool:
+    return f":{port}" in machine.run("ss", "-Hltn")
+
+
+def _flow(out: str) -> Flow:
+    try:
+        result = json.loads(out)
+    except json.JSONDecodeError as error:
+        raise LabError(f"iperf3 answers no JSON: {out[:300]!r}") from error
+    if "error" in result:
+        raise LabError(f"iperf3: {result['error']}")
+    end = result["end"]
+    if "sum" in end:
+        total = end["sum"]
+        delivered = total["packets"] - total["lost_packets"]
+        size = result["start"]["test_start"]["blksize"]
+        rate = delivered / total["seconds"]
+        return Flow(
+            gbps=rate * size * 8 / 1e9,
+            kpps=rate / 1e3,
+            seconds=total["seconds"],
+            retransmits=0,
+            lost=total["lost_packets"],
+            sent=total["packets"],
+        )
+    received = end["sum_received"]
+    return Flow(
+        gbps=received["bits_per_second"] / 1e9,
+        kpps=0.0,
+        seconds=received["seconds"],
+        retransmits=end["sum_sent"].get("retransmits", 0),
+        lost=0,
+        sent=0,
+    )

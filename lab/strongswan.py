@@ -1,0 +1,366 @@
+"""
+A strongSwan peer: charon-systemd without systemd, ESP by kernel-libipsec, driven over vici.
+
+Two environment variables and the vici socket's path keep daemons apart on one machine.
+kernel-libipsec stands before kernel-netlink in the list of plugins, because the first to register
+serves SAs and policies. Its limits: ESP in UDP only, no ESN, and a local address inside the local
+traffic selector is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import vici
+
+from lab.commands import LabError, Process, wait_for
+from lab.netns import Namespace
+
+_PROGRAM = "/usr/sbin/charon-systemd"
+_PLUGINS = (
+    "random nonce drbg openssl aes sha1 sha2 hmac kdf gcm ccm ctr cmac chapoly curve25519 gmp x509 "
+    "constraints revocation pubkey pkcs1 pkcs8 pem kernel-libipsec kernel-netlink socket-default "
+    "vici updown counters"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A Child SA's settings, as swanctl.conf has them."""
+
+    local_ts: tuple[str, ...]
+    remote_ts: tuple[str, ...]
+    esp: str = "aes256gcm16-ecp256"
+    rekey_time: str = "1h"
+    start_action: str = "none"
+    dpd_action: str = "clear"
+    close_action: str = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """A connection with one Child SA, which has the connection's name."""
+
+    name: str
+    local: str
+    remote: str
+    local_id: str
+    remote_id: str
+    psk: str
+    child: Child
+    ike: str = "aes256gcm16-prfsha384-ecp256"
+    rekey_time: str = "4h"
+    dpd_delay: str = "30s"
+    encap: bool = True
+    fragmentation: str = "yes"
+    keyingtries: str = "1"
+    # Twin tunnels may share their identities; INITIAL_CONTACT of one must not end the other.
+    unique: str = "never"
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How fast charon gives up: first wait in seconds, factor, tries; 26 s by default."""
+
+    timeout_s: float = 2.0
+    base: float = 1.5
+    tries: int = 4
+
+
+@dataclass(frozen=True, slots=True)
+class ChildView:
+    """A Child SA as charon lists it."""
+
+    name: str
+    state: str
+    spi_in: str
+    spi_out: str
+    encr: str
+    encap: bool
+    bytes_in: int
+    bytes_out: int
+    packets_in: int
+    packets_out: int
+
+
+@dataclass(frozen=True, slots=True)
+class SaView:
+    """An IKE SA as charon lists it."""
+
+    name: str
+    unique_id: str
+    state: str
+    initiator: bool
+    local: str
+    remote: str
+    remote_port: str
+    initiator_spi: str
+    suite: str
+    children: tuple[ChildView, ...] = field(default=())
+
+
+class StrongSwan:
+    """One charon in a namespace."""
+
+    def __init__(
+        self,
+        machine: Namespace,
+        connections: Sequence[Connection] = (),
+        timing: Timing = Timing(),
+        log_level: int = 1,
+        options: Sequence[str] = (),
+    ) -> None:
+        """`options` are further lines of the charon section of strongswan.conf."""
+        self.machine = machine
+        self._connections = tuple(connections)
+        self.directory = machine.lab.directory / f"{machine.name}-strongswan"
+        self.directory.mkdir(mode=0o700, exist_ok=True)
+        self._socket = self.directory / "vici.sock"
+        self.log = self.directory / "charon.log"
+        self._write_conf(timing, log_level, options)
+        self._process: Process | None = None
+
+    def _write_conf(self, timing: Timing, log_level: int, options: Sequence[str]) -> None:
+        lines = "\n  ".join(options)
+        text = f"""charon-systemd {{
+  load = {_PLUGINS}
+  threads = 16
+  retransmit_timeout = {timing.timeout_s}
+  retransmit_base = {timing.base}
+  retransmit_tries = {timing.tries}
+  retry_initiate_interval = 2
+  {lines}
+  journal {{
+    default = -1
+  }}
+  filelog {{
+    main {{
+      path = {self.log}
+      time_format = %H:%M:%S
+      ike_name = yes
+      flush_line = yes
+      default = {log_level}
+    }}
+  }}
+  plugins {{
+    vici {{
+      socket = unix://{self._socket}
+    }}
+  }}
+}}
+"""
+        (self.directory / "strongswan.conf").write_text(text)
+
+    def start(self) -> StrongSwan:
+        """Start charon and load the connections. Raises LabError with charon's log."""
+        if not Path(_PROGRAM).exists():
+            raise LabError(f"{_PROGRAM} is missing: install charon-systemd and strongswan-swanctl")
+        self._socket.unlink(missing_ok=True)
+        env = {
+            "STRONGSWAN_CONF": str(self.directory / "strongswan.conf"),
+            "SWANCTL_DIR": str(self.directory),
+        }
+        self._process = self.machine.start("charon", _PROGRAM, env=env)
+        wait_for(f"charon in {self.machine.name}\n{self._words()}", self._answers, 15.0)
+        self.load(self._connections)
+        return self
+
+    def _answers(self) -> bool:
+        process = self._process
+        if process is None or not process.is_alive:
+            raise LabError(f"charon in {self.machine.name} ended:\n{self._words()}")
+        try:
+            with _Session(self._socket) as session:
+                session.version()
+        except OSError:
+            return False
+        return True
+
+    def _words(self) -> str:
+        text = self.log.read_text(errors="replace") if self.log.exists() else ""
+        return "\n".join(text.splitlines()[-30:])
+
+    @property
+    def pid(self) -> int:
+        """Return charon's process id. Raises LabError if it does not run."""
+        if self._process is None:
+            raise LabError(f"charon in {self.machine.name} was not started")
+        return self._process.pid
+
+    def stop(self) -> None:
+        """Stop charon; it deletes its SAs with the peers."""
+        if self._process is not None:
+            self._process.stop(8.0)
+
+    def kill(self) -> None:
+        """End charon without a word to the peers, and remove the device it leaves behind."""
+        if self._process is not None:
+            self._process.kill()
+
+    def load(self, connections: Sequence[Connection]) -> None:
+        """Make `connections` the only ones. SAs that exist stay until they are terminated."""
+        with _Session(self._socket) as session:
+            wanted = {connection.name for connection in connections}
+            for name in _texts(session.get_conns().get("conns", [])):
+                if name not in wanted:
+                    session.unload_conn({"name": name})
+            for connection in connections:
+                session.load_shared(_secret(connection))
+                session.load_conn({connection.name: _settings(connection)})
+        self._connections = tuple(connections)
+
+    def initiate(self, child: str, timeout_s: float = 10.0) -> None:
+        """Set up a Child SA (and its IKE SA). Raises LabError with charon's log if that fails."""
+        self._control("initiate", {"child": child, "timeout": int(timeout_s * 1000)})
+
+    def terminate(self, connection: str, timeout_s: float = 10.0) -> None:
+        """Delete the IKE SAs of a connection, and wait for the peer's answer."""
+        self._control("terminate", {"ike": connection, "timeout": int(timeout_s * 1000)})
+
+    def abandon(self, connection: str) -> None:
+        """Drop the IKE SAs of a connection without waiting for the peer."""
+        self._control("terminate", {"ike": connection, "force": "yes", "timeout": -1})
+
+    def rekey_child(self, name: str) -> None:
+        """Start a rekey of a Child SA; it goes on in charon."""
+        with _Session(self._socket) as session:
+            session.rekey({"child": name})
+
+    def rekey_ike(self, name: str) -> None:
+        """Start a rekey of an IKE SA; it goes on in charon."""
+        with _Session(self._socket) as session:
+            session.rekey({"ike": name})
+
+    def sas(self) -> list[SaView]:
+        """Return the IKE SAs."""
+        with _Session(self._socket) as session:
+            return [
+                _sa_view(str(name), sa)
+                for entry in session.list_sas()
+                for name, sa in entry.items()
+            ]
+
+    def children(self, name: str | None = None) -> list[ChildView]:
+        """Return the Child SAs that carry traffic (INSTALLED or being rekeyed)."""
+        return [
+            child
+            for sa in self.sas()
+            for child in sa.children
+            if name in (None, child.name) and child.state in ("INSTALLED", "REKEYING", "REKEYED")
+        ]
+
+    def log_text(self) -> str:
+        """Return charon's log so far."""
+        return self.log.read_text(errors="replace")
+
+    def _control(self, verb: str, arguments: Mapping[str, object]) -> None:
+        try:
+            with _Session(self._socket) as session:
+                for _ in getattr(session, verb)(arguments):
+                    pass
+        except vici.exception.CommandException as error:
+            raise LabError(f"{verb} {arguments}: {error}\n{self._words()}") from error
+
+
+class _Session:
+    """A vici session with an end."""
+
+    def __init__(self, path: Path) -> None:
+        import socket
+
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.settimeout(30.0)
+        try:
+            self._socket.connect(str(path))
+        except OSError:
+            self._socket.close()
+            raise
+
+    def __enter__(self) -> vici.Session:
+        return vici.Session(self._socket)
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+
+def _texts(values: Sequence[bytes | str]) -> list[str]:
+    return [value.decode() if isinstance(value, bytes) else value for value in values]
+
+
+def _secret(connection: Connection) -> dict[str, object]:
+    return {
+        "id": f"psk-{connection.name}",
+        "type": "IKE",
+        "data": connection.psk,
+        "owners": [connection.local_id, connection.remote_id],
+    }
+
+
+def _settings(connection: Connection) -> dict[str, object]:
+    child = connection.child
+    return {
+        "version": "2",
+        "local_addrs": [connection.local],
+        "remote_addrs": [connection.remote],
+        "proposals": connection.ike.split(","),
+        "encap": "yes" if connection.encap else "no",
+        "mobike": "no",
+        "fragmentation": connection.fragmentation,
+        "dpd_delay": connection.dpd_delay,
+        "rekey_time": connection.rekey_time,
+        "keyingtries": connection.keyingtries,
+        "unique": connection.unique,
+        "local": {"auth": "psk", "id": connection.local_id},
+        "remote": {"auth": "psk", "id": connection.remote_id},
+        "children": {
+            connection.name: {
+                "local_ts": list(child.local_ts),
+                "remote_ts": list(child.remote_ts),
+                "esp_proposals": child.esp.split(","),
+                "mode": "tunnel",
+                "rekey_time": child.rekey_time,
+                "start_action": child.start_action,
+                "dpd_action": child.dpd_action,
+                "close_action": child.close_action,
+            }
+        },
+    }
+
+
+def _text(section: Mapping[str, bytes], key: str) -> str:
+    return section.get(key, b"").decode()
+
+
+def _sa_view(name: str, sa: Mapping[str, bytes]) -> SaView:
+    children: Mapping[str, Mapping[str, bytes]] = sa["child-sas"]  # type: ignore[assignment]  # vici nests
+    parts = ("encr-alg", "encr-keysize", "integ-alg", "prf-alg", "dh-group")
+    return SaView(
+        name=name,
+        unique_id=_text(sa, "uniqueid"),
+        state=_text(sa, "state"),
+        initiator=_text(sa, "initiator") == "yes",
+        local=_text(sa, "local-host"),
+        remote=_text(sa, "remote-host"),
+        remote_port=_text(sa, "remote-port"),
+        initiator_spi=_text(sa, "initiator-spi"),
+        suite="-".join(word for word in (_text(sa, part) for part in parts) if word),
+        children=tuple(_child_view(child) for child in children.values()),
+    )
+
+
+def _child_view(child: Mapping[str, bytes]) -> ChildView:
+    parts = ("encr-alg", "encr-keysize", "integ-alg", "dh-group")
+    return ChildView(
+        name=_text(child, "name"),
+        state=_text(child, "state"),
+        spi_in=_text(child, "spi-in"),
+        spi_out=_text(child, "spi-out"),
+        encr="-".join(word for word in (_text(child, part) for part in parts) if word),
+        encap=_text(child, "encap") == "yes",
+        bytes_in=int(_text(child, "bytes-in") or 0),
+        bytes_out=int(_text(child, "bytes-out") or 0),
+        packets_in=int(_text(child, "packets-in") or 0),
+        packets_out=int(_text(child, "packets-out") or 0),
+    )

@@ -1,0 +1,120 @@
+"""
+Two sites and what lies between them.
+
+    host a --- gw a ===== wan1, wan2 ===== gw b --- host b          four_machines()
+
+    host a --- gw a === router (NAT) === gw b --- host b            natted()
+
+Outside are 192.0.2.0/24 and 198.51.100.0/24, 2001:db8:1::/64 and 2001:db8:2::/64; inside are
+10.10.0.0/24 and 10.20.0.0/24, fd00:10::/64 and fd00:20::/64.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lab.netns import Lab, Namespace
+
+_WAN4 = ("192.0.2", "198.51.100")
+_WAN6 = ("2001:db8:1:", "2001:db8:2:")
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """One end: a gateway with its public addresses, and a host behind it."""
+
+    name: str
+    gateway: Namespace
+    host: Namespace
+    public4: tuple[str, ...]
+    public6: tuple[str, ...]
+    lan4: str  # prefix
+    lan6: str
+    host4: str
+    host6: str
+
+    def public(self, family: int) -> tuple[str, ...]:
+        """Return the public addresses of that family."""
+        return self.public6 if family == 6 else self.public4
+
+    def lan(self, family: int) -> str:
+        """Return the prefix behind the gateway."""
+        return self.lan6 if family == 6 else self.lan4
+
+    def host_address(self, family: int) -> str:
+        """Return the address of the host behind the gateway."""
+        return self.host6 if family == 6 else self.host4
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two sites, with a router between them where there is one."""
+
+    a: Site
+    b: Site
+    router: Namespace | None = None
+
+
+def _site(lab: Lab, name: str, number: int, public4: tuple[str, ...], paths: int) -> Site:
+    gateway, host = lab.namespace(f"gw{name}"), lab.namespace(f"host{name}")
+    net4, net6 = f"10.{number}0.0", f"fd00:{number}0:"
+    lab.wire(
+        (gateway, "lan", (f"{net4}.1/24", f"{net6}:1/64")),
+        (host, "eth0", (f"{net4}.2/24", f"{net6}:2/64")),
+    )
+    host.route("default", "via", f"{net4}.1")
+    host.route("default", "via", f"{net6}:1")
+    return Site(
+        name=name,
+        gateway=gateway,
+        host=host,
+        public4=public4,
+        public6=tuple(f"{net}:{number}" for net in _WAN6[:paths]),
+        lan4=f"{net4}.0/24",
+        lan6=f"{net6}:/64",
+        host4=f"{net4}.2",
+        host6=f"{net6}:2",
+    )
+
+
+def four_machines(lab: Lab, paths: int = 2, mtu: int = 1500) -> Pair:
+    """Make two sites joined by one or two wires; site a is .1 and site b is .2 on each."""
+    a = _site(lab, "a", 1, tuple(f"{net}.1" for net in _WAN4[:paths]), paths)
+    b = _site(lab, "b", 2, tuple(f"{net}.2" for net in _WAN4[:paths]), paths)
+    for number, (net4, net6) in enumerate(zip(_WAN4[:paths], _WAN6[:paths], strict=True), 1):
+        lab.wire(
+            (a.gateway, f"wan{number}", (f"{net4}.1/24", f"{net6}:1/64")),
+            (b.gateway, f"wan{number}", (f"{net4}.2/24", f"{net6}:2/64")),
+            mtu,
+        )
+    return Pair(a, b)
+
+
+def natted(lab: Lab) -> Pair:
+    """
+    Make two sites with a router between them, site b on a private address behind the router.
+
+    Site a is 192.0.2.1; the router is 192.0.2.254 toward it and 172.16.0.1 toward b, 172.16.0.2.
+    Without rules of `impair.nat()` the router forwards and site a has no route back.
+    """
+    a = _site(lab, "a", 1, ("192.0.2.1",), 1)
+    b = _site(lab, "b", 2, ("172.16.0.2",), 1)
+    router = lab.namespace("router")
+    lab.wire((a.gateway, "wan1", ("192.0.2.1/24",)), (router, "out", ("192.0.2.254/24",)))
+    lab.wire((router, "in", ("172.16.0.1/24",)), (b.gateway, "wan1", ("172.16.0.2/24",)))
+    b.gateway.route("192.0.2.0/24", "via", "172.16.0.1")
+    return Pair(a, b, router)
+
+
+def plain_routes(pair: Pair) -> None:
+    """Route between the sites in clear text over the first wire: the yardstick without a tunnel."""
+    for here, there in ((pair.a, pair.b), (pair.b, pair.a)):
+        here.gateway.route(there.lan4, "via", there.public4[0])
+        here.gateway.route(there.lan6, "via", there.public6[0])
+
+
+def no_plain_routes(pair: Pair) -> None:
+    """Take away what `plain_routes` made."""
+    for here, there in ((pair.a, pair.b), (pair.b, pair.a)):
+        here.gateway.ip("route", "del", there.lan4)
+        here.gateway.ip("-6", "route", "del", there.lan6)
