@@ -1,0 +1,108 @@
+"""What two sites are told about each other: our documents, strongSwan's connections."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from lab.strongswan import Child
+from lab.strongswan import Connection as SwanConnection
+from lab.topology import Site
+from lab.twinspan import Connection, Document, Tunnel, Value
+
+_NO_SETTINGS: Mapping[str, Value] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """The pre-shared keys of one lab, one a tunnel."""
+
+    psk: tuple[str, ...] = field(
+        default_factory=lambda: tuple(secrets.token_hex(32) for _ in range(2))
+    )
+
+
+def tunnel_name(number: int) -> str:
+    """Return the name of tunnel 1 or 2, the same at both ends."""
+    return f"office-{number}"
+
+
+def document(
+    here: Site,
+    there: Site,
+    keys: Secrets,
+    *,
+    outer: int = 4,
+    families: tuple[int, ...] = (4,),
+    settings: Mapping[str, Value] = _NO_SETTINGS,
+    tunnels: int | None = None,
+    workers: int | None = None,
+    remote: str | None = None,
+) -> Document:
+    """
+    Return the document of our gateway at `here`: one connection, a tunnel for each wire.
+
+    `outer` is the family of the public addresses, `families` are those inside. `settings` stand on
+    the connection. `remote` replaces the peer's address, for a peer behind a translation.
+    """
+    pairs = list(zip(here.public(outer), there.public(outer), strict=True))[:tunnels]
+    made = [
+        Tunnel(
+            name=tunnel_name(number),
+            local=local,
+            remote=remote or peer,
+            inner=f"169.254.1{number}.0/30",
+            psk=psk,
+        )
+        for number, ((local, peer), psk) in enumerate(zip(pairs, keys.psk, strict=False), 1)
+    ]
+    return Document(
+        name=f"gw{here.name}",
+        public=[local for local, _ in pairs],
+        cidrs=[here.lan(family) for family in families],
+        connections=[
+            Connection(
+                name="office",
+                remote_cidrs=[there.lan(family) for family in families],
+                tunnels=made,
+                settings=settings,
+            )
+        ],
+        workers=workers,
+    )
+
+
+def swan_connection(
+    here: Site,
+    there: Site,
+    keys: Secrets,
+    number: int = 1,
+    *,
+    outer: int = 4,
+    families: tuple[int, ...] = (4,),
+    ike: str = "aes256gcm16-prfsha384-x25519",
+    esp: str = "aes256gcm16-x25519",
+    start_action: str = "none",
+    dpd_delay: str = "30s",
+    dpd_action: str = "clear",
+) -> SwanConnection:
+    """Return strongSwan's connection for tunnel `number`; identities are the addresses."""
+    local, remote = here.public(outer)[number - 1], there.public(outer)[number - 1]
+    return SwanConnection(
+        name=tunnel_name(number),
+        local=local,
+        remote=remote,
+        local_id=local,
+        remote_id=remote,
+        psk=keys.psk[number - 1],
+        ike=ike,
+        dpd_delay=dpd_delay,
+        child=Child(
+            local_ts=tuple(here.lan(family) for family in families),
+            remote_ts=tuple(there.lan(family) for family in families),
+            esp=esp,
+            start_action=start_action,
+            dpd_action=dpd_action,
+        ),
+    )

@@ -1,0 +1,278 @@
+"""Our own gateway in a namespace: its document, its process, its command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lab.commands import LabError, Process, run, wait_for
+from lab.netns import Namespace
+
+ROOT = Path(__file__).resolve().parent.parent
+Value = str | int | float | bool | Sequence[str]
+Json = Mapping[str, "object"]
+
+
+@dataclass(frozen=True, slots=True)
+class Tunnel:
+    """One VPN Tunnel of the document; `settings` are further keys of it."""
+
+    name: str
+    local: str
+    remote: str
+    inner: str  # our address in the /30 or /126 is what the gateway makes of it
+    psk: str
+    settings: Mapping[str, Value] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """One VPN Connection, its Customer Gateway, its tunnels; `settings` are for all of them."""
+
+    name: str
+    remote_cidrs: Sequence[str]
+    tunnels: Sequence[Tunnel]
+    settings: Mapping[str, Value] = field(default_factory=dict)
+    customer: Mapping[str, Value] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """The wanted document of one gateway."""
+
+    name: str
+    public: Sequence[str]
+    cidrs: Sequence[str]
+    connections: Sequence[Connection]
+    workers: int | None = None
+    gateway: Mapping[str, Value] = field(default_factory=dict)
+
+    def toml(self) -> str:
+        """Return the document as the gateway reads it."""
+        gateway = {"name": self.name, "public_addresses": self.public, **self.gateway}
+        if self.workers is not None:
+            gateway["workers"] = self.workers
+        attachment = {
+            "name": "vpc",
+            "border_gateway": "main",
+            "interface": "lan",
+            "cidrs": self.cidrs,
+        }
+        parts = [
+            _table("[gateway]", gateway),
+            _table("[[border_gateway]]", {"name": "main", "asn": 65000}),
+            _table("[[vpc_attachment]]", attachment),
+        ]
+        return "\n".join([*parts, *(_connection(each) for each in self.connections)])
+
+
+def _table(head: str, values: Mapping[str, Value]) -> str:
+    # JSON's strings, numbers, booleans and arrays of strings are TOML's too.
+    lines = [f"{key} = {json.dumps(value)}" for key, value in values.items()]
+    return "\n".join([head, *lines, ""])
+
+
+def _connection(connection: Connection) -> str:
+    remotes = list(dict.fromkeys(tunnel.remote for tunnel in connection.tunnels))
+    customer = {"name": connection.name, "public_addresses": remotes, **connection.customer}
+    settings = {
+        "name": connection.name,
+        "border_gateway": "main",
+        "customer_gateway": connection.name,
+        "routing": "static",
+        "remote_cidrs": connection.remote_cidrs,
+        **connection.settings,
+    }
+    tunnels = [_tunnel(tunnel) for tunnel in connection.tunnels]
+    return "\n".join(
+        [
+            _table("[[customer_gateway]]", customer),
+            _table("[[vpn_connection]]", settings),
+            *tunnels,
+        ]
+    )
+
+
+def _tunnel(tunnel: Tunnel) -> str:
+    values: dict[str, Value] = {
+        "name": tunnel.name,
+        "local_address": tunnel.local,
+        "remote_address": tunnel.remote,
+        "inner_cidr": tunnel.inner,
+        "psk": tunnel.psk,
+        **tunnel.settings,
+    }
+    return _table("[[vpn_connection.tunnel]]", values)
+
+
+@dataclass(frozen=True, slots=True)
+class TunnelView:
+    """A tunnel as `twinspan status --json` shows it; `raw` is all of it."""
+
+    name: str
+    interface: str
+    status: str
+    reason: str  # code, or ""
+    in_packets: int
+    out_packets: int
+    drops: Mapping[str, int]
+    raw: Json
+
+    @property
+    def is_up(self) -> bool:
+        """Say whether it carries traffic."""
+        return self.status == "up"
+
+
+class Twinspan:
+    """One `twinspan gateway`, with its data plane process."""
+
+    def __init__(self, machine: Namespace, document: Document) -> None:
+        self.machine = machine
+        self.directory = machine.lab.directory / f"{machine.name}-twinspan"
+        self.directory.mkdir(mode=0o700, exist_ok=True)
+        self.config = self.directory / "gateway.toml"
+        self.write(document)
+        self._process: Process | None = None
+        self._starts = 0
+
+    def write(self, document: Document) -> None:
+        """Replace the file; the daemon reads it at start or `reload`."""
+        self.document = document
+        self.config.write_text(document.toml())
+        self.config.chmod(0o600)
+
+    def start(self, timeout_s: float = 15.0) -> Twinspan:
+        """Start the gateway and wait until it answers `status`. Raises LabError with its log."""
+        self._starts += 1
+        self._process = self.machine.start(
+            f"twinspan{self._starts}",
+            *self._argv("gateway", "--config", str(self.config)),
+            *("--runtime-dir", str(self.directory)),
+            env={"PYTHONPATH": str(ROOT), "TWINSPAN_RUNTIME_DIR": str(self.directory)},
+        )
+        wait_for(f"twinspan in {self.machine.name}", self._answers, timeout_s, every_s=0.1)
+        return self
+
+    def _argv(self, *words: str) -> list[str]:
+        return [sys.executable, "-m", "gateway", *words]
+
+    def _answers(self) -> bool:
+        process = self._process
+        if process is None or not process.is_alive:
+            raise LabError(f"twinspan in {self.machine.name} ended:\n{self.log_text()[-3000:]}")
+        if not (self.directory / "gateway.sock").exists():
+            return False
+        try:
+            self.status()
+        except LabError:
+            return False
+        return True
+
+    @property
+    def pid(self) -> int:
+        """Return the pid of the gateway process (not the data plane's)."""
+        if self._process is None:
+            raise LabError(f"twinspan in {self.machine.name} was not started")
+        return self._process.pid
+
+    @property
+    def is_alive(self) -> bool:
+        """Say whether the gateway process runs."""
+        return self._process is not None and self._process.is_alive
+
+    def pids(self) -> list[int]:
+        """Return the pids of the gateway process and of the data plane."""
+        return [pid for pid in self.machine.pids() if _is_ours(pid)]
+
+    def stop(self, timeout_s: float = 10.0) -> None:
+        """Stop the gateway process alone; the data plane goes on."""
+        if self._process is not None:
+            self._process.stop(timeout_s)
+
+    def kill(self) -> None:
+        """End the gateway process as a crash would; the data plane goes on."""
+        if self._process is not None:
+            self._process.kill()
+
+    def end(self) -> None:
+        """Stop everything: SAs are deleted with the peers, the data plane ends."""
+        if self.is_alive:
+            self.cli("stop", check=False)
+            wait_for("twinspan to end", lambda: not self.is_alive, 10.0)
+        for pid in self.pids():
+            os.kill(pid, signal.SIGTERM)
+
+    def cli(self, *words: str, check: bool = True, timeout_s: float = 20.0) -> str:
+        """Return what a `twinspan` command prints."""
+        env = {
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "TWINSPAN_RUNTIME_DIR": str(self.directory),
+            "COLUMNS": "200",
+        }
+        return run(*self._argv(*words), env=env, check=check, timeout_s=timeout_s)
+
+    def status(self) -> Json:
+        """Return the status document."""
+        answer = json.loads(self.cli("status", "--json"))
+        if not isinstance(answer, dict):
+            raise LabError(f"status is no object: {answer!r}")
+        return answer
+
+    def tunnels(self) -> dict[str, TunnelView]:
+        """Return the tunnels by name."""
+        listed = self.status()["tunnels"]
+        assert isinstance(listed, list)
+        return {str(each["name"]): _view(each) for each in listed}
+
+    def wait_up(self, *names: str, timeout_s: float = 20.0) -> None:
+        """Wait until these tunnels (all, if none is named) are up. Raises LabError with the log."""
+
+        def all_up() -> bool:
+            tunnels = self.tunnels()
+            return all(tunnels[name].is_up for name in names or tunnels)
+
+        try:
+            wait_for(f"tunnels {names or 'all'}", all_up, timeout_s, every_s=0.2)
+        except LabError as error:
+            raise LabError(f"{error}\n{self.log_text()[-4000:]}") from error
+
+    def log_text(self) -> str:
+        """Return what the gateway of the last start has logged."""
+        return self._process.log.read_text(errors="replace") if self._process else ""
+
+
+def _is_ours(pid: int) -> bool:
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return b"gateway" in words or b"dataplane" in words
+
+
+def _view(raw: Mapping[str, object]) -> TunnelView:
+    reason, drops = raw.get("reason"), raw.get("drops")
+    return TunnelView(
+        name=str(raw["name"]),
+        interface=str(raw["interface"]),
+        status=str(raw["status"]),
+        reason=str(reason["code"]) if isinstance(reason, dict) else "",
+        in_packets=_count(raw, "in_packets"),
+        out_packets=_count(raw, "out_packets"),
+        drops={str(key): int(value) for key, value in drops.items()}
+        if isinstance(drops, dict)
+        else {},
+        raw=raw,
+    )
+
+
+def _count(raw: Mapping[str, object], key: str) -> int:
+    value = raw[key]
+    assert isinstance(value, int)
+    return value
