@@ -1,0 +1,179 @@
+"""
+Key exchange: X25519 (RFC 8031), ECP groups (RFC 5903), MODP groups (RFC 3526).
+
+`KeyPair.shared` makes the checks of RFC 6989 on the peer's value: right length, on the curve, not 0,
+1, p-1 or above, and no X25519 value that gives an all-zero secret. MODP runs in libcrypto through
+the native module, since `cryptography` is giving finite fields up.
+"""
+
+from __future__ import annotations
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from gateway.errors import UsageError, WireError
+from gateway.ike.iana import Group
+from gateway.secret import Secret
+
+_CURVES: dict[int, ec.EllipticCurve] = {
+    Group.ECP256: ec.SECP256R1(),
+    Group.ECP384: ec.SECP384R1(),
+    Group.ECP521: ec.SECP521R1(),
+}
+_MODP_LENS: dict[int, int] = {
+    Group.MODP2048: 256,
+    Group.MODP3072: 384,
+    Group.MODP4096: 512,
+    Group.MODP6144: 768,
+    Group.MODP8192: 1024,
+}
+_X25519_LEN = 32
+
+
+def supported_groups() -> frozenset[int]:
+    """Return the groups that `KeyPair.generate` takes."""
+    return frozenset({int(Group.X25519), *_CURVES, *_MODP_LENS})
+
+
+def public_len(group: int) -> int:
+    """Return the length in bytes of a group's public value. Raises UsageError."""
+    if group == Group.X25519:
+        return _X25519_LEN
+    if group in _CURVES:
+        return 2 * _coordinate_len(_CURVES[group])
+    if group in _MODP_LENS:
+        return _MODP_LENS[group]
+    raise UsageError(f"unsupported group {group}")
+
+
+class KeyPair:
+    """Our side of one key exchange. Used for one exchange and then dropped."""
+
+    __slots__ = ("_key", "group", "public")
+
+    def __init__(self, group: int, key: _PrivateKey, public: bytes) -> None:
+        self.group = group
+        self.public = public
+        self._key = key
+
+    @classmethod
+    def generate(cls, group: int, private: bytes | None = None) -> KeyPair:
+        """
+        Return a fresh key pair. Raises UsageError for a group that is not supported.
+
+        `private` is for tests that must be repeatable: big-endian, for X25519 its 32 bytes.
+        """
+        if group == Group.X25519:
+            key: _PrivateKey = _X25519Key(private)
+        elif group in _CURVES:
+            key = _EcpKey(_CURVES[group], private)
+        elif group in _MODP_LENS:
+            key = _ModpKey(group, private)
+        else:
+            raise UsageError(f"unsupported group {group}")
+        return cls(group, key, key.public())
+
+    def shared(self, peer: bytes) -> Secret:
+        """Return g^ir, of the group's full length. Raises WireError if RFC 6989 refuses `peer`."""
+        needed = public_len(self.group)
+        if len(peer) != needed:
+            raise WireError(f"KE: {len(peer)} bytes for group {self.group}, need {needed}")
+        return Secret(self._key.shared(peer))
+
+
+class _X25519Key:
+    __slots__ = ("_key",)
+
+    def __init__(self, private: bytes | None) -> None:
+        if private is None:
+            self._key = X25519PrivateKey.generate()
+        else:
+            self._key = X25519PrivateKey.from_private_bytes(private)
+
+    def public(self) -> bytes:
+        return self._key.public_key().public_bytes_raw()
+
+    def shared(self, peer: bytes) -> bytes:
+        try:
+            return self._key.exchange(X25519PublicKey.from_public_bytes(peer))
+        except ValueError:
+            raise WireError("KE: X25519 value of low order") from None
+
+
+class _EcpKey:
+    """Values are x | y without a format byte; the secret is x (RFC 5903 section 7)."""
+
+    __slots__ = ("_curve", "_key")
+
+    def __init__(self, curve: ec.EllipticCurve, private: bytes | None) -> None:
+        self._curve = curve
+        if private is None:
+            self._key = ec.generate_private_key(curve)
+        else:
+            self._key = ec.derive_private_key(int.from_bytes(private, "big"), curve)
+
+    def public(self) -> bytes:
+        key = self._key.public_key()
+        return key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)[1:]
+
+    def shared(self, peer: bytes) -> bytes:
+        try:
+            key = ec.EllipticCurvePublicKey.from_encoded_point(self._curve, b"\x04" + peer)
+        except ValueError:
+            raise WireError(f"KE: point is not on {self._curve.name}") from None
+        return self._key.exchange(ec.ECDH(), key)
+
+
+def _coordinate_len(curve: ec.EllipticCurve) -> int:
+    return (curve.key_size + 7) // 8
+
+
+def _reason(err: int) -> str:
+    from gateway._native import ffi, lib
+
+    text = ffi.string(lib.gw_strerror(err))
+    return text.decode() if isinstance(text, bytes) else text
+
+
+class _ModpKey:
+    """Holds the native key, which wipes its secret when it is freed."""
+
+    __slots__ = ("_key", "_len")
+
+    def __init__(self, group: int, private: bytes | None) -> None:
+        from gateway._native import ffi, lib
+
+        out = ffi.new("struct gw_modp **")
+        if private is None:
+            err = lib.gw_modp_new(group, out)
+        else:
+            err = lib.gw_modp_from_private(group, private, len(private), out)
+        if err != 0:
+            raise UsageError(f"group {group}: {_reason(err)}")
+        self._key = ffi.gc(out[0], lib.gw_modp_free)
+        self._len = _MODP_LENS[group]
+
+    def public(self) -> bytes:
+        from gateway._native import ffi, lib
+
+        value = ffi.new("uint8_t[]", self._len)
+        if lib.gw_modp_public(self._key, value, self._len) != 0:
+            raise UsageError("MODP public value failed")
+        return bytes(ffi.buffer(value))
+
+    def shared(self, peer: bytes) -> bytes:
+        from gateway._native import ffi, lib
+
+        value = ffi.new("uint8_t[]", self._len)
+        err = lib.gw_modp_shared(self._key, peer, len(peer), value, self._len)
+        secret = bytes(ffi.buffer(value))
+        ffi.memmove(value, bytes(self._len), self._len)
+        if err == lib.GW_E_INVALID:
+            raise WireError("KE: MODP value is 0, 1, p-1 or more")
+        if err != 0:
+            raise UsageError(f"MODP secret: {_reason(err)}")
+        return secret
+
+
+_PrivateKey = _X25519Key | _EcpKey | _ModpKey
