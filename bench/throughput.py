@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lab import cpu, iperf
-from lab.commands import LabError
+from lab.commands import LabError, end_cleanly
 from lab.peers import PEERS, Joined, join
 
 # Lengths are of the UDP payload: 28 bytes less than the packet.
@@ -164,6 +164,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--ways", nargs="+", choices=list(PEERS), default=list(PEERS))
     parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS))
     chosen = parser.parse_args(arguments)
+    end_cleanly()
     try:
         found = measure(chosen.ways, chosen.kinds, chosen.rounds, chosen.seconds)
     except LabError as error:

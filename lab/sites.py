@@ -54,6 +54,7 @@ def document(
             remote=remote or peer,
             inner=f"169.254.1{number}.0/30",
             psk=psk,
+            settings={"inner_local": f"169.254.1{number}.{1 if here.name == 'a' else 2}"},
         )
         for number, ((local, peer), psk) in enumerate(zip(pairs, keys.psk, strict=False), 1)
     ]

@@ -55,8 +55,16 @@ class Pair:
     router: Namespace | None = None
 
 
-def _site(lab: Lab, name: str, number: int, public4: tuple[str, ...], paths: int) -> Site:
-    gateway, host = lab.namespace(f"gw{name}"), lab.namespace(f"host{name}")
+def _site(
+    lab: Lab,
+    name: str,
+    public4: tuple[str, ...],
+    paths: int,
+    machines: tuple[str, str] | None = None,
+) -> Site:
+    gateway_name, host_name = machines or (f"gw{name}", f"host{name}")
+    gateway, host = lab.namespace(gateway_name), lab.namespace(host_name)
+    number = 1 if name == "a" else 2
     net4, net6 = f"10.{number}0.0", f"fd00:{number}0:"
     lab.wire(
         (gateway, "lan", (f"{net4}.1/24", f"{net6}:1/64")),
@@ -77,10 +85,20 @@ def _site(lab: Lab, name: str, number: int, public4: tuple[str, ...], paths: int
     )
 
 
-def four_machines(lab: Lab, paths: int = 2, mtu: int = 1500) -> Pair:
-    """Make two sites joined by one or two wires; site a is .1 and site b is .2 on each."""
-    a = _site(lab, "a", 1, tuple(f"{net}.1" for net in _WAN4[:paths]), paths)
-    b = _site(lab, "b", 2, tuple(f"{net}.2" for net in _WAN4[:paths]), paths)
+def four_machines(
+    lab: Lab,
+    paths: int = 2,
+    mtu: int = 1500,
+    names: tuple[tuple[str, str], tuple[str, str]] | None = None,
+) -> Pair:
+    """
+    Make two sites joined by one or two wires; site a is .1 and site b is .2 on each.
+
+    `names` are those of the machines, (gateway, host) of site a and of site b.
+    """
+    named = names or (None, None)
+    a = _site(lab, "a", tuple(f"{net}.1" for net in _WAN4[:paths]), paths, named[0])
+    b = _site(lab, "b", tuple(f"{net}.2" for net in _WAN4[:paths]), paths, named[1])
     for number, (net4, net6) in enumerate(zip(_WAN4[:paths], _WAN6[:paths], strict=True), 1):
         lab.wire(
             (a.gateway, f"wan{number}", (f"{net4}.1/24", f"{net6}:1/64")),
@@ -97,8 +115,8 @@ def natted(lab: Lab) -> Pair:
     Site a is 192.0.2.1; the router is 192.0.2.254 toward it and 172.16.0.1 toward b, 172.16.0.2.
     Without rules of `impair.nat()` the router forwards and site a has no route back.
     """
-    a = _site(lab, "a", 1, ("192.0.2.1",), 1)
-    b = _site(lab, "b", 2, ("172.16.0.2",), 1)
+    a = _site(lab, "a", ("192.0.2.1",), 1)
+    b = _site(lab, "b", ("172.16.0.2",), 1)
     router = lab.namespace("router")
     lab.wire((a.gateway, "wan1", ("192.0.2.1/24",)), (router, "out", ("192.0.2.254/24",)))
     lab.wire((router, "in", ("172.16.0.1/24",)), (b.gateway, "wan1", ("172.16.0.2/24",)))

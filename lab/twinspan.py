@@ -25,7 +25,7 @@ class Tunnel:
     name: str
     local: str
     remote: str
-    inner: str  # our address in the /30 or /126 is what the gateway makes of it
+    inner: str  # the /30 or /126; `inner_local` in the settings says which address is ours
     psk: str
     settings: Mapping[str, Value] = field(default_factory=dict)
 
