@@ -1,9 +1,9 @@
 """
 Key exchange: X25519 (RFC 8031), ECP groups (RFC 5903), MODP groups (RFC 3526).
 
-`KeyPair.shared` makes the checks of RFC 6989 on the peer's value: right length, on the curve, not 0,
-1, p-1 or above, and no X25519 value that gives an all-zero secret. MODP runs in libcrypto through
-the native module, since `cryptography` is giving finite fields up.
+`KeyPair.shared` makes the checks of RFC 6989 on the peer's value: right length, on the curve, not
+0, 1, p-1 or above, and no X25519 value that gives an all-zero secret. MODP runs in libcrypto
+through the native module, since `cryptography` is giving finite fields up.
 """
 
 from __future__ import annotations
