@@ -1,0 +1,212 @@
+"""
+What one value can not show: references, unique names, addresses and routes that go together.
+
+Each rule is a function of the document that yields its findings; `check()` runs them all.
+`incomplete` names the lists from which an unusable element was taken, so that its absence is not
+reported as a second mistake.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
+
+from gateway.model.check_tunnels import TUNNEL_RULES
+from gateway.model.locate import Path
+from gateway.model.problem import Problem, shown
+from gateway.model.resources import Document
+from gateway.model.tunnels import ResolvedTunnel, resolve_tunnels
+from gateway.model.types import AnyNetwork
+
+TUNNEL_COUNTS = (1, 2, 4, 8)
+CUSTOMER_ADDRESS_COUNTS = (1, 2, 4)
+
+Rule = Callable[[Document, Collection[str]], Iterable[Problem]]
+
+
+def check(document: Document, incomplete: Collection[str] = ()) -> tuple[Problem, ...]:
+    """Return all that is wrong with `document`, then what is probably not meant (warnings)."""
+    found = [problem for rule in RULES for problem in rule(document, incomplete)]
+    tunnels = resolve_tunnels(document)
+    for tunnel_rule in TUNNEL_RULES:
+        found.extend(tunnel_rule(document, tunnels, incomplete))
+    found.extend(_colliding_metrics(document, tunnels))
+    return tuple(sorted(found, key=lambda problem: problem.is_warning))
+
+
+def _pool(document: Document, incomplete: Collection[str]) -> Iterator[Problem]:
+    path: Path = ("gateway", "public_addresses")
+    pool = document.gateway.public_addresses
+    yield from _twice(pool, path, "is listed twice")
+    if "public_addresses" in incomplete:
+        return
+    if not pool:
+        yield Problem(path, "is required: the addresses that tunnels use, two for two paths")
+    elif len(pool) == 1 and document.vpn_connection:
+        yield Problem(
+            path, "one address only: no tunnel is left when its path is cut", is_warning=True
+        )
+
+
+def _twice(values: Iterable[Hashable], path: Path, text: str) -> Iterator[Problem]:
+    seen = set()
+    for at, value in enumerate(values):
+        if value in seen:
+            yield Problem((*path, at), text, shown(str(value)))
+        seen.add(value)
+
+
+def _names(document: Document, incomplete: Collection[str]) -> Iterator[Problem]:
+    lists = {
+        "border_gateway": [gateway.name for gateway in document.border_gateway],
+        "vpc_attachment": [attachment.name for attachment in document.vpc_attachment],
+        "customer_gateway": [gateway.name for gateway in document.customer_gateway],
+        "vpn_connection": [connection.name for connection in document.vpn_connection],
+    }
+    for kind, names in lists.items():
+        for at, name in enumerate(names):
+            if names.index(name) != at:
+                text = f"another {kind} has this name"
+                yield Problem((kind, at, "name"), text, shown(name))
+
+
+def _references(document: Document, incomplete: Collection[str]) -> Iterator[Problem]:
+    known = {
+        "border_gateway": {gateway.name for gateway in document.border_gateway},
+        "customer_gateway": {gateway.name for gateway in document.customer_gateway},
+        "vpn_connection": {connection.name for connection in document.vpn_connection},
+    }
+    uses: list[tuple[Path, str]] = []
+    for at, attachment in enumerate(document.vpc_attachment):
+        uses.append((("vpc_attachment", at, "border_gateway"), attachment.border_gateway))
+    for at, connection in enumerate(document.vpn_connection):
+        uses.append((("vpn_connection", at, "border_gateway"), connection.border_gateway))
+        uses.append((("vpn_connection", at, "customer_gateway"), connection.customer_gateway))
+    for at, route in enumerate(document.route):
+        uses.append((("route", at, "border_gateway"), route.border_gateway))
+        uses.append((("route", at, "vpn_connection"), route.vpn_connection))
+    for path, name in uses:
+        kind = str(path[-1])
+        if name not in known[kind] and kind not in incomplete:
+            there = ", ".join(sorted(known[kind])[:8]) or "none"
+            yield Problem(path, f"no {kind} has this name; there is: {there}", shown(name))
+
+
+def _customers(document: Document, incomplete: Collection[str]) -> Iterator[Problem]:
+    for at, customer in enumerate(document.customer_gateway):
+        path: Path = ("customer_gateway", at, "public_addresses")
+        addresses = customer.public_addresses
+        if addresses == "any":
+            continue
+        yield from _twice(addresses, path, "is listed twice")
+        if len(addresses) not in CUSTOMER_ADDRESS_COUNTS and "public_addresses" not in incomplete:
+            text = f'needs 1, 2 or 4 addresses, or "any"; has {len(addresses)}'
+            yield Problem(path, text)
+        for place, address in enumerate(addresses):
+            if address in document.gateway.public_addresses:
+                text = "is an address of this gateway"
+                yield Problem((*path, place), text, shown(str(address)))
+
+
+def _connections(document: Document, incomplete: Collection[str]) -> Iterator[Problem]:
+    routed = {route.vpn_connection for route in document.route}
+    for at, connection in enumerate(document.vpn_connection):
+        path: Path = ("vpn_connection", at)
+        yield from _twice(connection.remote_cidrs, (*path, "remote_cidrs"), "is listed twice")
+        if "tunnel" not in incomplete:
+            yield from _tunnel_count(len(connection.tunnel), (*path, "tunnel"))
+        if connection.routing == "static" and connection.local_cidrs:
+            text = 'has a meaning with routing = "policy" only; local_ts narrows selectors'
+            yield Problem((*path, "local_cidrs"), text)
+        if connection.remote_cidrs or connection.name in routed or "remote_cidrs" in incomplete:
+            continue
+        if connection.routing == "policy":
+            text = "is required with policy routing: the customer's prefixes"
+            yield Problem((*path, "remote_cidrs"), text)
+        else:
+            text = "no route leads into these tunnels: give the customer's prefixes"
+            yield Problem((*path, "remote_cidrs"), text, is_warning=True)
+
+
+def _tunnel_count(count: int, path: Path) -> Iterator[Problem]:
+    if count not in TUNNEL_COUNTS:
+        yield Problem(path, f"needs 2 tunnels, or 1, 4 or 8; has {count}")
+    elif count == 1:
+        yield Problem(path, "one tunnel only: nothing takes over when it fails", is_warning=True)
+
+
+def _routes(document: Document, incomplete: Collection[str]) -> Iterator[Problem]:
+    owners = {connection.name: connection.border_gateway for connection in document.vpn_connection}
+    for at, route in enumerate(document.route):
+        owner = owners.get(route.vpn_connection, route.border_gateway)
+        if owner != route.border_gateway:
+            text = f"connection {route.vpn_connection} belongs to border gateway {owner}"
+            yield Problem(("route", at, "border_gateway"), text, shown(route.border_gateway))
+
+
+def _shared_table(document: Document, incomplete: Collection[str]) -> Iterator[Problem]:
+    if len(document.border_gateway) > 1:
+        text = "border gateways of one gateway share its routing table and are not isolated"
+        yield Problem(("border_gateway", 1), text, is_warning=True)
+
+
+def _overlaps(document: Document, incomplete: Collection[str]) -> Iterator[Problem]:
+    """Warn of prefixes that lie within one of another attachment or connection."""
+    placed: list[tuple[AnyNetwork, Path, str]] = []
+    for at, attachment in enumerate(document.vpc_attachment):
+        for place, cidr in enumerate(attachment.cidrs):
+            path: Path = ("vpc_attachment", at, "cidrs", place)
+            placed.append((cidr, path, f"vpc_attachment {attachment.name}"))
+    for at, connection in enumerate(document.vpn_connection):
+        for place, cidr in enumerate(connection.remote_cidrs):
+            path = ("vpn_connection", at, "remote_cidrs", place)
+            placed.append((cidr, path, f"vpn_connection {connection.name}"))
+    around: list[tuple[AnyNetwork, str]] = []
+    for cidr, path, owner in sorted(placed, key=lambda item: _order(item[0])):
+        while around and not _contains(around[-1][0], cidr):
+            around.pop()
+        other = next((item for item in reversed(around) if item[1] != owner), None)
+        if other is not None:
+            text = f"overlaps {other[0]} of {other[1]}"
+            yield Problem(path, text, shown(str(cidr)), is_warning=True)
+        around.append((cidr, owner))
+
+
+def _order(network: AnyNetwork) -> tuple[int, int, int]:
+    return network.version, int(network.network_address), network.prefixlen
+
+
+def _contains(outer: AnyNetwork, inner: AnyNetwork) -> bool:
+    return outer.version == inner.version and inner.network_address in outer
+
+
+def _colliding_metrics(
+    document: Document, tunnels: tuple[ResolvedTunnel, ...]
+) -> Iterator[Problem]:
+    """Two routes to one prefix with one metric would replace each other in the kernel."""
+    taken: dict[tuple[AnyNetwork, int], ResolvedTunnel] = {}
+    extra = {
+        connection.name: [r for r in document.route if r.vpn_connection == connection.name]
+        for connection in document.vpn_connection
+    }
+    for resolved in tunnels:
+        wanted = [(cidr, resolved.preference) for cidr in set(resolved.connection.remote_cidrs)]
+        for route in extra[resolved.connection.name]:
+            wanted.append((route.prefix, route.preference + resolved.preference))
+        for prefix, metric in wanted:
+            other = taken.setdefault((prefix, metric), resolved)
+            if other is not resolved:
+                text = f"tunnel {other.name} has a route to {prefix} with the same metric"
+                yield Problem((*resolved.path, "preference"), text, str(metric))
+                break
+
+
+RULES: tuple[Rule, ...] = (
+    _pool,
+    _names,
+    _references,
+    _customers,
+    _connections,
+    _routes,
+    _shared_table,
+    _overlaps,
+)

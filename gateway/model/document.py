@@ -1,0 +1,234 @@
+"""
+From TOML to the wanted document, reporting every mistake at once.
+
+A mistake in one value must not hide the others. So what `pydantic` refuses is taken out and the
+rest is read again, until it is accepted; then the rules that need the whole document run on what is
+left. Findings keep the places of the text as it was written.
+"""
+
+from __future__ import annotations
+
+import copy
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import count, islice
+from typing import cast
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from gateway.errors import ConfigError
+from gateway.model.check import check
+from gateway.model.locate import Path, line_of, lines_of
+from gateway.model.problem import Problem, key_text, shown, unknown_key_text, value_at
+from gateway.model.resources import Document
+
+Table = dict[str, object]
+
+_TEXTS = {
+    "missing": "is required",
+    "model_type": "must be a table",
+    "model_attributes_type": "must be a table",
+    "dataclass_type": "must be a table",
+    "string_type": "must be a string in quotes",
+    "int_type": "must be a whole number",
+    "float_type": "must be a number",
+    "finite_number": "must be a finite number",
+    "bool_type": "must be true or false",
+    "tuple_type": "must be a list",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A wanted document without mistakes, and what in it is probably not meant, with its place."""
+
+    document: Document
+    warnings: tuple[str, ...]
+
+
+def parse_document(
+    text: str,
+    source: str,
+    read_psk: Callable[[str], str] | None = None,
+) -> Loaded:
+    """
+    Return the wanted document of a TOML text.
+
+    `source` names the text in messages. `read_psk` returns the pre-shared key in a file that a
+    `psk_file` names, or raises ValueError with what is wrong; without it such keys are refused.
+    Raises ConfigError with every mistake, each as `SOURCE:LINE: key: what is wrong (value)`.
+    """
+    raw = _parse_toml(text, source)
+    document, found = build_document(raw, read_psk)
+    errors = [problem for problem in found if not problem.is_warning]
+    if errors or any(problem.is_warning for problem in found):
+        lines = lines_of(text)
+        if errors:
+            raise ConfigError(_placed(errors, lines, raw, source))
+        return Loaded(document, tuple(_placed(found, lines, raw, source)))
+    return Loaded(document, ())
+
+
+def _parse_toml(text: str, source: str) -> Table:
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        problem = "nested too deeply"
+    except ValueError as error:  # also integers of more digits than Python reads
+        problem = str(error)
+    place, _, column = problem.rpartition("(at line ")[2].partition(", column ")
+    if place.isdigit() and column.rstrip(")").isdigit():
+        what = problem.rpartition(" (at line ")[0]
+        text = f"{source}:{place}: column {column.rstrip(')')}: {what[:1].lower()}{what[1:]}"
+        raise ConfigError([text])
+    raise ConfigError([f"{source}: {problem[:1].lower()}{problem[1:]}"])
+
+
+def _placed(
+    problems: list[Problem] | tuple[Problem, ...], lines: dict[Path, int], raw: Table, source: str
+) -> list[str]:
+    """Return the texts of `problems` in the order of their lines."""
+    placed = [(line_of(lines, problem.path), problem) for problem in problems]
+    placed.sort(key=lambda item: item[0])
+    texts = [
+        f"{source}:{line}: {key_text(problem.path, raw)}: {problem}" for line, problem in placed
+    ]
+    return list(dict.fromkeys(texts))
+
+
+def _read_psk_files(raw: Table, read_psk: Callable[[str], str] | None) -> list[Problem]:
+    """Put the key that each `psk_file` names beside it as `psk`. Return what went wrong."""
+    problems = []
+    for path in _setting_tables(raw):
+        table = value_at(raw, path)
+        if not isinstance(table, dict) or not isinstance(table.get("psk_file"), str):
+            continue
+        try:
+            if "psk" in table:
+                raise ValueError("psk stands beside it; give one of them")
+            if read_psk is None:
+                raise ValueError("a file can not be read here; give psk")
+            table["psk"] = read_psk(table["psk_file"])
+        except ValueError as error:
+            problem = Problem((*path, "psk_file"), str(error), shown(table["psk_file"]))
+            problems.append(problem)
+    return problems
+
+
+def _setting_tables(raw: Table) -> list[Path]:
+    """Return the paths of all connections and tunnels, as far as they have their shape."""
+    paths: list[Path] = []
+    connections = raw.get("vpn_connection")
+    for at, connection in enumerate(connections if isinstance(connections, list) else ()):
+        paths.append(("vpn_connection", at))
+        tunnels = connection.get("tunnel") if isinstance(connection, dict) else None
+        for place in range(len(tunnels) if isinstance(tunnels, list) else 0):
+            paths.append(("vpn_connection", at, "tunnel", place))
+    return paths
+
+
+def build_document(
+    raw: Table, read_psk: Callable[[str], str] | None = None
+) -> tuple[Document, tuple[Problem, ...]]:
+    """
+    Return the document of a parsed TOML or JSON table, and everything found wrong with it.
+
+    With mistakes, the document holds what was left of the table and serves no other purpose.
+    `read_psk` is as for `parse_document()`.
+    """
+    rest = copy.deepcopy(raw)
+    found = _read_psk_files(rest, read_psk)
+    reported = {problem.path for problem in found}
+    incomplete: set[str] = set()
+    dropped: set[Path] = set()
+    while True:
+        errors = _validate(rest)
+        if isinstance(errors, Document):
+            break
+        taken: set[Path] = set()
+        for error in errors:
+            path, drop = _place(error, rest)
+            problem = _problem(error, _original(path, dropped), value_at(rest, path))
+            if problem.path not in reported:
+                found.append(problem)
+                reported.add(problem.path)
+            taken.add(drop)
+        for drop in sorted(taken, key=_drop_order, reverse=True):
+            incomplete.add(next(part for part in reversed(drop) if isinstance(part, str)))
+            _take_out(rest, drop)
+        dropped |= {_original(drop, dropped) for drop in taken}
+    for finding in check(errors, incomplete):
+        path = _original(finding.path, dropped)
+        if path not in reported:
+            found.append(Problem(path, finding.text, finding.shown, finding.is_warning))
+    return errors, tuple(found)
+
+
+def _validate(raw: Table) -> Document | list[ErrorDetails]:
+    try:
+        return Document.model_validate(raw)
+    except ValidationError as error:
+        return error.errors(include_url=False, include_input=False)
+
+
+def _drop_order(path: Path) -> tuple[tuple[int, str], ...]:
+    return tuple((part, "") if isinstance(part, int) else (-1, part) for part in path)
+
+
+def _place(error: ErrorDetails, raw: Table) -> tuple[Path, Path]:
+    """
+    Return the path that an error is about, and what to take out so that the rest can be read.
+
+    `pydantic` puts names of union members into its paths; what the table does not hold is left out.
+    """
+    path: Path = ()
+    for part in error["loc"]:
+        if _holds(value_at(raw, path), part):
+            path = (*path, part)
+    if error["type"] == "missing":
+        return (*path, error["loc"][-1]), path
+    return path, path
+
+
+def _holds(here: object, part: str | int) -> bool:
+    if isinstance(here, dict):
+        return part in here
+    return isinstance(here, list) and isinstance(part, int) and part < len(here)
+
+
+def _take_out(raw: Table, path: Path) -> None:
+    around = value_at(raw, path[:-1])
+    if isinstance(around, dict):
+        around.pop(cast(str, path[-1]), None)
+    elif isinstance(around, list):
+        del around[cast(int, path[-1])]
+
+
+def _original(path: Path, dropped: set[Path]) -> Path:
+    """Return where `path` was before the elements at `dropped` were taken out of their lists."""
+    out: Path = ()
+    for part in path:
+        if isinstance(part, int):
+            part = next(islice((at for at in count() if (*out, at) not in dropped), part, None))
+        out = (*out, part)
+    return out
+
+
+def _problem(error: ErrorDetails, path: Path, value: object) -> Problem:
+    kind = error["type"]
+    context = error.get("ctx", {})
+    if kind == "extra_forbidden":
+        return Problem(path, unknown_key_text(path))
+    if kind in ("enum", "literal_error"):
+        text = "must be one of " + str(context["expected"]).replace("'", '"')
+    elif kind == "value_error":
+        text = str(context["error"])
+    elif kind in ("greater_than_equal", "less_than_equal"):
+        least = kind == "greater_than_equal"
+        limit = context["ge" if least else "le"]
+        text = f"must be at {'least' if least else 'most'} {limit}"
+    else:
+        text = _TEXTS.get(kind, error["msg"][:1].lower() + error["msg"][1:])
+    return Problem(path, text, "" if kind == "missing" else shown(value, path))

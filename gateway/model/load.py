@@ -1,0 +1,87 @@
+"""Reads the wanted document of a gateway from its TOML file, and its keys from theirs."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+from gateway.errors import ConfigError
+from gateway.model.document import Loaded, parse_document
+from gateway.model.resources import Document
+
+DOCUMENT_BYTES_MAX = 16 * 2**20  # thousands of tunnels are one or two MiB
+PSK_FILE_BYTES_MAX = 4096
+
+
+def load_document(path: Path) -> Document:
+    """Return the wanted document in the file `path`. Raises ConfigError with every mistake."""
+    return load(path).document
+
+
+def load(path: Path) -> Loaded:
+    """Return the document in the file `path` with its warnings. Raises ConfigError."""
+    text = _read_text(path)
+    warnings: list[str] = []
+
+    def read_psk(name: str) -> str:
+        file = path.parent / name
+        key = _read_psk(file)
+        if _is_open(file):
+            warnings.append(f"{file}: holds a pre-shared key and is readable by others")
+        return key
+
+    loaded = parse_document(text, str(path), read_psk)
+    if _has_own_psk(loaded.document) and _is_open(path):
+        warnings.append(f"{path}: holds pre-shared keys and is readable by others")
+    return Loaded(loaded.document, loaded.warnings + tuple(dict.fromkeys(warnings)))
+
+
+def _read_text(path: Path) -> str:
+    """Return the text of a document file. Raises ConfigError."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(DOCUMENT_BYTES_MAX + 1)
+    except (OSError, ValueError) as error:
+        raise ConfigError([f"{path}: can not be read: {_reason(error)}"]) from None
+    if len(content) > DOCUMENT_BYTES_MAX:
+        raise ConfigError([f"{path}: is larger than {DOCUMENT_BYTES_MAX} bytes"])
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ConfigError([f"{path}:{line}: is not UTF-8"]) from None
+
+
+def _read_psk(path: Path) -> str:
+    """Return the first line of a key file. Raises ValueError."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(PSK_FILE_BYTES_MAX + 1)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"can not be read: {_reason(error)}") from None
+    if len(content) > PSK_FILE_BYTES_MAX:
+        raise ValueError(f"is larger than {PSK_FILE_BYTES_MAX} bytes")
+    line, _, rest = content.partition(b"\n")
+    if rest.strip():
+        raise ValueError("holds more than one line")
+    try:
+        return line.rstrip(b"\r").decode()
+    except UnicodeDecodeError:
+        raise ValueError("is not UTF-8") from None
+
+
+def _reason(error: Exception) -> str:
+    strerror = error.strerror if isinstance(error, OSError) else None
+    return (strerror or str(error)).lower()
+
+
+def _is_open(path: Path) -> bool:
+    return bool(path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH))
+
+
+def _has_own_psk(document: Document) -> bool:
+    return any(
+        settings.psk is not None and settings.psk_file is None
+        for connection in document.vpn_connection
+        for settings in (connection, *connection.tunnel)
+    )

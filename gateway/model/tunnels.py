@@ -1,0 +1,193 @@
+"""
+What each VPN Tunnel of a document comes to when every default is filled in.
+
+The checks and the plan both stand on this, so a default is written in one place.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from ipaddress import IPv4Interface, IPv6Interface, ip_interface
+from math import lcm
+
+from gateway.ike.config import Start
+from gateway.model.locate import Path
+from gateway.model.resources import (
+    CustomerGateway,
+    Document,
+    TunnelSettings,
+    VpnConnection,
+    VpnTunnel,
+    effective_settings,
+)
+from gateway.model.types import AnyAddress, AnyNetwork
+
+FIRST_PREFERENCE = 100  # of the first tunnel of a connection; the next ones count up
+INTERFACE_LEN_MAX = 15  # bytes of a device name, IFNAMSIZ less its end
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedTunnel:
+    """
+    One VPN Tunnel with its defaults filled in.
+
+    `customer` and `local` are None only in a document with mistakes, `remote` also where the
+    customer's addresses are "any".
+    """
+
+    path: Path
+    connection_path: Path
+    connection: VpnConnection
+    tunnel: VpnTunnel
+    settings: TunnelSettings
+    customer: CustomerGateway | None
+    name: str
+    interface: str
+    local: AnyAddress | None
+    remote: AnyAddress | None
+    local_id: str
+    remote_id: str | None  # None: any identity that knows the key
+    preference: int
+    start: Start
+
+    def path_of(self, key: str) -> Path:
+        """Return where a setting of this tunnel stands: on the tunnel, or on its connection."""
+        own = self.tunnel.model_fields_set
+        shared = self.connection.model_fields_set
+        is_own = key in own or key not in shared
+        if key == "psk" and "psk_file" in (own if is_own else shared):
+            key = "psk_file"
+        return (*(self.path if is_own else self.connection_path), key)
+
+
+def resolve_tunnels(document: Document) -> tuple[ResolvedTunnel, ...]:
+    """Return every tunnel of `document` with its defaults, in the document's order."""
+    customers = {customer.name: customer for customer in document.customer_gateway}
+    return tuple(
+        _resolve(document, customers.get(connection.customer_gateway), (at, position))
+        for at, connection in enumerate(document.vpn_connection)
+        for position in range(len(connection.tunnel))
+    )
+
+
+def _resolve(
+    document: Document, customer: CustomerGateway | None, at: tuple[int, int]
+) -> ResolvedTunnel:
+    connection = document.vpn_connection[at[0]]
+    tunnel = connection.tunnel[at[1]]
+    settings = effective_settings(connection, tunnel)
+    local, remote = _pair(document.gateway.public_addresses, customer, tunnel, at[1])
+    name = tunnel.name or f"{connection.name}-{at[1] + 1}"
+    is_any = customer is not None and customer.public_addresses == "any"
+    path: Path = ("vpn_connection", at[0])
+    return ResolvedTunnel(
+        path=(*path, "tunnel", at[1]),
+        connection_path=path,
+        connection=connection,
+        tunnel=tunnel,
+        settings=settings,
+        customer=customer,
+        name=name,
+        interface=tunnel.interface or interface_name(name),
+        local=local,
+        remote=remote,
+        local_id=settings.local_id or str(local),
+        remote_id=_remote_id(settings, customer, remote),
+        preference=tunnel.preference or FIRST_PREFERENCE + at[1],
+        start=settings.start or (Start.RESPOND if is_any else Start.INITIATE),
+    )
+
+
+def _remote_id(
+    settings: TunnelSettings, customer: CustomerGateway | None, remote: AnyAddress | None
+) -> str | None:
+    named = settings.remote_id or (customer.identity if customer else None)
+    if named is None and remote is not None:
+        return str(remote)
+    return None if named == "any" else named
+
+
+def _pair(
+    pool: Sequence[AnyAddress], customer: CustomerGateway | None, tunnel: VpnTunnel, position: int
+) -> tuple[AnyAddress | None, AnyAddress | None]:
+    """
+    Return the outer addresses of the tunnel at `position`: those it names, else the next in turn.
+
+    Turns go diagonally, so that every tunnel changes both addresses as long as it can: with two
+    local and two remote addresses 1-1, 2-2, 1-2, 2-1.
+    """
+    theirs = customer.public_addresses if customer else ()
+    named = (tunnel.local_address, tunnel.remote_address)
+    if theirs == "any" or not theirs:
+        return named[0] or _in_turn(pool, position), named[1]
+    locals_ = (named[0],) if named[0] else tuple(pool)
+    remotes = (named[1],) if named[1] else tuple(theirs)
+    if not locals_ or not remotes:
+        return named
+    turns = lcm(len(locals_), len(remotes))
+    pairs = [
+        (locals_[turn % len(locals_)], remotes[(turn + turn // turns) % len(remotes)])
+        for turn in range(len(locals_) * len(remotes))
+    ]
+    alike = [pair for pair in pairs if pair[0].version == pair[1].version]
+    return (alike or pairs)[position % len(alike or pairs)]
+
+
+def _in_turn(addresses: Sequence[AnyAddress], position: int) -> AnyAddress | None:
+    return addresses[position % len(addresses)] if addresses else None
+
+
+def interface_name(tunnel: str) -> str:
+    """
+    Return the name of a tunnel's TUN device: `ts-` and the tunnel's name where that fits.
+
+    Else the beginning and a hash, so the name depends on this tunnel alone, not on its neighbours.
+    """
+    plain = re.sub(r"[^A-Za-z0-9_-]", "-", tunnel)
+    if plain == tunnel and len("ts-" + tunnel) <= INTERFACE_LEN_MAX:
+        return "ts-" + tunnel
+    return f"ts-{plain[:6]}-{sha256(tunnel.encode()).hexdigest()[:5]}"
+
+
+def inner_interface(
+    network: AnyNetwork | None, local: AnyAddress | None
+) -> IPv4Interface | IPv6Interface | None:
+    """Return our address inside with its prefix length: `local`, or the first host of `network`."""
+    if network is None:
+        return None
+    return ip_interface(f"{local or network[1]}/{network.prefixlen}")
+
+
+def inner_peer(inner: IPv4Interface | IPv6Interface) -> AnyAddress:
+    """Return the other host address of our /30 or /126."""
+    network = inner.network
+    return network[2] if inner.ip == network[1] else network[1]
+
+
+def selector_texts(
+    document: Document, resolved: ResolvedTunnel
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """
+    Return our and the peer's traffic selectors of a tunnel, as texts.
+
+    The tunnel's own lists come first; with policy routing the prefixes of both sides; else
+    everything, because routes choose what goes in.
+    """
+    connection = resolved.connection
+    local: Sequence[object] = ("0.0.0.0/0", "::/0")
+    remote: Sequence[object] = local
+    if connection.routing == "policy":
+        local = connection.local_cidrs or [
+            cidr
+            for attachment in document.vpc_attachment
+            if attachment.border_gateway == connection.border_gateway
+            for cidr in attachment.cidrs
+        ]
+        remote = connection.remote_cidrs
+    return (
+        resolved.settings.local_ts or tuple(str(cidr) for cidr in local),
+        resolved.settings.remote_ts or tuple(str(cidr) for cidr in remote),
+    )

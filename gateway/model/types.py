@@ -1,0 +1,193 @@
+"""The field types of the wanted document: each says in words why it refuses a value."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+    ip_network,
+)
+from typing import Annotated
+
+from pydantic import (
+    AfterValidator,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    WithJsonSchema,
+)
+
+from gateway.ike.config import Identity
+from gateway.ike.iana import ProtocolId
+from gateway.ike.proposals import parse_proposal
+from gateway.ike.selectors import parse_selector
+
+AnyAddress = IPv4Address | IPv6Address
+AnyNetwork = IPv4Network | IPv6Network
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
+INTERFACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,14}")
+HOST_NAME = re.compile(r"[A-Za-z0-9_*]([A-Za-z0-9._-]{0,126}[A-Za-z0-9_])?")
+RESERVED_INTERFACES = frozenset({"lo", "all", "default"})  # the kernel and its sysctl tree use them
+RESERVED_ASNS = frozenset({0, 23456, 65535, 4294967295})  # RFC 7607, RFC 6793, RFC 7300
+
+# RFC 8247 section 2 and RFC 8221 section 5: names strongSwan knows and we refuse on sight.
+LEGACY_CIPHERS = ("3des", "des", "null", "blowfish", "blowfish128", "blowfish256", "cast128")
+LEGACY_HASHES = ("md5", "sha", "sha1", "aesxcbc", "prfmd5", "prfsha1", "prfaesxcbc")
+LEGACY_GROUPS = ("modp768", "modp1024", "modp1536", "modp1024s160", "modp2048s224", "modp2048s256")
+LEGACY = frozenset((*LEGACY_CIPHERS, *LEGACY_HASHES, *LEGACY_GROUPS))
+
+
+def parse_address(value: object) -> AnyAddress:
+    """Return the IP address that `value` names. Raises ValueError."""
+    if isinstance(value, IPv4Address | IPv6Address):
+        return value
+    if not isinstance(value, str):
+        raise ValueError("must be an IP address in quotes")
+    try:
+        return ip_address(value)
+    except ValueError:
+        raise ValueError("is not an IP address") from None
+
+
+def parse_outer_address(value: object) -> AnyAddress:
+    """Return a unicast address that may stand outside on a tunnel's packets. Raises ValueError."""
+    address = parse_address(value)
+    kinds = {
+        "the unspecified address": address.is_unspecified,
+        "a multicast address": address.is_multicast,
+        "a loopback address": address.is_loopback,
+        "a link-local address": address.is_link_local,
+        "a reserved address": address.version == 4 and address.is_reserved,
+    }
+    for kind, is_kind in kinds.items():
+        if is_kind:
+            raise ValueError(f"is {kind}")
+    return address
+
+
+def parse_network(value: object) -> AnyNetwork:
+    """Return the network that `value` names, with no host bits set. Raises ValueError."""
+    if isinstance(value, IPv4Network | IPv6Network):
+        return value
+    if not isinstance(value, str):
+        raise ValueError('must be a prefix in quotes, as in "10.20.0.0/16"')
+    if "/" not in value:
+        raise ValueError('needs a prefix length, as in "10.20.0.0/16"')
+    try:
+        loose = ip_network(value, strict=False)
+    except ValueError:
+        raise ValueError("is not an IP prefix") from None
+    if ip_address(value.split("/")[0]) != loose.network_address:
+        raise ValueError(f"has host bits set; the network is {loose}")
+    return loose
+
+
+def _name(value: str) -> str:
+    if not NAME.fullmatch(value):
+        raise ValueError(
+            "must be 1 to 32 letters, digits, '.', '_' or '-', the first a letter or digit"
+        )
+    return value
+
+
+def _interface(value: str) -> str:
+    if not INTERFACE.fullmatch(value) or value in RESERVED_INTERFACES:
+        raise ValueError("is not an interface name: 1 to 15 letters, digits, '.', '_' or '-'")
+    return value
+
+
+def _identity(value: str) -> str:
+    """Return `value` if it is an identity we can send (RFC 7296 section 3.5). Raises ValueError."""
+    if value.startswith("keyid:"):
+        try:
+            key_id = bytes.fromhex(value[6:])
+        except ValueError:
+            raise ValueError("needs hexadecimal digits after keyid:") from None
+        if not 1 <= len(key_id) <= 128:
+            raise ValueError("needs 1 to 128 bytes after keyid:")
+        return value
+    try:
+        ip_address(value)
+    except ValueError:
+        user, at, host = value.rpartition("@")
+        if not HOST_NAME.fullmatch(host) or (at and not re.fullmatch(r"[!-?A-~]{1,64}", user)):
+            raise ValueError(
+                "is not an identity: an IP address, a host name, user@host or keyid:HEX"
+            ) from None
+    Identity.parse(value)
+    return value
+
+
+def _asn(value: int) -> int:
+    if value in RESERVED_ASNS:
+        raise ValueError("is a reserved AS number")
+    return value
+
+
+def refuse_legacy(text: str) -> None:
+    """Raise ValueError if `text` names an algorithm that RFC 8247 or RFC 8221 advise against."""
+    for token in text.lower().split("-"):
+        if token in LEGACY:
+            raise ValueError(
+                f"{token} is a legacy algorithm, which this gateway lacks even with allow_legacy"
+            )
+
+
+def _ike_proposal(text: str) -> str:
+    refuse_legacy(text)
+    parse_proposal(text, ProtocolId.IKE)
+    return text
+
+
+def _esp_proposal(text: str) -> str:
+    refuse_legacy(text)
+    parse_proposal(text, ProtocolId.ESP)
+    return text
+
+
+def _selector(text: str) -> str:
+    parse_selector(text)
+    return text
+
+
+def key_of(text: str) -> bytes:
+    """
+    Return the bytes of a pre-shared key: `0x` and hexadecimal, `0s` and base64, or the text itself.
+
+    The two prefixes mean what they mean to strongSwan, so one text works at both ends.
+    Raises ValueError.
+    """
+    try:
+        if text.startswith("0x"):
+            return bytes.fromhex(text[2:])
+        if text.startswith("0s"):
+            return base64.b64decode(text[2:], validate=True)
+    except (ValueError, binascii.Error):
+        raise ValueError("begins with 0x or 0s but is not hexadecimal or base64 after it") from None
+    return text.encode()
+
+
+_IP = WithJsonSchema({"type": "string", "description": "an IPv4 or IPv6 address"})
+_PREFIX = WithJsonSchema({"type": "string", "description": "an IPv4 or IPv6 prefix"})
+
+InnerAddress = Annotated[AnyAddress, PlainValidator(parse_address), PlainSerializer(str), _IP]
+OuterAddress = Annotated[AnyAddress, PlainValidator(parse_outer_address), PlainSerializer(str), _IP]
+Prefix = Annotated[AnyNetwork, PlainValidator(parse_network), PlainSerializer(str), _PREFIX]
+Name = Annotated[StrictStr, AfterValidator(_name)]
+InterfaceName = Annotated[StrictStr, AfterValidator(_interface)]
+IdentityText = Annotated[StrictStr, AfterValidator(_identity)]
+Asn = Annotated[StrictInt, Field(ge=1, le=4294967294), AfterValidator(_asn)]
+IkeProposalText = Annotated[StrictStr, AfterValidator(_ike_proposal)]
+EspProposalText = Annotated[StrictStr, AfterValidator(_esp_proposal)]
+SelectorText = Annotated[StrictStr, AfterValidator(_selector)]
+Seconds = Annotated[StrictFloat, Field(allow_inf_nan=False)]

@@ -1,0 +1,98 @@
+"""
+What must change so that a node does what a new plan says. Pure; reconcile acts on it.
+
+A change names the tunnels it touches and, for each, which facets; every other tunnel is left alone.
+To act on a change, first remove, then change, then add: a device may pass from tunnel to tunnel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from gateway.node.plan import NodePlan, TunnelPlan
+from gateway.sa import Address
+
+
+class Facet(Enum):
+    """A part of a tunnel that can change by itself, and what a change of it disturbs."""
+
+    ADMIN = "admin"  # allowed or not: the IKE SA is begun or closed
+    IKE = "ike"  # the IKE SA is closed and begun again
+    INTERFACE = "interface"  # the TUN device is made anew: another name or number of queues
+    ADDRESSES = "addresses"  # the addresses on the device; traffic goes on
+    ROUTES = "routes"  # routes through the device; traffic to others goes on
+    OPTIONS = "options"  # data plane options; traffic goes on
+    OWNER = "owner"  # the resources it belongs to, as status shows them
+
+
+FACET_OF = {
+    "connection": Facet.OWNER,
+    "border_gateway": Facet.OWNER,
+    "interface": Facet.INTERFACE,
+    "queues": Facet.INTERFACE,
+    "ike": Facet.IKE,
+    "admin_up": Facet.ADMIN,
+    "inner_local": Facet.ADDRESSES,
+    "inner_remote": Facet.ADDRESSES,
+    "mtu": Facet.OPTIONS,
+    "rate_bps": Facet.OPTIONS,
+    "copy_dscp": Facet.OPTIONS,
+    "replay_window": Facet.OPTIONS,
+    "routes": Facet.ROUTES,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TunnelChange:
+    """One tunnel before and after, and the facets in which it differs (at least one)."""
+
+    old: TunnelPlan
+    new: TunnelPlan
+    facets: frozenset[Facet]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """The least change from one plan to another. Lists are in the order of the plans."""
+
+    removed: tuple[TunnelPlan, ...]
+    changed: tuple[TunnelChange, ...]
+    added: tuple[TunnelPlan, ...]
+    sockets_removed: tuple[Address, ...]
+    sockets_added: tuple[Address, ...]
+    name: str | None = None  # the new one, if it differs
+    workers: int | None = None  # the new number, if it differs: needs a new data plane
+
+    @property
+    def is_empty(self) -> bool:
+        """Return whether nothing is to be done."""
+        lists = (self.removed, self.changed, self.added, self.sockets_removed, self.sockets_added)
+        return not any(lists) and self.name is None and self.workers is None
+
+
+def difference(old: NodePlan | None, new: NodePlan) -> Change:
+    """Return the least change that turns `old` (None: nothing at all) into `new`."""
+    before = {tunnel.name: tunnel for tunnel in old.tunnels} if old else {}
+    after = {tunnel.name: tunnel for tunnel in new.tunnels}
+    kept = [(before[name], tunnel) for name, tunnel in after.items() if name in before]
+    had = old.sockets if old else ()
+    return Change(
+        removed=tuple(tunnel for name, tunnel in before.items() if name not in after),
+        changed=tuple(
+            TunnelChange(was, tunnel, facets)
+            for was, tunnel in kept
+            if (facets := _facets(was, tunnel))
+        ),
+        added=tuple(tunnel for name, tunnel in after.items() if name not in before),
+        sockets_removed=tuple(address for address in had if address not in new.sockets),
+        sockets_added=tuple(address for address in new.sockets if address not in had),
+        name=new.name if old is None or old.name != new.name else None,
+        workers=new.workers if old is None or old.workers != new.workers else None,
+    )
+
+
+def _facets(old: TunnelPlan, new: TunnelPlan) -> frozenset[Facet]:
+    return frozenset(
+        facet for field, facet in FACET_OF.items() if getattr(old, field) != getattr(new, field)
+    )

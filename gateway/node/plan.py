@@ -1,0 +1,166 @@
+"""
+From the wanted document to what one node does: sockets, tunnels, routes. Pure.
+
+The plan is what reconcile compares: everything in it is a plain value, a tunnel is one entry.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Interface, IPv6Interface
+
+from gateway.ike.config import Identity, Lifetime, Timers, TunnelConfig
+from gateway.ike.iana import ProtocolId
+from gateway.ike.proposals import DEFAULT_ESP, DEFAULT_IKE, Proposal, parse_proposal
+from gateway.ike.selectors import parse_selector
+from gateway.model.resources import Document, TunnelSettings, VpnConnection
+from gateway.model.tunnels import (
+    ResolvedTunnel,
+    inner_interface,
+    inner_peer,
+    resolve_tunnels,
+    selector_texts,
+)
+from gateway.model.types import AnyNetwork, key_of
+from gateway.sa import Address
+from gateway.secret import Secret
+
+_DEFAULTS = Timers()
+BITS_PER_MEGABIT = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class RoutePlan:
+    """A route through a tunnel's TUN device. The lower metric wins; metrics are at most 120,000."""
+
+    prefix: AnyNetwork
+    metric: int
+
+
+@dataclass(frozen=True, slots=True)
+class TunnelPlan:
+    """One VPN Tunnel as the node makes it: its TUN device, its IKE configuration, its routes."""
+
+    name: str
+    connection: str
+    border_gateway: str
+    interface: str  # the TUN device, at most 15 bytes
+    ike: TunnelConfig
+    admin_up: bool
+    inner_local: IPv4Interface | IPv6Interface | None
+    inner_remote: Address | None
+    mtu: int | None  # bytes; None: computed from the suite and the path
+    rate_bps: int  # inner bits per second outbound; 0 = no cap
+    copy_dscp: bool
+    replay_window: int  # packets
+    queues: int  # of the TUN device
+    routes: tuple[RoutePlan, ...]
+
+    @property
+    def local(self) -> Address:
+        """Return our outer address."""
+        return self.ike.local
+
+    @property
+    def remote(self) -> Address | None:
+        """Return the peer's outer address; None where it is known by identity alone."""
+        return self.ike.remote
+
+
+@dataclass(frozen=True, slots=True)
+class NodePlan:
+    """All that one node does. `workers` 0 is one per CPU; `sockets` are our public addresses."""
+
+    name: str
+    workers: int
+    sockets: tuple[Address, ...]
+    tunnels: tuple[TunnelPlan, ...]
+
+
+def plan(document: Document) -> NodePlan:
+    """Return what the node does for `document`, which has passed its checks (`model.document`)."""
+    gateway = document.gateway
+    return NodePlan(
+        name=gateway.name,
+        workers=gateway.workers,
+        sockets=gateway.public_addresses,
+        tunnels=tuple(_tunnel(document, resolved) for resolved in resolve_tunnels(document)),
+    )
+
+
+def _tunnel(document: Document, resolved: ResolvedTunnel) -> TunnelPlan:
+    settings, tunnel = resolved.settings, resolved.tunnel
+    inner = inner_interface(tunnel.inner_cidr, tunnel.inner_local)
+    return TunnelPlan(
+        name=resolved.name,
+        connection=resolved.connection.name,
+        border_gateway=resolved.connection.border_gateway,
+        interface=resolved.interface,
+        ike=_ike(document, resolved),
+        admin_up=settings.admin == "up",
+        inner_local=inner,
+        inner_remote=inner_peer(inner) if inner else None,
+        mtu=settings.mtu,
+        rate_bps=settings.rate_mbps * BITS_PER_MEGABIT,
+        copy_dscp=settings.copy_dscp,
+        replay_window=settings.replay_window,
+        queues=settings.workers,
+        routes=_routes(document, resolved.connection, resolved.preference),
+    )
+
+
+def _routes(
+    document: Document, connection: VpnConnection, preference: int
+) -> tuple[RoutePlan, ...]:
+    """Return the routes of a tunnel: the connection's prefixes, then the static routes to it."""
+    routes = [RoutePlan(prefix, preference) for prefix in connection.remote_cidrs]
+    routes += [
+        RoutePlan(route.prefix, route.preference + preference)
+        for route in document.route
+        if route.vpn_connection == connection.name
+    ]
+    return tuple(dict.fromkeys(routes))
+
+
+def _ike(document: Document, resolved: ResolvedTunnel) -> TunnelConfig:
+    settings = resolved.settings
+    local_ts, remote_ts = selector_texts(document, resolved)
+    # The checks refuse a document without these.
+    assert resolved.local is not None
+    assert settings.psk is not None
+    return TunnelConfig(
+        name=resolved.name,
+        local=resolved.local,
+        remote=resolved.remote,
+        local_id=Identity.parse(resolved.local_id),
+        remote_id=Identity.parse(resolved.remote_id) if resolved.remote_id else None,
+        psk=Secret(key_of(settings.psk.get_secret_value())),
+        ike_proposals=_proposals(settings.ike_proposals, ProtocolId.IKE) or DEFAULT_IKE,
+        esp_proposals=_proposals(settings.esp_proposals, ProtocolId.ESP) or DEFAULT_ESP,
+        local_ts=tuple(parse_selector(text) for text in local_ts),
+        remote_ts=tuple(parse_selector(text) for text in remote_ts),
+        start=resolved.start,
+        encap=settings.encap,
+        ike_lifetime=Lifetime(settings.ike_lifetime_s),
+        child_lifetime=Lifetime(
+            settings.child_lifetime_s,
+            settings.child_lifetime_bytes,
+            settings.child_lifetime_packets,
+        ),
+        timers=_timers(settings),
+        fragment_size=settings.fragment_size,
+    )
+
+
+def _proposals(texts: tuple[str, ...], protocol: ProtocolId) -> tuple[Proposal, ...]:
+    return tuple(parse_proposal(text, protocol) for text in texts)
+
+
+def _timers(settings: TunnelSettings) -> Timers:
+    """Return the core's clocks; the resending of liveness checks is scaled from the default."""
+    shares = _DEFAULTS.liveness_retransmit_after
+    scale = settings.liveness_timeout_s / sum(shares)
+    return Timers(
+        liveness=settings.liveness_s,
+        liveness_retransmit_after=tuple(round(share * scale, 3) for share in shares),
+    )
