@@ -10,14 +10,14 @@
 
 #include "gw_dp.h"
 
-#define GW_REPLAY_WORDS 128u    /* power of two; holds windows up to GW_REPLAY_MAX */
-#define GW_REPLAY_MIN 64u       /* packets */
-#define GW_REPLAY_MAX 4096u
+#define GW_REPLAY_WORDS 128u /* power of two; holds windows up to GW_REPLAY_MAX */
+#define GW_REPLAY_MIN   64u  /* packets */
+#define GW_REPLAY_MAX   4096u
 
 /* Set `window` (GW_REPLAY_MIN..GW_REPLAY_MAX); all else zero is an empty window. */
 struct gw_replay {
-	uint64_t top;           /* highest sequence number marked; 0 = none */
-	uint32_t window;        /* packets */
+	uint64_t top;    /* highest sequence number marked; 0 = none */
+	uint32_t window; /* packets */
 	uint64_t seen[GW_REPLAY_WORDS];
 };
 
