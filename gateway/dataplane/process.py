@@ -1,0 +1,359 @@
+"""
+The data plane process: `twinspan dataplane`.
+
+It owns the fast path and serves it to one gateway process at a time over a SEQPACKET connection
+(`control.py` has the messages). The main thread waits for control messages and signals; the workers
+carry packets and write their punt records to the same connection by themselves. When the gateway
+process goes away the workers go on: the next one connects, asks for the state and the blob, and
+carries on.
+
+Before the first connection is accepted the process has given up root, every capability and, by a
+system call filter, everything but its own descriptors.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import pwd
+import select
+import signal
+import socket
+import stat
+import struct
+import sys
+from collections.abc import Sequence
+from types import FrameType
+
+from gateway._native import lib
+from gateway.dataplane import sandbox, seccomp
+from gateway.dataplane.fastpath import TUNNELS_MAX, FastPath
+from gateway.dataplane.interface import PuntType
+from gateway.dataplane.punt import make_record
+from gateway.dataplane.server import Connection, Service
+from gateway.errors import ConfigError, DataPlaneError
+
+DEFAULT_USER = "twinspan"
+LISTEN_FDS_START = 3  # sd_listen_fds(3)
+BACKLOG = 8
+
+
+def log(event: str, **fields: object) -> None:
+    """Write one logfmt line to stderr. The reader may be gone: the process outlives the gateway."""
+    line = " ".join([f"dataplane {event}", *(f"{name}={value}" for name, value in fields.items())])
+    try:
+        os.write(2, line.encode() + b"\n")
+    except OSError:
+        return
+
+
+class Process:
+    """The main thread: one listener, at most one connection, signals, words from dying workers."""
+
+    def __init__(
+        self,
+        path: FastPath,
+        listener: socket.socket | None,
+        connected: socket.socket | None,
+        allowed: frozenset[int],
+    ) -> None:
+        self._path = path
+        self._service = Service(path)
+        self._listener = listener
+        if listener is not None:
+            listener.setblocking(False)  # the peer may have left the queue before accept()
+        self._allowed = allowed
+        self._connection: Connection | None = None
+        # Workers that fail write text, signals their number: both wake the main thread.
+        self._wake, self._wake_in = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._wake.setblocking(False)
+        self._wake_in.setblocking(False)
+        self._failures: list[str] = []
+        self._ended = False
+        if connected is not None:
+            self._accept(connected)
+
+    def start(self) -> None:
+        """Start the workers; SIGTERM and SIGINT end `serve()` from now on."""
+        signal.set_wakeup_fd(self._wake_in.fileno(), warn_on_full_buffer=False)
+        signal.signal(signal.SIGTERM, self._signalled)
+        signal.signal(signal.SIGINT, self._signalled)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        self._path.start(self._worker_failed)
+
+    def _signalled(self, number: int, frame: FrameType | None) -> None:
+        self._ended = True
+
+    def _worker_failed(self, text: str) -> None:
+        # On the worker's thread. An empty record could not be told from nothing.
+        self._wake_in.send(b"!" + text.encode())
+
+    def serve(self) -> None:
+        """Answer until a signal, a STOP request, or the end of the only connection."""
+        while not self._ended and not self._service.stopped:
+            ready = self._wait()
+            # The connection before the listener: an old gateway process that is gone makes room for
+            # the new one that waits.
+            if self._connection is not None and self._connection.sock.fileno() in ready:
+                self._serve_connection(self._connection)
+            if self._wake.fileno() in ready:
+                self._read_wake()
+            if self._listener is not None and self._listener.fileno() in ready:
+                self._accept_waiting(self._listener)
+            if self._listener is None and self._connection is None:
+                log("ended", reason="the gateway process is gone and cannot come back")
+                return
+
+    def _wait(self) -> set[int]:
+        poll = select.poll()
+        poll.register(self._wake, select.POLLIN)
+        if self._listener is not None:
+            poll.register(self._listener, select.POLLIN)
+        if self._connection is not None:
+            poll.register(self._connection.sock, select.POLLIN)
+        return {descriptor for descriptor, _ in poll.poll()}
+
+    def _serve_connection(self, connection: Connection) -> None:
+        greeted = connection.greeted
+        if not connection.serve_one():
+            self._drop(connection)
+        elif connection.greeted and not greeted:
+            self._path.set_punt(connection.sock.fileno())
+            log("gateway_connected", peer=connection.peer)
+            self._tell_failures()
+
+    def _drop(self, connection: Connection) -> None:
+        # The workers must have left the descriptor before it is closed and its number used again.
+        self._path.set_punt(-1)
+        connection.sock.close()
+        self._connection = None
+        log("gateway_gone", peer=connection.peer)
+
+    def _accept_waiting(self, listener: socket.socket) -> None:
+        try:
+            sock, _ = listener.accept()
+        except OSError as error:
+            # The peer left the queue again, or no descriptor is free: neither ends the service.
+            log("accept_failed", reason=error.strerror)
+            return
+        self._accept(sock)
+
+    def _accept(self, sock: socket.socket) -> None:
+        pid, uid, _ = struct.unpack(
+            "=iII", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+        )
+        connection = Connection(sock, self._service, f"pid:{pid}")
+        reason = ""
+        if uid not in self._allowed:
+            reason = f"uid {uid} may not control this data plane"
+        elif self._connection is not None:
+            reason = f"another gateway process is connected ({self._connection.peer})"
+        if reason:
+            connection.reply(0, lib.GW_E_EXISTS, errno.EPERM, reason.encode())
+            sock.close()
+            log("gateway_refused", peer=connection.peer, uid=uid)
+            return
+        self._connection = connection
+
+    def _read_wake(self) -> None:
+        try:
+            while True:
+                record = self._wake.recv(4096)
+                if record.startswith(b"!"):
+                    self._failures.append(record[1:].decode())
+                    log("worker_failed", reason=repr(self._failures[-1]))
+        except BlockingIOError:
+            self._tell_failures()
+
+    def _tell_failures(self) -> None:
+        connection = self._connection
+        if connection is None or not connection.greeted:
+            return
+        while self._failures:
+            record = make_record(PuntType.WORKER_FAILED, self._failures[0].encode())
+            if not connection.send(record, []):
+                return
+            del self._failures[0]
+
+    def close(self) -> None:
+        """End the workers, free the fast path (keys wiped), close every socket."""
+        signal.set_wakeup_fd(-1)
+        self._path.close()
+        if self._connection is not None:
+            self._connection.sock.close()
+        if self._listener is not None:
+            self._listener.close()
+        self._wake.close()
+        self._wake_in.close()
+
+
+def listen(path: str) -> socket.socket:
+    """
+    Return a socket that listens on `path`, mode 0600. A dead process's socket file is replaced.
+
+    Raises ConfigError if another process serves it, or if it is something else.
+    """
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        if sock.connect_ex(path) == 0:
+            raise ConfigError([f"--socket: {path} is served by another data plane"])
+        remove_dead_socket(path)
+    except BaseException:
+        sock.close()
+        raise
+    sock.close()
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    old = os.umask(0o177)
+    try:
+        sock.bind(path)
+        sock.listen(BACKLOG)
+    except OSError as error:
+        sock.close()
+        raise ConfigError([f"--socket: {path}: {error.strerror}"]) from error
+    finally:
+        os.umask(old)
+    return sock
+
+
+def remove_dead_socket(path: str) -> None:
+    """Remove a socket file nobody listens on. Raises ConfigError if `path` is no socket."""
+    try:
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            raise ConfigError([f"--socket: {path} exists and is not a socket"])
+        os.unlink(path)
+    except FileNotFoundError:
+        return
+
+
+def adopt(descriptor: int, option: str) -> socket.socket:
+    """Return the inherited SEQPACKET socket. Raises ConfigError if it is something else."""
+    try:
+        sock = socket.socket(fileno=descriptor)
+    except OSError as error:
+        raise ConfigError([f"{option}: descriptor {descriptor}: {error.strerror}"]) from error
+    if sock.family != socket.AF_UNIX or sock.type != socket.SOCK_SEQPACKET:
+        sock.detach()
+        raise ConfigError([f"{option}: descriptor {descriptor} is not a SEQPACKET Unix socket"])
+    sock.set_inheritable(False)
+    return sock
+
+
+def activated() -> socket.socket | None:
+    """Return the listening socket systemd gave us (sd_listen_fds(3)), None if it gave none."""
+    if os.environ.pop("LISTEN_PID", "") != str(os.getpid()):
+        return None
+    if os.environ.pop("LISTEN_FDS", "0") != "1":
+        raise ConfigError(["LISTEN_FDS: need exactly one socket"])
+    return adopt(LISTEN_FDS_START, "LISTEN_FDS")
+
+
+def allowed_uids(listener: socket.socket | None) -> frozenset[int]:
+    """Return who may connect: root, the user who started us, the owner of the socket file."""
+    uids = {0, os.getuid()}
+    place = listener.getsockname() if listener is not None else ""
+    if isinstance(place, str) and place:
+        uids.add(os.stat(place).st_uid)
+    return frozenset(uids)
+
+
+def notify_ready() -> None:
+    """Tell systemd that the service runs (sd_notify(3)), if it asks."""
+    place = os.environ.pop("NOTIFY_SOCKET", "")
+    if not place:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.sendto(b"READY=1", "\0" + place[1:] if place.startswith("@") else place)
+
+
+def user_to_become(wanted: str | None) -> str | None:
+    """Return the user to become, None to stay. Raises ConfigError for a user that is not there."""
+    if os.geteuid() != 0:
+        return None
+    name = DEFAULT_USER if wanted is None else wanted
+    try:
+        pwd.getpwnam(name)
+    except KeyError as error:
+        if wanted is None:
+            return None
+        raise ConfigError([f"--user: no user {name}"]) from error
+    return name
+
+
+def confine(user: str | None, process: Process) -> None:
+    """Start the workers between the two halves of giving up: users first, then system calls."""
+    if user is not None:
+        sandbox.become(user)
+    sandbox.drop_capabilities()
+    sandbox.close_doors()
+    # The filter allows no new thread and covers those that run (SECCOMP_FILTER_FLAG_TSYNC).
+    process.start()
+    filtered = seccomp.install()
+    log("ready", pid=os.getpid(), uid=os.geteuid(), seccomp=filtered, abi=lib.GW_ABI_VERSION)
+
+
+def arguments(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="twinspan dataplane", description=__doc__.split("\n")[1])
+    place = parser.add_mutually_exclusive_group()
+    place.add_argument("--socket", metavar="PATH", help="listen on this Unix socket (mode 0600)")
+    place.add_argument("--fd", type=int, help="serve this inherited, connected socket")
+    place.add_argument("--listen-fd", type=int, help="listen on this inherited socket")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--tunnels-max", type=int, default=TUNNELS_MAX)
+    parser.add_argument("--user", help=f"become this user (default: {DEFAULT_USER}, if there)")
+    parser.add_argument("--no-gso", action="store_true", help="never use UDP_SEGMENT")
+    parser.add_argument("--pin-cpus", action="store_true", help="run worker i on CPU i")
+    return parser.parse_args(argv)
+
+
+def sockets(options: argparse.Namespace) -> tuple[socket.socket | None, socket.socket | None]:
+    """Return the listener and the connection that the options name; one of them is None."""
+    if options.fd is not None:
+        return None, adopt(options.fd, "--fd")
+    if options.listen_fd is not None:
+        return adopt(options.listen_fd, "--listen-fd"), None
+    if options.socket is not None:
+        return listen(options.socket), None
+    listener = activated()
+    if listener is None:
+        raise ConfigError(["need --socket PATH, --fd N, --listen-fd N or socket activation"])
+    return listener, None
+
+
+def run(options: argparse.Namespace) -> None:
+    """Serve until the end. Raises ConfigError, DataPlaneError or OSError if it cannot begin."""
+    user = user_to_become(options.user)
+    listener, connected = sockets(options)
+    allowed = allowed_uids(listener)
+    os.chdir("/")
+    sandbox.raise_limits()
+    sandbox.lock_memory()
+    path = FastPath(
+        options.workers, options.tunnels_max, no_gso=options.no_gso, pin_cpus=options.pin_cpus
+    )
+    process = Process(path, listener, connected, allowed)
+    try:
+        confine(user, process)
+        notify_ready()
+        process.serve()
+    finally:
+        process.close()
+    log("ended")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the process and return its status: 0 ended as asked, 1 failed, 2 bad options."""
+    try:
+        run(arguments(sys.argv[1:] if argv is None else argv))
+    except ConfigError as error:
+        for problem in error.problems:
+            log("refused", reason=repr(problem))
+        return 2
+    except (DataPlaneError, OSError) as error:
+        log("failed", reason=repr(str(error)))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

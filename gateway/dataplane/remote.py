@@ -1,0 +1,412 @@
+"""
+The `DataPlane` in its own process, from the gateway process's side.
+
+`connect()` reaches a data plane process that runs, `spawn_dataplane()` one that runs or is started.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import fcntl
+import json
+import os
+import select
+import signal
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from ipaddress import ip_address
+from pathlib import Path as FilePath
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from gateway._native import ffi, lib
+from gateway.dataplane import codec, control
+from gateway.dataplane.channel import Channel, Reply, malformed
+from gateway.dataplane.control import Op
+from gateway.dataplane.interface import (
+    EncapKind,
+    PlaneSa,
+    PlaneState,
+    Punt,
+    SaStats,
+    TunnelOptions,
+    TunnelStats,
+    WorkerStats,
+)
+from gateway.dataplane.punt import BATCH
+from gateway.errors import DataPlaneError
+from gateway.sa import Address, Path
+
+if TYPE_CHECKING:
+    from gateway._native import CData
+
+SOCKET_NAME = "dataplane.sock"
+TIMEOUT_S = 5.0  # a call takes under a millisecond: so late means that the process hangs
+BACKLOG = 8
+PACKAGE_PARENT = FilePath(__file__).resolve().parents[2]
+
+
+class RemotePlane:
+    """
+    A connection to the data plane process.
+
+    A call raises DataPlaneError with errno ETIMEDOUT if the process hangs and ECONNRESET if it is
+    gone; `on_lost` tells of the latter at once. Closing it leaves the process running.
+    """
+
+    def __init__(
+        self, sock: socket.socket, child: int | None = None, timeout_s: float = TIMEOUT_S
+    ) -> None:
+        self._channel = Channel(sock, timeout_s)
+        self._child = child
+        self._receive: Callable[[Punt], None] | None = None
+        self._lost: Callable[[str], None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        try:
+            self.workers, self.pid = self._greet()
+        except DataPlaneError:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _greet(self) -> tuple[int, int]:
+        welcome = self._call(Op.HELLO, body=control.hello())
+        if len(welcome) != control.WELCOME.size:
+            raise malformed(f"welcome of {len(welcome)} bytes")
+        workers, pid = control.WELCOME.unpack(welcome)
+        return workers, pid
+
+    def _call(
+        self,
+        op: Op,
+        target: int = 0,
+        body: bytes | memoryview = b"",
+        descriptors: Sequence[int] = (),
+    ) -> bytes:
+        try:
+            return self._channel.call(op, target, body, descriptors)
+        finally:
+            self._deliver_soon()
+
+    # ---- sockets and tunnels ----
+
+    def add_socket(
+        self, fd: int, worker: int, address: Address, port: int, kind: EncapKind
+    ) -> None:
+        struct = codec.new_socket(-1, worker, address, port, kind)
+        self._call(Op.ADD_SOCKET, body=bytes_of(struct), descriptors=[fd])
+        os.close(fd)
+
+    def del_socket(self, address: Address, port: int, kind: EncapKind) -> None:
+        self._call(Op.DEL_SOCKET, body=bytes_of(codec.new_socket(-1, 0, address, port, kind)))
+
+    def add_tunnel(
+        self,
+        tunnel: int,
+        name: str,
+        queues: Sequence[int],
+        uso: bool,
+        path: Path,
+        encap: EncapKind,
+        options: TunnelOptions,
+    ) -> None:
+        struct = codec.new_tunnel(tunnel, [-1] * len(queues), uso, path, encap, options)
+        self._call(Op.ADD_TUNNEL, body=bytes_of(struct) + name.encode(), descriptors=queues)
+        control.close_all(list(queues))
+
+    def del_tunnel(self, tunnel: int) -> None:
+        self._call(Op.DEL_TUNNEL, tunnel)
+
+    def set_options(self, tunnel: int, options: TunnelOptions) -> None:
+        self._call(Op.SET_OPTIONS, tunnel, bytes_of(codec.new_options(options)))
+
+    def set_path(self, tunnel: int, path: Path, encap: EncapKind) -> None:
+        self._call(Op.SET_PATH, tunnel, bytes_of(codec.new_path(path, encap)))
+
+    def set_carrier(self, tunnel: int, up: bool) -> None:
+        self._call(Op.SET_CARRIER, tunnel, bytes([up]))
+
+    def send_ike(self, path: Path, datagram: bytes) -> None:
+        struct = codec.new_path(path, EncapKind.UDP)
+        self._call(Op.SEND_IKE, body=bytes_of(struct) + datagram)
+
+    def send_keepalive(self, tunnel: int) -> None:
+        self._call(Op.SEND_KEEPALIVE, tunnel)
+
+    # ---- ESP SAs ----
+
+    def add_inbound(self, tunnel: int, sa: PlaneSa) -> None:
+        self._call_with_keys(Op.ADD_INBOUND, tunnel, sa)
+
+    def del_inbound(self, spi: int) -> None:
+        self._call(Op.DEL_INBOUND, spi)
+
+    def set_outbound(self, tunnel: int, sa: PlaneSa) -> None:
+        self._call_with_keys(Op.SET_OUTBOUND, tunnel, sa)
+
+    def clear_outbound(self, tunnel: int) -> None:
+        self._call(Op.CLEAR_OUTBOUND, tunnel)
+
+    def _call_with_keys(self, op: Op, tunnel: int, sa: PlaneSa) -> None:
+        struct = codec.new_sa(sa)
+        try:
+            self._call(op, tunnel, memoryview(ffi.buffer(struct)))
+        finally:
+            codec.wipe(struct)
+
+    # ---- what happened ----
+
+    def tunnel_stats(self, tunnel: int) -> TunnelStats:
+        answer = self._call(Op.TUNNEL_STATS, tunnel)
+        return codec.get_tunnel_stats(struct_of("struct gw_tunnel_stats", answer))
+
+    def inbound_stats(self, spi: int) -> SaStats:
+        answer = self._call(Op.INBOUND_STATS, spi)
+        return codec.get_sa_stats(struct_of("struct gw_sa_stats", answer))
+
+    def outbound_stats(self, tunnel: int) -> SaStats:
+        answer = self._call(Op.OUTBOUND_STATS, tunnel)
+        return codec.get_sa_stats(struct_of("struct gw_sa_stats", answer))
+
+    def worker_stats(self, worker: int) -> WorkerStats:
+        answer = self._call(Op.WORKER_STATS, worker)
+        return codec.get_worker_stats(struct_of("struct gw_worker_stats", answer))
+
+    def state(self) -> PlaneState:
+        return decode_state(self._channel.fetch(Op.STATE))
+
+    def put_blob(self, blob: bytes) -> None:
+        if len(blob) > control.BLOB_MAX:
+            raise codec.refuse(f"blob of {len(blob)} bytes, at most {control.BLOB_MAX}")
+        descriptor = control.write_memory(blob)
+        try:
+            self._call(Op.PUT_BLOB, descriptors=[descriptor])
+        finally:
+            os.close(descriptor)
+
+    def get_blob(self) -> bytes:
+        return self._channel.fetch(Op.GET_BLOB)
+
+    # ---- punt records ----
+
+    def on_punt(self, receive: Callable[[Punt], None]) -> None:
+        """Call `receive` for each punt record: on the running event loop, else in `poll()`."""
+        self._receive = receive
+        try:
+            self._loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return
+        self._loop.add_reader(self._channel.fileno(), self._readable)
+        self._deliver_soon()
+
+    def on_lost(self, notice: Callable[[str], None]) -> None:
+        """Call `notice` once with the reason when the process is gone, on the event loop."""
+        self._lost = notice
+
+    @property
+    def bad_records(self) -> int:
+        """How many records of the data plane were not well formed."""
+        return self._channel.bad_records
+
+    def poll(self, timeout_s: float = 0.0) -> int:
+        """Without an event loop: wait for punt records, deliver them, return how many."""
+        if not self._channel.queue:
+            select.select([self._channel], [], [], timeout_s)
+        return self._read_batch()
+
+    def _readable(self) -> None:
+        try:
+            self._read_batch()
+        except DataPlaneError as error:
+            self._forget_loop()
+            if self._lost is not None:
+                self._lost(str(error))
+
+    def _read_batch(self) -> int:
+        count = self._deliver_queued()
+        for _ in range(BATCH):
+            record = self._channel.read()
+            if record is None:
+                break
+            if isinstance(record, Reply):
+                # The late answer to a call that was given up.
+                control.close_all(record.descriptors)
+            elif self._receive is not None:
+                # `receive` may have made calls that queued records behind this one.
+                self._receive(record)
+                count += 1 + self._deliver_queued()
+        return count
+
+    def _deliver_soon(self) -> None:
+        if self._channel.queue and self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon(self._deliver_queued)
+
+    def _deliver_queued(self) -> int:
+        count = 0
+        while self._channel.queue and self._receive is not None:
+            self._receive(self._channel.queue.popleft())
+            count += 1
+        return count
+
+    # ---- the end ----
+
+    def _forget_loop(self) -> None:
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.remove_reader(self._channel.fileno())
+        self._loop = None
+
+    def close(self) -> None:
+        """Close the connection. The process goes on; a second call does nothing."""
+        if self._channel.is_open:
+            self._forget_loop()
+            self._channel.close()
+
+    def stop(self) -> None:
+        """End the process: its tunnels, SAs and blob go, its keys are wiped."""
+        if not self._channel.is_open:
+            return
+        self._forget_loop()
+        try:
+            self._call(Op.STOP)
+            self._channel.wait_end()
+        finally:
+            self._channel.close()
+        if self._child is not None:
+            os.waitpid(self._child, 0)
+            self._child = None
+
+
+def bytes_of(struct: CData) -> bytes:
+    """Return a struct's bytes. Not for structs with keys: these bytes cannot be wiped."""
+    return bytes(ffi.buffer(struct))
+
+
+def struct_of(name: str, content: bytes) -> CData:
+    """Return the struct that an answer holds. Raises DataPlaneError on another length."""
+    if len(content) != ffi.sizeof(name):
+        raise malformed(f"{name} of {len(content)} bytes")
+    struct = ffi.new(f"{name} *")
+    ffi.memmove(struct, content, len(content))
+    return struct
+
+
+def decode_state(content: bytes) -> PlaneState:
+    """Return the state that `server.encode_state` wrote. Raises DataPlaneError if it is not one."""
+    try:
+        state = json.loads(content)
+        sockets = tuple(
+            (str(ip_address(address)), int(port), int(EncapKind(kind)))
+            for address, port, kind in state["sockets"]
+        )
+        rows = [(int(tunnel), str(name), spis) for tunnel, name, spis in state["tunnels"]]
+        tunnels = {tunnel: tuple(int(spi) for spi in spis) for tunnel, _, spis in rows}
+        names = {tunnel: name for tunnel, name, _ in rows}
+        return PlaneState(int(state["workers"]), sockets, tunnels, names)
+    except (ValueError, TypeError, KeyError) as error:
+        raise malformed(f"state: {error}") from error
+
+
+def connect(path: str | FilePath, timeout_s: float = TIMEOUT_S) -> RemotePlane:
+    """
+    Return a connection to the data plane process that listens on `path`.
+
+    Raises FileNotFoundError or ConnectionRefusedError if none does, DataPlaneError if it refuses.
+    """
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        sock.connect(str(path))
+    except OSError:
+        sock.close()
+        raise
+    return RemotePlane(sock, timeout_s=timeout_s)
+
+
+def spawn_dataplane(
+    runtime_dir: str | FilePath,
+    options: Sequence[str] = (),
+    timeout_s: float = TIMEOUT_S,
+) -> RemotePlane:
+    """
+    Return a connection to the data plane process of `runtime_dir`; start one if none runs.
+
+    `options` are those of `twinspan dataplane`, such as ["--workers", "2"], for a new process. It
+    is in a session of its own, so it outlives this process. Raises OSError, DataPlaneError.
+    """
+    path = FilePath(runtime_dir) / SOCKET_NAME
+    try:
+        return connect(path, timeout_s)
+    except FileNotFoundError:
+        pass
+    except ConnectionRefusedError:
+        path.unlink()
+    # The socket listens before the process starts: connecting to it waits for nothing.
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        bind_private(listener, path)
+        child = start_process(listener.fileno(), options)
+    return adopt_child(path, child, timeout_s)
+
+
+def bind_private(listener: socket.socket, path: FilePath) -> None:
+    """Listen on `path`, mode 0600."""
+    old = os.umask(0o177)
+    try:
+        listener.bind(str(path))
+    finally:
+        os.umask(old)
+    listener.listen(BACKLOG)
+
+
+def start_process(listener: int, options: Sequence[str]) -> int:
+    """Start a data plane process that serves the listening socket; return its process id."""
+    command = [sys.executable, "-m", "gateway.dataplane.process", "--listen-fd", "3", *options]
+    # Nothing else of our environment: it may hold secrets, and NOTIFY_SOCKET is ours alone.
+    environment = {"PYTHONPATH": str(PACKAGE_PARENT), "PATH": os.defpath}
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    # Above 3, so that no copy below overwrites what a later one reads.
+    source = fcntl.fcntl(listener, fcntl.F_DUPFD_CLOEXEC, 10)
+    actions = [
+        (os.POSIX_SPAWN_DUP2, null, 0),
+        (os.POSIX_SPAWN_DUP2, source, 3),
+    ]
+    try:
+        return os.posix_spawn(
+            sys.executable,
+            command,
+            environment,
+            file_actions=actions,
+            setsid=True,
+            setsigmask=(),
+            setsigdef=(signal.SIGTERM, signal.SIGINT, signal.SIGHUP),
+        )
+    finally:
+        os.close(null)
+        os.close(source)
+
+
+def adopt_child(path: FilePath, child: int, timeout_s: float) -> RemotePlane:
+    """Connect to a process just started. Raises DataPlaneError if it ended instead of answering."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        sock.connect(str(path))
+        return RemotePlane(sock, child, timeout_s)
+    except (DataPlaneError, OSError) as error:
+        sock.close()
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if not ended:
+            raise
+        text = f"the data plane process ended with status {os.waitstatus_to_exitcode(status)}"
+        raise DataPlaneError(
+            f"{text}; its own words are on stderr", lib.GW_E_SYS, errno.ECHILD
+        ) from error
