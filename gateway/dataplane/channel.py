@@ -150,7 +150,7 @@ class Channel:
                 return
             except BlockingIOError:
                 self._wait(select.POLLOUT, op, give_up_at)
-            except BrokenPipeError:
+            except (BrokenPipeError, ConnectionResetError):
                 # It may have said why before it closed the connection: read on.
                 return
             except OSError as error:

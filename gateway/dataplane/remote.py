@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 SOCKET_NAME = "dataplane.sock"
 TIMEOUT_S = 5.0  # a call takes under a millisecond: so late means that the process hangs
 BACKLOG = 8
+ENDS_WITHIN_MS = 1000
 PACKAGE_PARENT = FilePath(__file__).resolve().parents[2]
 
 
@@ -395,6 +396,17 @@ def start_process(listener: int, options: Sequence[str]) -> int:
         os.close(source)
 
 
+def has_ended(child: int) -> bool:
+    """Wait a moment for a child to end; its socket closes a little earlier than the process."""
+    descriptor = os.pidfd_open(child)
+    try:
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        return bool(poll.poll(ENDS_WITHIN_MS))
+    finally:
+        os.close(descriptor)
+
+
 def adopt_child(path: FilePath, child: int, timeout_s: float) -> RemotePlane:
     """Connect to a process just started. Raises DataPlaneError if it ended instead of answering."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -403,9 +415,9 @@ def adopt_child(path: FilePath, child: int, timeout_s: float) -> RemotePlane:
         return RemotePlane(sock, child, timeout_s)
     except (DataPlaneError, OSError) as error:
         sock.close()
-        ended, status = os.waitpid(child, os.WNOHANG)
-        if not ended:
+        if not has_ended(child):
             raise
+        _, status = os.waitpid(child, 0)
         text = f"the data plane process ended with status {os.waitstatus_to_exitcode(status)}"
         raise DataPlaneError(
             f"{text}; its own words are on stderr", lib.GW_E_SYS, errno.ECHILD

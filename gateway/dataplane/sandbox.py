@@ -22,11 +22,15 @@ def _prctl(option: int, value: int) -> None:
 
 
 def raise_limits() -> None:
-    """Take as many descriptors as allowed, leave no core file, and no swapped page if allowed."""
+    """Allow as many descriptors as possible, and no core file: it would have keys in it."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = max(hard, DESCRIPTORS) if os.geteuid() == 0 else hard
-    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, wanted))
+    for wanted in (max(hard, DESCRIPTORS), hard):
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, wanted))
+            return
+        except (ValueError, OSError):
+            continue  # more than `hard` needs CAP_SYS_RESOURCE
 
 
 def lock_memory() -> bool:
