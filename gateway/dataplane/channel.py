@@ -194,6 +194,9 @@ class Channel:
                 message = control.receive(self._sock, [memoryview(self._buffer)])
             except BlockingIOError:
                 return None
+            except ConnectionResetError:
+                # Reported once, ahead of what still waits to be read: then comes the end.
+                continue
             except OSError as error:
                 raise lost(error.strerror or "cannot receive") from error
             if message.length == 0:
