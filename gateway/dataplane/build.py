@@ -95,10 +95,7 @@ def extension() -> Extension:
     """Return the extension: the generated binding, every C source of `csrc/`, and its libraries."""
     generated = BUILD / "native.c"
     write_generated(generated)
-    macros: list[tuple[str, str | None]] = [
-        ("Py_LIMITED_API", LIMITED_API),
-        ("_GNU_SOURCE", None),
-    ]
+    macros: list[tuple[str, str | None]] = [("Py_LIMITED_API", LIMITED_API)]
     libraries = ["crypto"]
     if has_ipsecmb():
         macros.append(("GW_HAVE_IPSECMB", "1"))
