@@ -1,0 +1,41 @@
+"""
+The command line: one module per command family, each importing what is slow only when it runs.
+"""
+
+from __future__ import annotations
+
+import typer
+
+from gateway.cli import act, check, process, show
+
+app = typer.Typer(
+    name="twinspan",
+    help="A site-to-site IPsec VPN gateway with twin tunnels.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+app.command()(process.gateway)
+app.command()(show.status)
+app.command()(show.explain)
+app.command()(act.up)
+app.command()(act.down)
+app.command()(act.rekey)
+app.command()(act.log)
+app.command()(act.reload)
+app.command()(act.stop)
+app.command()(check.check)
+app.command()(check.genpsk)
+app.command()(check.schema)
+app.command()(act.version)
+# Its own parser reads the options, so that the process imports nothing of this package's.
+app.command(
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)(process.dataplane)
+
+
+def main() -> None:
+    """Run the command that the arguments name."""
+    app()

@@ -1,0 +1,5 @@
+"""`python -m gateway` is `twinspan`."""
+
+from gateway.cli import main
+
+main()

@@ -1,0 +1,159 @@
+"""`twinspan status` and `explain`: what is, and why."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gateway.cli.client import DEFAULT_RUNTIME_DIR, Json, RuntimeDir, TunnelName, ask_one
+from gateway.cli.table import amount, duration, paint, table
+
+_HEAD = (
+    "CONNECTION",
+    "TUNNEL",
+    "STATE",
+    "LOCAL",
+    "REMOTE",
+    "SUITE",
+    "SINCE",
+    ">IN",
+    ">OUT",
+    ">RECEIVED",
+    ">SENT",
+    ">DROPS",
+)
+_COLOUR = {"up": "green", "connecting": "yellow", "down": "red"}
+
+AsJson = Annotated[bool, typer.Option("--json", help="print one JSON object")]
+
+
+def status(as_json: AsJson = False, runtime_dir: RuntimeDir = Path(DEFAULT_RUNTIME_DIR)) -> None:
+    """
+    Show every tunnel: is it allowed, is it up, and why not. `*` marks the one that carries traffic.
+    """
+    answer = ask_one(runtime_dir, "status")
+    if as_json:
+        typer.echo(json.dumps(answer, indent=2))
+        return
+    for line in status_lines(answer, colours=sys.stdout.isatty()):
+        typer.echo(line)
+
+
+def status_lines(answer: Json, *, colours: bool) -> list[str]:
+    """Return the lines of `twinspan status`."""
+    tunnels = _objects(answer["tunnels"])
+    up = sum(tunnel["status"] == "up" for tunnel in tunnels)
+    since = duration(_number(answer["since_s"]))
+    head = f"{answer['gateway']}: {up} of {len(tunnels)} tunnels up"
+    head += f", pid {answer['pid']}, since {since}"
+    rows = [_row(tunnel, colours=colours) for tunnel in tunnels]
+    lines = [paint(head, "bold", colours=colours)]
+    lines += table(_HEAD, rows) if rows else []
+    lines += [f"{tunnel['name']}: {_why(tunnel)}" for tunnel in tunnels if tunnel["reason"]]
+    notes = answer["notes"]
+    assert isinstance(notes, list)
+    return lines + [f"note: {note}" for note in notes]
+
+
+def _row(tunnel: Json, *, colours: bool) -> tuple[str, ...]:
+    state = str(tunnel["status"])
+    mark = "*" if tunnel["active"] else ""
+    if tunnel["admin"] == "down":
+        mark = " (admin down)"
+    ike = _object(tunnel["ike"])
+    children = _objects(tunnel["children"])
+    drops = _object(tunnel["drops"])
+    suite = children[-1]["suite"] if children else ike.get("suite", "-")
+    return (
+        str(tunnel["connection"]),
+        str(tunnel["name"]),
+        paint(state + mark, _COLOUR.get(state, "red"), colours=colours),
+        str(tunnel["local"]),
+        str(tunnel["remote"]),
+        str(suite or "-"),
+        duration(_number(tunnel["since_s"])),
+        amount(_number(tunnel["in_bps"]), "bit/s"),
+        amount(_number(tunnel["out_bps"]), "bit/s"),
+        amount(_number(tunnel["in_bytes"]), "B"),
+        amount(_number(tunnel["out_bytes"]), "B"),
+        str(round(sum(_number(count) for count in drops.values()))),
+    )
+
+
+def _why(tunnel: Json) -> str:
+    reason = _object(tunnel["reason"])
+    text = f"{reason['code']}: {reason['text']}"
+    if reason["ours"] or reason["theirs"]:
+        text += f" (ours: {reason['ours'] or '-'}; theirs: {reason['theirs'] or '-'})"
+    return text + (f"; {reason['hint']}" if reason["hint"] else "")
+
+
+def explain(
+    tunnel: TunnelName,
+    as_json: AsJson = False,
+    runtime_dir: RuntimeDir = Path(DEFAULT_RUNTIME_DIR),
+) -> None:
+    """
+    Say all that is known about one tunnel: state, reason, both ends' values, SAs, routes, drops.
+    """
+    answer = ask_one(runtime_dir, "explain", tunnel=tunnel)
+    if as_json:
+        typer.echo(json.dumps(answer, indent=2))
+        return
+    for line in explain_lines(answer):
+        typer.echo(line)
+
+
+def explain_lines(answer: Json) -> list[str]:
+    """Return the lines of `twinspan explain`."""
+    since = duration(_number(answer["since_s"]))
+    lines = [
+        f"{answer['name']} of {answer['connection']}: admin {answer['admin']}, {answer['status']}"
+        f" since {since}" + (", carries traffic" if answer["active"] else "")
+    ]
+    if answer["reason"]:
+        reason = _object(answer["reason"])
+        lines += [f"  why       {reason['code']}: {reason['text']}"]
+        lines += [f"  {key:<9} {reason[key]}" for key in ("ours", "theirs", "hint") if reason[key]]
+    mtu = f"{answer['mtu']} bytes" if answer["mtu"] else "not known yet"
+    lines += [
+        f"  path      {answer['local']} - {answer['remote']}",
+        f"  device    {answer['interface']}, MTU {mtu}",
+    ]
+    lines += _fields("ike", answer["ike"])
+    for child in _objects(answer["children"]):
+        lines += _fields("child", child)
+    lines += _fields("wanted", answer["wanted"])
+    drops = _object(answer["drops"])
+    dropped = ", ".join(f"{name} {count}" for name, count in drops.items())
+    lines += [
+        f"  received  {amount(_number(answer['in_bytes']), 'B')}, {answer['in_packets']} packets",
+        f"  sent      {amount(_number(answer['out_bytes']), 'B')}, {answer['out_packets']} packets",
+        f"  drops     {dropped or 'none'}",
+    ]
+    return lines
+
+
+def _fields(title: str, value: object) -> list[str]:
+    lines = []
+    for key, part in _object(value).items():
+        shown = ", ".join(str(one) for one in part) if isinstance(part, list) else part
+        if shown not in (None, ""):
+            lines.append(f"  {title:<9} {key} = {shown}")
+    return lines
+
+
+def _object(value: object) -> Json:
+    return value if isinstance(value, dict) else {}
+
+
+def _objects(value: object) -> list[Json]:
+    return [_object(each) for each in value] if isinstance(value, list) else []
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else 0.0
