@@ -1,0 +1,73 @@
+"""
+Seal what the gateway process leaves with the data plane process when it ends: its IKE SAs, keys
+included.
+
+The blob is in the data plane's memory, the key in a file of the runtime directory (memory as well,
+mode 0600): neither place alone gives the keys away, and neither survives a reboot.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from gateway.errors import GatewayError
+from gateway.secret import Secret
+
+_KEY_BYTES, _NONCE_BYTES = 32, 12
+_LABEL = b"twinspan gateway state 1"  # another layout gets another number and is not opened
+
+
+class SealError(GatewayError):
+    """A blob is not ours, was changed, or has another version's layout."""
+
+
+@dataclass(frozen=True, slots=True)
+class Legacy:
+    """
+    What one gateway process leaves to the next: the endpoint's snapshot, and the tunnels an
+    operator took down.
+    """
+
+    snapshot: bytes
+    taken_down: frozenset[str]
+
+
+def load_key(path: Path) -> Secret:
+    """Return the sealing key kept at `path`, made on first use. Raises OSError, SealError."""
+    try:
+        fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        value = path.read_bytes()
+        if len(value) != _KEY_BYTES:
+            raise SealError(f"{path} has {len(value)} bytes, need {_KEY_BYTES}") from None
+        return Secret(value)
+    with os.fdopen(fd, "wb") as file:
+        value = secrets.token_bytes(_KEY_BYTES)
+        file.write(value)
+    return Secret(value)
+
+
+def seal(legacy: Legacy, key: Secret) -> bytes:
+    """Return `legacy` encrypted and authenticated (AES-256-GCM, random nonce)."""
+    head = json.dumps({"taken_down": sorted(legacy.taken_down)}).encode()
+    plain = len(head).to_bytes(4, "big") + head + legacy.snapshot
+    nonce = secrets.token_bytes(_NONCE_BYTES)
+    return nonce + AESGCM(key.reveal()).encrypt(nonce, plain, _LABEL)
+
+
+def unseal(blob: bytes, key: Secret) -> Legacy:
+    """Return what `seal` was given. Raises SealError."""
+    try:
+        plain = AESGCM(key.reveal()).decrypt(blob[:_NONCE_BYTES], blob[_NONCE_BYTES:], _LABEL)
+    except (InvalidTag, ValueError):
+        raise SealError("sealed by another gateway, or damaged") from None
+    head_len = int.from_bytes(plain[:4], "big")
+    head = json.loads(plain[4 : 4 + head_len])
+    return Legacy(plain[4 + head_len :], frozenset(head["taken_down"]))

@@ -1,0 +1,118 @@
+"""
+Make TUN devices: one per tunnel, several queues, segmentation offload, carrier off.
+
+The descriptors go to the data plane, which closes them; a device lives as long as one of them is
+open.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import struct
+from dataclasses import dataclass
+
+from gateway.errors import GatewayError
+
+# linux/if_tun.h
+_TUNSETIFF, _TUNSETOFFLOAD, _TUNSETVNETHDRSZ, _TUNSETCARRIER = (
+    0x400454CA,
+    0x400454D0,
+    0x400454D8,
+    0x400454E2,
+)
+_IFF_TUN, _IFF_MULTI_QUEUE, _IFF_NO_PI, _IFF_VNET_HDR, _IFF_TUN_EXCL = (
+    0x0001,
+    0x0100,
+    0x1000,
+    0x4000,
+    0x8000,
+)
+_CSUM, _TSO4, _TSO6, _USO4, _USO6 = 0x01, 0x02, 0x04, 0x20, 0x40
+_VNET_HDR_LEN = 10  # struct virtio_net_hdr without num_buffers
+
+QUEUE_LEN = 2000  # packets: a burst of two 64 KiB batches of each of several flows fits
+
+
+class TunError(GatewayError):
+    """A TUN device can not be made."""
+
+
+@dataclass(frozen=True, slots=True)
+class TunQueues:
+    """The descriptors of a new TUN device, one per queue, and whether UDP segmentation is on."""
+
+    name: str
+    queues: tuple[int, ...]
+    uso: bool
+
+    def close(self) -> None:
+        """Close the descriptors; only where nobody has taken them."""
+        for fd in self.queues:
+            os.close(fd)
+
+
+def open_tun(name: str, queues: int) -> TunQueues:
+    """
+    Make TUN device `name` with `queues` queues, its carrier off.
+
+    Raises TunError: the name is in use, /dev/net/tun is missing, or the right to make devices.
+    """
+    opened: list[int] = []
+    try:
+        for number in range(queues):
+            opened.append(_open_queue(name, first=number == 0))
+        uso = _set_offload(opened)
+    except OSError as error:
+        for fd in opened:
+            os.close(fd)
+        raise TunError(f"can not make TUN device {name}: {_why(error, name)}") from error
+    return TunQueues(name, tuple(opened), uso)
+
+
+def _open_queue(name: str, *, first: bool) -> int:
+    """
+    Return the descriptor of one more queue. The first makes the device, and must: it is not shared
+    with strangers.
+    """
+    flags = _IFF_TUN | _IFF_NO_PI | _IFF_VNET_HDR | _IFF_MULTI_QUEUE
+    fd = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        request = struct.pack("16sH22x", name.encode(), flags | (_IFF_TUN_EXCL if first else 0))
+        fcntl.ioctl(fd, _TUNSETIFF, request)
+        fcntl.ioctl(fd, _TUNSETVNETHDRSZ, struct.pack("=i", _VNET_HDR_LEN))
+        if first:
+            fcntl.ioctl(fd, _TUNSETCARRIER, struct.pack("=i", 0))
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _set_offload(queues: list[int]) -> bool:
+    """
+    Let the kernel hand over large segments; return whether UDP ones too (Linux 6.2 and later).
+    """
+    tcp = _CSUM | _TSO4 | _TSO6
+    for offload in (tcp | _USO4 | _USO6, tcp):
+        try:
+            for fd in queues:
+                fcntl.ioctl(fd, _TUNSETOFFLOAD, offload)
+        except OSError:
+            if offload == tcp:
+                raise
+            continue
+        return offload != tcp
+    return False
+
+
+def _why(error: OSError, name: str) -> str:
+    match error.errno:
+        case 16 | 17:  # EBUSY, EEXIST
+            return f"an interface named {name} exists already"
+        case 1 | 13:  # EPERM, EACCES
+            return "not permitted; CAP_NET_ADMIN and /dev/net/tun are needed"
+        case 2 | 19 | 6:  # ENOENT, ENODEV, ENXIO
+            return "/dev/net/tun is missing; load the module tun"
+        case _:
+            return os.strerror(error.errno or 0)

@@ -1,0 +1,208 @@
+"""
+Sockets: port 500 read here, port 4500 and raw ESP made here for the data plane.
+
+IKE on port 500 is Python's; on 4500 it arrives as punts and leaves through the data plane, so that
+the fast path alone reads that port. Every socket is bound to one public address, so an answer
+leaves from the address its question came to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections import Counter
+from collections.abc import Callable
+from ipaddress import ip_address
+
+from gateway.errors import GatewayError
+from gateway.sa import IKE_PORT, NAT_T_PORT, Address, Path
+
+# linux/in.h, linux/in6.h, linux/udp.h: those that the socket module lacks.
+_IP_FREEBIND, _IPV6_FREEBIND = 15, 78
+_IP_MTU_DISCOVER, _IP_MTU, _PMTUDISC_DONT, _PMTUDISC_WANT = 10, 14, 0, 1
+_IPV6_MTU_DISCOVER, _IPV6_MTU = 23, 24
+_IP_PKTINFO = 8
+_UDP_GRO = 104
+_SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
+
+_ESP_PROTOCOL = 50
+_BATCH = 64  # datagrams read before the loop gets its turn again
+_IKE_BUFFER_BYTES = 1 << 20  # a burst of some thousand requests after a cut of the line
+_ESP_BUFFER_BYTES = 16 << 20  # 13 ms at 10 Gbit/s: a worker that lost its CPU for a tick
+
+
+class SocketError(GatewayError):
+    """A socket can not be opened or bound."""
+
+
+def _make(address: Address, kind: int, protocol: int, port: int) -> socket.socket:
+    """
+    Return a bound, non-blocking socket. Raises SocketError.
+
+    The address need not be on the machine yet (free bind): at boot it may come after us.
+    """
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    what = f"protocol 50 on {address}" if kind == socket.SOCK_RAW else f"UDP {address} port {port}"
+    try:
+        sock = socket.socket(family, kind | socket.SOCK_NONBLOCK, protocol)
+    except OSError as error:
+        raise SocketError(f"can not open {what}: {os.strerror(error.errno or 0)}") from error
+    try:
+        if family == socket.AF_INET:
+            sock.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
+        else:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_FREEBIND, 1)
+        if port == NAT_T_PORT:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # one socket a worker
+        sock.bind((str(address), port))
+    except OSError as error:
+        sock.close()
+        why = "in use by another program" if error.errno == 98 else os.strerror(error.errno or 0)
+        raise SocketError(f"can not bind {what}: {why}") from error
+    return sock
+
+
+def _set_buffers(sock: socket.socket, size: int) -> None:
+    """Ask for big socket buffers: past the system's limit with CAP_NET_ADMIN, up to it without."""
+    for forced, plain in (
+        (_SO_RCVBUFFORCE, socket.SO_RCVBUF),
+        (_SO_SNDBUFFORCE, socket.SO_SNDBUF),
+    ):
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, forced, size)
+        except PermissionError:
+            sock.setsockopt(socket.SOL_SOCKET, plain, size)
+
+
+def _set_path_mtu_discovery(sock: socket.socket, mode: int) -> None:
+    if sock.family == socket.AF_INET:
+        sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, mode)
+    else:
+        sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, mode)
+
+
+def _ask_for_details(sock: socket.socket) -> None:
+    """Have the kernel report each packet's own destination and its TOS (for ECN, RFC 6040)."""
+    if sock.family == socket.AF_INET:
+        sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+        sock.setsockopt(socket.IPPROTO_IP, socket.IP_RECVTOS, 1)
+    else:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVTCLASS, 1)
+
+
+def open_ike_socket(address: Address) -> socket.socket:
+    """Return the socket for IKE on port 500 of `address`. Raises SocketError."""
+    sock = _make(address, socket.SOCK_DGRAM, 0, IKE_PORT)
+    _set_buffers(sock, _IKE_BUFFER_BYTES)
+    # A large IKE_AUTH without IKE fragmentation must get through, in IP fragments if need be.
+    _set_path_mtu_discovery(sock, _PMTUDISC_DONT)
+    return sock
+
+
+def open_nat_t_socket(address: Address) -> socket.socket:
+    """
+    Return one worker's socket for UDP-encapsulated ESP and IKE (RFC 3948). Raises SocketError.
+    """
+    sock = _make(address, socket.SOCK_DGRAM, 0, NAT_T_PORT)
+    _set_buffers(sock, _ESP_BUFFER_BYTES)
+    _set_path_mtu_discovery(sock, _PMTUDISC_WANT)
+    _ask_for_details(sock)
+    with contextlib.suppress(OSError):  # before Linux 5.0: datagrams come one by one
+        sock.setsockopt(socket.IPPROTO_UDP, _UDP_GRO, 1)
+    return sock
+
+
+def open_raw_esp_socket(address: Address) -> socket.socket:
+    """Return a socket for ESP as protocol 50. Raises SocketError."""
+    sock = _make(address, socket.SOCK_RAW, _ESP_PROTOCOL, 0)
+    _set_buffers(sock, _ESP_BUFFER_BYTES)
+    _set_path_mtu_discovery(sock, _PMTUDISC_WANT)
+    _ask_for_details(sock)
+    return sock
+
+
+def outer_mtu(local: Address, remote: Address) -> int | None:
+    """
+    Return the path MTU the kernel knows from `local` to `remote`, bytes; None without a route.
+    """
+    family = socket.AF_INET if local.version == 4 else socket.AF_INET6
+    with socket.socket(family, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.bind((str(local), 0))
+            sock.connect((str(remote), NAT_T_PORT))
+            if family == socket.AF_INET:
+                return sock.getsockopt(socket.IPPROTO_IP, _IP_MTU)
+            return sock.getsockopt(socket.IPPROTO_IPV6, _IPV6_MTU)
+        except OSError:
+            return None
+
+
+def is_local(address: Address) -> bool:
+    """Return whether `address` is on this machine (in this network namespace) now."""
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    with socket.socket(family, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.bind((str(address), 0))
+        except OSError:
+            return False
+        return True
+
+
+class IkeSockets:
+    """
+    The port 500 sockets of all public addresses, read by the event loop.
+
+    `receive` gets every datagram with its path. A datagram that can not be sent is counted by its
+    error and otherwise treated as lost: retransmission is the core's.
+    """
+
+    def __init__(self, receive: Callable[[bytes, Path], None]) -> None:
+        self._receive = receive
+        self._sockets: dict[Address, socket.socket] = {}
+        self.send_errors: Counter[str] = Counter()
+
+    def open(self, address: Address) -> None:
+        """Read port 500 of one more address. Raises SocketError."""
+        sock = open_ike_socket(address)
+        self._sockets[address] = sock
+        asyncio.get_running_loop().add_reader(sock, self._readable, sock, address)
+
+    def close(self, address: Address) -> None:
+        sock = self._sockets.pop(address)
+        asyncio.get_running_loop().remove_reader(sock)
+        sock.close()
+
+    def close_all(self) -> None:
+        for address in list(self._sockets):
+            self.close(address)
+
+    @property
+    def addresses(self) -> frozenset[Address]:
+        return frozenset(self._sockets)
+
+    def send(self, datagram: bytes, path: Path) -> None:
+        """Send from port 500 of the path's local address."""
+        sock = self._sockets.get(path.local)
+        if sock is None:
+            self.send_errors["no_socket"] += 1
+            return
+        try:
+            sock.sendto(datagram, (str(path.remote), path.remote_port))
+        except OSError as error:
+            self.send_errors[os.strerror(error.errno or 0)] += 1
+
+    def _readable(self, sock: socket.socket, local: Address) -> None:
+        for _ in range(_BATCH):
+            try:
+                datagram, source = sock.recvfrom(65535)
+            except BlockingIOError:
+                return
+            except OSError as error:  # an ICMP error that belongs to an earlier datagram
+                self.send_errors[os.strerror(error.errno or 0)] += 1
+                continue
+            remote = ip_address(source[0].partition("%")[0])
+            self._receive(datagram, Path(local, IKE_PORT, remote, source[1]))
