@@ -15,6 +15,7 @@
 	X(PADDING, "padding", "inbound: pad length or pad bytes wrong")          \
 	X(DUMMY, "dummy", "inbound: dummy packet (next header 59)")              \
 	X(NEXT_HEADER, "next_header", "inbound: next header is not 4 or 41")     \
+	X(INNER_HEADER, "inner_header", "inbound: not the IP version announced, or impossible lengths") \
 	X(INNER_TRUNCATED, "inner_truncated", "inner packet shorter than its header says") \
 	X(SELECTOR_IN, "selector_in", "inbound: inner packet outside the SA's selectors") \
 	X(SELECTOR_OUT, "selector_out", "outbound: packet outside the SA's selectors") \
@@ -26,7 +27,6 @@
 	X(BAD_OFFLOAD, "bad_offload", "outbound: virtio_net_hdr with impossible sizes") \
 	X(NOT_IP, "not_ip", "outbound: neither IPv4 nor IPv6")                   \
 	X(RATE, "rate", "outbound: over the tunnel's rate cap")                  \
-	X(ENCAP_MISMATCH, "encap_mismatch", "inbound: encapsulation is not the SA's") \
 	X(KEEPALIVE, "keepalive", "inbound: NAT keepalive (expected)")           \
 	X(MARKER_SHORT, "marker_short", "inbound: datagram of under 4 bytes")    \
 	X(PUNT_FULL, "punt_full", "inbound: the punt socket is full or absent")  \

@@ -1,0 +1,57 @@
+/*
+ * Segmentation offload from the network to the TUN device: consecutive segments of one flow
+ * become one super-packet, written with one system call. Pure functions.
+ *
+ * The merged packet, cut again as the kernel cuts it, is what came in, byte by byte: a segment
+ * that would not come out equal (other acknowledgment, options, TTL, TOS; a wrong checksum) is
+ * not merged. One field may differ: the id of an IPv4 packet with DF, which has no meaning
+ * (RFC 6864 section 4.1).
+ */
+#ifndef GW_MERGE_H
+#define GW_MERGE_H
+
+#include <sys/uio.h>
+
+#include "gso.h"
+#include "packet.h"
+
+#define GW_MERGE_PARTS 64u      /* segments in one write; UDP_MAX_SEGMENTS of kernels before 6.9 */
+#define GW_MERGE_SLOTS 8u       /* flows merged at the same time */
+
+/* One growing super-packet. All zero is an empty slot. Packets are borrowed until it is written. */
+struct gw_merge {
+	const void *owner;      /* which tunnel's; NULL = empty */
+	uint8_t *packet;        /* the first packet: its headers become the super-packet's */
+	uint32_t total;         /* bytes of the super-packet */
+	uint32_t bytes;         /* of the inner packets in it */
+	uint32_t next_seq;      /* TCP: sequence number that continues it */
+	uint16_t next_id;       /* IPv4 id that continues it */
+	uint16_t header_len;
+	uint16_t ip_len;
+	uint16_t size;          /* payload bytes of the first segment */
+	uint16_t count;
+	uint8_t family;
+	uint8_t protocol;
+	bool verified;          /* the first packet's checksums are good */
+	bool closed;            /* a shorter segment or one with PSH ended it */
+	struct iovec parts[GW_MERGE_PARTS]; /* [0] is the whole first packet; then payloads */
+};
+
+/* May this packet begin or continue a super-packet? `uso`: UDP may. */
+bool gw_merge_can(const uint8_t *packet, const struct gw_packet *info, bool uso);
+
+/* Begin a super-packet with a packet that gw_merge_can(). */
+void gw_merge_begin(struct gw_merge *merge, const void *owner, uint8_t *packet,
+		    const struct gw_packet *info);
+
+/* Is this a packet of the slot's tunnel and flow (addresses, protocol, ports)? Any packet may be asked about. */
+bool gw_merge_same_flow(const struct gw_merge *merge, const void *owner, const uint8_t *packet,
+			const struct gw_packet *info);
+
+/* Append a packet of the same flow that gw_merge_can(). False, and no change, if it does not continue the slot. */
+bool gw_merge_add(struct gw_merge *merge, uint8_t *packet, const struct gw_packet *info);
+
+/* Make the headers those of the super-packet and describe it in *vnet. Changes nothing in a slot of one packet. */
+void gw_merge_finish(struct gw_merge *merge, struct gw_vnet *vnet);
+
+#endif

@@ -1,0 +1,378 @@
+/*
+ * From a TUN queue to the network, in this order:
+ *  1. read one packet or super-packet with its offload header
+ *  2. the tunnel's outbound SA and its selectors
+ *  3. size: an ICMP error, fragments, or smaller segments if it does not fit
+ *  4. rate cap
+ *  5. a run of sequence numbers
+ *  6. each inner packet written once, behind the room for its ESP header, and sealed in place
+ *  7. added to the messages of the batch (send.c)
+ *
+ * Every inner packet ends in exactly one counter: out_packets, or one drop reason of its tunnel.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "checksum.h"
+#include "fragment.h"
+#include "icmp.h"
+#include "internal.h"
+#include "mss.h"
+
+/* A batch ends after so many reads or bytes, so that other sources have their turn. */
+#define READS_MAX 64u
+#define BYTES_MAX (1u << 20)
+/* A notice that found the punt socket full is tried again after this time. */
+#define NOTICE_RETRY_NS UINT64_C(10000000)
+
+/* Errors toward inner senders: 100 a second and tunnel, 50 at once. */
+#define ICMP_PER_S    100u
+#define ICMP_BURST_NS UINT64_C(500000000)
+
+enum { PORT_BGP = 179, PORT_BFD = 3784, PORT_BFD_ECHO = 3785, PORT_BFD_MULTIHOP = 4784 };
+
+/* One packet on its way: how it falls into inner packets. */
+struct packet_plan {
+	struct gw_packet info;
+	struct gw_cut cut;
+	const uint8_t *
+		whole; /* the packet that is fragmented; NULL = it is cut or left as it is */
+	uint32_t mtu;
+	uint32_t count; /* inner packets */
+	uint16_t mss;   /* clamp of a SYN; 0 = none */
+	uint8_t tos;    /* of the outer header */
+};
+
+static void
+drop(struct gw_out_batch *batch, enum gw_drop reason, uint32_t count)
+{
+	gw_count(&batch->counters->drops[reason], count);
+}
+
+static uint32_t
+inner_len(const struct packet_plan *plan, uint32_t index)
+{
+	if (plan->whole != NULL)
+		return gw_fragment_len(&plan->info, plan->mtu, index);
+	return gw_cut_len(&plan->cut, index);
+}
+
+static uint32_t
+write_inner(const struct packet_plan *plan, uint32_t index, uint8_t *out)
+{
+	uint32_t len;
+
+	if (plan->whole != NULL)
+		return gw_fragment_write(plan->whole, &plan->info, plan->mtu, index, out);
+	len = gw_cut_write(&plan->cut, index, out);
+	if (plan->mss != 0)
+		gw_mss_clamp(out, &plan->info, plan->mss);
+	return len;
+}
+
+/* ---- limits ---- */
+
+static void
+tell_limit(struct gw_worker *worker, struct gw_out_batch *batch, bool hard)
+{
+	struct gw_outbound *sa = batch->sa;
+	atomic_bool *told = hard ? &sa->hard_told : &sa->soft_told;
+	enum gw_punt_type type = hard ? GW_PUNT_HARD_LIMIT : GW_PUNT_SOFT_LIMIT;
+
+	if (atomic_load_explicit(told, memory_order_relaxed) ||
+		batch->now_ns < gw_counter_get(&sa->notice_at_ns) ||
+		atomic_exchange(told, true))
+		return;
+	if (!gw_punt_sa(worker, type, batch->tunnel->id, sa->spi)) {
+		gw_counter_set(&sa->notice_at_ns, batch->now_ns + NOTICE_RETRY_NS);
+		atomic_store(told, false);
+	}
+}
+
+/* Reserve bytes of the SA's life. False if it has not that many left. */
+static bool
+reserve_bytes(struct gw_outbound *sa, uint64_t bytes)
+{
+	uint64_t before =
+		atomic_fetch_add_explicit(&sa->bytes, bytes, memory_order_relaxed);
+
+	if (sa->hard_bytes == 0 || before + bytes <= sa->hard_bytes)
+		return true;
+	atomic_fetch_sub_explicit(&sa->bytes, bytes, memory_order_relaxed);
+	return false;
+}
+
+/* Reserve up to `count` sequence numbers from *first on. They are never given back. */
+static uint32_t
+reserve_seq(struct gw_outbound *sa, uint32_t count, uint64_t *first)
+{
+	uint64_t last = atomic_load_explicit(&sa->seq, memory_order_relaxed);
+	uint64_t granted;
+
+	do {
+		granted = sa->seq_max - last;
+		if (granted > count)
+			granted = count;
+	} while (!atomic_compare_exchange_weak_explicit(&sa->seq, &last, last + granted,
+		memory_order_relaxed, memory_order_relaxed));
+	*first = last + 1;
+	return (uint32_t)granted;
+}
+
+/* Reserve what `count` packets of together `bytes` bytes need; drops what is not granted. */
+static uint32_t
+reserve(struct gw_worker *worker, struct gw_out_batch *batch, uint32_t count,
+	uint64_t bytes, uint64_t *first)
+{
+	struct gw_outbound *sa = batch->sa;
+	uint64_t used = gw_counter_get(&sa->bytes);
+	bool by_packets = sa->hard_packets != 0 && sa->seq_max == sa->hard_packets;
+	uint32_t granted;
+
+	if (!reserve_bytes(sa, bytes)) {
+		tell_limit(worker, batch, true);
+		drop(batch, GW_DROP_HARD_LIMIT, count);
+		return 0;
+	}
+	granted = reserve_seq(sa, count, first);
+	if (granted < count) {
+		tell_limit(worker, batch, true);
+		drop(batch, by_packets ? GW_DROP_HARD_LIMIT : GW_DROP_SEQ_EXHAUSTED,
+			count - granted);
+	}
+	if ((sa->soft_packets != 0 && *first + granted > sa->soft_packets) ||
+		(sa->soft_bytes != 0 && used + bytes >= sa->soft_bytes))
+		tell_limit(worker, batch, false);
+	gw_counter_set(&sa->last_at_ns, batch->now_ns);
+	return granted;
+}
+
+/* ---- sealing ---- */
+
+/* Seal inner packets first .. first + count - 1 (at most GW_CHUNK) and add them to the batch. */
+static void
+seal_chunk(struct gw_worker *worker, struct gw_out_batch *batch,
+	const struct packet_plan *plan, uint32_t first, uint32_t count)
+{
+	struct gw_outbound *sa = batch->sa;
+	const struct gw_suite *suite = sa->suite;
+	size_t headroom = gw_esp_headroom(suite);
+	uint8_t next_header = plan->info.family == 4 ? GW_PROTO_IPV4 : GW_PROTO_IPV6;
+	struct gw_cipher_op ops[GW_CHUNK];
+	uint32_t len[GW_CHUNK], i, granted;
+	uint64_t seq, bytes = 0;
+	uint8_t *at;
+	size_t need = 0;
+
+	for (i = 0; i < count; i++) {
+		len[i] = inner_len(plan, first + i);
+		need += gw_esp_sealed_len(suite, len[i]);
+		bytes += len[i];
+	}
+	at = gw_out_room(worker, batch, need + gw_esp_tailroom(suite));
+	if (at == NULL) {
+		drop(batch, GW_DROP_TOO_BIG, count);
+		return;
+	}
+	granted = reserve(worker, batch, count, bytes, &seq);
+	for (i = 0; i < granted; i++) {
+		(void)write_inner(plan, first + i, at + headroom);
+		gw_esp_prepare(suite, sa->spi, seq + i, next_header, at, len[i], &ops[i]);
+		at += gw_esp_sealed_len(suite, len[i]);
+	}
+	gw_cipher_seal_many(sa->cipher[worker->index], ops, granted);
+	for (i = 0; i < granted; i++) {
+		if (ops[i].result != GW_OK) {
+			drop(batch, GW_DROP_CRYPTO, 1);
+			continue;
+		}
+		gw_out_add(worker, batch, ops[i].esp, gw_esp_sealed_len(suite, len[i]),
+			len[i], plan->tos);
+	}
+}
+
+/* ---- size ---- */
+
+static void
+answer_too_big(struct gw_worker *worker, struct gw_out_batch *batch,
+	const struct packet_plan *plan)
+{
+	const struct gw_tunnel_options *options = &batch->options->options;
+	const struct gw_rate_config limit = gw_rate_make(ICMP_PER_S, ICMP_BURST_NS);
+	uint8_t *reply = worker->buffers->scratch;
+	struct gw_vnet vnet = {0};
+	struct iovec parts[2] = {{&vnet, GW_VNET_LEN}, {reply, 0}};
+
+	parts[1].iov_len = gw_icmp_too_big(plan->cut.packet, &plan->info, plan->mtu,
+		plan->info.family == 4 ? options->icmp4 : options->icmp6, reply);
+	if (parts[1].iov_len == 0 ||
+		gw_rate_take(&batch->tunnel->icmp_rate, &limit, batch->now_ns, 1, 1) == 0)
+		return;
+	(void)gw_tun_write(worker, batch->tunnel, parts, 2);
+}
+
+/* Finish a packet that must be fragmented; a UDP super-packet is sent as one datagram each. */
+static void
+seal_fragments(struct gw_worker *worker, struct gw_out_batch *batch,
+	const struct packet_plan *plan)
+{
+	struct packet_plan piece = *plan;
+	uint8_t *whole = worker->buffers->scratch;
+	uint32_t i, at, len;
+
+	for (i = 0; i < plan->cut.count; i++) {
+		len = gw_cut_write(&plan->cut, i, whole);
+		if (gw_packet_parse(whole, len, &piece.info) != GW_OK) {
+			drop(batch, GW_DROP_BAD_OFFLOAD, 1);
+			continue;
+		}
+		piece.whole = whole;
+		piece.count = gw_fragment_count(&piece.info, piece.mtu);
+		for (at = 0; at < piece.count; at += GW_CHUNK)
+			seal_chunk(worker, batch, &piece, at,
+				piece.count - at < GW_CHUNK ? piece.count - at
+							    : GW_CHUNK);
+	}
+}
+
+/* ---- the packet ---- */
+
+/* Routing protocols and ICMP pass the rate cap: a full tunnel must not look like a dead one. */
+static bool
+is_control(const struct gw_packet *info)
+{
+	uint16_t dest = info->dest_port;
+
+	if (info->protocol == GW_PROTO_TCP)
+		return dest == PORT_BGP || info->source_port == PORT_BGP;
+	if (info->protocol == GW_PROTO_UDP)
+		return dest == PORT_BFD || dest == PORT_BFD_ECHO ||
+		       dest == PORT_BFD_MULTIHOP;
+	return info->protocol == GW_PROTO_ICMP || info->protocol == GW_PROTO_ICMPV6;
+}
+
+/* How many of the packet's segments the rate cap lets pass; the others are dropped. */
+static uint32_t
+pass_rate(struct gw_out_batch *batch, const struct packet_plan *plan)
+{
+	const struct gw_rate_config *limit = &batch->options->rate;
+	uint32_t passed, each = gw_cut_len(&plan->cut, 0);
+
+	if (limit->ps_per_unit == 0)
+		return plan->count;
+	if (is_control(&plan->info)) {
+		gw_rate_charge(&batch->tunnel->rate, limit, batch->now_ns, plan->cut.len);
+		return plan->count;
+	}
+	passed = gw_rate_take(
+		&batch->tunnel->rate, limit, batch->now_ns, plan->count, each);
+	if (passed < plan->count)
+		drop(batch, GW_DROP_RATE, plan->count - passed);
+	return passed;
+}
+
+/* Find out what a packet is and how it is cut. False: it was dropped. */
+static bool
+make_plan(struct gw_out_batch *batch, const uint8_t *data, size_t len,
+	struct packet_plan *plan)
+{
+	const struct gw_tunnel_options *options = &batch->options->options;
+	struct gw_vnet vnet;
+	int err;
+
+	if (len < GW_VNET_LEN) {
+		drop(batch, GW_DROP_BAD_OFFLOAD, 1);
+		return false;
+	}
+	memcpy(&vnet, data, GW_VNET_LEN);
+	err = gw_packet_parse(data + GW_VNET_LEN, len - GW_VNET_LEN, &plan->info);
+	if (err != GW_OK) {
+		drop(batch, err == GW_E_SHORT ? GW_DROP_INNER_TRUNCATED : GW_DROP_NOT_IP,
+			1);
+		return false;
+	}
+	if (gw_cut_begin(&vnet, data + GW_VNET_LEN, &plan->info, &plan->cut) != GW_OK) {
+		drop(batch, GW_DROP_BAD_OFFLOAD, 1);
+		return false;
+	}
+	plan->whole = NULL;
+	plan->mtu = options->mtu;
+	plan->count = plan->cut.count;
+	plan->mss = plan->info.family == 4 ? options->mss_clamp4 : options->mss_clamp6;
+	if (plan->info.protocol != GW_PROTO_TCP || plan->cut.header_len != 0)
+		plan->mss = 0;
+	plan->tos = options->copy_dscp ? plan->info.tos : plan->info.tos & 3;
+	return true;
+}
+
+/* Make a packet that is too big smaller, if it may be. False: it was answered or sent in fragments. */
+static bool
+make_fit(struct gw_worker *worker, struct gw_out_batch *batch, struct packet_plan *plan)
+{
+	if (plan->info.df) {
+		answer_too_big(worker, batch, plan);
+		drop(batch, GW_DROP_TOO_BIG, plan->count);
+		return false;
+	}
+	if (plan->cut.header_len == 0 || plan->cut.protocol != GW_PROTO_TCP) {
+		if (pass_rate(batch, plan) == plan->count)
+			seal_fragments(worker, batch, plan);
+		return false;
+	}
+	gw_cut_resize(&plan->cut, (uint16_t)(plan->mtu - plan->cut.header_len));
+	plan->count = plan->cut.count;
+	return true;
+}
+
+static void
+carry(struct gw_worker *worker, struct gw_out_batch *batch, const uint8_t *data,
+	size_t len)
+{
+	struct packet_plan plan;
+	uint32_t at, count;
+
+	if (!make_plan(batch, data, len, &plan))
+		return;
+	if (batch->sa == NULL) {
+		drop(batch, GW_DROP_NO_SA, plan.count);
+		return;
+	}
+	if (!gw_selectors_match(
+		    batch->sa->selectors, plan.cut.packet, &plan.info, true)) {
+		drop(batch, GW_DROP_SELECTOR_OUT, plan.count);
+		return;
+	}
+	if (gw_cut_len(&plan.cut, 0) > plan.mtu && !make_fit(worker, batch, &plan))
+		return;
+	count = pass_rate(batch, &plan);
+	for (at = 0; at < count; at += GW_CHUNK)
+		seal_chunk(worker, batch, &plan, at,
+			count - at < GW_CHUNK ? count - at : GW_CHUNK);
+}
+
+bool
+gw_outbound_batch(struct gw_worker *worker, struct gw_queue *queue)
+{
+	struct gw_out_batch *batch = &worker->buffers->out_batch;
+	uint8_t *data = worker->buffers->read + GW_READ_AT;
+	uint64_t reads = 0, bytes = 0;
+	bool alive = true;
+	ssize_t len;
+
+	gw_out_begin(worker, batch, queue->tunnel);
+	while (reads < READS_MAX && bytes < BYTES_MAX) {
+		len = read(queue->source.fd, data, GW_READ_SIZE);
+		if (len <= 0) {
+			alive = len < 0 && (errno == EAGAIN || errno == EINTR);
+			break;
+		}
+		reads++;
+		bytes += (uint64_t)len;
+		carry(worker, batch, data, (size_t)len);
+	}
+	gw_out_flush(worker, batch);
+	gw_count(&worker->counters.tun_reads, reads);
+	return alive;
+}

@@ -1,0 +1,226 @@
+/* ESP SAs: installing, swapping, removing (the SAD of RFC 4301 section 4.4.2). */
+#define _GNU_SOURCE
+#include <stdlib.h>
+#include <string.h>
+
+#include "internal.h"
+
+/* The last sequence number of an SA without and with ESN; it never wraps (RFC 4303 section 2.2). */
+#define SEQ_MAX     UINT64_C(0xffffffff)
+#define SEQ_MAX_ESN (UINT64_MAX - 1)
+
+void
+gw_inbound_free(void *object)
+{
+	struct gw_inbound *sa = object;
+
+	if (sa == NULL)
+		return;
+	gw_cipher_free(sa->cipher);
+	free(sa->selectors);
+	(void)pthread_mutex_destroy(&sa->lock);
+	free(sa);
+}
+
+void
+gw_outbound_free(void *object)
+{
+	struct gw_outbound *sa = object;
+	uint32_t i;
+
+	if (sa == NULL)
+		return;
+	for (i = 0; i < GW_WORKERS_MAX; i++)
+		gw_cipher_free(sa->cipher[i]);
+	free(sa->selectors);
+	free(sa);
+}
+
+static bool
+sa_ok(const struct gw_sa *sa)
+{
+	return sa->spi >= GW_SPI_MIN && sa->esn <= 1;
+}
+
+static int
+make_inbound(struct gw_tunnel_state *tunnel, const struct gw_sa *config,
+	struct gw_inbound **out)
+{
+	struct gw_inbound *sa;
+	int err;
+
+	*out = NULL;
+	if (config->replay_window < GW_REPLAY_MIN ||
+		config->replay_window > GW_REPLAY_MAX)
+		return GW_E_INVALID;
+	sa = calloc(1, sizeof(*sa));
+	if (sa == NULL)
+		return GW_E_NOMEM;
+	(void)pthread_mutex_init(&sa->lock, NULL);
+	sa->spi = config->spi;
+	sa->esn = config->esn != 0;
+	sa->suite = gw_suite_find(config->encr, config->integ, config->encr_key_len);
+	sa->tunnel = tunnel;
+	sa->soft_packets = config->soft_packets;
+	sa->hard_packets = config->hard_packets;
+	sa->soft_bytes = config->soft_bytes;
+	sa->hard_bytes = config->hard_bytes;
+	sa->replay.window = config->replay_window;
+	err = sa->suite == NULL ? GW_E_UNSUPPORTED
+				: gw_selectors_new(config, &sa->selectors);
+	if (err == GW_OK)
+		err = gw_cipher_new(config, false, &sa->cipher);
+	if (err != GW_OK) {
+		gw_inbound_free(sa);
+		return err;
+	}
+	*out = sa;
+	return GW_OK;
+}
+
+static int
+insert_inbound(struct gw_dp *dp, uint32_t id, const struct gw_sa *config)
+{
+	struct gw_tunnel_state *tunnel = gw_tunnel_find(dp, id);
+	_Atomic(struct gw_inbound *) *slot =
+		&dp->spi_table[config->spi & (GW_SPI_SLOTS - 1)];
+	struct gw_inbound *sa;
+	int err;
+
+	if (tunnel == NULL)
+		return GW_E_NOENT;
+	if (atomic_load(slot) != NULL)
+		return GW_E_EXISTS;
+	err = make_inbound(tunnel, config, &sa);
+	if (err != GW_OK)
+		return err;
+	sa->next = tunnel->inbound;
+	tunnel->inbound = sa;
+	atomic_store(slot, sa);
+	return GW_OK;
+}
+
+int
+gw_dp_add_inbound(struct gw_dp *dp, uint32_t tunnel, const struct gw_sa *sa)
+{
+	int err;
+
+	if (dp == NULL || sa == NULL || !sa_ok(sa))
+		return GW_E_INVALID;
+	pthread_mutex_lock(&dp->control);
+	err = insert_inbound(dp, tunnel, sa);
+	pthread_mutex_unlock(&dp->control);
+	return err;
+}
+
+struct gw_inbound *
+gw_inbound_find(const struct gw_dp *dp, uint32_t spi)
+{
+	struct gw_inbound *sa = atomic_load(&dp->spi_table[spi & (GW_SPI_SLOTS - 1)]);
+
+	return sa != NULL && sa->spi == spi ? sa : NULL;
+}
+
+int
+gw_dp_del_inbound(struct gw_dp *dp, uint32_t spi)
+{
+	struct gw_inbound *sa, **at;
+
+	if (dp == NULL)
+		return GW_E_INVALID;
+	pthread_mutex_lock(&dp->control);
+	sa = gw_inbound_find(dp, spi);
+	if (sa != NULL) {
+		at = &sa->tunnel->inbound;
+		while (*at != sa)
+			at = &(*at)->next;
+		*at = sa->next;
+		atomic_store(&dp->spi_table[spi & (GW_SPI_SLOTS - 1)], NULL);
+		gw_retire(dp, gw_inbound_free, sa);
+	}
+	pthread_mutex_unlock(&dp->control);
+	return sa == NULL ? GW_E_NOENT : GW_OK;
+}
+
+/* One cipher for each worker that reads a queue of the tunnel: ciphers are not shared. */
+static int
+make_ciphers(const struct gw_tunnel_state *tunnel, const struct gw_sa *config,
+	struct gw_outbound *sa)
+{
+	uint32_t i;
+	int err = GW_OK;
+
+	for (i = 0; i < tunnel->queue_count && err == GW_OK; i++)
+		err = gw_cipher_new(config, true, &sa->cipher[tunnel->queue[i].worker]);
+	return err;
+}
+
+static int
+make_outbound(struct gw_tunnel_state *tunnel, const struct gw_sa *config,
+	struct gw_outbound **out)
+{
+	struct gw_outbound *sa;
+	int err;
+
+	*out = NULL;
+	sa = aligned_alloc(GW_CACHE_LINE, sizeof(*sa));
+	if (sa == NULL)
+		return GW_E_NOMEM;
+	memset(sa, 0, sizeof(*sa));
+	sa->spi = config->spi;
+	sa->suite = gw_suite_find(config->encr, config->integ, config->encr_key_len);
+	sa->tunnel = tunnel;
+	sa->seq_max = config->esn ? SEQ_MAX_ESN : SEQ_MAX;
+	if (config->hard_packets != 0 && config->hard_packets < sa->seq_max)
+		sa->seq_max = config->hard_packets;
+	sa->soft_packets = config->soft_packets;
+	sa->hard_packets = config->hard_packets;
+	sa->soft_bytes = config->soft_bytes;
+	sa->hard_bytes = config->hard_bytes;
+	err = sa->suite == NULL ? GW_E_UNSUPPORTED
+				: gw_selectors_new(config, &sa->selectors);
+	if (err == GW_OK)
+		err = make_ciphers(tunnel, config, sa);
+	if (err != GW_OK) {
+		gw_outbound_free(sa);
+		return err;
+	}
+	*out = sa;
+	return GW_OK;
+}
+
+int
+gw_dp_set_outbound(struct gw_dp *dp, uint32_t id, const struct gw_sa *config)
+{
+	struct gw_tunnel_state *tunnel;
+	struct gw_outbound *sa;
+	int err = GW_E_NOENT;
+
+	if (dp == NULL || config == NULL || !sa_ok(config))
+		return GW_E_INVALID;
+	pthread_mutex_lock(&dp->control);
+	tunnel = gw_tunnel_find(dp, id);
+	if (tunnel != NULL) {
+		err = make_outbound(tunnel, config, &sa);
+		if (err == GW_OK)
+			gw_retire(dp, gw_outbound_free,
+				atomic_exchange(&tunnel->outbound, sa));
+	}
+	pthread_mutex_unlock(&dp->control);
+	return err;
+}
+
+int
+gw_dp_clear_outbound(struct gw_dp *dp, uint32_t id)
+{
+	struct gw_tunnel_state *tunnel;
+
+	if (dp == NULL)
+		return GW_E_INVALID;
+	pthread_mutex_lock(&dp->control);
+	tunnel = gw_tunnel_find(dp, id);
+	if (tunnel != NULL)
+		gw_retire(dp, gw_outbound_free, atomic_exchange(&tunnel->outbound, NULL));
+	pthread_mutex_unlock(&dp->control);
+	return tunnel == NULL ? GW_E_NOENT : GW_OK;
+}

@@ -1,0 +1,261 @@
+/*
+ * Sending what a batch has sealed.
+ *
+ * Sealed packets lie one behind the other in worker->buffers->out. Those of equal size that
+ * follow each other are one message, sent with UDP_SEGMENT; a shorter one may end it. All
+ * messages of a batch leave by one sendmmsg().
+ *
+ * When the kernel refuses segmentation (a device without checksum offload: EIO; a segment larger
+ * than the path's MTU: EMSGSIZE, EINVAL), the message is sent datagram by datagram, and so is
+ * everything on that tunnel for ten seconds.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <netinet/udp.h>
+#include <poll.h>
+#include <string.h>
+
+#include "internal.h"
+
+#ifndef UDP_SEGMENT
+#define UDP_SEGMENT 103
+#endif
+
+#define GSO_RETRY_NS UINT64_C(10000000000)
+/* Send what is kept as soon as it is this much: the other side then works while we read on. */
+#define FLUSH_BYTES 60000u
+/* How long a full socket or device queue is waited for, in all: two milliseconds, ten times. */
+#define WAIT_MS    2
+#define WAIT_TRIES 10
+
+void
+gw_out_begin(struct gw_worker *worker, struct gw_out_batch *batch,
+	struct gw_tunnel_state *tunnel)
+{
+	batch->tunnel = tunnel;
+	batch->sa = atomic_load(&tunnel->outbound);
+	batch->path = atomic_load(&tunnel->path);
+	batch->options = atomic_load(&tunnel->options);
+	batch->socket = batch->path->socket[worker->index];
+	batch->counters = &tunnel->counters[worker->index];
+	batch->now_ns = gw_now_ns();
+	batch->gso = batch->path->path.encap == GW_ENCAP_UDP &&
+		     !worker->dp->config.no_gso &&
+		     batch->now_ns >= gw_counter_get(&tunnel->gso_retry_at_ns);
+	batch->bytes_max = batch->path->path.family == 4 ? GW_GSO_BYTES4 : GW_GSO_BYTES6;
+	batch->used = 0;
+	batch->message_count = 0;
+}
+
+static void
+add_control(struct msghdr *header, int level, int type, const void *value, size_t len)
+{
+	struct cmsghdr *control;
+
+	control = (struct cmsghdr *)(void *)((uint8_t *)header->msg_control +
+					     header->msg_controllen);
+	control->cmsg_level = level;
+	control->cmsg_type = type;
+	control->cmsg_len = CMSG_LEN(len);
+	memcpy(CMSG_DATA(control), value, len);
+	header->msg_controllen += CMSG_SPACE(len);
+}
+
+static void
+prepare_header(struct gw_buffers *b, const struct gw_out_batch *batch,
+	const struct gw_out_message *message, uint32_t at)
+{
+	struct msghdr *header = &b->headers[at].msg_hdr;
+	bool ipv4 = batch->path->path.family == 4;
+	int tos = message->tos;
+
+	b->parts[at].iov_base = b->out + message->start;
+	b->parts[at].iov_len = message->len;
+	memset(header, 0, sizeof(*header));
+	header->msg_name = (void *)(uintptr_t)&batch->path->remote;
+	header->msg_namelen = batch->path->remote_len;
+	header->msg_iov = &b->parts[at];
+	header->msg_iovlen = 1;
+	header->msg_control = b->control[at];
+	memset(b->control[at], 0, GW_CONTROL_SIZE);
+	if (message->count > 1)
+		add_control(header, SOL_UDP, UDP_SEGMENT, &message->size,
+			sizeof(message->size));
+	if (tos != 0)
+		add_control(header, ipv4 ? IPPROTO_IP : IPPROTO_IPV6,
+			ipv4 ? IP_TOS : IPV6_TCLASS, &tos, sizeof(tos));
+	if (header->msg_controllen == 0)
+		header->msg_control = NULL;
+}
+
+static void
+count_sent(struct gw_worker *worker, struct gw_out_batch *batch,
+	const struct gw_out_message *messages, uint32_t count)
+{
+	uint64_t packets = 0, bytes = 0;
+	uint32_t i;
+
+	for (i = 0; i < count; i++) {
+		packets += messages[i].count;
+		bytes += messages[i].inner_bytes;
+	}
+	gw_count(&batch->counters->out_packets, packets);
+	gw_count(&batch->counters->out_bytes, bytes);
+	gw_counter_set(&batch->counters->out_at_ns, batch->now_ns);
+	gw_count(&worker->counters.udp_batches_out, count);
+	gw_count(&worker->counters.udp_segments_out, packets);
+}
+
+static void
+wait_writable(int fd)
+{
+	struct pollfd wait = {.fd = fd, .events = POLLOUT};
+
+	(void)poll(&wait, 1, WAIT_MS);
+}
+
+static bool
+is_gso_refusal(int error)
+{
+	return error == EIO || error == EINVAL || error == EMSGSIZE;
+}
+
+/*
+ * Send messages, each at most once. Returns how many were dealt with: fewer than `count` only if
+ * the kernel refuses to segment the next one.
+ */
+static uint32_t
+send_messages(struct gw_worker *worker, struct gw_out_batch *batch,
+	const struct gw_out_message *messages, uint32_t count)
+{
+	struct gw_buffers *b = worker->buffers;
+	uint32_t i, done = 0;
+	int sent, tries = 0;
+
+	for (i = 0; i < count; i++)
+		prepare_header(b, batch, &messages[i], i);
+	while (done < count) {
+		sent = sendmmsg(batch->socket->source.fd, b->headers + done, count - done,
+			MSG_DONTWAIT | MSG_NOSIGNAL);
+		if (sent > 0) {
+			count_sent(worker, batch, messages + done, (uint32_t)sent);
+			done += (uint32_t)sent;
+			continue;
+		}
+		if (errno == EINTR)
+			continue;
+		if (messages[done].count > 1 && is_gso_refusal(errno))
+			return done;
+		if ((errno == EAGAIN || errno == ENOBUFS) && tries++ < WAIT_TRIES) {
+			wait_writable(batch->socket->source.fd);
+			continue;
+		}
+		gw_count(&batch->counters->drops[GW_DROP_SEND], messages[done].count);
+		done++;
+	}
+	return done;
+}
+
+/* Send a message that may not be segmented as single datagrams. */
+static void
+send_singly(struct gw_worker *worker, struct gw_out_batch *batch,
+	const struct gw_out_message *message)
+{
+	struct gw_out_message singles[GW_GSO_SEGMENTS];
+	uint32_t i, at = 0, inner = message->inner_bytes / message->count;
+
+	for (i = 0; i < message->count; i++) {
+		uint32_t left = message->len - at;
+
+		singles[i] = *message;
+		singles[i].start = message->start + at;
+		singles[i].len = left < message->size ? left : message->size;
+		singles[i].count = 1;
+		singles[i].inner_bytes =
+			i == 0 ? message->inner_bytes - inner * (message->count - 1u)
+			       : inner;
+		at += singles[i].len;
+	}
+	(void)send_messages(worker, batch, singles, message->count);
+}
+
+static void
+drop_all(struct gw_out_batch *batch, enum gw_drop reason)
+{
+	uint32_t i;
+
+	for (i = 0; i < batch->message_count; i++)
+		gw_count(&batch->counters->drops[reason], batch->messages[i].count);
+}
+
+void
+gw_out_flush(struct gw_worker *worker, struct gw_out_batch *batch)
+{
+	uint32_t done = 0;
+
+	if (batch->socket == NULL) {
+		drop_all(batch, GW_DROP_NO_SOCKET);
+		done = batch->message_count;
+	}
+	while (done < batch->message_count) {
+		done += send_messages(worker, batch, batch->messages + done,
+			batch->message_count - done);
+		if (done == batch->message_count)
+			break;
+		batch->gso = false;
+		gw_counter_set(
+			&batch->tunnel->gso_retry_at_ns, batch->now_ns + GSO_RETRY_NS);
+		send_singly(worker, batch, &batch->messages[done++]);
+	}
+	batch->message_count = 0;
+	batch->used = 0;
+}
+
+uint8_t *
+gw_out_room(struct gw_worker *worker, struct gw_out_batch *batch, size_t need)
+{
+	if (need > GW_OUT_SIZE)
+		return NULL;
+	if (batch->used >= FLUSH_BYTES || batch->used + need > GW_OUT_SIZE ||
+		batch->message_count + GW_CHUNK > GW_OUT_MESSAGES)
+		gw_out_flush(worker, batch);
+	return worker->buffers->out + batch->used;
+}
+
+/* May a packet be one more segment of the last message? */
+static bool
+fits_last(const struct gw_out_batch *batch, const struct gw_out_message *last,
+	uint32_t start, size_t len, uint8_t tos)
+{
+	return batch->gso && !last->closed && last->start + last->len == start &&
+	       len <= last->size && last->tos == tos && last->count < GW_GSO_SEGMENTS &&
+	       last->len + len <= batch->bytes_max;
+}
+
+void
+gw_out_add(struct gw_worker *worker, struct gw_out_batch *batch, const uint8_t *esp,
+	size_t len, size_t inner_len, uint8_t tos)
+{
+	uint32_t start = (uint32_t)(esp - worker->buffers->out);
+	struct gw_out_message *last = NULL;
+
+	if (batch->message_count > 0)
+		last = &batch->messages[batch->message_count - 1];
+	if (last != NULL && fits_last(batch, last, start, len, tos)) {
+		last->closed = len < last->size;
+		last->len += (uint32_t)len;
+		last->inner_bytes += (uint32_t)inner_len;
+		last->count++;
+	} else {
+		last = &batch->messages[batch->message_count++];
+		*last = (struct gw_out_message){
+			.start = start,
+			.len = (uint32_t)len,
+			.inner_bytes = (uint32_t)inner_len,
+			.size = (uint16_t)len,
+			.count = 1,
+			.tos = tos,
+		};
+	}
+	batch->used = start + (uint32_t)len;
+}

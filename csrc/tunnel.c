@@ -1,0 +1,334 @@
+/* Tunnels: adding, removing, and what may be changed on them while packets pass. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <linux/if_tun.h>
+#include <net/if.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "internal.h"
+
+#define MTU_MIN 576u
+#define MTU_MAX 65535u
+
+/* A rate cap lets this much time's worth pass at once, and at least this many bytes. */
+#define BURST_NS    UINT64_C(20000000)
+#define BURST_BYTES UINT64_C(131072)
+
+static struct gw_tunnel_state **
+bucket_of(const struct gw_dp *dp, uint32_t id)
+{
+	/* Knuth's multiplier: ids are small and consecutive, or spread, and both fill the table. */
+	return &dp->tunnels[(id * 2654435761u) & (dp->tunnel_buckets - 1)];
+}
+
+struct gw_tunnel_state *
+gw_tunnel_find(const struct gw_dp *dp, uint32_t id)
+{
+	struct gw_tunnel_state *tunnel = *bucket_of(dp, id);
+
+	while (tunnel != NULL && tunnel->id != id)
+		tunnel = tunnel->next;
+	return tunnel;
+}
+
+void
+gw_tunnel_free(void *object)
+{
+	struct gw_tunnel_state *tunnel = object;
+	struct gw_inbound *inbound;
+	uint32_t i;
+
+	while ((inbound = tunnel->inbound) != NULL) {
+		tunnel->inbound = inbound->next;
+		gw_inbound_free(inbound);
+	}
+	gw_outbound_free(atomic_load(&tunnel->outbound));
+	free(atomic_load(&tunnel->path));
+	free(atomic_load(&tunnel->options));
+	for (i = 0; i < tunnel->queue_count; i++)
+		(void)close(tunnel->queue[i].source.fd);
+	free(tunnel->counters);
+	free(tunnel);
+}
+
+int
+gw_tunnel_set_path(
+	struct gw_dp *dp, struct gw_tunnel_state *tunnel, const struct gw_path *path)
+{
+	struct gw_path_state *state = calloc(1, sizeof(*state));
+	uint32_t i;
+
+	if (state == NULL)
+		return GW_E_NOMEM;
+	state->path = *path;
+	state->remote_len = gw_path_remote(path, &state->remote);
+	for (i = 0; i < dp->config.workers; i++)
+		state->socket[i] = gw_socket_for(dp, path, i);
+	gw_retire(dp, free, atomic_exchange(&tunnel->path, state));
+	return GW_OK;
+}
+
+static bool
+options_ok(const struct gw_tunnel_options *options)
+{
+	return options->mtu >= MTU_MIN && options->mtu <= MTU_MAX &&
+	       options->copy_dscp <= 1;
+}
+
+static int
+set_options(struct gw_dp *dp, struct gw_tunnel_state *tunnel,
+	const struct gw_tunnel_options *options)
+{
+	struct gw_options_state *state = calloc(1, sizeof(*state));
+	uint64_t bytes_per_s = (options->rate_bps + 7) / 8;
+	uint64_t burst_ns = BURST_NS;
+
+	if (state == NULL)
+		return GW_E_NOMEM;
+	if (bytes_per_s > 0 &&
+		BURST_BYTES * UINT64_C(1000000000) / bytes_per_s > burst_ns)
+		burst_ns = BURST_BYTES * UINT64_C(1000000000) / bytes_per_s;
+	state->options = *options;
+	state->rate = gw_rate_make(bytes_per_s, burst_ns);
+	gw_retire(dp, free, atomic_exchange(&tunnel->options, state));
+	return GW_OK;
+}
+
+/* Is it a descriptor that gives packets as we read them? A test's socket pair, which is no TUN, is taken as it is. */
+static bool
+queue_ok(int fd)
+{
+	const int wanted = IFF_TUN | IFF_NO_PI | IFF_VNET_HDR;
+	struct ifreq request;
+	int size = 0;
+
+	memset(&request, 0, sizeof(request));
+	if (fd < 0)
+		return false;
+	if (ioctl(fd, TUNGETIFF, &request) != 0)
+		return errno != EBADF && errno != EBADFD;
+	return (request.ifr_flags & wanted) == wanted &&
+	       ioctl(fd, TUNGETVNETHDRSZ, &size) == 0 && size == (int)GW_VNET_LEN;
+}
+
+static bool
+tunnel_ok(const struct gw_dp *dp, const struct gw_tunnel *config)
+{
+	uint32_t i;
+
+	if (config->id == 0 || config->queue_count == 0 ||
+		config->queue_count > dp->config.workers || !gw_path_ok(&config->path) ||
+		!options_ok(&config->options))
+		return false;
+	for (i = 0; i < config->queue_count; i++)
+		if (!queue_ok(config->queue_fd[i]))
+			return false;
+	return true;
+}
+
+/* The worker with the fewest queues takes the next one; with all, each has one. */
+static uint32_t
+least_loaded(const struct gw_dp *dp, uint32_t taken)
+{
+	uint32_t i, best = GW_WORKERS_MAX;
+
+	for (i = 0; i < dp->config.workers; i++)
+		if ((taken & 1u << i) == 0 &&
+			(best == GW_WORKERS_MAX || dp->workers[i].queue_count <
+							   dp->workers[best].queue_count))
+			best = i;
+	return best;
+}
+
+static void
+assign_queues(
+	struct gw_dp *dp, struct gw_tunnel_state *tunnel, const struct gw_tunnel *config)
+{
+	uint32_t i, worker, taken = 0;
+
+	for (i = 0; i < tunnel->queue_count; i++) {
+		worker = least_loaded(dp, taken);
+		taken |= 1u << worker;
+		tunnel->queue[i].source =
+			(struct gw_source){GW_SOURCE_QUEUE, config->queue_fd[i]};
+		tunnel->queue[i].tunnel = tunnel;
+		tunnel->queue[i].worker = worker;
+		tunnel->write_queue[worker] = &tunnel->queue[i];
+	}
+	for (i = 0; i < dp->config.workers; i++)
+		if (tunnel->write_queue[i] == NULL)
+			tunnel->write_queue[i] = &tunnel->queue[i % tunnel->queue_count];
+}
+
+static void
+unwatch(struct gw_dp *dp, struct gw_tunnel_state *tunnel, uint32_t count)
+{
+	uint32_t i;
+
+	for (i = 0; i < count; i++) {
+		struct gw_worker *worker = &dp->workers[tunnel->queue[i].worker];
+
+		(void)epoll_ctl(worker->epoll_fd, EPOLL_CTL_DEL,
+			tunnel->queue[i].source.fd, NULL);
+		worker->queue_count--;
+	}
+}
+
+static int
+watch(struct gw_dp *dp, struct gw_tunnel_state *tunnel)
+{
+	struct epoll_event event = {.events = EPOLLIN};
+	uint32_t i;
+
+	for (i = 0; i < tunnel->queue_count; i++) {
+		struct gw_worker *worker = &dp->workers[tunnel->queue[i].worker];
+
+		event.data.ptr = &tunnel->queue[i];
+		if (epoll_ctl(worker->epoll_fd, EPOLL_CTL_ADD, tunnel->queue[i].source.fd,
+			    &event) != 0) {
+			unwatch(dp, tunnel, i);
+			return GW_E_SYS;
+		}
+		worker->queue_count++;
+	}
+	return GW_OK;
+}
+
+static struct gw_tunnel_state *
+make_tunnel(struct gw_dp *dp, const struct gw_tunnel *config)
+{
+	struct gw_tunnel_state *tunnel = calloc(1, sizeof(*tunnel));
+	size_t size = dp->config.workers * sizeof(struct gw_tunnel_counters);
+
+	if (tunnel == NULL)
+		return NULL;
+	tunnel->id = config->id;
+	tunnel->uso = config->uso != 0;
+	tunnel->counters = aligned_alloc(GW_CACHE_LINE, size);
+	if (tunnel->counters == NULL ||
+		gw_tunnel_set_path(dp, tunnel, &config->path) != GW_OK ||
+		set_options(dp, tunnel, &config->options) != GW_OK) {
+		gw_tunnel_free(tunnel);
+		return NULL;
+	}
+	memset(tunnel->counters, 0, size);
+	return tunnel;
+}
+
+static int
+insert_tunnel(struct gw_dp *dp, const struct gw_tunnel *config)
+{
+	struct gw_tunnel_state *tunnel;
+	int err;
+
+	if (!tunnel_ok(dp, config) || dp->tunnel_count == dp->config.tunnels_max)
+		return GW_E_INVALID;
+	if (gw_tunnel_find(dp, config->id) != NULL)
+		return GW_E_EXISTS;
+	tunnel = make_tunnel(dp, config);
+	if (tunnel == NULL)
+		return GW_E_NOMEM;
+	tunnel->queue_count = config->queue_count;
+	assign_queues(dp, tunnel, config);
+	err = watch(dp, tunnel);
+	if (err != GW_OK) {
+		/* The descriptors stay the caller's. */
+		tunnel->queue_count = 0;
+		gw_retire(dp, gw_tunnel_free, tunnel);
+		return err;
+	}
+	tunnel->next = *bucket_of(dp, tunnel->id);
+	*bucket_of(dp, tunnel->id) = tunnel;
+	dp->tunnel_count++;
+	return GW_OK;
+}
+
+int
+gw_dp_add_tunnel(struct gw_dp *dp, const struct gw_tunnel *config)
+{
+	int err;
+
+	if (dp == NULL || config == NULL)
+		return GW_E_INVALID;
+	pthread_mutex_lock(&dp->control);
+	err = insert_tunnel(dp, config);
+	pthread_mutex_unlock(&dp->control);
+	return err;
+}
+
+int
+gw_dp_del_tunnel(struct gw_dp *dp, uint32_t id)
+{
+	struct gw_tunnel_state **at, *tunnel;
+	struct gw_inbound *inbound;
+
+	if (dp == NULL)
+		return GW_E_INVALID;
+	pthread_mutex_lock(&dp->control);
+	at = bucket_of(dp, id);
+	while ((tunnel = *at) != NULL && tunnel->id != id)
+		at = &tunnel->next;
+	if (tunnel != NULL) {
+		*at = tunnel->next;
+		dp->tunnel_count--;
+		unwatch(dp, tunnel, tunnel->queue_count);
+		for (inbound = tunnel->inbound; inbound != NULL; inbound = inbound->next)
+			atomic_store(
+				&dp->spi_table[inbound->spi & (GW_SPI_SLOTS - 1)], NULL);
+		gw_retire(dp, gw_tunnel_free, tunnel);
+	}
+	pthread_mutex_unlock(&dp->control);
+	return tunnel == NULL ? GW_E_NOENT : GW_OK;
+}
+
+int
+gw_dp_set_options(struct gw_dp *dp, uint32_t id, const struct gw_tunnel_options *options)
+{
+	struct gw_tunnel_state *tunnel;
+	int err;
+
+	if (dp == NULL || options == NULL || !options_ok(options))
+		return GW_E_INVALID;
+	pthread_mutex_lock(&dp->control);
+	tunnel = gw_tunnel_find(dp, id);
+	err = tunnel == NULL ? GW_E_NOENT : set_options(dp, tunnel, options);
+	pthread_mutex_unlock(&dp->control);
+	return err;
+}
+
+int
+gw_dp_set_path(struct gw_dp *dp, uint32_t id, const struct gw_path *path)
+{
+	struct gw_tunnel_state *tunnel;
+	int err;
+
+	if (dp == NULL || path == NULL || !gw_path_ok(path))
+		return GW_E_INVALID;
+	pthread_mutex_lock(&dp->control);
+	tunnel = gw_tunnel_find(dp, id);
+	err = tunnel == NULL ? GW_E_NOENT : gw_tunnel_set_path(dp, tunnel, path);
+	pthread_mutex_unlock(&dp->control);
+	return err;
+}
+
+int
+gw_dp_set_carrier(struct gw_dp *dp, uint32_t id, bool up)
+{
+	struct gw_tunnel_state *tunnel;
+	int err = GW_E_NOENT, carrier = up ? 1 : 0;
+
+	if (dp == NULL)
+		return GW_E_INVALID;
+	pthread_mutex_lock(&dp->control);
+	tunnel = gw_tunnel_find(dp, id);
+	if (tunnel != NULL)
+		err = ioctl(tunnel->queue[0].source.fd, TUNSETCARRIER, &carrier) == 0
+			      ? GW_OK
+			      : GW_E_SYS;
+	pthread_mutex_unlock(&dp->control);
+	return err;
+}
