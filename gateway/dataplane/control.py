@@ -71,6 +71,7 @@ BUFFER = 4 << 20  # SO_SNDBUF: room for a burst of punts while the gateway proce
 
 STRUCTS = (
     "struct gw_path",
+    "struct gw_selector",
     "struct gw_sa",
     "struct gw_tunnel_options",
     "struct gw_tunnel",
