@@ -58,6 +58,12 @@ def nat_away(router: Namespace) -> None:
     _nft(router, "delete table ip nat\n")
 
 
+def forget_flows(router: Namespace) -> None:
+    """Make a router forget its translations: it drops them when the device they use goes down."""
+    router.ip("link", "set", "out", "down")
+    router.ip("link", "set", "out", "up")
+
+
 def _table(device: str, name: str) -> str:
     return f"{name}_{device.replace('-', '_')}"
 

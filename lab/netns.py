@@ -87,6 +87,11 @@ class Namespace:
             nodad = ["nodad"] if ":" in address else []
             self.ip("addr", "add", address, "dev", device, *nodad)
 
+    def addresses(self, device: str, addresses: Sequence[str]) -> None:
+        """Add many addresses with prefix length to a device, in one go."""
+        text = "".join(f"addr add {address} dev {device}\n" for address in addresses)
+        run("ip", "-n", self.netns, "-batch", "-", text=text)
+
     def route(self, *words: str) -> None:
         """Add a route; the family follows the addresses."""
         family = ["-6"] if any(":" in word for word in words) else []

@@ -23,6 +23,15 @@ class Secrets:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Customer:
+    """Where the peer is, if not at its own address: behind a translation, or anywhere."""
+
+    address: str | None = None
+    is_anywhere: bool = False
+    identity: str | None = None
+
+
 def tunnel_name(number: int) -> str:
     """Return the name of tunnel 1 or 2, the same at both ends."""
     return f"office-{number}"
@@ -38,20 +47,20 @@ def document(
     settings: Mapping[str, Value] = _NO_SETTINGS,
     tunnels: int | None = None,
     workers: int | None = None,
-    remote: str | None = None,
+    customer: Customer = Customer(),
 ) -> Document:
     """
     Return the document of our gateway at `here`: one connection, a tunnel for each wire.
 
     `outer` is the family of the public addresses, `families` are those inside. `settings` stand on
-    the connection. `remote` replaces the peer's address, for a peer behind a translation.
+    the connection.
     """
     pairs = list(zip(here.public(outer), there.public(outer), strict=True))[:tunnels]
     made = [
         Tunnel(
             name=tunnel_name(number),
             local=local,
-            remote=remote or peer,
+            remote=None if customer.is_anywhere else customer.address or peer,
             inner=f"169.254.1{number}.0/30",
             psk=psk,
             settings={"inner_local": f"169.254.1{number}.{1 if here.name == 'a' else 2}"},
@@ -68,6 +77,7 @@ def document(
                 remote_cidrs=[there.lan(family) for family in families],
                 tunnels=made,
                 settings=settings,
+                customer={"identity": customer.identity} if customer.identity else {},
             )
         ],
         workers=workers,

@@ -215,6 +215,19 @@ class StrongSwan:
         """Set up a Child SA (and its IKE SA). Raises LabError with charon's log if that fails."""
         self._control("initiate", {"child": child, "timeout": int(timeout_s * 1000)})
 
+    def initiate_all(self, children: Sequence[str]) -> None:
+        """Begin to set up Child SAs, all at once; charon goes on with them by itself."""
+        with _Session(self._socket) as session:
+            for child in children:
+                for _ in session.initiate({"child": child, "timeout": -1}):
+                    pass
+
+    def established(self) -> int:
+        """Return the number of IKE SAs that are not half-open."""
+        with _Session(self._socket) as session:
+            counted = session.stats()["ikesas"]
+        return int(counted["total"]) - int(counted["half-open"])
+
     def terminate(self, connection: str, timeout_s: float = 10.0) -> None:
         """Delete the IKE SAs of a connection, and wait for the peer's answer."""
         self._control("terminate", {"ike": connection, "timeout": int(timeout_s * 1000)})
@@ -222,6 +235,13 @@ class StrongSwan:
     def abandon(self, connection: str) -> None:
         """Drop the IKE SAs of a connection without waiting for the peer."""
         self._control("terminate", {"ike": connection, "force": "yes", "timeout": -1})
+
+    def abandon_all(self) -> None:
+        """Drop every IKE SA without waiting for the peers."""
+        with _Session(self._socket) as session:
+            names = {name for entry in session.list_sas() for name in entry}
+        for name in names:
+            self.abandon(name)
 
     def rekey_child(self, name: str) -> None:
         """Start a rekey of a Child SA; it goes on in charon."""

@@ -24,7 +24,7 @@ class Tunnel:
 
     name: str
     local: str
-    remote: str
+    remote: str | None  # None: any address
     inner: str  # the /30 or /126; `inner_local` in the settings says which address is ours
     psk: str
     settings: Mapping[str, Value] = field(default_factory=dict)
@@ -78,8 +78,12 @@ def _table(head: str, values: Mapping[str, Value]) -> str:
 
 
 def _connection(connection: Connection) -> str:
-    remotes = list(dict.fromkeys(tunnel.remote for tunnel in connection.tunnels))
-    customer = {"name": connection.name, "public_addresses": remotes, **connection.customer}
+    remotes = list(dict.fromkeys(each.remote for each in connection.tunnels if each.remote))
+    customer = {
+        "name": connection.name,
+        "public_addresses": remotes or "any",
+        **connection.customer,
+    }
     settings = {
         "name": connection.name,
         "border_gateway": "main",
@@ -102,11 +106,12 @@ def _tunnel(tunnel: Tunnel) -> str:
     values: dict[str, Value] = {
         "name": tunnel.name,
         "local_address": tunnel.local,
-        "remote_address": tunnel.remote,
         "inner_cidr": tunnel.inner,
         "psk": tunnel.psk,
         **tunnel.settings,
     }
+    if tunnel.remote is not None:
+        values["remote_address"] = tunnel.remote
     return _table("[[vpn_connection.tunnel]]", values)
 
 
@@ -127,6 +132,13 @@ class TunnelView:
     def is_up(self) -> bool:
         """Say whether it carries traffic."""
         return self.status == "up"
+
+    @property
+    def spis(self) -> tuple[object, ...]:
+        """Return the inbound SPIs of its Child SAs."""
+        children = self.raw["children"]
+        assert isinstance(children, list)
+        return tuple(child["spi_in"] for child in children)
 
 
 class Twinspan:

@@ -1,0 +1,171 @@
+"""
+Many tunnels between two of our gateways: memory, time until all are up, a reload that changes one.
+
+    hub 192.0.2.1, 198.51.100.1 ======== branches 203.0.113.1 to 203.0.113.250
+
+Half as many VPN Connections as tunnels, each from both addresses of the hub to one address of the
+branches. Memory is resident memory of the hub's gateway process and its data plane process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from lab import cpu
+from lab.commands import LabError, end_cleanly, wait_for
+from lab.netns import Lab
+from lab.twinspan import Connection, Document, Tunnel, TunnelView, Twinspan, Value
+
+_HUB = ("192.0.2.1", "198.51.100.1")
+_FIRST_INNER = int(IPv4Address("169.254.100.0"))
+_MOST = 500  # one /24 of branch addresses, two tunnels each
+_BRANCH_NETS = "10.50"
+_IDLE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What the bench finds; each field is one figure of `--json`."""
+
+    tunnels_up: int
+    established_s: float
+    resident_mib: float
+    gateway_mib: float
+    branches_resident_mib: float
+    idle_cpu_percent: float
+    reload_s: float
+    reload_changed: int
+
+
+def connections(count: int, psk: Sequence[str], *, is_hub: bool) -> list[Connection]:
+    """Return the VPN Connections of one side, for `count` tunnels in all."""
+    return [_connection(number, psk[number], is_hub) for number in range(count // 2)]
+
+
+def _connection(number: int, psk: str, is_hub: bool) -> Connection:
+    branch = f"203.0.113.{number + 1}"
+    tunnels = []
+    for position, hub in enumerate(_HUB):
+        inner = IPv4Address(_FIRST_INNER + 4 * (2 * number + position))
+        settings: dict[str, Value] = {"inner_local": str(inner + (1 if is_hub else 2))}
+        local, remote = (hub, branch) if is_hub else (branch, hub)
+        name = f"b{number}-{position + 1}"
+        tunnels.append(Tunnel(name, local, remote, f"{inner}/30", psk, settings))
+    # The hub reaches one network at each branch; the way back has one name for each connection too.
+    remote_net = f"{_BRANCH_NETS if is_hub else '10.60'}.{number}.0/24"
+    start: dict[str, Value] = {"start": "initiate" if is_hub else "respond"}
+    return Connection(f"b{number}", [remote_net], tunnels, start)
+
+
+def build(lab: Lab, count: int) -> tuple[Twinspan, Twinspan]:
+    """Return the two gateways, not started."""
+    hub, branches = lab.namespace("hub"), lab.namespace("branches")
+    for machine, lan in ((hub, "10.60.0.1/16"), (branches, "10.50.0.1/16")):
+        machine.ip("link", "add", "lan", "type", "bridge")
+        machine.address("lan", lan)
+    lab.wire((hub, "wan", (f"{_HUB[0]}/24",)), (branches, "wan", ("192.0.2.2/24",)))
+    hub.address("wan", f"{_HUB[1]}/32")
+    addresses = [f"203.0.113.{number + 1}" for number in range(count // 2)]
+    branches.addresses("lo", [f"{address}/32" for address in addresses])
+    hub.route("203.0.113.0/24", "via", "192.0.2.2")
+    branches.route(f"{_HUB[1]}/32", "via", _HUB[0])
+    psk = [os.urandom(32).hex() for _ in addresses]
+    hub_side = connections(count, psk, is_hub=True)
+    branch_side = connections(count, psk, is_hub=False)
+    return (
+        Twinspan(hub, Document("hub", _HUB, ["10.60.0.0/16"], hub_side)),
+        Twinspan(branches, Document("branches", addresses, ["10.50.0.0/16"], branch_side)),
+    )
+
+
+def changed(before: dict[str, TunnelView], after: dict[str, TunnelView]) -> int:
+    """Return how many tunnels have other SAs than before."""
+    return sum(before[name].spis != after[name].spis for name in before)
+
+
+def reload_one(hub: Twinspan, before: dict[str, TunnelView]) -> tuple[float, int]:
+    """Change one tunnel's lifetime; return the seconds of the reload and what it touched."""
+    first, *others = hub.document.connections
+    tunnel = replace(
+        first.tunnels[0], settings={**first.tunnels[0].settings, "child_lifetime_s": 1800}
+    )
+    altered = replace(first, tunnels=[tunnel, *first.tunnels[1:]])
+    hub.write(replace(hub.document, connections=[altered, *others]))
+    began = time.monotonic()
+    hub.cli("reload")
+    took = time.monotonic() - began
+    hub.wait_up(timeout_s=30.0)
+    return took, changed(before, hub.tunnels())
+
+
+def measure(prefix: str, count: int) -> Figures:
+    """Return the figures of one run with `count` tunnels."""
+    with Lab(prefix) as lab:
+        hub, branches = build(lab, count)
+        print(f"starting two gateways with {count} tunnels", file=sys.stderr)
+        branches.start(timeout_s=120.0)
+        began = time.monotonic()
+        hub.start(timeout_s=120.0)
+
+        def all_up() -> bool:
+            up = sum(tunnel.is_up for tunnel in hub.tunnels().values())
+            print(f"{up} up after {time.monotonic() - began:.1f} s", file=sys.stderr)
+            return up == count
+
+        wait_for(f"{count} tunnels", all_up, 180.0, every_s=0.5)
+        established_s = time.monotonic() - began
+        pids = hub.pids()
+        before = cpu.cpu_s(pids)
+        time.sleep(_IDLE_S)
+        idle = (cpu.cpu_s(pids) - before) / _IDLE_S
+        views = hub.tunnels()
+        took, touched = reload_one(hub, views)
+        return Figures(
+            tunnels_up=sum(view.is_up for view in views.values()),
+            established_s=round(established_s, 2),
+            resident_mib=round(cpu.resident_mib(pids), 1),
+            gateway_mib=round(cpu.resident_mib([hub.pid]), 1),
+            branches_resident_mib=round(cpu.resident_mib(branches.pids()), 1),
+            idle_cpu_percent=round(100.0 * idle, 2),
+            reload_s=round(took, 3),
+            reload_changed=touched,
+        )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the bench from the command line."""
+    parser = argparse.ArgumentParser(prog="run bench scale", description=__doc__)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here")
+    parser.add_argument("--tunnels", type=int, default=_MOST, help=f"an even number up to {_MOST}")
+    chosen = parser.parse_args(arguments)
+    if chosen.tunnels % 2 or not 2 <= chosen.tunnels <= _MOST:
+        parser.error(f"--tunnels: an even number from 2 to {_MOST}, not {chosen.tunnels}")
+    end_cleanly()
+    try:
+        figures = measure(f"sc{os.getpid()}", chosen.tunnels)
+    except LabError as error:
+        print(f"scale: {error}", file=sys.stderr)
+        return 1
+    found = {name: getattr(figures, name) for name in Figures.__slots__}
+    table = Table("figure", "value", title=f"{chosen.tunnels} tunnels between two of our gateways")
+    for name, value in found.items():
+        table.add_row(name, str(value))
+    Console().print(table)
+    if chosen.json is not None:
+        chosen.json.write_text(json.dumps(found, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

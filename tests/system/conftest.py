@@ -1,0 +1,59 @@
+"""A laboratory for each module; its logs stand beside a failure."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from lab import sites, topology
+from lab.netns import Lab
+from lab.strongswan import StrongSwan, Timing
+from lab.twinspan import Twinspan
+from tests.system.support import Ends
+
+_numbers = count(1)
+_LOG_LINES = 60
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    """Return a laboratory for this module's tests."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root: makes network namespaces")
+    with Lab(f"ts{os.getpid()}n{next(_numbers)}") as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def ends(lab: Lab) -> Ends:
+    """Return our gateway at site a and strongSwan at site b, both running, no tunnel up."""
+    pair, keys = topology.four_machines(lab), sites.Secrets()
+    ours = Twinspan(
+        pair.a.gateway, sites.document(pair.a, pair.b, keys, settings={"admin": "down"})
+    )
+    swan = StrongSwan(pair.b.gateway, timing=Timing(timeout_s=0.5, base=1.0, tries=3))
+    ours.start()
+    swan.start()
+    return Ends(lab, pair, keys, ours, swan)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Put the ends of the daemons' logs beside a failure."""
+    report = yield
+    assert isinstance(item, pytest.Function)
+    made = item.funcargs.get("lab")
+    if report.failed and isinstance(made, Lab):
+        for log in sorted(made.directory.rglob("*.log")):
+            report.sections.append((f"log {log.name}", _tail(log)))
+    return report
+
+
+def _tail(log: Path) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-_LOG_LINES:])

@@ -1,0 +1,140 @@
+"""Two ends as the system tests use them: ours at site a, strongSwan or ours at site b."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from lab import probe, sites
+from lab.commands import LabError, wait_for
+from lab.netns import Lab, Namespace
+from lab.strongswan import Connection, StrongSwan
+from lab.topology import Pair
+from lab.twinspan import Twinspan, Value
+
+FIRST, SECOND = sites.tunnel_name(1), sites.tunnel_name(2)
+UP_S = 15.0
+
+
+@dataclass(slots=True)
+class Ends:
+    """Our gateway at site a and strongSwan at site b, with the keys they share."""
+
+    lab: Lab
+    pair: Pair
+    keys: sites.Secrets
+    ours: Twinspan
+    swan: StrongSwan
+
+    def agree(
+        self,
+        connections: Sequence[Connection],
+        settings: Mapping[str, Value],
+        *,
+        outer: int = 4,
+        families: tuple[int, ...] = (4,),
+        tunnels: int = 1,
+    ) -> None:
+        """Give both ends new configurations; what they had before is gone at both."""
+        empty = sites.document(self.pair.a, self.pair.b, self.keys, settings={"admin": "down"})
+        self.ours.write(empty)
+        self.ours.cli("reload")
+        self.swan.abandon_all()
+        self.swan.load(connections)
+        self.ours.write(
+            sites.document(
+                self.pair.a,
+                self.pair.b,
+                self.keys,
+                outer=outer,
+                families=families,
+                settings=settings,
+                tunnels=tunnels,
+            )
+        )
+        self.ours.cli("reload")
+
+    def connection(self, number: int = 1, **settings: object) -> Connection:
+        """Return strongSwan's connection for a tunnel; `settings` as `sites.swan_connection`'s."""
+        return sites.swan_connection(
+            self.pair.b,
+            self.pair.a,
+            self.keys,
+            number,
+            **settings,  # type: ignore[arg-type]  # checked there
+        )
+
+
+def ping(machine: Namespace, address: str, *options: str) -> bool:
+    """Say whether every one of three pings is answered."""
+    words = ("ping", "-n", "-q", "-c", "3", "-i", "0.05", "-W", "2", *options, address)
+    return " 0% packet loss" in machine.run(*words, check=False)
+
+
+def reach_each_other(pair: Pair, family: int = 4) -> None:
+    """Check that the hosts reach each other, both ways."""
+    assert ping(pair.a.host, pair.b.host_address(family))
+    assert ping(pair.b.host, pair.a.host_address(family))
+
+
+def carried_by_tunnel(gateway: Twinspan, name: str, run: object) -> int:
+    """Return how many packets left through a tunnel while `run` was called."""
+    before = gateway.tunnels()[name].out_packets
+    assert callable(run)
+    run()
+    return gateway.tunnels()[name].out_packets - before
+
+
+def wait_status(gateway: Twinspan, name: str, status: str, timeout_s: float = UP_S) -> None:
+    """Wait until a tunnel has that status. Raises LabError with the log."""
+    try:
+        wait_for(
+            f"{name} {status}",
+            lambda: gateway.tunnels()[name].status == status,
+            timeout_s,
+            every_s=0.2,
+        )
+    except LabError as error:
+        raise LabError(f"{error}\n{gateway.log_text()[-3000:]}") from error
+
+
+def counters(gateway: Twinspan) -> dict[str, int]:
+    """Return the gateway's counters, named as in "ike.drop.malformed" and "drops.icv"."""
+    found = gateway.status()["counters"]
+    assert isinstance(found, dict)
+    return {
+        f"{group}.{name}": int(value)
+        for group, values in found.items()
+        for name, value in values.items()
+    }
+
+
+def drops(gateway: Twinspan) -> int:
+    """Return how many datagrams of either kind the gateway has dropped, under whatever reason."""
+    return sum(
+        value
+        for name, value in counters(gateway).items()
+        if name.startswith(("ike.drop.", "drops."))
+    )
+
+
+def assert_nothing_lost(seen: probe.Result) -> None:
+    """Check that every probe came back."""
+    assert seen.sent > 500
+    assert seen.lost == (), f"{len(seen.lost)} of {seen.sent} lost, from {seen.lost[:5]}"
+
+
+def inject(machine: Namespace, packets: Sequence[bytes]) -> None:
+    """Send whole IP packets from a machine, as they are."""
+    text = json.dumps([packet.hex() for packet in packets])
+    machine.run("python3", "-c", _INJECT, text=text)
+
+
+# Raw sockets fill in nothing but the checksum and length of the IPv4 header.
+_INJECT = """
+import json, socket, sys
+link = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+for packet in map(bytes.fromhex, json.load(sys.stdin)):
+    link.sendto(packet, (socket.inet_ntoa(packet[16:20]), 0))
+"""

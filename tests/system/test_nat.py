@@ -1,0 +1,138 @@
+"""
+A network address translation between the gateways.
+
+    host a --- gw a --- [192.0.2.254 router 172.16.0.1] --- gw b --- host b
+             192.0.2.1            NAT                    172.16.0.2
+
+Either our daemon or strongSwan stands behind the router. The router keeps port 4500 or changes it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from lab import impair, probe, sites, topology
+from lab.netns import Lab, Namespace
+from lab.strongswan import Connection, StrongSwan
+from lab.topology import Pair
+from lab.twinspan import Twinspan, Value
+from tests.system.support import FIRST, ping, reach_each_other
+
+pytestmark = pytest.mark.system
+
+ROUTER = "192.0.2.254"
+IDS = {"a": "a.gw.test", "b": "b.gw.test"}
+
+
+@pytest.fixture(scope="module")
+def pair(lab: Lab) -> Pair:
+    """Return the two sites with the router between them."""
+    return topology.natted(lab)
+
+
+@pytest.fixture(params=[None, 41000], ids=["port kept", "port changed"])
+def router(pair: Pair, request: pytest.FixtureRequest) -> Iterator[Namespace]:
+    """Return the router, translating."""
+    assert pair.router is not None
+    impair.nat(pair.router, first_port=request.param)
+    yield pair.router
+    impair.nat_away(pair.router)
+    impair.forget_flows(pair.router)
+
+
+def _document(
+    pair: Pair, keys: sites.Secrets, *, we_are_inside: bool, start: str, anywhere: bool = False
+) -> tuple[Twinspan, sites.Secrets]:
+    here, there = (pair.b, pair.a) if we_are_inside else (pair.a, pair.b)
+    settings: dict[str, Value] = {"start": start, "local_id": IDS[here.name]}
+    customer = sites.Customer(
+        address=None if we_are_inside else ROUTER,
+        is_anywhere=anywhere,
+        identity=IDS[there.name],
+    )
+    document = sites.document(here, there, keys, settings=settings, customer=customer)
+    return Twinspan(here.gateway, document), keys
+
+
+def _swan(pair: Pair, keys: sites.Secrets, *, is_inside: bool) -> StrongSwan:
+    here, there = (pair.b, pair.a) if is_inside else (pair.a, pair.b)
+    base = sites.swan_connection(here, there, keys)
+    connection: Connection = replace(
+        base,
+        remote=base.remote if is_inside else ROUTER,
+        local_id=IDS[here.name],
+        remote_id=IDS[there.name],
+        encap=False,
+    )
+    return StrongSwan(here.gateway, [connection])
+
+
+@pytest.mark.parametrize("anywhere", [False, True], ids=["known address", "any address"])
+def test_strongswan_behind_a_nat_reaches_us(pair: Pair, router: Namespace, anywhere: bool) -> None:
+    ours, keys = _document(
+        pair, sites.Secrets(), we_are_inside=False, start="respond", anywhere=anywhere
+    )
+    swan = _swan(pair, keys, is_inside=True)
+    ours.start()
+    swan.start()
+    try:
+        swan.initiate(FIRST)
+        ours.wait_up()
+        reach_each_other(pair)
+        ours.cli("rekey", FIRST)
+        reach_each_other(pair)
+    finally:
+        swan.stop()
+        ours.end()
+
+
+def test_we_reach_strongswan_from_behind_a_nat(pair: Pair, router: Namespace) -> None:
+    ours, keys = _document(pair, sites.Secrets(), we_are_inside=True, start="initiate")
+    swan = _swan(pair, keys, is_inside=False)
+    swan.start()
+    ours.start()
+    try:
+        ours.wait_up()
+        reach_each_other(pair)
+        (sa,) = swan.sas()
+        assert sa.remote == ROUTER
+        swan.rekey_child(FIRST)
+        reach_each_other(pair)
+    finally:
+        ours.end()
+        swan.stop()
+
+
+def test_the_path_follows_a_nat_that_changes_its_mapping(pair: Pair) -> None:
+    """The router forgets its flows: the peer's packets come from another port; ours follow."""
+    assert pair.router is not None
+    impair.nat(pair.router, first_port=42000)
+    ours, keys = _document(pair, sites.Secrets(), we_are_inside=False, start="respond")
+    swan = _swan(pair, keys, is_inside=True)
+    ours.start()
+    swan.start()
+    try:
+        swan.initiate(FIRST)
+        ours.wait_up()
+        running = probe.start(pair.b.host, pair.a.host, pair.a.host4)
+        time.sleep(1.0)
+        impair.nat_away(pair.router)
+        impair.nat(pair.router, first_port=43000)
+        impair.forget_flows(pair.router)
+        time.sleep(1.5)
+        seen = running.stop()
+        assert seen.goes_on
+        # What was on its way while the router's link was down is lost; no more than that.
+        assert seen.silence_ms < 1000
+        assert ping(pair.a.host, pair.b.host4)
+        children = swan.children()
+        assert len(children) == 1
+        assert "path" in ours.log_text()
+    finally:
+        impair.nat_away(pair.router)
+        swan.stop()
+        ours.end()
