@@ -2,8 +2,7 @@
 What one value can not show: references, unique names, addresses and routes that go together.
 
 Each rule is a function of the document that yields its findings; `check()` runs them all.
-`incomplete` names the lists from which an unusable element was taken, so that its absence is not
-reported as a second mistake.
+`incomplete` names the keys of values that were taken out because they could not be read.
 """
 
 from __future__ import annotations
@@ -20,25 +19,54 @@ from gateway.model.types import AnyNetwork
 TUNNEL_COUNTS = (1, 2, 4, 8)
 CUSTOMER_ADDRESS_COUNTS = (1, 2, 4)
 
-Rule = Callable[[Document, Collection[str]], Iterable[Problem]]
+Rule = Callable[[Document], Iterable[Problem]]
+
+# A finding about a key is not reported where a value that it was judged by is missing because it
+# could not be read: that is one mistake, not two.
+JUDGED_BY = {
+    "public_addresses": {"public_addresses"},
+    "tunnel": {"tunnel"},
+    "border_gateway": {"border_gateway", "vpn_connection"},
+    "customer_gateway": {"customer_gateway"},
+    "vpn_connection": {"vpn_connection"},
+    "remote_cidrs": {"remote_cidrs", "routing", "route"},
+    "local_cidrs": {"local_cidrs", "routing", "cidrs", "vpc_attachment"},
+    "local_address": {"public_addresses", "local_address", "remote_address"},
+    "remote_address": {"public_addresses", "local_address", "remote_address"},
+    "remote_id": {"remote_id", "identity"},
+    "start": {"public_addresses"},
+    "inner_local": {"inner_cidr"},
+    "child_lifetime_s": {"ike_lifetime_s"},
+    "preference": {"preference"},
+}
 
 
 def check(document: Document, incomplete: Collection[str] = ()) -> tuple[Problem, ...]:
     """Return all that is wrong with `document`, then what is probably not meant (warnings)."""
-    found = [problem for rule in RULES for problem in rule(document, incomplete)]
+    found = [problem for rule in RULES for problem in rule(document)]
     tunnels = resolve_tunnels(document)
     for tunnel_rule in TUNNEL_RULES:
-        found.extend(tunnel_rule(document, tunnels, incomplete))
+        found.extend(tunnel_rule(document, tunnels))
     found.extend(_colliding_metrics(document, tunnels))
-    return tuple(sorted(found, key=lambda problem: problem.is_warning))
+    missing = set(incomplete)
+    return tuple(
+        sorted(
+            (problem for problem in found if not JUDGED_BY.get(_key(problem), set()) & missing),
+            key=lambda problem: problem.is_warning,
+        )
+    )
 
 
-def _pool(document: Document, incomplete: Collection[str]) -> Iterator[Problem]:
+def _key(problem: Problem) -> str:
+    """Return the key that a finding is about; nothing if it is about one element of a list."""
+    last = problem.path[-1]
+    return last if isinstance(last, str) else ""
+
+
+def _pool(document: Document) -> Iterator[Problem]:
     path: Path = ("gateway", "public_addresses")
     pool = document.gateway.public_addresses
     yield from _twice(pool, path, "is listed twice")
-    if "public_addresses" in incomplete:
-        return
     if not pool:
         yield Problem(path, "is required: the addresses that tunnels use, two for two paths")
     elif len(pool) == 1 and document.vpn_connection:
@@ -55,7 +83,7 @@ def _twice(values: Iterable[Hashable], path: Path, text: str) -> Iterator[Proble
         seen.add(value)
 
 
-def _names(document: Document, incomplete: Collection[str]) -> Iterator[Problem]:
+def _names(document: Document) -> Iterator[Problem]:
     lists = {
         "border_gateway": [gateway.name for gateway in document.border_gateway],
         "vpc_attachment": [attachment.name for attachment in document.vpc_attachment],
@@ -69,7 +97,7 @@ def _names(document: Document, incomplete: Collection[str]) -> Iterator[Problem]
                 yield Problem((kind, at, "name"), text, shown(name))
 
 
-def _references(document: Document, incomplete: Collection[str]) -> Iterator[Problem]:
+def _references(document: Document) -> Iterator[Problem]:
     known = {
         "border_gateway": {gateway.name for gateway in document.border_gateway},
         "customer_gateway": {gateway.name for gateway in document.customer_gateway},
@@ -86,19 +114,19 @@ def _references(document: Document, incomplete: Collection[str]) -> Iterator[Pro
         uses.append((("route", at, "vpn_connection"), route.vpn_connection))
     for path, name in uses:
         kind = str(path[-1])
-        if name not in known[kind] and kind not in incomplete:
+        if name not in known[kind]:
             there = ", ".join(sorted(known[kind])[:8]) or "none"
             yield Problem(path, f"no {kind} has this name; there is: {there}", shown(name))
 
 
-def _customers(document: Document, incomplete: Collection[str]) -> Iterator[Problem]:
+def _customers(document: Document) -> Iterator[Problem]:
     for at, customer in enumerate(document.customer_gateway):
         path: Path = ("customer_gateway", at, "public_addresses")
         addresses = customer.public_addresses
         if addresses == "any":
             continue
         yield from _twice(addresses, path, "is listed twice")
-        if len(addresses) not in CUSTOMER_ADDRESS_COUNTS and "public_addresses" not in incomplete:
+        if len(addresses) not in CUSTOMER_ADDRESS_COUNTS:
             text = f'needs 1, 2 or 4 addresses, or "any"; has {len(addresses)}'
             yield Problem(path, text)
         for place, address in enumerate(addresses):
@@ -107,17 +135,16 @@ def _customers(document: Document, incomplete: Collection[str]) -> Iterator[Prob
                 yield Problem((*path, place), text, shown(str(address)))
 
 
-def _connections(document: Document, incomplete: Collection[str]) -> Iterator[Problem]:
+def _connections(document: Document) -> Iterator[Problem]:
     routed = {route.vpn_connection for route in document.route}
     for at, connection in enumerate(document.vpn_connection):
         path: Path = ("vpn_connection", at)
         yield from _twice(connection.remote_cidrs, (*path, "remote_cidrs"), "is listed twice")
-        if "tunnel" not in incomplete:
-            yield from _tunnel_count(len(connection.tunnel), (*path, "tunnel"))
+        yield from _tunnel_count(len(connection.tunnel), (*path, "tunnel"))
         if connection.routing == "static" and connection.local_cidrs:
             text = 'has a meaning with routing = "policy" only; local_ts narrows selectors'
             yield Problem((*path, "local_cidrs"), text)
-        if connection.remote_cidrs or connection.name in routed or "remote_cidrs" in incomplete:
+        if connection.remote_cidrs or connection.name in routed:
             continue
         if connection.routing == "policy":
             text = "is required with policy routing: the customer's prefixes"
@@ -134,7 +161,7 @@ def _tunnel_count(count: int, path: Path) -> Iterator[Problem]:
         yield Problem(path, "one tunnel only: nothing takes over when it fails", is_warning=True)
 
 
-def _routes(document: Document, incomplete: Collection[str]) -> Iterator[Problem]:
+def _routes(document: Document) -> Iterator[Problem]:
     owners = {connection.name: connection.border_gateway for connection in document.vpn_connection}
     for at, route in enumerate(document.route):
         owner = owners.get(route.vpn_connection, route.border_gateway)
@@ -143,13 +170,13 @@ def _routes(document: Document, incomplete: Collection[str]) -> Iterator[Problem
             yield Problem(("route", at, "border_gateway"), text, shown(route.border_gateway))
 
 
-def _shared_table(document: Document, incomplete: Collection[str]) -> Iterator[Problem]:
+def _shared_table(document: Document) -> Iterator[Problem]:
     if len(document.border_gateway) > 1:
         text = "border gateways of one gateway share its routing table and are not isolated"
         yield Problem(("border_gateway", 1), text, is_warning=True)
 
 
-def _overlaps(document: Document, incomplete: Collection[str]) -> Iterator[Problem]:
+def _overlaps(document: Document) -> Iterator[Problem]:
     """Warn of prefixes that lie within one of another attachment or connection."""
     placed: list[tuple[AnyNetwork, Path, str]] = []
     for at, attachment in enumerate(document.vpc_attachment):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from ipaddress import ip_network
 
 from gateway.ike.config import Start
@@ -28,10 +28,10 @@ INNER_RESERVED: tuple[AnyNetwork, ...] = tuple(
 )
 
 Tunnels = tuple[ResolvedTunnel, ...]
-TunnelRule = Callable[[Document, Tunnels, Collection[str]], Iterable[Problem]]
+TunnelRule = Callable[[Document, Tunnels], Iterable[Problem]]
 
 
-def _names(document: Document, tunnels: Tunnels, incomplete: Collection[str]) -> Iterator[Problem]:
+def _names(document: Document, tunnels: Tunnels) -> Iterator[Problem]:
     names: dict[str, ResolvedTunnel] = {}
     devices = {attachment.interface: attachment.name for attachment in document.vpc_attachment}
     interfaces: dict[str, ResolvedTunnel] = {}
@@ -49,11 +49,7 @@ def _names(document: Document, tunnels: Tunnels, incomplete: Collection[str]) ->
             yield Problem(path, text, shown(tunnel.interface))
 
 
-def _addresses(
-    document: Document, tunnels: Tunnels, incomplete: Collection[str]
-) -> Iterator[Problem]:
-    if "public_addresses" in incomplete:
-        return
+def _addresses(document: Document, tunnels: Tunnels) -> Iterator[Problem]:
     pool = document.gateway.public_addresses
     for tunnel in tunnels:
         local, remote = tunnel.tunnel.local_address, tunnel.tunnel.remote_address
@@ -78,7 +74,7 @@ def _remote_belongs(tunnel: ResolvedTunnel, addresses: object) -> Iterator[Probl
         yield Problem(path, text, shown(str(remote)))
 
 
-def _pairs(document: Document, tunnels: Tunnels, incomplete: Collection[str]) -> Iterator[Problem]:
+def _pairs(document: Document, tunnels: Tunnels) -> Iterator[Problem]:
     """One pair of addresses is one tunnel; behind one NAT, peers differ by identity."""
     taken: dict[tuple[object, ...], ResolvedTunnel] = {}
     for tunnel in tunnels:
@@ -97,9 +93,7 @@ def _pairs(document: Document, tunnels: Tunnels, incomplete: Collection[str]) ->
             yield Problem(path, text, f"{tunnel.local} - {tunnel.remote or 'any'}")
 
 
-def _one_path(
-    document: Document, tunnels: Tunnels, incomplete: Collection[str]
-) -> Iterator[Problem]:
+def _one_path(document: Document, tunnels: Tunnels) -> Iterator[Problem]:
     """Warn of a connection whose tunnels all stand on one of several local addresses."""
     locals_: dict[str, list[ResolvedTunnel]] = {}
     for tunnel in tunnels:
@@ -112,9 +106,7 @@ def _one_path(
             yield Problem(path, text, shown(str(group[1].local)), is_warning=True)
 
 
-def _identities(
-    document: Document, tunnels: Tunnels, incomplete: Collection[str]
-) -> Iterator[Problem]:
+def _identities(document: Document, tunnels: Tunnels) -> Iterator[Problem]:
     for tunnel in tunnels:
         if tunnel.customer is None or tunnel.customer.public_addresses != "any":
             continue
@@ -126,15 +118,12 @@ def _identities(
             yield Problem(tunnel.path_of("start"), text, shown("initiate"))
 
 
-def _secrets(
-    document: Document, tunnels: Tunnels, incomplete: Collection[str]
-) -> Iterator[Problem]:
+def _secrets(document: Document, tunnels: Tunnels) -> Iterator[Problem]:
     """Judge pre-shared keys; a key that stands on the connection is reported once."""
     seen = set()
     for tunnel in tunnels:
         path = tunnel.path_of("psk")
-        is_taken = tunnel.settings.psk is None and "psk" in incomplete
-        text = "" if is_taken else _psk_text(tunnel)
+        text = _psk_text(tunnel)
         if text and path not in seen:
             yield Problem(path, text)
         seen.add(path)
@@ -161,7 +150,7 @@ def _psk_text(tunnel: ResolvedTunnel) -> str:
     return ""
 
 
-def _inner(document: Document, tunnels: Tunnels, incomplete: Collection[str]) -> Iterator[Problem]:
+def _inner(document: Document, tunnels: Tunnels) -> Iterator[Problem]:
     taken: dict[AnyNetwork, ResolvedTunnel] = {}
     for tunnel in tunnels:
         network, local = tunnel.tunnel.inner_cidr, tunnel.tunnel.inner_local
@@ -194,7 +183,7 @@ def _inner_text(network: AnyNetwork) -> str:
     return "is a block that clouds keep for themselves" if network in INNER_RESERVED else ""
 
 
-def _limits(document: Document, tunnels: Tunnels, incomplete: Collection[str]) -> Iterator[Problem]:
+def _limits(document: Document, tunnels: Tunnels) -> Iterator[Problem]:
     """Judge numbers that depend on another; one that stands on the connection is reported once."""
     seen = set()
     for tunnel in tunnels:
@@ -218,9 +207,7 @@ def _limit_texts(document: Document, tunnel: ResolvedTunnel) -> Iterator[tuple[s
         yield "workers", f"must not be more than gateway.workers {workers}"
 
 
-def _selectors(
-    document: Document, tunnels: Tunnels, incomplete: Collection[str]
-) -> Iterator[Problem]:
+def _selectors(document: Document, tunnels: Tunnels) -> Iterator[Problem]:
     seen = set()
     for tunnel in tunnels:
         local, remote = selector_texts(document, tunnel)
@@ -256,9 +243,7 @@ def _overlap(selector: TrafficSelector, network: AnyNetwork) -> bool:
     return int(selector.first) <= last and first <= int(selector.last)
 
 
-def _outer_in_tunnel(
-    document: Document, tunnels: Tunnels, incomplete: Collection[str]
-) -> Iterator[Problem]:
+def _outer_in_tunnel(document: Document, tunnels: Tunnels) -> Iterator[Problem]:
     """Warn of a remote address in a prefix that goes through a tunnel: ESP would enter itself."""
     for tunnel in tunnels:
         for at, cidr in enumerate(tunnel.connection.remote_cidrs):

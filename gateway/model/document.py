@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import tomllib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count, islice
 from typing import cast
 
@@ -161,9 +161,10 @@ def build_document(
         dropped |= {_original(drop, dropped) for drop in taken}
     for finding in check(errors, incomplete):
         path = _original(finding.path, dropped)
-        if path not in reported:
-            found.append(Problem(path, finding.text, finding.shown, finding.is_warning))
-    return errors, tuple(found)
+        inherited = (*path[:2], path[-1])  # a tunnel's setting may be its connection's
+        if not {path, inherited} & reported:
+            found.append(replace(finding, path=path))
+    return errors, tuple(dict.fromkeys(found))
 
 
 def _validate(raw: Table) -> Document | list[ErrorDetails]:

@@ -183,8 +183,14 @@ _PREFIX = WithJsonSchema({"type": "string", "description": "an IPv4 or IPv6 pref
 InnerAddress = Annotated[AnyAddress, PlainValidator(parse_address), PlainSerializer(str), _IP]
 OuterAddress = Annotated[AnyAddress, PlainValidator(parse_outer_address), PlainSerializer(str), _IP]
 Prefix = Annotated[AnyNetwork, PlainValidator(parse_network), PlainSerializer(str), _PREFIX]
-Name = Annotated[StrictStr, AfterValidator(_name)]
-InterfaceName = Annotated[StrictStr, AfterValidator(_interface)]
+Name = Annotated[
+    StrictStr, AfterValidator(_name), Field(json_schema_extra={"pattern": f"^{NAME.pattern}$"})
+]
+InterfaceName = Annotated[
+    StrictStr,
+    AfterValidator(_interface),
+    Field(json_schema_extra={"pattern": f"^{INTERFACE.pattern}$"}),
+]
 IdentityText = Annotated[StrictStr, AfterValidator(_identity)]
 Asn = Annotated[StrictInt, Field(ge=1, le=4294967294), AfterValidator(_asn)]
 IkeProposalText = Annotated[StrictStr, AfterValidator(_ike_proposal)]
