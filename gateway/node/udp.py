@@ -53,8 +53,9 @@ def _make(address: Address, kind: int, protocol: int, port: int) -> socket.socke
         if family == socket.AF_INET:
             sock.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
         else:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_FREEBIND, 1)
+            if kind == socket.SOCK_DGRAM:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         if port == NAT_T_PORT:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # one socket a worker
         sock.bind((str(address), port))
