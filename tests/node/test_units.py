@@ -1,0 +1,97 @@
+"""The systemd units and their companions: valid, hardened, and in step with the program."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from gateway.dataplane.process import arguments
+from gateway.dataplane.remote import SOCKET_NAME
+
+DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
+UNITS = ["twinspan-gateway.service", "twinspan-dataplane.service", "twinspan-dataplane.socket"]
+
+needs_systemd = pytest.mark.skipif(
+    shutil.which("systemd-analyze") is None, reason="systemd is not installed"
+)
+
+
+@pytest.fixture
+def units(tmp_path: Path) -> Path:
+    """The units with a program that exists on every machine."""
+    for name in UNITS:
+        text = (DEPLOY / name).read_text().replace("/usr/bin/twinspan", "/bin/true")
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+def settings(name: str) -> dict[str, list[str]]:
+    """Return the settings of a unit; a key that stands twice has two values."""
+    found: dict[str, list[str]] = {}
+    for line in (DEPLOY / name).read_text().splitlines():
+        key, sign, value = line.partition("=")
+        if sign and not line.startswith("#"):
+            found.setdefault(key, []).append(value)
+    return found
+
+
+@needs_systemd
+@pytest.mark.parametrize("name", UNITS)
+def test_systemd_finds_nothing_wrong(units: Path, name: str) -> None:
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", str(units / name)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    complaints = [line for line in done.stderr.splitlines() if "twinspan" in line]
+    assert complaints == []
+
+
+@needs_systemd
+@pytest.mark.parametrize(
+    ("name", "most"), [("twinspan-gateway.service", 30), ("twinspan-dataplane.service", 15)]
+)
+def test_exposure_stays_low(units: Path, name: str, most: int) -> None:
+    done = subprocess.run(
+        ["systemd-analyze", "security", "--offline=true", f"--threshold={most}", str(units / name)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+
+
+def test_the_gateway_has_three_capabilities_and_the_data_plane_none() -> None:
+    wanted = ["CAP_NET_ADMIN CAP_NET_BIND_SERVICE CAP_NET_RAW"]
+    assert settings("twinspan-gateway.service")["AmbientCapabilities"] == wanted
+    assert settings("twinspan-gateway.service")["CapabilityBoundingSet"] == wanted
+    assert settings("twinspan-dataplane.service")["CapabilityBoundingSet"] == [""]
+    assert settings("twinspan-dataplane.service")["AmbientCapabilities"] == [""]
+
+
+def test_both_ends_of_the_data_plane_socket_name_the_same_place() -> None:
+    (listen,) = settings("twinspan-dataplane.socket")["ListenSequentialPacket"]
+    (start,) = settings("twinspan-gateway.service")["ExecStart"]
+    runtime_dir = start.split("--runtime-dir ")[1].split()[0]
+    assert listen == f"{runtime_dir}/{SOCKET_NAME}"
+
+
+def test_the_data_plane_is_started_with_options_it_has() -> None:
+    (start,) = settings("twinspan-dataplane.service")["ExecStart"]
+    program, command, *options = start.split()
+    assert (program, command) == ("/usr/bin/twinspan", "dataplane")
+    arguments(options)
+
+
+@needs_systemd
+def test_the_users_of_the_units_are_made() -> None:
+    made = (DEPLOY / "sysusers.d" / "twinspan.conf").read_text()
+    for name in ("twinspan-gateway.service", "twinspan-dataplane.service"):
+        (user,) = settings(name)["User"]
+        assert f"\nu {user} " in "\n" + made
