@@ -10,7 +10,8 @@ import pytest
 from gateway.errors import UsageError, WireError
 from gateway.ike.dh import KeyPair, public_len, supported_groups
 from gateway.ike.iana import Group
-from tests.support.vectors import VECTORS, WycheproofCase, package_file, wycheproof
+from tests.support.published import WycheproofCase, package_file, wycheproof
+from tests.support.recorded import VECTORS
 
 ECP_FILES = {
     Group.ECP256: "Protocol/wycheproof/ecdh_secp256r1_ecpoint_test.json",

@@ -29,7 +29,7 @@ from gateway.ike.payloads import (
 from gateway.ike.proposals import Proposal, parse_proposal, select_esp, select_ike
 from gateway.ike.selectors import selector_text
 from gateway.secret import Secret
-from tests.support.vectors import Packet, Recording, follow, recordings
+from tests.support.recorded import Packet, Recording, follow, recordings
 
 ALL = pytest.mark.parametrize("recording", recordings(), ids=lambda one: one.name)
 PSK = pytest.mark.parametrize(
