@@ -123,6 +123,8 @@ def _secrets(document: Document, tunnels: Tunnels) -> Iterator[Problem]:
     seen = set()
     for tunnel in tunnels:
         path = tunnel.path_of("psk")
+        if not any("psk" in one.model_fields_set for one in tunnel.connection.tunnel):
+            path = (*tunnel.connection_path, path[-1])
         text = _psk_text(tunnel)
         if text and path not in seen:
             yield Problem(path, text)
@@ -132,7 +134,7 @@ def _secrets(document: Document, tunnels: Tunnels) -> Iterator[Problem]:
 def _psk_text(tunnel: ResolvedTunnel) -> str:
     if tunnel.settings.psk is None:
         has_file = tunnel.settings.psk_file is not None  # it could not be read, which is reported
-        return "" if has_file else "is required: psk or psk_file, here or on the connection"
+        return "" if has_file else "is required: psk or psk_file"
     text = tunnel.settings.psk.get_secret_value()
     try:
         key = key_of(text)

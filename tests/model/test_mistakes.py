@@ -10,6 +10,7 @@ from tests.support.documents import (
     BASE,
     CONNECTION,
     FIRST,
+    PSK,
     REMOVED,
     SECOND,
     edited,
@@ -338,10 +339,12 @@ def test_warning_is_given_at_its_place_and_is_no_mistake(
     assert (place, True) in {(path, words in text) for path, text in warnings(problems)}
 
 
-def test_a_missing_key_is_asked_of_every_tunnel_that_lacks_it() -> None:
-    _, problems = build_document(edited(((*CONNECTION, "psk"), REMOVED)))
-    text = "is required: psk or psk_file, here or on the connection"
-    assert errors(problems) == [((*FIRST, "psk"), text), ((*SECOND, "psk"), text)]
+def test_a_missing_key_is_asked_of_the_connection_or_of_the_tunnel_that_lacks_it() -> None:
+    none = ((*CONNECTION, "psk"), REMOVED)
+    _, problems = build_document(edited(none))
+    assert errors(problems) == [((*CONNECTION, "psk"), "is required: psk or psk_file")]
+    _, problems = build_document(edited(none, ((*FIRST, "psk"), PSK)))
+    assert errors(problems) == [((*SECOND, "psk"), "is required: psk or psk_file")]
 
 
 def test_all_mistakes_of_different_kinds_are_reported_at_once() -> None:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway._native import lib
 from gateway.dataplane.interface import EncapKind
 from gateway.ike.config import Encap
 from gateway.node.mtu import InnerMtu, inner_mtu, room_inside, tcp_mss
@@ -79,6 +80,14 @@ def test_largest_packet_fits_and_one_byte_more_does_not(
     mtu = room_inside(*suite, encap, version, outer)
     assert around + wire_len(*suite, mtu) <= outer
     assert around + wire_len(*suite, mtu + 1) > outer
+
+
+@pytest.mark.parametrize(("encr", "integ"), SUITES)
+@pytest.mark.parametrize("outer", [1280, 1460, 1500, 9000])
+def test_the_fast_path_adds_what_is_reckoned_with(encr: Encr, integ: Integ, outer: int) -> None:
+    mtu = room_inside(encr, integ, ESP, 4, outer)
+    assert 20 + mtu + lib.gw_esp_overhead(encr, integ, mtu) <= outer
+    assert 20 + mtu + 1 + lib.gw_esp_overhead(encr, integ, mtu + 1) > outer
 
 
 def test_without_a_child_sa_the_smallest_possible_room_holds() -> None:
