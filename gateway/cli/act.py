@@ -81,12 +81,12 @@ def log(
     runtime_dir: RuntimeDir = Path(DEFAULT_RUNTIME_DIR),
 ) -> None:
     """Show the last events, debug ones included."""
-    request: Json = {"lines": lines, "follow": follow}
+    request: Json = {"command": "log", "lines": lines, "follow": follow}
     if tunnel is not None:
         request["tunnel"] = tunnel
     timeout_s = None if follow else 30.0
     try:
-        for entry in ask(runtime_dir, "log", timeout_s=timeout_s, **request):
+        for entry in ask(runtime_dir, request, timeout_s):
             assert isinstance(entry, dict)
             typer.echo(json.dumps(entry) if as_json else log_line(entry))
     except (Unreachable, Refused) as error:

@@ -39,16 +39,14 @@ class Refused(Exception):
     """The gateway process refuses the request; the text says why."""
 
 
-def ask(
-    runtime_dir: Path, command: str, *, timeout_s: float | None = TIMEOUT_S, **arguments: object
-) -> Iterator[object]:
+def ask(runtime_dir: Path, request: Json, timeout_s: float | None = TIMEOUT_S) -> Iterator[object]:
     """Yield the results of one request. Raises Unreachable, Refused."""
     path = runtime_dir / CONTROL_SOCKET
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
         sock.settimeout(timeout_s)
         try:
             sock.connect(str(path))
-            sock.sendall(json.dumps({"command": command, **arguments}).encode() + b"\n")
+            sock.sendall(json.dumps(request).encode() + b"\n")
             sock.shutdown(socket.SHUT_WR)
             for line in sock.makefile("rb"):
                 answer = json.loads(line)
@@ -74,7 +72,7 @@ def ask_one(runtime_dir: Path, command: str, **arguments: object) -> Json:
     Return the one result of a request, an object. Ends the program with a message if there is none.
     """
     try:
-        for result in ask(runtime_dir, command, **arguments):
+        for result in ask(runtime_dir, {"command": command, **arguments}):
             if isinstance(result, dict):
                 return result
     except (Unreachable, Refused) as error:
@@ -92,7 +90,7 @@ def complete_tunnel(incomplete: str) -> list[str]:
     """Return the names of tunnels that begin so, for the shell's completion."""
     runtime_dir = Path(os.environ.get("TWINSPAN_RUNTIME_DIR", DEFAULT_RUNTIME_DIR))
     try:
-        for status in ask(runtime_dir, "status", timeout_s=2.0):
+        for status in ask(runtime_dir, {"command": "status"}, timeout_s=2.0):
             assert isinstance(status, dict)
             names = [str(tunnel["name"]) for tunnel in status["tunnels"]]
             return [name for name in names if name.startswith(incomplete)]

@@ -55,7 +55,7 @@ def _three_digits(value: float) -> str:
 def duration(seconds: float) -> str:
     """Return a time span in its two largest units: `3d 4h`, `2m 10s`."""
     left = int(seconds)
-    parts = []
+    parts: list[str] = []
     for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
         count, left = divmod(left, size)
         if count or parts or unit == "s":

@@ -1,0 +1,160 @@
+"""What the control socket can ask for, one small function a command."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Protocol
+
+from gateway.ike.events import Event
+from gateway.node.control_socket import ControlError, Request
+from gateway.node.daemon import IkeDaemon
+from gateway.node.journal import Journal
+from gateway.node.plan import TunnelPlan
+from gateway.node.reconcile import Reconciler
+from gateway.node.status import StatusView
+from gateway.node.tunnel import Tunnels
+
+LOG_LINES = 100
+LOG_LINES_MAX = 2000
+
+
+class Life(Protocol):
+    """What commands may ask of the process itself."""
+
+    async def reload(self) -> dict[str, object]:
+        """
+        Read the document again and apply the difference. Raises ConfigError and changes nothing.
+        """
+        ...
+
+    def stop(self, *, stop_dataplane: bool) -> None:
+        """End the process soon; with `stop_dataplane` the tunnels too."""
+        ...
+
+
+class Commands:
+    """Serves requests of the control socket."""
+
+    def __init__(
+        self,
+        life: Life,
+        daemon: IkeDaemon,
+        reconciler: Reconciler,
+        tunnels: Tunnels,
+        status: StatusView,
+        journal: Journal,
+        clock: Callable[[], float],
+    ) -> None:
+        self._life = life
+        self._daemon = daemon
+        self._reconciler = reconciler
+        self._tunnels = tunnels
+        self._status = status
+        self._journal = journal
+        self._clock = clock
+        self._table: dict[str, Callable[[Request], Awaitable[object]]] = {
+            "status": self._show_status,
+            "explain": self._explain,
+            "up": self._up,
+            "down": self._down,
+            "rekey": self._rekey,
+            "reload": self._reload,
+            "stop": self._stop,
+            "version": self._version,
+        }
+
+    async def answer(self, request: Request) -> AsyncIterator[object]:
+        """Yield the results of one request. Raises ControlError, ConfigError."""
+        command = request["command"]
+        if command == "log":
+            async for entry in self._log(request):
+                yield entry
+            return
+        serve = self._table.get(str(command))
+        if serve is None:
+            known = ", ".join(sorted([*self._table, "log"]))
+            raise ControlError(f"unknown command {command!r}; there are {known}")
+        yield await serve(request)
+
+    async def _show_status(self, request: Request) -> object:
+        return self._status.whole()
+
+    async def _explain(self, request: Request) -> object:
+        return self._status.explanation(self._planned(request))
+
+    async def _up(self, request: Request) -> object:
+        name = self._planned(request)
+        plan = next(plan for plan in self._wanted() if plan.name == name)
+        if not plan.admin_up:
+            raise ControlError(f'{name} has admin = "down" in the document; change it there')
+        if name in self._reconciler.taken_down:
+            self._reconciler.taken_down.discard(name)
+            self._journal.info("tunnel allowed", tunnel=name)
+            self._reapply()
+        tunnel = self._tunnels.by_name.get(name)
+        if tunnel is not None and not tunnel.is_up and plan.ike.remote is not None:
+            self._daemon.carry_out(self._daemon.endpoint.initiate(name, self._clock()))
+        return {"tunnel": name, "admin": "up"}
+
+    async def _down(self, request: Request) -> object:
+        name = self._planned(request)
+        if name not in self._reconciler.taken_down:
+            self._reconciler.taken_down.add(name)
+            self._journal.info("tunnel forbidden", tunnel=name)
+            self._reapply()
+        return {"tunnel": name, "admin": "down"}
+
+    async def _rekey(self, request: Request) -> object:
+        name = self._planned(request)
+        tunnel = self._tunnels.by_name.get(name)
+        if tunnel is None or not tunnel.children:
+            raise ControlError(f"{name} is not up; there is nothing to rekey")
+        endpoint, ike = self._daemon.endpoint, request.get("ike") is True
+        rekey: Callable[[str, float], list[Event]] = (
+            endpoint.rekey_ike if ike else endpoint.rekey_child
+        )
+        self._daemon.carry_out(rekey(name, self._clock()))
+        return {"tunnel": name, "rekey": "ike" if ike else "child"}
+
+    async def _reload(self, request: Request) -> object:
+        return await self._life.reload()
+
+    async def _stop(self, request: Request) -> object:
+        self._life.stop(stop_dataplane=True)
+        return {"stopping": True}
+
+    async def _version(self, request: Request) -> object:
+        return {"version": self._status.version}
+
+    async def _log(self, request: Request) -> AsyncIterator[object]:
+        tunnel = request.get("tunnel")
+        if tunnel is not None:
+            tunnel = self._planned(request)
+        lines = request.get("lines", LOG_LINES)
+        if not isinstance(lines, int) or not 0 <= lines <= LOG_LINES_MAX:
+            raise ControlError(f'"lines" is {lines!r}, must be 0 to {LOG_LINES_MAX}')
+        with self._journal.follow() as queue:
+            for entry in self._journal.recent(lines, tunnel):
+                yield entry.as_json()
+            while request.get("follow") is True:
+                entry = await queue.get()
+                if tunnel is None or entry.fields.get("tunnel") == tunnel:
+                    yield entry.as_json()
+
+    def _wanted(self) -> tuple[TunnelPlan, ...]:
+        return self._reconciler.plan.tunnels if self._reconciler.plan is not None else ()
+
+    def _planned(self, request: Request) -> str:
+        """Return the tunnel that the request names. Raises ControlError."""
+        name = request.get("tunnel")
+        names = [plan.name for plan in self._wanted()]
+        if not isinstance(name, str):
+            raise ControlError('the request needs the name of a tunnel under "tunnel"')
+        if name not in names:
+            near = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
+            raise ControlError(f"no tunnel is named {name!r}; there are: {near or 'none'}")
+        return name
+
+    def _reapply(self) -> None:
+        if self._reconciler.plan is not None:
+            self._reconciler.apply(self._reconciler.plan)

@@ -1,0 +1,285 @@
+"""
+The shell around the IKE core: carries bytes and time to an `IkeEndpoint`, and its events to sockets
+and data plane.
+
+Four ways in (datagram, punt, timer, operator), one way out (`carry_out`), one timer. Nothing here
+knows the protocol; an `if` about IKE belongs in the core.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable, Iterable
+from typing import assert_never
+
+from gateway.dataplane.interface import DataPlane, Punt, PuntType
+from gateway.errors import DataPlaneError
+from gateway.ike.config import TunnelConfig
+from gateway.ike.endpoint import IkeEndpoint
+from gateway.ike.events import (
+    ChildSaDown,
+    ChildSaUp,
+    Dropped,
+    Event,
+    Failed,
+    IkeSaDown,
+    IkeSaUp,
+    Keepalive,
+    Note,
+    OutboundReady,
+    PathChanged,
+    Reason,
+    Send,
+)
+from gateway.node.journal import Journal, Level
+from gateway.node.tunnel import Tunnel, Tunnels
+from gateway.node.udp import IkeSockets
+from gateway.sa import NAT_T_PORT, Path
+
+SAMPLES_A_TICK = (
+    200  # tunnels whose counters are read in one turn: bounds how long the loop is held
+)
+
+
+class IkeDaemon:
+    """Carries bytes and time to the endpoint, and its events to sockets, data plane and tunnels."""
+
+    def __init__(
+        self,
+        endpoint: IkeEndpoint,
+        plane: DataPlane,
+        tunnels: Tunnels,
+        journal: Journal,
+        clock: Callable[[], float],
+        wall: Callable[[], float],
+    ) -> None:
+        self.endpoint = endpoint
+        self.sockets = IkeSockets(self.datagram_received)
+        self._plane = plane
+        self._tunnels = tunnels
+        self._journal = journal
+        self._clock = clock
+        self._wall = wall
+        self._timer: asyncio.TimerHandle | None = None
+        self._next_sample = 0
+        self.known: frozenset[str] = frozenset()  # tunnels that the core was told of
+        self.worker_failed = asyncio.Event()
+        self.idle = asyncio.Event()  # set while the core waits for nothing
+
+    # ---- ways in ----
+
+    def configure(self, tunnels: Iterable[TunnelConfig]) -> None:
+        """Tell the core the whole set of tunnels that may be up."""
+        configs = tuple(tunnels)
+        self.known = frozenset(config.name for config in configs)
+        self.carry_out(self.endpoint.configure(configs, self._clock()))
+
+    def datagram_received(self, datagram: bytes, path: Path) -> None:
+        """An IKE datagram came, without non-ESP marker."""
+        self.carry_out(self.endpoint.receive(datagram, path, self._clock()))
+
+    def punt_received(self, punt: Punt) -> None:
+        """The fast path has something to say."""
+        now = self._clock()
+        match punt.type:
+            case PuntType.IKE:
+                if punt.path is not None:
+                    self.datagram_received(punt.data, punt.path)
+            case PuntType.SOFT_LIMIT:
+                self.carry_out(self.endpoint.soft_limit(punt.spi, now))
+            case PuntType.HARD_LIMIT:
+                self._journal.warning("hard_limit", spi=f"{punt.spi:#010x}", **self._of(punt))
+            case PuntType.PATH_CHANGED:
+                tunnel = self._tunnels.by_number.get(punt.tunnel)
+                if tunnel is not None and tunnel.name in self.known and punt.path is not None:
+                    self.carry_out(self.endpoint.esp_path(tunnel.name, punt.path, now))
+            case PuntType.UNKNOWN_SPI:
+                text = f"{punt.spi:#010x}"
+                self._journal.from_peer(Level.DEBUG, "unknown_spi", spi=text, path=str(punt.path))
+            case PuntType.FIRST_INBOUND:
+                self.carry_out(self.endpoint.first_inbound(punt.spi, now))
+            case PuntType.WORKER_FAILED:
+                self._journal.error("worker_failed", text=punt.data.decode("ascii", "replace"))
+                self.worker_failed.set()
+            case _:
+                assert_never(punt.type)
+
+    def _timer_fired(self) -> None:
+        self._timer = None
+        self.carry_out(self.endpoint.on_time(self._clock()))
+
+    def tick(self) -> None:
+        """
+        Read counters, once a second: authenticated ESP is a sign of life, and status wants rates.
+        """
+        now = self._clock()
+        tunnels = list(self._tunnels)
+        start = self._next_sample if self._next_sample < len(tunnels) else 0
+        for tunnel in tunnels[start : start + SAMPLES_A_TICK]:
+            if self._sample(tunnel, now):
+                self.carry_out(self.endpoint.esp_heard(tunnel.name, now))
+        self._next_sample = start + SAMPLES_A_TICK
+
+    def _sample(self, tunnel: Tunnel, now: float) -> bool:
+        try:
+            heard = tunnel.sample(now)
+            if tunnel.active is not None:
+                tunnel.fit_mtu()  # the path's MTU may have changed
+        except DataPlaneError as error:
+            self._journal.error("data_plane", tunnel=tunnel.name, text=str(error))
+            return False
+        return heard and tunnel.name in self.known
+
+    # ---- the way out ----
+
+    def carry_out(self, events: list[Event]) -> None:
+        """Carry out the core's events, in order: the order is the core's promise."""
+        for event in events:
+            try:
+                self._carry_out_one(event)
+            except DataPlaneError as error:
+                tunnel = getattr(event, "tunnel", None) or ""
+                what = type(event).__name__
+                self._journal.error("data_plane", tunnel=tunnel, event_=what, text=str(error))
+        self._rearm()
+
+    def _carry_out_one(self, event: Event) -> None:
+        match event:
+            case Send(datagram, path):
+                self._send(datagram, path)
+            case IkeSaUp():
+                self._ike_up(event)
+            case IkeSaDown():
+                self._ike_down(event)
+            case ChildSaUp():
+                self._child_up(event)
+            case OutboundReady(name, spi_in):
+                if (tunnel := self._tunnels.by_name.get(name)) is not None:
+                    tunnel.send_on(spi_in, self._wall())
+            case ChildSaDown():
+                self._child_down(event)
+            case PathChanged(name, path):
+                self._journal.info("path_changed", tunnel=name, path=str(path))
+                if (tunnel := self._tunnels.by_name.get(name)) is not None:
+                    tunnel.move_to(path)
+            case Keepalive(name, _):
+                if (tunnel := self._tunnels.by_name.get(name)) is not None:
+                    self._plane.send_keepalive(tunnel.number)
+            case Dropped(reason, path, name):
+                fields = {"tunnel": name} if name else {}
+                self._journal.from_peer(
+                    Level.DEBUG, "dropped", reason=reason, path=str(path), **fields
+                )
+            case Failed(name, reason):
+                self._failed(name, reason)
+            case Note(name, text):
+                self._journal.debug("note", **({"tunnel": name} if name else {}), text=text)
+            case _:
+                assert_never(event)
+
+    def _send(self, datagram: bytes, path: Path) -> None:
+        if path.local_port == NAT_T_PORT:
+            self._plane.send_ike(path, datagram)
+        else:
+            self.sockets.send(datagram, path)
+
+    def _ike_up(self, event: IkeSaUp) -> None:
+        self._journal.info(
+            "ike_sa up" if event.replaces is None else "ike_sa rekeyed",
+            tunnel=event.tunnel,
+            spi_i=event.spi_i.hex(),
+            spi_r=event.spi_r.hex(),
+            suite=event.suite,
+            path=str(event.path),
+            peer=event.peer_id,
+        )
+        tunnel = self._tunnels.by_name.get(event.tunnel)
+        if tunnel is not None:
+            tunnel.move_to(event.path)
+
+    def _ike_down(self, event: IkeSaDown) -> None:
+        fields = reason_fields(event.reason)
+        spi_i = event.spi_i.hex()
+        self._journal.info("ike_sa down", tunnel=event.tunnel, spi_i=spi_i, **fields)
+        tunnel = self._tunnels.by_name.get(event.tunnel)
+        if tunnel is not None and not tunnel.is_up:
+            tunnel.reason = event.reason
+
+    def _child_up(self, event: ChildSaUp) -> None:
+        tunnel = self._tunnels.by_name.get(event.tunnel)
+        if tunnel is None:
+            return
+        was_up = tunnel.is_up
+        tunnel.child_up(event, self._wall())
+        self._journal.info(
+            "child_sa up" if event.replaces is None else "child_sa rekeyed",
+            tunnel=event.tunnel,
+            spi_in=f"{event.inbound.spi:#010x}",
+            spi_out=f"{event.outbound.spi:#010x}",
+            suite=event.suite,
+            encap="udp" if event.udp_encap else "esp",
+        )
+        self._say_change(tunnel, was_up)
+
+    def _child_down(self, event: ChildSaDown) -> None:
+        spi = f"{event.spi_in:#010x}"
+        fields = reason_fields(event.reason)
+        self._journal.info("child_sa down", tunnel=event.tunnel, spi_in=spi, **fields)
+        tunnel = self._tunnels.by_name.get(event.tunnel)
+        if tunnel is not None:
+            was_up = tunnel.is_up
+            tunnel.child_down(event.spi_in, event.reason, self._wall())
+            self._say_change(tunnel, was_up)
+
+    def _failed(self, name: str, reason: Reason) -> None:
+        fields = reason_fields(reason)
+        self._journal.from_peer(Level.WARNING, "failed", tunnel=name, **fields)
+        tunnel = self._tunnels.by_name.get(name)
+        if tunnel is not None and not tunnel.is_up:
+            tunnel.reason = reason
+
+    def _say_change(self, tunnel: Tunnel, was_up: bool) -> None:
+        if tunnel.is_up == was_up:
+            return
+        if tunnel.is_up:
+            mtu = tunnel.fits.mtu if tunnel.fits else 0
+            self._journal.info(
+                "tunnel up", tunnel=tunnel.name, interface=tunnel.plan.interface, mtu=mtu
+            )
+        else:
+            fields = reason_fields(tunnel.reason) if tunnel.reason else {}
+            self._journal.warning("tunnel down", tunnel=tunnel.name, **fields)
+
+    def _of(self, punt: Punt) -> dict[str, str]:
+        tunnel = self._tunnels.by_number.get(punt.tunnel)
+        return {"tunnel": tunnel.name} if tunnel is not None else {}
+
+    # ---- the one timer ----
+
+    def _rearm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        deadline = self.endpoint.deadline
+        if deadline == math.inf:
+            self.idle.set()
+        else:
+            self.idle.clear()
+            delay = max(0.0, deadline - self._clock())
+            self._timer = asyncio.get_running_loop().call_later(delay, self._timer_fired)
+
+    def close(self) -> None:
+        """Stop listening and forget the timer; the endpoint stays as it is."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self.sockets.close_all()
+
+
+def reason_fields(reason: Reason) -> dict[str, str]:
+    """Return the fields of a log line that say why."""
+    fields = {"reason": reason.code, "text": reason.text}
+    fields |= {"ours": reason.ours} if reason.ours else {}
+    fields |= {"theirs": reason.theirs} if reason.theirs else {}
+    return fields

@@ -1,0 +1,312 @@
+"""
+Make the actual gateway the wanted one: sockets, TUN devices, addresses, routes, and what IKE is
+told.
+
+Start, reload, an operator's up and down, and taking over from an earlier gateway process are all
+this one path. A tunnel that is as wanted is not touched. What can not be made (a device name in
+use) is a reason at its tunnel, is tried again, and holds up nothing else.
+
+Order: what goes, goes first at the peer (IKE), then here; what comes, comes first here, then at the
+peer.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+from gateway.dataplane.interface import DataPlane, EncapKind, PlaneState
+from gateway.errors import DataPlaneError, GatewayError
+from gateway.ike.events import Reason
+from gateway.node.daemon import IkeDaemon
+from gateway.node.difference import Change, Facet, difference
+from gateway.node.journal import Journal
+from gateway.node.mtu import inner_mtu
+from gateway.node.netlink import Netlink, NetlinkError, Route, ignores_dead_routes6
+from gateway.node.plan import NodePlan, TunnelPlan
+from gateway.node.tun import QUEUE_LEN, TunError, open_tun
+from gateway.node.tunnel import DEFAULT_OUTER_MTU, Tunnel, Tunnels, is_gone, options_of
+from gateway.node.udp import is_local, open_nat_t_socket, open_raw_esp_socket
+from gateway.sa import NAT_T_PORT, Address, Path
+
+FAIL_CLOSED_METRIC = (
+    4_000_000_000  # behind every route of a tunnel: no clear text when all are down
+)
+
+_SOCKETS = ((NAT_T_PORT, EncapKind.UDP), (0, EncapKind.ESP))
+
+
+class Reconciler:
+    """Holds the wanted plan and makes it so. `apply` may be called again and again."""
+
+    def __init__(
+        self,
+        plane: DataPlane,
+        kernel: Netlink,
+        daemon: IkeDaemon,
+        tunnels: Tunnels,
+        journal: Journal,
+        clock: Callable[[], float],
+        wall: Callable[[], float],
+    ) -> None:
+        self._plane = plane
+        self._kernel = kernel
+        self._daemon = daemon
+        self._tunnels = tunnels
+        self._journal = journal
+        self._clock = clock
+        self._wall = wall
+        self.workers = 1
+        self._plane_sockets: set[tuple[str, int, int]] = set()
+        self.plan: NodePlan | None = None
+        self.taken_down: set[str] = set()  # by an operator, until they say up
+        self.troubles: dict[str, Reason] = {}  # tunnels that can not be made now, and why
+        self.notes: list[str] = []  # what about this machine an operator should change
+
+    # ---- the one path ----
+
+    def apply(self, wanted: NodePlan) -> Change:
+        """
+        Make `wanted` so; return what was different.
+
+        Raises SocketError, before anything else changed, if a new address can not be bound.
+        """
+        actual = replace(wanted, tunnels=tuple(tunnel.plan for tunnel in self._tunnels))
+        change = difference(actual, wanted)
+        self._open_sockets(wanted)
+        self.plan = wanted
+        remade = {c.new.name for c in change.changed if Facet.INTERFACE in c.facets}
+        gone = {plan.name for plan in change.removed} | remade
+        self._tell_ike(plan for plan in wanted.tunnels if plan.name not in remade)
+        for tunnel in self._tunnels:
+            if tunnel.name in gone:
+                self._remove(tunnel)
+        self.troubles.clear()
+        for changed in change.changed:
+            self._try_tunnel(
+                changed.new, self._make if changed.new.name in remade else self._change
+            )
+        for plan in change.added:
+            self._try_tunnel(plan, self._make)
+        self._set_routes(wanted)
+        self._close_sockets(wanted)
+        self._tell_ike(wanted.tunnels)
+        self.taken_down &= {plan.name for plan in wanted.tunnels}
+        return change
+
+    def retry(self) -> None:
+        """Try again to make what could not be made."""
+        if self.troubles and self.plan is not None:
+            self.apply(self.plan)
+
+    def _tell_ike(self, plans: Iterable[TunnelPlan]) -> None:
+        self._daemon.configure(
+            plan.ike
+            for plan in plans
+            if plan.name in self._tunnels.by_name
+            and plan.admin_up
+            and plan.name not in self.taken_down
+        )
+
+    # ---- after a restart ----
+
+    def take_over(self, state: PlaneState, wanted: NodePlan) -> None:
+        """
+        Know again what a running data plane holds from an earlier gateway process.
+
+        `apply` follows: it makes what is missing and tells IKE; then `adopt` sorts out the SAs.
+        """
+        self.workers = state.workers
+        self._plane_sockets = set(state.sockets)
+        plans = {f"{plan.name}@{plan.interface}": plan for plan in wanted.tunnels}
+        for number, label in state.names.items():
+            plan = plans.get(label)
+            if plan is None or not _exists(plan.interface):
+                self._plane.del_tunnel(number)
+                continue
+            tunnel = self._new_tunnel(number, plan)
+            tunnel.orphans = set(state.tunnels.get(number, ()))
+            self._tunnels.add(tunnel)
+
+    def adopt(self) -> None:
+        """
+        Match the Child SAs of a restored core with those in the data plane, for tunnels taken over.
+
+        What differs from the plan is changed: the earlier process may have had another document.
+        """
+        for tunnel in self._tunnels:
+            if not tunnel.orphans:
+                continue
+            if tunnel.name in self._daemon.known:
+                tunnel.adopt(self._daemon.endpoint.tunnel_status(tunnel.name))
+            self._try_tunnel(tunnel.plan, self._change)
+
+    # ---- sockets ----
+
+    def _open_sockets(self, wanted: NodePlan) -> None:
+        for address in wanted.sockets:
+            if address not in self._daemon.sockets.addresses:
+                self._daemon.sockets.open(address)
+            for port, kind in _SOCKETS:
+                if (str(address), port, int(kind)) not in self._plane_sockets:
+                    self._give_sockets(address, port, kind)
+            if not is_local(address):
+                self._journal.warning("address_missing", address=str(address))
+
+    def _give_sockets(self, address: Address, port: int, kind: EncapKind) -> None:
+        """Hand one socket for each worker to the data plane."""
+        for worker in range(self.workers):
+            made = open_nat_t_socket(address) if port else open_raw_esp_socket(address)
+            self._give_socket(made, worker, address, port, kind)
+        self._plane_sockets.add((str(address), port, int(kind)))
+
+    def _give_socket(
+        self, made: socket.socket, worker: int, address: Address, port: int, kind: EncapKind
+    ) -> None:
+        try:
+            self._plane.add_socket(made.fileno(), worker, address, port, kind)
+        except DataPlaneError:
+            made.close()
+            raise
+        made.detach()
+
+    def _close_sockets(self, wanted: NodePlan) -> None:
+        for address in self._daemon.sockets.addresses - set(wanted.sockets):
+            self._daemon.sockets.close(address)
+            for port, kind in _SOCKETS:
+                self._plane.del_socket(address, port, kind)
+                self._plane_sockets.discard((str(address), port, int(kind)))
+
+    # ---- tunnels ----
+
+    def _remove(self, tunnel: Tunnel) -> None:
+        self._tunnels.remove(tunnel)
+        try:
+            self._plane.del_tunnel(tunnel.number)
+        except DataPlaneError as error:
+            if not is_gone(error):
+                raise
+        self._journal.info("tunnel removed", tunnel=tunnel.name)
+
+    def _try_tunnel(self, plan: TunnelPlan, act: Callable[[TunnelPlan], None]) -> None:
+        try:
+            act(plan)
+        except (TunError, NetlinkError, DataPlaneError) as error:
+            self._journal.error("tunnel_setup", tunnel=plan.name, text=str(error))
+            self.troubles[plan.name] = Reason("setup_failed", str(error))
+
+    def _new_tunnel(self, number: int, plan: TunnelPlan) -> Tunnel:
+        return Tunnel(number, plan, self._plane, self._kernel, self._wall())
+
+    def _make(self, plan: TunnelPlan) -> None:
+        """Make the device and the tunnel in the data plane, without SAs: carrier is off."""
+        tun = open_tun(plan.interface, min(plan.queues, self.workers))
+        tunnel = self._new_tunnel(self._tunnels.next_number(), plan)
+        fits = inner_mtu(plan, None, DEFAULT_OUTER_MTU)
+        try:
+            self._set_device(plan, fits.mtu)
+            self._plane.add_tunnel(
+                tunnel.number,
+                f"{plan.name}@{plan.interface}",
+                tun.queues,
+                tun.uso,
+                *_first_path(plan),
+                options_of(plan, fits),
+            )
+        except GatewayError:
+            tun.close()
+            raise
+        tunnel.fits = fits
+        self._tunnels.add(tunnel)
+
+    def _set_device(self, plan: TunnelPlan, mtu: int) -> None:
+        """
+        Set up a new TUN device: as a tunnel, with its MTU and addresses, up but without carrier.
+        """
+        self._kernel.set_tunnel_behaviour(plan.interface, QUEUE_LEN)
+        if not ignores_dead_routes6(plan.interface):
+            self._note_linkdown()
+        self._kernel.set_mtu(plan.interface, mtu)
+        self._kernel.set_up(plan.interface, up=True)
+        self._set_addresses(plan)
+
+    def _change(self, plan: TunnelPlan) -> None:
+        """
+        Change what may be changed under traffic: addresses, MTU, rate, DSCP. IKE is told by the
+        caller.
+        """
+        tunnel = self._tunnels.by_name[plan.name]
+        tunnel.plan = plan
+        tunnel.fits = None
+        tunnel.fit_mtu()
+        self._kernel.set_up(plan.interface, up=True)
+        self._set_addresses(plan)
+        self._journal.info("tunnel changed", tunnel=plan.name)
+
+    def _set_addresses(self, plan: TunnelPlan) -> None:
+        wanted = {plan.inner_local} if plan.inner_local is not None else set()
+        actual = self._kernel.addresses(plan.interface)
+        for address in sorted(wanted - actual, key=str):
+            self._kernel.add_address(plan.interface, address)
+        for address in sorted(actual - wanted, key=str):
+            self._kernel.del_address(plan.interface, address)
+
+    def _note_linkdown(self) -> None:
+        text = (
+            "net.ipv6.conf.default.ignore_routes_with_linkdown is not 1 and can not be set:"
+            " IPv6 traffic would not leave a tunnel that is down"
+        )
+        if text not in self.notes:
+            self.notes.append(text)
+            self._journal.warning("machine", text=text)
+
+    # ---- routes ----
+
+    def _set_routes(self, wanted: NodePlan) -> None:
+        routes = self._wanted_routes(wanted)
+        actual = self._kernel.routes()
+        for route in sorted(routes - actual, key=str):
+            self._try_route(self._kernel.add_route, route)
+        for route in sorted(actual - routes, key=str):
+            self._try_route(self._kernel.del_route, route)
+
+    def _wanted_routes(self, wanted: NodePlan) -> set[Route]:
+        """
+        Return a route by each tunnel that has a device, and for each prefix one that fails closed.
+        """
+        routes: set[Route] = set()
+        for plan in wanted.tunnels:
+            for route in plan.routes:
+                routes.add(Route(route.prefix, FAIL_CLOSED_METRIC, None))
+                if plan.name in self._tunnels.by_name:
+                    routes.add(Route(route.prefix, route.metric, plan.interface))
+        return routes
+
+    def _try_route(self, change: Callable[[Route], None], route: Route) -> None:
+        try:
+            change(route)
+        except NetlinkError as error:
+            if error.errno != errno.EEXIST:
+                self._journal.error("route", route=str(route), text=str(error))
+
+    # ---- the end ----
+
+    def remove_all(self) -> None:
+        """Remove every tunnel and route of ours: the gateway is to end, not to be restarted."""
+        for tunnel in self._tunnels:
+            self._remove(tunnel)
+        for route in self._kernel.routes():
+            self._try_route(self._kernel.del_route, route)
+
+
+def _exists(interface: str) -> bool:
+    return any(name == interface for _, name in socket.if_nameindex())
+
+
+def _first_path(plan: TunnelPlan) -> tuple[Path, EncapKind]:
+    """Return a path for a tunnel that has no SA yet; with a peer at any address, toward nobody."""
+    local = plan.ike.local
+    nobody = type(local)(0)
+    return Path(local, NAT_T_PORT, plan.ike.remote or nobody, NAT_T_PORT), EncapKind.UDP

@@ -1,0 +1,398 @@
+"""
+The life of the gateway process: start, take over, reload, end.
+
+SIGTERM ends this process alone: the data plane goes on with every tunnel and keeps our sealed
+state, and the next gateway process takes both over. `twinspan stop` (or --stop-dataplane) ends the
+tunnels as well, with a Delete to each peer. If the data plane process is lost its SAs are lost with
+it, so everything is made anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import secrets
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum, auto
+from pathlib import Path
+
+from gateway.dataplane.plane import LocalPlane
+from gateway.dataplane.remote import RemotePlane, spawn_dataplane
+from gateway.errors import ConfigError, DataPlaneError, GatewayError, UsageError
+from gateway.ike.endpoint import IkeEndpoint
+from gateway.ike.events import Reason
+from gateway.model.load import load
+from gateway.node.commands import Commands
+from gateway.node.control_socket import ControlError, ControlSocket
+from gateway.node.daemon import IkeDaemon
+from gateway.node.difference import Change
+from gateway.node.journal import Journal, Level
+from gateway.node.netlink import Netlink
+from gateway.node.notify import Notifier
+from gateway.node.plan import NodePlan, plan
+from gateway.node.reconcile import Reconciler
+from gateway.node.seal import Legacy, SealError, load_key, seal, unseal
+from gateway.node.status import StatusView
+from gateway.node.tunnel import Tunnels
+
+CONTROL_SOCKET, LOCK, SEAL_KEY = "gateway.sock", "gateway.lock", "seal.key"
+TICK_S = 1.0
+RETRY_TICKS = 10  # what could not be made is tried again so often
+ORPHAN_S = 90.0  # how long ESP SAs of a crashed gateway process are kept for the new IKE SA to come
+GOODBYE_S = 2.0  # how long Deletes may wait for their answers
+PAUSE_S = 1.0  # between the loss of a data plane and the next one
+
+
+class Outcome(Enum):
+    """Why a gateway ended."""
+
+    LEAVE = auto()  # the tunnels go on in the data plane
+    STOP = auto()  # the tunnels end as well
+    PLANE_LOST = auto()  # begin again
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the command line says."""
+
+    config: Path
+    runtime_dir: Path
+    in_process: bool = False
+    stop_dataplane: bool = False
+    verbose: bool = False
+
+
+class SystemRandom:
+    """The randomness of the operating system, for the core."""
+
+    def bytes(self, count: int) -> bytes:
+        return secrets.token_bytes(count)
+
+    def uniform(self) -> float:
+        return secrets.randbits(53) / (1 << 53)
+
+    def private_key(self, group: int) -> None:
+        """Return None: the core makes a fresh one."""
+        return None
+
+
+def load_plan(config: Path, journal: Journal) -> NodePlan:
+    """
+    Return the plan of the document in `config`; its warnings go to the log. Raises ConfigError.
+    """
+    loaded = load(config)
+    for warning in loaded.warnings:
+        journal.warning("document", text=warning)
+    return plan(loaded.document)
+
+
+class Gateway:
+    """
+    One gateway on one data plane: everything that lives until the process ends or the data plane is
+    lost.
+    """
+
+    def __init__(
+        self, settings: Settings, wanted: NodePlan, journal: Journal, notifier: Notifier
+    ) -> None:
+        self._settings = settings
+        self._journal = journal
+        self._notifier = notifier
+        self._ended: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self._hangup = asyncio.Event()
+        self._reloading = asyncio.Lock()
+        self._wanted = wanted
+        self._plane = open_plane(settings, wanted.workers)
+        self._kernel = Netlink()
+        self._tunnels = Tunnels()
+        endpoint = IkeEndpoint(SystemRandom(), time.monotonic())
+        self._daemon = IkeDaemon(
+            endpoint, self._plane, self._tunnels, journal, time.monotonic, time.time
+        )
+        self._reconciler = Reconciler(
+            self._plane,
+            self._kernel,
+            self._daemon,
+            self._tunnels,
+            journal,
+            time.monotonic,
+            time.time,
+        )
+        status = StatusView(self._daemon, self._reconciler, self._tunnels, self._plane)
+        commands = Commands(
+            self, self._daemon, self._reconciler, self._tunnels, status, journal, time.monotonic
+        )
+        self._control = ControlSocket(settings.runtime_dir / CONTROL_SOCKET, commands.answer)
+
+    # ---- life ----
+
+    async def run(self) -> Outcome:
+        """
+        Run until told to end, or until the data plane is lost. Raises GatewayError if it can not
+        start.
+        """
+        try:
+            self._start()
+            await self._control.open()
+            self._announce()
+            async with asyncio.TaskGroup() as group:
+                tasks = [
+                    group.create_task(self._tick()),
+                    group.create_task(self._reload_on_hangup()),
+                    group.create_task(self._notifier.keep_watchdog_quiet()),
+                    group.create_task(self._watch_workers()),
+                ]
+                outcome = await self._ended
+                for task in tasks:
+                    task.cancel()
+            await self._end(outcome)
+        finally:
+            await self._control.close()
+            self._daemon.close()
+            self._kernel.close()
+            self._plane.close()
+        return outcome
+
+    def _start(self) -> None:
+        self._plane.on_punt(self._daemon.punt_received)
+        if isinstance(self._plane, RemotePlane):
+            self._plane.on_lost(self._plane_lost)
+        loop = asyncio.get_running_loop()
+        ending = Outcome.STOP if self._settings.stop_dataplane else Outcome.LEAVE
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._end_with, ending)
+        loop.add_signal_handler(signal.SIGHUP, self._hangup.set)
+        self._take_over()
+
+    def _announce(self) -> None:
+        text = f"{len(self._tunnels)} tunnels"
+        self._journal.info(
+            "gateway up",
+            name=self._wanted.name,
+            pid=os.getpid(),
+            config=str(self._settings.config),
+            tunnels=len(self._tunnels),
+        )
+        self._notifier.ready(text)
+
+    def _end_with(self, outcome: Outcome) -> None:
+        if not self._ended.done():
+            self._ended.set_result(outcome)
+
+    def _plane_lost(self, why: str) -> None:
+        self._journal.error("data_plane lost", text=why)
+        self._end_with(Outcome.PLANE_LOST)
+
+    async def _watch_workers(self) -> None:
+        """
+        End a data plane in which a worker has failed: a part of the traffic would be lost for ever.
+        """
+        await self._daemon.worker_failed.wait()
+        self._end_with(Outcome.PLANE_LOST)
+
+    async def _tick(self) -> None:
+        began_at = time.monotonic()
+        count = 0
+        while True:
+            await asyncio.sleep(TICK_S)
+            count += 1
+            try:
+                self._daemon.tick()
+                if count % RETRY_TICKS == 0:
+                    self._reconciler.retry()
+                if time.monotonic() - began_at >= ORPHAN_S:
+                    self._give_up_orphans()
+            except GatewayError as error:
+                self._journal.error("tick", text=str(error))
+
+    def _give_up_orphans(self) -> None:
+        reason = Reason("restart", "the gateway has lost the IKE SA and could not make a new one")
+        for tunnel in self._tunnels:
+            if tunnel.orphans:
+                self._journal.warning("orphans removed", tunnel=tunnel.name)
+                tunnel.give_up_orphans(reason, time.time())
+
+    # ---- reload ----
+
+    async def _reload_on_hangup(self) -> None:
+        while True:
+            await self._hangup.wait()
+            self._hangup.clear()
+            with contextlib.suppress(GatewayError):  # it is in the log
+                await self.reload()
+
+    async def reload(self) -> dict[str, object]:
+        """
+        Apply the difference to the document as it is now. Raises GatewayError, and then changed
+        nothing.
+        """
+        async with self._reloading:
+            self._notifier.reloading()
+            try:
+                wanted = await asyncio.to_thread(load_plan, self._settings.config, self._journal)
+                change = self._reconciler.apply(wanted)
+            except ConfigError as error:
+                self._journal.error("reload refused", problems=len(error.problems), text=str(error))
+                raise
+            except GatewayError as error:
+                self._journal.error("reload failed", text=str(error))
+                raise
+            finally:
+                self._notifier.ready(f"{len(self._tunnels)} tunnels")
+        summary = summary_of(change)
+        self._journal.info("reloaded", **{key: len(names) for key, names in summary.items()})
+        return dict(summary)
+
+    def stop(self, *, stop_dataplane: bool) -> None:
+        self._end_with(Outcome.STOP if stop_dataplane else Outcome.LEAVE)
+
+    # ---- from one gateway process to the next ----
+
+    def _take_over(self) -> None:
+        """Make the plan so, on top of what an earlier gateway process left in the data plane."""
+        self._reconciler.take_over(self._plane.state(), self._wanted)
+        left = len(self._tunnels)
+        legacy = self._read_legacy()
+        if legacy is not None:
+            self._reconciler.taken_down = set(legacy.taken_down)
+        self._reconciler.apply(self._wanted)
+        if legacy is not None:
+            self._restore(legacy.snapshot)
+        self._reconciler.adopt()
+        if left:
+            orphans = sum(len(tunnel.orphans) for tunnel in self._tunnels)
+            self._journal.info("taken over", tunnels=left, orphans=orphans)
+
+    def _read_legacy(self) -> Legacy | None:
+        blob = self._plane.get_blob()
+        if not blob:
+            return None
+        # Used once: from an old state an IKE SA would use message ids, and nonces, again.
+        self._plane.put_blob(b"")
+        try:
+            return unseal(blob, load_key(self._settings.runtime_dir / SEAL_KEY))
+        except (SealError, OSError) as error:
+            self._journal.error("state not restored", text=str(error))
+            return None
+
+    def _restore(self, snapshot: bytes) -> None:
+        try:
+            events = self._daemon.endpoint.restore(snapshot, time.monotonic())
+        except UsageError as error:
+            self._journal.error("state not restored", text=str(error))
+            return
+        self._daemon.carry_out(events)
+
+    def _leave(self) -> None:
+        """Leave our state with the data plane for the next gateway process."""
+        key = load_key(self._settings.runtime_dir / SEAL_KEY)
+        snapshot = self._daemon.endpoint.snapshot(time.monotonic())
+        down = frozenset(self._reconciler.taken_down)
+        self._plane.put_blob(seal(Legacy(snapshot, down), key))
+
+    # ---- the end ----
+
+    async def _end(self, outcome: Outcome) -> None:
+        self._notifier.stopping()
+        self._journal.info("gateway ends", how=outcome.name.lower())
+        if outcome is Outcome.LEAVE and not self._settings.in_process:
+            # Nothing of the core may move after its state is taken.
+            self._daemon.close()
+            self._leave()
+            return
+        if outcome is not Outcome.PLANE_LOST:
+            await self._say_goodbye()
+            self._reconciler.remove_all()
+        with contextlib.suppress(DataPlaneError):
+            self._plane.stop()
+
+    async def _say_goodbye(self) -> None:
+        """Send a Delete for every IKE SA, and give the peers a moment to answer."""
+        endpoint = self._daemon.endpoint
+        self._daemon.carry_out(endpoint.close_all(time.monotonic()))
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._daemon.idle.wait(), GOODBYE_S)
+
+
+def open_plane(settings: Settings, workers: int) -> LocalPlane | RemotePlane:
+    """
+    Return the data plane: the process that runs, a new one, or one in this process. Raises
+    DataPlaneError.
+    """
+    workers = workers or os.cpu_count() or 1
+    if settings.in_process:
+        return LocalPlane(workers)
+    try:
+        return spawn_dataplane(settings.runtime_dir, ["--workers", str(workers)])
+    except OSError as error:
+        raise DataPlaneError(f"no data plane process: {error}", 0, error.errno or 0) from error
+
+
+def summary_of(change: Change) -> dict[str, list[str]]:
+    """Return the names of the tunnels that a reload touched."""
+    return {
+        "added": [tunnel.name for tunnel in change.added],
+        "removed": [tunnel.name for tunnel in change.removed],
+        "changed": [changed.new.name for changed in change.changed],
+    }
+
+
+@contextlib.contextmanager
+def only_one(runtime_dir: Path) -> Iterator[None]:
+    """Hold the runtime directory's lock. Raises ControlError if another gateway process has it."""
+    runtime_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (runtime_dir / LOCK).open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ControlError(f"another gateway process uses {runtime_dir}") from None
+        yield
+
+
+async def serve(settings: Settings) -> int:
+    """Run the gateway process; return its exit status."""
+    notifier = Notifier(os.environ)
+    journal = Journal(
+        sys.stderr,
+        time.time,
+        Level.DEBUG if settings.verbose else Level.INFO,
+        priorities="JOURNAL_STREAM" in os.environ,
+    )
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: _surprise(journal, context))
+    try:
+        with only_one(settings.runtime_dir):
+            await _serve_until_done(settings, journal, notifier)
+    except ConfigError as error:
+        for problem in error.problems:
+            journal.error("refused", problem=problem)
+        return 2
+    except (GatewayError, OSError) as error:
+        journal.error("gateway failed", text=str(error))
+        return 1
+    return 0
+
+
+async def _serve_until_done(settings: Settings, journal: Journal, notifier: Notifier) -> None:
+    wanted = load_plan(settings.config, journal)
+    while True:
+        gateway = Gateway(settings, wanted, journal, notifier)
+        if await gateway.run() is not Outcome.PLANE_LOST:
+            return
+        await asyncio.sleep(PAUSE_S)
+        with contextlib.suppress(ConfigError):  # then the document of before goes on
+            wanted = load_plan(settings.config, journal)
+
+
+def _surprise(journal: Journal, context: dict[str, object]) -> None:
+    """Log an exception that nobody expected: a bug of ours; the daemon goes on."""
+    import traceback
+
+    error = context.get("exception")
+    text = "".join(traceback.format_exception(error)) if isinstance(error, Exception) else ""
+    journal.error("bug", message=str(context.get("message", "")), traceback=text)

@@ -1,0 +1,245 @@
+"""
+What the gateway reports: each tunnel with whether it is allowed, whether it is up, and why not.
+
+The shapes here are the JSON of `twinspan status --json`; names stay as they are once published.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+
+import gateway
+from gateway.dataplane.interface import DataPlane, TunnelStats
+from gateway.errors import DataPlaneError
+from gateway.ike.endpoint import ChildStatus, TunnelIkeStatus
+from gateway.ike.events import Reason
+from gateway.ike.selectors import selector_text
+from gateway.node.daemon import IkeDaemon
+from gateway.node.plan import TunnelPlan
+from gateway.node.reconcile import Reconciler
+from gateway.node.tunnel import Tunnel, Tunnels
+from gateway.sa import TrafficSelector
+
+Json = dict[str, object]
+
+TAKEN_DOWN = Reason("taken_down", "an operator has taken the tunnel down", hint="twinspan up")
+ADMIN_DOWN = Reason("admin_down", 'the document says admin = "down"')
+WAITING = Reason(
+    "waiting_for_peer", "the peer is to begin", hint='start = "initiate" makes us begin'
+)
+
+
+class StatusView:
+    """Reads the actual state; changes nothing."""
+
+    def __init__(
+        self, daemon: IkeDaemon, reconciler: Reconciler, tunnels: Tunnels, plane: DataPlane
+    ) -> None:
+        self._daemon = daemon
+        self._reconciler = reconciler
+        self._tunnels = tunnels
+        self._plane = plane
+        self._clock = time.monotonic
+        self._began_at = time.time()
+        self.version = gateway.__version__
+
+    def whole(self) -> Json:
+        """Return the status of the gateway and all its tunnels."""
+        plan = self._reconciler.plan
+        plans = plan.tunnels if plan else ()
+        active = self._active(plans)
+        return {
+            "gateway": plan.name if plan else "",
+            "version": self.version,
+            "pid": os.getpid(),
+            "since_s": round(time.time() - self._began_at, 1),
+            "public_addresses": [str(address) for address in plan.sockets] if plan else [],
+            "notes": list(self._reconciler.notes),
+            "tunnels": [self._tunnel(plan, plan.name in active) for plan in plans],
+            "counters": self._counters(),
+        }
+
+    def explanation(self, name: str) -> Json:
+        """Return what is known about one tunnel, with both sides' proposals and selectors."""
+        plans = self._reconciler.plan.tunnels if self._reconciler.plan else ()
+        plan = next(plan for plan in plans if plan.name == name)
+        ike = plan.ike
+        return {
+            **self._tunnel(plan, name in self._active(plans)),
+            "wanted": {
+                "local_id": str(ike.local_id),
+                "remote_id": str(ike.remote_id) if ike.remote_id else "any",
+                "ike_proposals": [str(one) for one in ike.ike_proposals],
+                "esp_proposals": [str(one) for one in ike.esp_proposals],
+                "local_ts": _texts(ike.local_ts),
+                "remote_ts": _texts(ike.remote_ts),
+                "start": ike.start.value,
+                "encap": ike.encap.value,
+                "routes": [f"{route.prefix} metric {route.metric}" for route in plan.routes],
+                "inner_address": str(plan.inner_local) if plan.inner_local else None,
+            },
+        }
+
+    # ---- one tunnel ----
+
+    def _tunnel(self, plan: TunnelPlan, active: bool) -> Json:
+        tunnel = self._tunnels.by_name.get(plan.name)
+        ike = self._ike_status(plan.name)
+        reason = self._reason(plan, tunnel, ike)
+        local, remote = tunnel.outer_addresses() if tunnel else (plan.local, plan.remote)
+        allowed = plan.admin_up and plan.name not in self._reconciler.taken_down
+        return {
+            "name": plan.name,
+            "connection": plan.connection,
+            "border_gateway": plan.border_gateway,
+            "interface": plan.interface,
+            "admin": "up" if allowed else "down",
+            "status": _status(tunnel, ike),
+            "reason": asdict(reason) if reason else None,
+            "local": str(local),
+            "remote": str(remote) if remote else "any",
+            "since_s": round(time.time() - tunnel.changed_at, 1) if tunnel else 0.0,
+            "ike": _ike(ike, self._clock()),
+            "children": [_child(child, self._clock()) for child in ike.children] if ike else [],
+            "mtu": tunnel.fits.mtu if tunnel and tunnel.fits else plan.mtu,
+            "active": active,
+            **self._traffic(tunnel),
+        }
+
+    def _ike_status(self, name: str) -> TunnelIkeStatus | None:
+        if name not in self._daemon.known:
+            return None  # not allowed to be up, or it could not be made
+        return self._daemon.endpoint.tunnel_status(name)
+
+    def _reason(
+        self, plan: TunnelPlan, tunnel: Tunnel | None, ike: TunnelIkeStatus | None
+    ) -> Reason | None:
+        """Return why a tunnel is not up; None if it is."""
+        if tunnel is not None and tunnel.is_up:
+            return None
+        if not plan.admin_up:
+            return ADMIN_DOWN
+        if plan.name in self._reconciler.taken_down:
+            return TAKEN_DOWN
+        trouble = self._reconciler.troubles.get(plan.name)
+        if trouble is not None:
+            return trouble
+        last = ike.last_failure if ike is not None else None
+        known = last or (tunnel.reason if tunnel is not None else None)
+        return known or (WAITING if ike is not None and ike.state == "idle" else None)
+
+    def _traffic(self, tunnel: Tunnel | None) -> Json:
+        stats = self._stats(tunnel) if tunnel else None
+        in_bps, out_bps = tunnel.rates_bps() if tunnel else (0.0, 0.0)
+        return {
+            "in_bytes": stats.in_bytes if stats else 0,
+            "out_bytes": stats.out_bytes if stats else 0,
+            "in_packets": stats.in_packets if stats else 0,
+            "out_packets": stats.out_packets if stats else 0,
+            "in_bps": round(in_bps),
+            "out_bps": round(out_bps),
+            "drops": dict(stats.drops) if stats else {},
+        }
+
+    def _stats(self, tunnel: Tunnel) -> TunnelStats | None:
+        try:
+            return self._plane.tunnel_stats(tunnel.number)
+        except DataPlaneError:
+            return None
+
+    def _active(self, plans: tuple[TunnelPlan, ...]) -> set[str]:
+        """
+        Return the tunnel of each connection that traffic takes now: of those up, the lowest metric.
+        """
+        best: dict[str, TunnelPlan] = {}
+        for plan in plans:
+            tunnel = self._tunnels.by_name.get(plan.name)
+            if tunnel is None or not tunnel.is_up:
+                continue
+            holder = best.get(plan.connection)
+            if holder is None or _metric(plan) < _metric(holder):
+                best[plan.connection] = plan
+        return {plan.name for plan in best.values()}
+
+    # ---- the whole gateway ----
+
+    def _counters(self) -> Json:
+        workers: Json = {}
+        drops: Json = {}
+        for number in range(self._reconciler.workers):
+            stats = self._plane.worker_stats(number)
+            _add(workers, stats.counters)
+            _add(drops, stats.drops)
+        return {
+            "ike": dict(self._daemon.endpoint.counters),
+            "send_errors": dict(self._daemon.sockets.send_errors),
+            "workers": workers,
+            "drops": drops,
+        }
+
+
+def _add(total: Json, more: Mapping[str, int]) -> None:
+    for name, value in more.items():
+        before = total.get(name, 0)
+        assert isinstance(before, int)
+        total[name] = before + value
+
+
+def _metric(plan: TunnelPlan) -> int:
+    return min((route.metric for route in plan.routes), default=0)
+
+
+def _status(tunnel: Tunnel | None, ike: TunnelIkeStatus | None) -> str:
+    if tunnel is not None and tunnel.is_up:
+        return "up"
+    return "connecting" if ike is not None and ike.state == "connecting" else "down"
+
+
+def _texts(selectors: tuple[TrafficSelector, ...]) -> list[str]:
+    return [selector_text(one) for one in selectors]
+
+
+def _ike(ike: TunnelIkeStatus | None, now: float) -> Json:
+    if ike is None:
+        return {"state": "idle"}
+    return {
+        "state": ike.state,
+        "spi_i": ike.spi_i.hex(),
+        "spi_r": ike.spi_r.hex(),
+        "suite": ike.suite,
+        "age_s": round(ike.age_s, 1),
+        "rekey_in_s": _until(ike.rekey_at, now),
+        "path": str(ike.path) if ike.path else "",
+        "peer_id": ike.peer_id,
+        "role": "initiator" if ike.original_initiator else "responder",
+        "nat_local": ike.nat_local,
+        "nat_remote": ike.nat_remote,
+        "task": ike.task,
+        "attempts": ike.attempts,
+        "retry_in_s": _until(ike.retry_at, now),
+    }
+
+
+def _child(child: ChildStatus, now: float) -> Json:
+    return {
+        "spi_in": f"{child.spi_in:#010x}",
+        "spi_out": f"{child.spi_out:#010x}",
+        "suite": child.suite,
+        "state": child.state,
+        "sends": child.is_outbound,
+        "encap": "udp" if child.encap else "esp",
+        "esn": child.esn,
+        "age_s": round(now - child.up_at, 1),
+        "rekey_in_s": _until(child.rekey_at, now),
+        "local_ts": _texts(child.local_ts),
+        "remote_ts": _texts(child.remote_ts),
+    }
+
+
+def _until(at: float, now: float) -> float | None:
+    """Return the seconds until `at`, None for never."""
+    return None if at == math.inf else round(max(0.0, at - now), 1)

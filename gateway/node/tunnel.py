@@ -1,0 +1,281 @@
+"""
+One VPN Tunnel as it is: its TUN device, its ESP SAs in the data plane, what it carried, and why it
+is down.
+
+Driven by the core's events through `IkeDaemon` and by the plan through `Reconciler`. Invariants:
+the device has carrier exactly while the data plane holds an outbound SA; an inbound SA that is
+replaced stays until the core says it is gone; an outbound SA is installed once and then forgotten
+here, since a second time would start its sequence numbers, and with them its nonces, over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from gateway.dataplane.interface import (
+    DataPlane,
+    EncapKind,
+    PlaneSa,
+    TunnelOptions,
+    TunnelStats,
+)
+from gateway.errors import DataPlaneError
+from gateway.ike.endpoint import ChildStatus, TunnelIkeStatus
+from gateway.ike.events import ChildSaUp, Reason
+from gateway.ike.iana import ProtocolId, TransformType
+from gateway.ike.proposals import parse_proposal
+from gateway.node.mtu import InnerMtu, inner_mtu
+from gateway.node.netlink import Netlink, settle_carrier
+from gateway.node.plan import TunnelPlan
+from gateway.node.udp import outer_mtu
+from gateway.sa import NAT_T_PORT, Address, Encr, Integ, Path
+
+DEFAULT_OUTER_MTU = 1500  # bytes, where no route to the peer is known yet
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The tunnel's counters at one time (monotonic seconds)."""
+
+    at: float
+    stats: TunnelStats
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """What the shell must know of a Child SA after its keys are installed."""
+
+    spi_in: int
+    encr: Encr
+    integ: Integ
+    udp_encap: bool
+
+
+@dataclass(slots=True, eq=False)
+class Tunnel:
+    """The actual tunnel. `number` is its id in the data plane; times are seconds since 1970."""
+
+    number: int
+    plan: TunnelPlan
+    plane: DataPlane
+    kernel: Netlink
+    changed_at: float  # of the last change between up and down
+    children: dict[int, Child] = field(default_factory=dict)  # by inbound SPI, in order
+    waiting: dict[int, PlaneSa] = field(default_factory=dict)  # outbound SAs not used yet
+    active: int | None = None  # inbound SPI of the Child SA whose outbound SA is in use
+    orphans: set[int] = field(default_factory=set)  # SPIs left by a gateway process that crashed
+    ike_path: Path | None = None
+    fits: InnerMtu | None = None  # MTU and MSS in force
+    reason: Reason | None = None
+    samples: tuple[Sample, ...] = ()  # the last two, oldest first
+    path: tuple[Path, EncapKind] | None = None  # what the data plane was told
+
+    @property
+    def name(self) -> str:
+        return self.plan.name
+
+    @property
+    def is_up(self) -> bool:
+        """Whether the tunnel can carry traffic: it has carrier."""
+        return self.active is not None or bool(self.orphans)
+
+    # ---- the core's events ----
+
+    def child_up(self, event: ChildSaUp, at: float) -> None:
+        """Install a new Child SA; send on it if the core says so. Raises DataPlaneError."""
+        sides = (event.local_ts, event.remote_ts, event.limits)
+        self.plane.add_inbound(self.number, PlaneSa(event.inbound, *sides, self.plan.replay_window))
+        inbound = event.inbound
+        self.children[inbound.spi] = Child(
+            inbound.spi, inbound.encr, inbound.integ, event.udp_encap
+        )
+        self.waiting[inbound.spi] = PlaneSa(event.outbound, *sides)
+        if event.use_outbound:
+            self.send_on(inbound.spi, at)
+
+    def send_on(self, spi_in: int, at: float) -> None:
+        """Send on the Child SA with this inbound SPI from now on. Raises DataPlaneError."""
+        outbound = self.waiting.pop(spi_in, None)
+        if outbound is None:
+            return
+        was_up = self.is_up
+        self._tell_path(self.children[spi_in].udp_encap)
+        self.plane.set_outbound(self.number, outbound)
+        self.active = spi_in
+        self.fit_mtu()
+        self.drop_orphans()
+        if not was_up:
+            self._set_carrier(True, at)
+        self.reason = None
+
+    def child_down(self, spi_in: int, reason: Reason, at: float) -> None:
+        """
+        Remove a Child SA; without carrier if it was in use: the core has named a successor before,
+        if any.
+        """
+        if self.children.pop(spi_in, None) is None:
+            return
+        self.waiting.pop(spi_in, None)
+        if self.active == spi_in:
+            self._stop_sending(reason, at)
+        self.plane.del_inbound(spi_in)
+
+    def _stop_sending(self, reason: Reason, at: float) -> None:
+        self.active = None
+        self.reason = reason
+        # Carrier first: the kernel goes over to the twin before packets are lost here.
+        self._set_carrier(False, at)
+        self.plane.clear_outbound(self.number)
+
+    def move_to(self, path: Path) -> None:
+        """Take a new address or port of the peer (or our own move to port 4500)."""
+        self.ike_path = path
+        child = self.children.get(self.active) if self.active is not None else None
+        if child is not None:
+            self._tell_path(child.udp_encap)
+
+    # ---- after a restart ----
+
+    def adopt(self, status: TunnelIkeStatus) -> None:
+        """Know the Child SAs again that the data plane holds and a restored core knows too."""
+        known = [child for child in status.children if child.spi_in in self.orphans]
+        self.children = {child.spi_in: child_of(child) for child in known}
+        self.orphans -= set(self.children)
+        self.active = next((child.spi_in for child in known if child.is_outbound), None)
+        self.ike_path = status.path
+
+    def drop_orphans(self) -> None:
+        """Remove the inbound SAs that no core knows. Raises DataPlaneError."""
+        for spi in sorted(self.orphans):
+            self.orphans.discard(spi)
+            self.plane.del_inbound(spi)
+
+    def give_up_orphans(self, reason: Reason, at: float) -> None:
+        """
+        Remove what a crashed gateway process left, and end the tunnel if that was all it had.
+
+        Orphans carry traffic until IKE has made a new Child SA; but nobody can rekey them or notice
+        that the peer is gone, so the caller bounds their time.
+        """
+        if self.orphans and self.active is None:
+            self._stop_sending(reason, at)
+        self.drop_orphans()
+
+    # ---- what it carries ----
+
+    def sample(self, now: float) -> bool:
+        """Read the counters; return whether an authenticated packet came since the last time."""
+        stats = self.plane.tunnel_stats(self.number)
+        before = self.samples[-1].stats.in_at if self.samples else 0.0
+        self.samples = (*self.samples[-1:], Sample(now, stats))
+        return stats.in_at > before
+
+    def rates_bps(self) -> tuple[float, float]:
+        """Return inbound and outbound bits per second between the last two samples."""
+        if len(self.samples) < 2:
+            return 0.0, 0.0
+        old, new = self.samples
+        seconds = max(new.at - old.at, 1e-3)
+        inbound = new.stats.in_bytes - old.stats.in_bytes
+        outbound = new.stats.out_bytes - old.stats.out_bytes
+        return inbound * 8 / seconds, outbound * 8 / seconds
+
+    # ---- the device ----
+
+    def fit_mtu(self) -> None:
+        """
+        Set MTU and MSS to what the suite in use leaves of the path's MTU; nothing if that is so
+        already.
+        """
+        fits = self._fitting()
+        if fits == self.fits:
+            return
+        self.plane.set_options(self.number, options_of(self.plan, fits))
+        self.kernel.set_mtu(self.plan.interface, fits.mtu)
+        self.fits = fits
+
+    def _fitting(self) -> InnerMtu:
+        local, remote = self.outer_addresses()
+        outer = outer_mtu(local, remote) if remote is not None else None
+        child = self.children.get(self.active) if self.active is not None else None
+        return inner_mtu(self.plan, child, outer or DEFAULT_OUTER_MTU)
+
+    def outer_addresses(self) -> tuple[Address, Address | None]:
+        """Return our outer address and the peer's, where it is known."""
+        if self.ike_path is not None:
+            return self.ike_path.local, self.ike_path.remote
+        return self.plan.ike.local, self.plan.ike.remote
+
+    def _tell_path(self, udp_encap: bool) -> None:
+        local, remote = self.outer_addresses()
+        if remote is None:
+            return
+        if not udp_encap:
+            path, encap = Path(local, 0, remote, 0), EncapKind.ESP
+        elif self.ike_path is not None and self.ike_path.local_port == NAT_T_PORT:
+            path, encap = self.ike_path, EncapKind.UDP
+        else:
+            path, encap = Path(local, NAT_T_PORT, remote, NAT_T_PORT), EncapKind.UDP
+        if (path, encap) != self.path:
+            self.plane.set_path(self.number, path, encap)
+            self.path = (path, encap)
+
+    def _set_carrier(self, up: bool, at: float) -> None:
+        self.plane.set_carrier(self.number, up)
+        settle_carrier(self.plan.interface)
+        self.changed_at = at
+
+
+@dataclass(slots=True)
+class Tunnels:
+    """All actual tunnels, found by name or by their number in the data plane."""
+
+    by_name: dict[str, Tunnel] = field(default_factory=dict)
+    by_number: dict[int, Tunnel] = field(default_factory=dict)
+
+    def __iter__(self) -> Iterator[Tunnel]:
+        return iter(list(self.by_name.values()))
+
+    def __len__(self) -> int:
+        return len(self.by_name)
+
+    def add(self, tunnel: Tunnel) -> None:
+        self.by_name[tunnel.name] = tunnel
+        self.by_number[tunnel.number] = tunnel
+
+    def remove(self, tunnel: Tunnel) -> None:
+        del self.by_name[tunnel.name]
+        del self.by_number[tunnel.number]
+
+    def next_number(self) -> int:
+        """Return a number that no tunnel has."""
+        return max(self.by_number, default=0) + 1
+
+
+def child_of(status: ChildStatus) -> Child:
+    """Return what the shell must know of a Child SA that was there before this process."""
+    suite = parse_proposal(status.suite, ProtocolId.ESP)
+    encr = Encr(suite.of_type(TransformType.ENCR)[0].id)
+    integs = suite.of_type(TransformType.INTEG)
+    integ = Integ(integs[0].id) if integs and not encr.is_aead else Integ.NONE
+    return Child(status.spi_in, encr, integ, status.encap)
+
+
+def options_of(plan: TunnelPlan, fits: InnerMtu) -> TunnelOptions:
+    """Return the data plane's options for a tunnel."""
+    inner = plan.inner_local
+    return TunnelOptions(
+        mtu=fits.mtu,
+        mss_clamp4=fits.mss4,
+        mss_clamp6=fits.mss6,
+        rate_bps=plan.rate_bps,
+        copy_dscp=plan.copy_dscp,
+        icmp4=inner.ip if inner is not None and inner.version == 4 else None,
+        icmp6=inner.ip if inner is not None and inner.version == 6 else None,
+    )
+
+
+def is_gone(error: DataPlaneError) -> bool:
+    """Return whether an error only says that what should be removed is not there."""
+    return error.code == -4  # GW_E_NOENT
