@@ -76,6 +76,18 @@ class AuthenticationFailed(PeerError):
     notify = 24
 
 
+class NoAdditionalSas(PeerError):
+    """The peer asks for more Child SAs than one IKE SA may have (RFC 7296 section 1.3)."""
+
+    notify = 35
+
+
+class UnexpectedNat(PeerError):
+    """A NAT is on the way, or announced, and UDP encapsulation is forbidden."""
+
+    notify = 41
+
+
 class TsUnacceptable(PeerError):
     """Nothing of the offered traffic selectors is permitted (RFC 7296 section 2.9)."""
 

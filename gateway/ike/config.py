@@ -1,4 +1,7 @@
-"""What the core is told about each tunnel: identities, secrets, proposals, lifetimes (the PAD of RFC 4301 section 4.4.3)."""
+"""
+What the core is told about each tunnel: identities, secrets, proposals, lifetimes (the PAD of RFC
+4301 section 4.4.3).
+"""
 
 from __future__ import annotations
 
@@ -23,14 +26,20 @@ class IdType(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """An identity as it stands in an ID payload; `value` is the encoded body (4 or 16 bytes for an address)."""
+    """
+    An identity as it stands in an ID payload; `value` is the encoded body (4 or 16 bytes for an
+    address).
+    """
 
     type: IdType
     value: bytes
 
     @classmethod
     def parse(cls, text: str) -> Identity:
-        """Return the identity that `text` names: an IP address, `user@host`, `keyid:HEX`, or a host name."""
+        """
+        Return the identity that `text` names: an IP address, `user@host`, `keyid:HEX`, or a host
+        name.
+        """
         from ipaddress import ip_address
 
         if text.startswith("keyid:"):
@@ -69,7 +78,10 @@ class Start(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Lifetime:
-    """When an SA is rekeyed: seconds always, bytes and packets where not 0. `jitter` is the part by which it is drawn earlier."""
+    """
+    When an SA is rekeyed: seconds always, bytes and packets where not 0. `jitter` is the part by
+    which it is drawn earlier.
+    """
 
     seconds: float
     bytes: int = 0
@@ -135,12 +147,15 @@ class TunnelConfig:
 class Random(Protocol):
     """Where the core's randomness comes from: `secrets` in the product, a counter in tests."""
 
+    def private_key(self, group: int) -> bytes | None:
+        """
+        Return the private value for a key exchange, for tests that must be repeatable; None = a
+        fresh one.
+        """
+        ...
+
     def bytes(self, count: int) -> bytes: ...
 
     def uniform(self) -> float:
         """Return a number from 0.0 up to 1.0, for jitter."""
-        ...
-
-    def private_key(self, group: int) -> bytes | None:
-        """Return the private value for a key exchange, for tests that must be repeatable; None = a fresh one."""
         ...

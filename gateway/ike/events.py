@@ -1,8 +1,8 @@
 """
 What the core says. Every entry point of `IkeEndpoint` returns an ordered list of these.
 
-The order is part of the contract: `ChildSaUp` stands before the `Send` that tells the peer, so an inbound SA
-is installed before any packet for it can arrive.
+The order is part of the contract: `ChildSaUp` stands before the `Send` that tells the peer, so an
+inbound SA is installed before any packet for it can arrive.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class IkeSaUp:
-    """The peer has proved its identity, or a rekey has replaced an IKE SA (`replaces` is its spi_i)."""
+    """
+    The peer has proved its identity, or a rekey has replaced an IKE SA (`replaces` is its spi_i).
+    """
 
     tunnel: str
     spi_i: bytes  # 8 bytes
@@ -48,8 +50,8 @@ class ChildSaUp:
     """
     A Child SA exists: install `inbound` now.
 
-    `use_outbound` says whether to send on `outbound` at once. A responder to a rekey keeps sending on the
-    old SA until `OutboundReady` says otherwise, because the peer may not have its keys yet.
+    `use_outbound` says whether to send on `outbound` at once. A responder to a rekey keeps sending
+    on the old SA until `OutboundReady` says otherwise, because the peer may not have its keys yet.
     `replaces` is the inbound SPI of the Child SA that this one rekeys.
     """
 
@@ -110,7 +112,8 @@ class Dropped:
 @dataclass(frozen=True, slots=True)
 class Reason:
     """
-    Why something failed or ended. `code` is stable and machine-readable, as in "no_proposal_chosen".
+    Why something failed or ended. `code` is stable and machine-readable, as in
+    "no_proposal_chosen".
 
     `ours` and `theirs` hold both sides' values where both are known; `hint` says what to look at.
     """
@@ -124,7 +127,10 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """An attempt to set up a tunnel, or an exchange within it, has failed. The endpoint may try again by itself."""
+    """
+    An attempt to set up a tunnel, or an exchange within it, has failed. The endpoint may try again
+    by itself.
+    """
 
     tunnel: str
     reason: Reason
@@ -132,7 +138,10 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Something worth a log line: an exchange was sent or received, a message was resent, a notify was ignored."""
+    """
+    Something worth a log line: an exchange was sent or received, a message was resent, a notify was
+    ignored.
+    """
 
     tunnel: str | None
     text: str

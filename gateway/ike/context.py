@@ -1,0 +1,128 @@
+"""
+What the IKE SAs of one endpoint share: randomness, the table of SPIs, limits, counters, the events
+so far.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from gateway.ike.config import Random
+from gateway.ike.drops import DropReason
+from gateway.ike.events import Dropped, Event
+from gateway.sa import Path
+
+if TYPE_CHECKING:
+    from gateway.ike.ike_sa import IkeSa
+
+SLOT_BITS = 20  # the low bits of an inbound ESP SPI are its slot in the data plane's table
+FIRST_SPI = 1 << SLOT_BITS
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointLimits:
+    """Bounds on what strangers and peers can make us hold or send."""
+
+    cookie_from: int = 30  # half-open IKE SAs from which strangers are asked for a cookie
+    half_open: int = 2000  # half-open IKE SAs, all told
+    half_open_per_address: int = 10  # the same for one address that is not configured
+    children: int = 8  # Child SAs in one IKE SA, those that linger included
+    ike_sas_per_tunnel: int = (
+        4  # authenticated IKE SAs of one tunnel, while peers sort out duplicates
+    )
+    clear_answers_per_s: float = 20.0  # unprotected error answers, to all addresses together
+    slots: int = 1 << SLOT_BITS  # inbound ESP SAs
+
+
+class SpiTable:
+    """
+    The inbound ESP SPIs in use. Their low 20 bits are unique: they are slots of the data plane.
+    """
+
+    def __init__(self, random: Random) -> None:
+        self._random = random
+        self._slots: dict[int, int] = {}
+
+    def take(self) -> int:
+        """Return a fresh SPI: random, at least 2**20, its slot free."""
+        while True:
+            value = int.from_bytes(self._random.bytes(4), "big")
+            spi = FIRST_SPI + value % ((1 << 32) - FIRST_SPI)
+            if self.claim(spi):
+                return spi
+
+    def claim(self, spi: int) -> bool:
+        """Take this SPI; return whether its slot was free."""
+        slot = spi % FIRST_SPI
+        if slot in self._slots:
+            return False
+        self._slots[slot] = spi
+        return True
+
+    def release(self, spi: int) -> None:
+        """Give an SPI back. Giving it back twice does nothing."""
+        slot = spi % FIRST_SPI
+        if self._slots.get(slot) == spi:
+            del self._slots[slot]
+
+    def __len__(self) -> int:
+        return len(self._slots)
+
+
+class RateLimit:
+    """A token bucket: `per_s` tokens a second, a second's worth saved at most (one at least)."""
+
+    def __init__(self, per_s: float, now: float) -> None:
+        self._per_s = per_s
+        self._most = max(per_s, 1.0)
+        self._tokens = self._most
+        self._at = now
+
+    def take(self, now: float) -> bool:
+        """Take one token; return whether there was one."""
+        self._tokens = min(self._most, self._tokens + (now - self._at) * self._per_s)
+        self._at = now
+        if self._tokens < 1.0:
+            return False
+        self._tokens -= 1.0
+        return True
+
+
+@dataclass(slots=True, eq=False)
+class Context:
+    """
+    Shared by every IKE SA of an endpoint. `events` is emptied by the endpoint when a call returns.
+    """
+
+    random: Random
+    limits: EndpointLimits
+    spis: SpiTable
+    events: list[Event] = field(default_factory=list)
+    counters: Counter[str] = field(default_factory=Counter)
+    sas: dict[bytes, IkeSa] = field(default_factory=dict)  # by the SPI that we chose
+
+    def emit(self, event: Event) -> None:
+        """Add an event; the order is what the shell carries out."""
+        self.events.append(event)
+
+    def count(self, name: str) -> None:
+        """Count one occurrence."""
+        self.counters[name] += 1
+
+    def drop(self, reason: DropReason, path: Path, tunnel: str | None = None) -> None:
+        """Count and report a datagram that goes no further."""
+        self.count("drop." + reason.value)
+        self.emit(Dropped(reason.value, path, tunnel))
+
+    def new_ike_spi(self) -> bytes:
+        """Return 8 random bytes that no IKE SA of ours uses and that are not zero."""
+        while True:
+            spi = self.random.bytes(8)
+            if any(spi) and spi not in self.sas:
+                return spi
+
+    def jitter(self, low: float, high: float) -> float:
+        """Return a number between `low` and `high`."""
+        return low + (high - low) * self.random.uniform()

@@ -1,0 +1,300 @@
+"""
+The IKE core of one gateway: all tunnels, all IKE SAs. Bytes, calls and time go in, events come out.
+
+    receive(datagram, path, now)   a datagram came, without non-ESP marker on_time(now)
+    `deadline` has come initiate, close, rekey_...     the operator, the data plane or the shell
+    wants something
+
+Each returns the events that follow, to be carried out in their order, and `deadline` then says when
+`on_time` is next needed. Nothing here reads a clock, draws its own randomness, or knows a socket.
+
+Standards: RFC 7296 (pre-shared keys, tunnel mode), 7383, 5282, 6989, 8031, 8247. Not here:
+certificates, EAP, configuration payloads, MOBIKE, IPComp, AH, transport mode.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+
+from gateway.errors import UsageError
+from gateway.ike import dispatch, reasons, snapshot
+from gateway.ike.agenda import Agenda
+from gateway.ike.child import ChildSa
+from gateway.ike.config import Random, TunnelConfig
+from gateway.ike.context import Context, EndpointLimits, SpiTable
+from gateway.ike.entrance import Entrance
+from gateway.ike.events import Event, Reason
+from gateway.ike.exchanges import informational, init
+from gateway.ike.ike_sa import IkeSa
+from gateway.ike.states import State
+from gateway.ike.status import ChildStatus, TunnelIkeStatus, tunnel_status
+from gateway.ike.tasks import Task, Work
+from gateway.ike.tunnel import Tunnel
+from gateway.sa import Path
+
+__all__ = ["ChildStatus", "EndpointLimits", "IkeEndpoint", "TunnelIkeStatus"]
+
+
+class IkeEndpoint:
+    """All tunnels and IKE SAs of a gateway."""
+
+    def __init__(self, random: Random, now: float, limits: EndpointLimits | None = None) -> None:
+        limits = limits or EndpointLimits()
+        self._context = Context(random, limits, SpiTable(random))
+        self._tunnels: dict[str, Tunnel] = {}
+        self._agenda = Agenda()
+        self._entrance = Entrance(self._context, now)
+        self._now = now
+
+    # ---- what is wanted ----
+
+    def configure(self, tunnels: Iterable[TunnelConfig], now: float) -> list[Event]:
+        """
+        Take the whole set of tunnels.
+
+        Unchanged ones are not touched, changed ones are closed and begun again, gone ones are
+        closed.
+        """
+        wanted = {config.name: config for config in tunnels}
+        for name, tunnel in tuple(self._tunnels.items()):
+            if wanted.get(name) == tunnel.config:
+                continue
+            self._retire(tunnel, reasons.RECONFIGURED if name in wanted else reasons.REMOVED, now)
+            del self._tunnels[name]
+        for name, config in wanted.items():
+            if name not in self._tunnels:
+                tunnel = Tunnel(config, self._context.random)
+                tunnel.retry_at = now if tunnel.is_wanted else math.inf
+                self._tunnels[name] = tunnel
+                self._settle(tunnel, now)
+        self._entrance.configure(self._tunnels.values())
+        return self._events(now)
+
+    def _retire(self, tunnel: Tunnel, reason: Reason, now: float) -> None:
+        tunnel.is_stopped = True
+        tunnel.is_wanted = False
+        tunnel.retry_at = math.inf
+        tunnel.sort_at = math.inf
+        if tunnel.attempt is not None:
+            informational.close(tunnel.attempt, reason, now)
+        for sa in tuple(tunnel.sas):
+            informational.close(sa, reason, now)
+        self._settle(tunnel, now)
+
+    def initiate(self, tunnel: str, now: float) -> list[Event]:
+        """Set a tunnel up, and keep it up. Raises UsageError if the peer's address is not known."""
+        one = self._tunnel(tunnel)
+        if one.config.remote is None:
+            raise UsageError(f"{tunnel}: the peer's address is not known; it has to begin")
+        one.is_stopped = False
+        one.is_wanted = True
+        if one.is_idle:
+            one.retry_at = now
+            self._begin_due(one, now)
+        self._settle(one, now)
+        return self._events(now)
+
+    def close(
+        self, tunnel: str, now: float, reason: Reason = reasons.CLOSED_BY_OPERATOR
+    ) -> list[Event]:
+        """Close a tunnel. It stays down, and refuses the peer, until `initiate` or `allow`."""
+        self._retire(self._tunnel(tunnel), reason, now)
+        return self._events(now)
+
+    def allow(self, tunnel: str, now: float) -> list[Event]:
+        """Undo `close` for a tunnel whose peer begins."""
+        one = self._tunnel(tunnel)
+        one.is_stopped = False
+        self._settle(one, now)
+        return self._events(now)
+
+    def close_all(self, now: float) -> list[Event]:
+        """Close everything, for good: the gateway stops."""
+        for tunnel in self._tunnels.values():
+            self._retire(tunnel, reasons.SHUTDOWN, now)
+        return self._events(now)
+
+    def rekey_child(self, tunnel: str, now: float) -> list[Event]:
+        """Rekey the Child SA that a tunnel sends on."""
+        one = self._tunnel(tunnel)
+        for sa in one.usable():
+            for child in sa.children.values():
+                if child is one.in_use:
+                    sa.tasks.add(Task(Work.REKEY_CHILD, child.spi_in))
+                    dispatch.pump(sa, now)
+        self._settle(one, now)
+        return self._events(now)
+
+    def rekey_ike(self, tunnel: str, now: float) -> list[Event]:
+        """Rekey the IKE SA of a tunnel."""
+        one = self._tunnel(tunnel)
+        for sa in one.usable()[-1:]:
+            sa.tasks.add(Task(Work.REKEY_IKE))
+            dispatch.pump(sa, now)
+        self._settle(one, now)
+        return self._events(now)
+
+    # ---- what the data plane says ----
+
+    def soft_limit(self, spi: int, now: float) -> list[Event]:
+        """
+        Rekey the Child SA with this SPI, inbound or outbound: it has carried nearly what it may.
+        """
+        for sa, child in self._find_children(spi):
+            sa.tasks.add(Task(Work.REKEY_CHILD, child.spi_in))
+            dispatch.pump(sa, now)
+            self._settle_sa(sa, now)
+        return self._events(now)
+
+    def first_inbound(self, spi_in: int, now: float) -> list[Event]:
+        """
+        Take note that the peer uses a Child SA: where it replaces the one in use, send on it as
+        well.
+        """
+        for sa, child in self._find_children(spi_in):
+            tunnel = sa.tunnel
+            assert tunnel is not None
+            sa.heard_at = now
+            used = tunnel.in_use
+            if child.spi_in == spi_in and used is not None and used.replaced_by == spi_in:
+                tunnel.switch(self._context, child)
+            self._settle_sa(sa, now)
+        return self._events(now)
+
+    def esp_heard(self, tunnel: str, now: float) -> list[Event]:
+        """Take note that authenticated ESP has come in: the peer lives."""
+        one = self._tunnel(tunnel)
+        for sa in one.usable():
+            sa.heard_at = max(sa.heard_at, now)
+        self._settle(one, now)
+        return self._events(now)
+
+    def esp_path(self, tunnel: str, path: Path, now: float) -> list[Event]:
+        """
+        Take note that authenticated ESP comes from another address or port: the NAT has changed its
+        mind.
+        """
+        one = self._tunnel(tunnel)
+        for sa in one.usable():
+            if sa.path != path and sa.nat.remote and sa.path.local == path.local:
+                dispatch.follow(sa, path)
+        self._settle(one, now)
+        return self._events(now)
+
+    def _find_children(self, spi: int) -> list[tuple[IkeSa, ChildSa]]:
+        return [
+            (sa, child)
+            for sa in tuple(self._context.sas.values())
+            for child in tuple(sa.children.values())
+            if spi in (child.spi_in, child.spi_out)
+        ]
+
+    # ---- the network and the clock ----
+
+    def receive(self, datagram: bytes, path: Path, now: float) -> list[Event]:
+        """
+        Take a datagram from port 500 or, without its non-ESP marker, from port 4500. Never raises.
+        """
+        sa = self._entrance.receive(datagram, path, now)
+        if sa is not None:
+            dispatch.pump(sa, now)
+            self._settle_sa(sa, now)
+        return self._events(now)
+
+    def on_time(self, now: float) -> list[Event]:
+        """Do what is due."""
+        for owner in self._agenda.take_due(now):
+            if isinstance(owner, Tunnel):
+                self._begin_due(owner, now)
+                self._sort_duplicates(owner, now)
+                self._settle(owner, now)
+            elif isinstance(owner, IkeSa):
+                dispatch.on_time(owner, now)
+                self._settle_sa(owner, now)
+        return self._events(now)
+
+    @property
+    def deadline(self) -> float:
+        """Return when `on_time` is next needed, `math.inf` if never."""
+        return self._agenda.next
+
+    def _begin_due(self, tunnel: Tunnel, now: float) -> None:
+        if tunnel.retry_at > now:
+            return
+        tunnel.retry_at = math.inf
+        if tunnel.is_wanted and tunnel.is_idle:
+            init.begin(self._context, tunnel, now)
+
+    def _sort_duplicates(self, tunnel: Tunnel, now: float) -> None:
+        if tunnel.sort_at > now:
+            return
+        superfluous = tunnel.next_duplicate(now)
+        if superfluous is not None:
+            informational.close(superfluous, reasons.REDUNDANT, now)
+
+    # ---- after each call ----
+
+    def _settle_sa(self, sa: IkeSa, now: float) -> None:
+        """Bring timers and tables up to date for one IKE SA and for all of its tunnel."""
+        self._settle_one(sa, now)
+        for tunnel in (sa.tunnel,) if sa.tunnel is not None else sa.candidates:
+            self._settle(tunnel, now)
+
+    def _settle(self, tunnel: Tunnel, now: float) -> None:
+        members = list(tunnel.sas)
+        if tunnel.attempt is not None:
+            members.append(tunnel.attempt)
+        for sa in members:
+            dispatch.pump(sa, now)
+            self._settle_one(sa, now)
+        self._agenda.set(tunnel, min(tunnel.retry_at, tunnel.sort_at))
+
+    def _settle_one(self, sa: IkeSa, now: float) -> None:
+        at = math.inf if sa.state is State.CLOSED else max(dispatch.deadline(sa), now)
+        self._agenda.set(sa, at)
+        self._entrance.settle(sa)
+
+    def _events(self, now: float) -> list[Event]:
+        self._now = now
+        events = self._context.events.copy()
+        self._context.events.clear()
+        return events
+
+    def _tunnel(self, name: str) -> Tunnel:
+        try:
+            return self._tunnels[name]
+        except KeyError:
+            raise UsageError(f"no tunnel {name!r}") from None
+
+    # ---- what is seen ----
+
+    def tunnel_status(self, tunnel: str) -> TunnelIkeStatus:
+        """Return the status of a tunnel, as of the last call."""
+        return tunnel_status(self._tunnel(tunnel), self._now)
+
+    @property
+    def counters(self) -> Mapping[str, int]:
+        """
+        Return the counters: messages by exchange and direction, drops by reason, rekeys, failures.
+        """
+        return self._context.counters
+
+    # ---- restart ----
+
+    def snapshot(self, now: float) -> bytes:
+        """
+        Return the established IKE SAs with their keys. The caller seals it: it must not be seen.
+        """
+        return snapshot.save(self._context, now)
+
+    def restore(self, blob: bytes, now: float) -> list[Event]:
+        """
+        Take up the IKE SAs of a snapshot; call it after `configure`, on an endpoint that has none.
+
+        An IKE SA whose tunnel is gone or changed is closed. Raises UsageError for a blob that is
+        not ours.
+        """
+        for sa in snapshot.load(blob, self._context, self._tunnels, now):
+            self._settle_sa(sa, now)
+        return self._events(now)

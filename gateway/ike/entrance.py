@@ -1,0 +1,244 @@
+"""
+Where datagrams come in: which IKE SA they belong to, and what strangers are told.
+
+Everything here happens before authentication. In the order of cost (header, SPI, cookie, proposals,
+key exchange), and nothing is kept for an address that has not shown that it receives our answers,
+once there are many half-open IKE SAs (RFC 7296 section 2.6). Unprotected answers are rate limited
+and no longer than the question.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from gateway.errors import NoProposalChosen, PeerError, WireError
+from gateway.ike import dispatch, reasons
+from gateway.ike.context import Context, RateLimit
+from gateway.ike.cookie import CookieJar
+from gateway.ike.drops import DropReason
+from gateway.ike.events import Failed, Send
+from gateway.ike.exchanges import init, negotiate
+from gateway.ike.halfopen import Admission, HalfOpen
+from gateway.ike.iana import ExchangeType, NotifyType
+from gateway.ike.ike_sa import IkeSa
+from gateway.ike.message import (
+    Header,
+    InvalidMajorVersion,
+    Message,
+    parse_clear,
+    parse_header,
+    serialise_clear,
+)
+from gateway.ike.payloads import Nonce, Notify, SecurityAssociation
+from gateway.ike.states import State
+from gateway.ike.tunnel import Tunnel
+from gateway.ike.window import digest
+from gateway.sa import Address, Path
+
+COOKIE_SECRET_LEN = 64
+NO_SPI = bytes(8)
+WAITING = frozenset({State.INIT_ANSWERED, State.REFUSED})
+
+
+class Entrance:
+    """Takes each datagram to its IKE SA, or answers, or drops it."""
+
+    def __init__(self, context: Context, now: float) -> None:
+        self._context = context
+        self._half_open = HalfOpen(context.limits)
+        self._by_init: dict[tuple[bytes, Address, int], IkeSa] = {}  # SPIi and source, as responder
+        self._jar = CookieJar(context.random.bytes(COOKIE_SECRET_LEN))
+        self._answers = RateLimit(context.limits.clear_answers_per_s, now)
+        self._by_addresses: dict[tuple[Address, Address | None], list[Tunnel]] = {}
+
+    def configure(self, tunnels: Iterable[Tunnel]) -> None:
+        """Take the tunnels that a peer may ask for."""
+        self._by_addresses.clear()
+        for tunnel in tunnels:
+            key = (tunnel.config.local, tunnel.config.remote)
+            self._by_addresses.setdefault(key, []).append(tunnel)
+
+    def settle(self, sa: IkeSa) -> None:
+        """Take note of what has become of an IKE SA."""
+        if sa.original_initiator:
+            return
+        if sa.state not in WAITING:
+            self._half_open.remove(sa.own_spi)
+        if sa.state is State.CLOSED and sa.init_source is not None:
+            key = (sa.spi_i, sa.init_source.remote, sa.init_source.remote_port)
+            if self._by_init.get(key) is sa:
+                del self._by_init[key]
+
+    def receive(self, datagram: bytes, path: Path, now: float) -> IkeSa | None:
+        """Take a datagram; return the IKE SA that it was for, if there is one. Never raises."""
+        try:
+            header = parse_header(datagram)
+        except InvalidMajorVersion as error:
+            self._answer_version(error.header, path, now)
+            return None
+        except WireError:
+            self._context.drop(DropReason.MALFORMED, path)
+            return None
+        if header.exchange == ExchangeType.IKE_SA_INIT:
+            return self._receive_init(header, datagram, path, now)
+        sa = self._find(header)
+        if sa is None:
+            self._answer_unknown(header, path, now)
+            return None
+        dispatch.receive(sa, header, datagram, path, now)
+        return sa
+
+    def _find(self, header: Header) -> IkeSa | None:
+        """Return the IKE SA by the SPI that we chose; the other SPI must fit as well."""
+        own = header.spi_r if header.from_original_initiator else header.spi_i
+        sa = self._context.sas.get(own)
+        if sa is None or sa.original_initiator is header.from_original_initiator:
+            return None
+        return sa if (sa.spi_i, sa.spi_r) == (header.spi_i, header.spi_r) else None
+
+    # ---- IKE_SA_INIT ----
+
+    def _receive_init(
+        self, header: Header, datagram: bytes, path: Path, now: float
+    ) -> IkeSa | None:
+        if header.is_response is header.from_original_initiator or header.message_id != 0:
+            self._context.drop(DropReason.FLAGS, path)
+            return None
+        if header.is_response:
+            return self._receive_init_response(header, datagram, path, now)
+        if header.spi_r != NO_SPI:
+            self._context.drop(DropReason.FLAGS, path)
+            return None
+        known = self._by_init.get((header.spi_i, path.remote, path.remote_port))
+        if known is not None:
+            self._repeat(known, datagram, path, now)
+            return known
+        if header.spi_i in self._context.sas:
+            self._context.drop(DropReason.REFLECTED, path)
+            return None
+        return self._admit(header, datagram, path, now)
+
+    def _receive_init_response(
+        self, header: Header, datagram: bytes, path: Path, now: float
+    ) -> IkeSa | None:
+        sa = self._context.sas.get(header.spi_i)
+        if sa is None or not sa.original_initiator or sa.state is not State.INIT_SENT:
+            self._context.drop(DropReason.UNEXPECTED_RESPONSE, path)
+            return None
+        if path.remote != sa.path.remote:
+            sa.drop(DropReason.UNEXPECTED_RESPONSE, path)
+            return None
+        try:
+            init.receive_response(sa, parse_clear(datagram), datagram, path, now)
+            self._context.count("in.response.ike_sa_init")
+        except PeerError:
+            # It may be forged: the true answer may still come.
+            sa.drop(DropReason.MALFORMED, path)
+        return sa
+
+    def _repeat(self, sa: IkeSa, datagram: bytes, path: Path, now: float) -> None:
+        if sa.state is State.INIT_ANSWERED and sa.window.is_repeated(0, digest(datagram)):
+            sa.drop(DropReason.REPLAYED, path)
+            sa.send(sa.window.response, path, now)
+        else:
+            sa.drop(DropReason.STATE, path)
+
+    def _admit(self, header: Header, datagram: bytes, path: Path, now: float) -> IkeSa | None:
+        tunnels = self._candidates(path)
+        if not tunnels:
+            self._context.drop(DropReason.UNKNOWN_PEER, path)
+            self._answer_clear(header, Notify(NotifyType.NO_PROPOSAL_CHOSEN), path, now)
+            return None
+        try:
+            message = parse_clear(datagram)
+            if not self._may_enter(message, tunnels, path, now):
+                return None
+            self._context.count("in.request.ike_sa_init")
+            sa = init.answer_request(self._context, tunnels, message, datagram, path, now)
+        except PeerError as error:
+            self._refuse(header, error, datagram, tunnels, path, now)
+            return None
+        self._half_open.add(sa.spi_r, path.remote)
+        self._by_init[(sa.spi_i, path.remote, path.remote_port)] = sa
+        return sa
+
+    def _candidates(self, path: Path) -> tuple[Tunnel, ...]:
+        """
+        Return the tunnels for these addresses: first those that name the peer's, then those for
+        any.
+        """
+        named = self._by_addresses.get((path.local, path.remote), [])
+        others = self._by_addresses.get((path.local, None), [])
+        return tuple(one for one in (*named, *others) if not one.is_stopped)
+
+    def _may_enter(
+        self, message: Message, tunnels: tuple[Tunnel, ...], path: Path, now: float
+    ) -> bool:
+        nonce = message.one(Nonce).value
+        cookie = message.notify(NotifyType.COOKIE)
+        has_cookie = cookie is not None and self._jar.accepts(
+            cookie.data, message.spi_i, nonce, path, now
+        )
+        is_configured = tunnels[0].config.remote is not None
+        match self._half_open.admit(
+            path.remote, is_configured=is_configured, has_cookie=has_cookie
+        ):
+            case Admission.ADMIT:
+                return True
+            case Admission.DROP:
+                self._context.drop(DropReason.HALF_OPEN_LIMIT, path)
+            case Admission.ASK_COOKIE:
+                self._context.drop(DropReason.COOKIE_DEMANDED, path)
+                made = self._jar.make(message.spi_i, nonce, path, now)
+                self._send_notify(message, Notify(NotifyType.COOKIE, made), path)
+        return False
+
+    def _refuse(
+        self,
+        header: Header,
+        error: PeerError,
+        datagram: bytes,
+        tunnels: tuple[Tunnel, ...],
+        path: Path,
+        now: float,
+    ) -> None:
+        self._context.drop(DropReason.REFUSED, path)
+        answered = self._answer_clear(header, negotiate.notify_of(error), path, now)
+        if answered and isinstance(error, NoProposalChosen) and len(tunnels) == 1:
+            config = tunnels[0].config
+            theirs = parse_clear(datagram).one(SecurityAssociation).proposals
+            reason = reasons.no_proposal(config.ike_proposals, theirs, "IKE")
+            if tunnels[0].is_idle:
+                tunnels[0].last_failure = reason
+            self._context.emit(Failed(config.name, reason))
+
+    # ---- unprotected answers ----
+
+    def _answer_unknown(self, header: Header, path: Path, now: float) -> None:
+        self._context.drop(DropReason.UNKNOWN_SPI, path)
+        if not header.is_response:
+            self._answer_clear(header, Notify(NotifyType.INVALID_IKE_SPI), path, now)
+
+    def _answer_version(self, header: Header, path: Path, now: float) -> None:
+        self._context.drop(DropReason.VERSION, path)
+        if not header.is_response and header.version >> 4 > 2:
+            self._answer_clear(header, Notify(NotifyType.INVALID_MAJOR_VERSION), path, now)
+
+    def _answer_clear(self, header: Header, notify: Notify, path: Path, now: float) -> bool:
+        """Answer a request with an error, if the rate allows; return whether it did."""
+        if not self._answers.take(now):
+            return False
+        self._send_notify(header, notify, path)
+        return True
+
+    def _send_notify(self, request: Header | Message, notify: Notify, path: Path) -> None:
+        answer = Message(
+            spi_i=request.spi_i,
+            spi_r=request.spi_r,
+            exchange=request.exchange,
+            message_id=request.message_id,
+            is_response=True,
+            from_original_initiator=not request.from_original_initiator,
+            payloads=(notify,),
+        )
+        self._context.emit(Send(serialise_clear(answer), path))

@@ -1,0 +1,298 @@
+"""
+IKE_AUTH with pre-shared keys (RFC 7296 sections 1.2 and 2.15), and the first Child SA.
+
+The responder finds the tunnel by the identities among those that the addresses allow, and verifies
+AUTH with that tunnel's key before anything changes. If only the Child SA cannot be made, the IKE SA
+is established all the same and the answer says why (section 1.2); its initiator tries again by
+CREATE_CHILD_SA.
+
+INITIAL_CONTACT (section 2.4): sent when we hold no other IKE SA of the tunnel. On receipt the IKE
+SAs go that were established before this one was begun: one established later crossed it, and the
+peer cannot have meant that.
+"""
+
+from __future__ import annotations
+
+from gateway.errors import AuthenticationFailed, NoProposalChosen, PeerError, UnexpectedNat
+from gateway.ike import reasons
+from gateway.ike.auth import is_same, psk_auth, signed_octets
+from gateway.ike.config import Encap
+from gateway.ike.events import Failed, Note
+from gateway.ike.exchanges import informational, negotiate
+from gateway.ike.exchanges.negotiate import Agreed, Seed
+from gateway.ike.iana import AuthMethod, ExchangeType, NotifyType
+from gateway.ike.ike_sa import IkeSa, describe_identity, identity_text
+from gateway.ike.message import Message
+from gateway.ike.payloads import Auth, IdInitiator, IdResponder, Notify, Payload
+from gateway.ike.proposals import Proposal, select_ike
+from gateway.ike.states import On, State
+from gateway.ike.tasks import Task, Work
+from gateway.ike.tunnel import Tunnel
+from gateway.ike.window import Request
+from gateway.sa import Path
+from gateway.secret import Secret
+
+MOST_KEYS_TRIED = 8  # tunnels that fit the same addresses and identities and differ in their key
+
+
+def _auth_data(sa: IkeSa, psk: Secret, identity: IdInitiator | IdResponder) -> bytes:
+    """Return the AUTH data of the end whose ID payload this is (RFC 7296 section 2.15)."""
+    assert sa.suite is not None
+    assert sa.keys is not None
+    secrets, prf = sa.keys.secrets, sa.suite.prf
+    if isinstance(identity, IdInitiator):
+        octets = signed_octets(
+            sa.init_request, sa.nonce_r, prf, secrets.sk_pi, identity.serialise()
+        )
+    else:
+        octets = signed_octets(
+            sa.init_response, sa.nonce_i, prf, secrets.sk_pr, identity.serialise()
+        )
+    return psk_auth(prf, psk, octets)
+
+
+# ---- initiator ----
+
+
+def send_request(sa: IkeSa, now: float) -> None:
+    """Send our identity, AUTH, and the offer of a Child SA."""
+    config = sa.config
+    identity = IdInitiator(config.local_id.type.value, config.local_id.value)
+    payloads: list[Payload] = [identity]
+    if not sa.candidates[0].usable():
+        payloads.append(Notify(NotifyType.INITIAL_CONTACT))
+    if config.remote_id is not None:
+        payloads.append(IdResponder(config.remote_id.type.value, config.remote_id.value))
+    payloads.append(Auth(AuthMethod.PSK, _auth_data(sa, config.psk, identity)))
+    offer, child_payloads = negotiate.make_offer(sa, None, with_group=False)
+    payloads += child_payloads
+    sa.request(Task(Work.AUTH), ExchangeType.IKE_AUTH, tuple(payloads), now, offer)
+
+
+def receive_response(sa: IkeSa, request: Request, response: Message, now: float) -> None:
+    """Verify the responder and take up the IKE SA and its first Child SA."""
+    tunnel, offer = sa.candidates[0], request.offer
+    assert offer is not None
+    identity = response.maybe(IdResponder)
+    if identity is None or response.maybe(Auth) is None:
+        sa.context.spis.release(offer.spi_in)
+        _take_refusal(sa, response, now)
+        return
+    try:
+        _verify_responder(sa, identity, response.one(Auth))
+    except AuthenticationFailed:
+        sa.context.spis.release(offer.spi_in)
+        _refuse_responder(sa, tunnel, identity, now)
+        return
+
+    # Authenticated. Nothing above this line changed `sa`.
+    sa.peer_id = identity
+    sa.establish(On.AUTH_RESPONSE, tunnel, now)
+    tunnel.joined(sa, now)
+    if sa.close_wanted is not None:
+        sa.context.spis.release(offer.spi_in)
+        informational.close(sa, sa.close_wanted, now)
+        return
+    _take_child(sa, request, response, now)
+
+
+def _take_refusal(sa: IkeSa, response: Message, now: float) -> None:
+    error = negotiate.first_error(response)
+    if error is None:
+        sa.fail(reasons.from_notify(NotifyType.INVALID_SYNTAX, "IKE_AUTH"), now)
+    elif error.type == NotifyType.AUTHENTICATION_FAILED:
+        config = sa.config
+        sa.fail(reasons.refused_auth(str(config.local_id), str(config.remote_id or "")), now)
+    else:
+        sa.fail(reasons.from_notify(error.type, "IKE_AUTH"), now)
+
+
+def _verify_responder(sa: IkeSa, identity: IdResponder, auth: Auth) -> None:
+    wanted = sa.config.remote_id
+    if wanted is not None and (identity.id_type, identity.value) != (
+        wanted.type.value,
+        wanted.value,
+    ):
+        raise AuthenticationFailed(f"the peer is {identity_text(identity)}")
+    expected = _auth_data(sa, sa.config.psk, identity)
+    if auth.method != AuthMethod.PSK or not is_same(expected, auth.data):
+        raise AuthenticationFailed("AUTH is wrong")
+
+
+def _refuse_responder(sa: IkeSa, tunnel: Tunnel, identity: IdResponder, now: float) -> None:
+    """Tell the responder, who believes the IKE SA established, that we do not (section 2.21.2)."""
+    wanted = sa.config.remote_id
+    reason = reasons.wrong_auth(sa.config.name, identity_text(identity))
+    if wanted is not None and (identity.id_type, identity.value) != (
+        wanted.type.value,
+        wanted.value,
+    ):
+        reason = reasons.unknown_identity(str(wanted), identity_text(identity))
+    tunnel.attempt = None
+    sa.move(On.CLOSE)
+    notify = Notify(NotifyType.AUTHENTICATION_FAILED)
+    sa.request(Task(Work.CLOSE), ExchangeType.INFORMATIONAL, (notify,), now)
+    tunnel.failed(sa.context, reason, now)
+
+
+def _take_child(sa: IkeSa, request: Request, response: Message, now: float) -> None:
+    tunnel, offer = sa.tunnel, request.offer
+    assert tunnel is not None
+    assert offer is not None
+    error = negotiate.first_error(response)
+    try:
+        if error is not None:
+            reason = negotiate.refused(sa.config, error, "ESP")
+            sa.context.spis.release(offer.spi_in)
+        else:
+            agreed = negotiate.accept(offer, response, with_group=False)
+            seed = Seed(sa.nonce_i, sa.nonce_r, None, initiated=True)
+            use = tunnel.is_preferred(sa)
+            negotiate.install(sa, agreed, offer.spi_in, seed, now, use=use)
+            return
+    except PeerError as problem:
+        # The peer has made a Child SA that we cannot take: delete it by the SPI we offered.
+        reason = reasons.from_error(problem, "the answer to our Child SA")
+        sa.tasks.add(Task(Work.DELETE_CHILD, offer.spi_in))
+    informational.child_failed(sa, reason, now)
+
+
+# ---- responder ----
+
+
+def answer_request(sa: IkeSa, request: Message, path: Path, now: float, digest: bytes) -> None:
+    """Answer IKE_AUTH. Raises PeerError, which refuses the IKE SA, and then nothing has changed."""
+    identity = request.one(IdInitiator)
+    tunnel = _verify_initiator(sa, identity, request.maybe(IdResponder), request.one(Auth))
+    if tunnel.config.encap is Encap.NEVER and sa.nat.is_between:
+        raise UnexpectedNat("there is a NAT, and encap is never")
+    own_id = tunnel.config.local_id
+    responder = IdResponder(own_id.type.value, own_id.value)
+    auth = Auth(AuthMethod.PSK, _auth_data(sa, tunnel.config.psk, responder))
+    choice = _choose_child(tunnel, request)
+
+    # Authenticated. Nothing above this line changed `sa`.
+    _abandon_attempt(tunnel, now)
+    is_contact = request.notify(NotifyType.INITIAL_CONTACT) is not None
+    outdated = [one for one in tunnel.sas if is_contact and one.established_at < sa.created_at]
+    sa.peer_id, sa.path = identity, path
+    sa.establish(On.AUTH_REQUEST, tunnel, now)
+    tunnel.joined(sa, now)
+    child_payloads = _make_child(sa, tunnel, request, choice, now)
+    for one in outdated:
+        one.end(reasons.PEER_RESTARTED, now)
+    _limit_number(tunnel, sa, now)
+    sa.respond(request, (responder, auth, *child_payloads), path, now, digest)
+
+
+def _abandon_attempt(tunnel: Tunnel, now: float) -> None:
+    """Give up our own attempt if the peer has not taken notice of it beyond IKE_SA_INIT."""
+    attempt = tunnel.attempt
+    if attempt is not None and attempt.state is State.INIT_SENT:
+        tunnel.attempt = None
+        attempt.end(reasons.REDUNDANT, now)
+
+
+def _limit_number(tunnel: Tunnel, newest: IkeSa, now: float) -> None:
+    most = newest.context.limits.ike_sas_per_tunnel
+    for sa in [one for one in tunnel.sas if one is not newest][: max(0, len(tunnel.sas) - most)]:
+        sa.end(reasons.STALE, now)
+
+
+def _verify_initiator(
+    sa: IkeSa, identity: IdInitiator, wanted: IdResponder | None, auth: Auth
+) -> Tunnel:
+    """
+    Return the tunnel whose identities fit and whose key made AUTH. Raises AuthenticationFailed.
+    """
+    fitting = [
+        one
+        for one in sa.candidates
+        if not one.is_stopped and _fits(one, identity, wanted) and _allows_suite(sa, one)
+    ]
+    if not fitting:
+        raise _UnknownIdentity(identity)
+    for tunnel in fitting[:MOST_KEYS_TRIED]:
+        expected = _auth_data(sa, tunnel.config.psk, identity)
+        if auth.method == AuthMethod.PSK and is_same(expected, auth.data):
+            return tunnel
+    raise AuthenticationFailed("AUTH is wrong")
+
+
+class _UnknownIdentity(AuthenticationFailed):
+    """No tunnel for the peer's identity; the peer is told no more than for a wrong key."""
+
+    def __init__(self, identity: IdInitiator) -> None:
+        super().__init__("no tunnel for " + describe_identity(identity.id_type, identity.value))
+
+
+def _fits(tunnel: Tunnel, identity: IdInitiator, wanted: IdResponder | None) -> bool:
+    config = tunnel.config
+    remote, local = config.remote_id, config.local_id
+    is_known = remote is None or (identity.id_type, identity.value) == (
+        remote.type.value,
+        remote.value,
+    )
+    is_ours = wanted is None or (wanted.id_type, wanted.value) == (local.type.value, local.value)
+    return is_known and is_ours
+
+
+def _allows_suite(sa: IkeSa, tunnel: Tunnel) -> bool:
+    """
+    Return whether this tunnel, too, would have chosen the suite: IKE_SA_INIT knew only the
+    addresses.
+    """
+    assert sa.init_answer is not None
+    try:
+        select_ike((sa.init_answer,), tunnel.config.ike_proposals)
+    except NoProposalChosen:
+        return False
+    return True
+
+
+def refuse(sa: IkeSa, request: Message | None, error: PeerError, now: float) -> None:
+    """Take note of an IKE_AUTH that we refuse; the answer is sent by the caller."""
+    reason = reasons.from_error(error, "IKE_AUTH of the peer")
+    identity = request.all(IdInitiator) if request is not None else ()
+    theirs = identity_text(identity[0]) if identity else ""
+    if isinstance(error, _UnknownIdentity):
+        ours = ", ".join(str(one.config.remote_id or "any") for one in sa.candidates[:4])
+        reason = reasons.unknown_identity(ours, theirs)
+    elif isinstance(error, AuthenticationFailed):
+        reason = reasons.wrong_auth(sa.name or "any tunnel", theirs)
+    elif isinstance(error, UnexpectedNat):
+        reason = reasons.unwanted_nat("before us" if sa.nat.local else "before the peer")
+    sa.move(On.REFUSE)
+    sa.context.count("refused." + reason.code)
+    if sa.name is None:
+        sa.context.emit(Note(None, f"{sa.path}: {reason.text} ({theirs})"))
+        return
+    if sa.candidates[0].is_idle:
+        sa.candidates[0].last_failure = reason
+    sa.context.emit(Failed(sa.name, reason))
+
+
+def _choose_child(tunnel: Tunnel, request: Message) -> tuple[Agreed, Proposal] | PeerError:
+    """Return the Child SA that we accept, or why none: that is no failure of the IKE SA."""
+    try:
+        return negotiate.choose(tunnel.config, request, with_group=False)
+    except PeerError as error:
+        return error
+
+
+def _make_child(
+    sa: IkeSa,
+    tunnel: Tunnel,
+    request: Message,
+    choice: tuple[Agreed, Proposal] | PeerError,
+    now: float,
+) -> tuple[Payload, ...]:
+    if isinstance(choice, PeerError):
+        reason = negotiate.refusal(tunnel.config, request, choice, "ESP")
+        informational.child_failed(sa, reason, now)
+        return (negotiate.notify_of(choice),)
+    agreed, answer = choice
+    spi_in = sa.context.spis.take()
+    seed = Seed(sa.nonce_i, sa.nonce_r, None, initiated=False)
+    negotiate.install(sa, agreed, spi_in, seed, now, use=tunnel.is_preferred(sa))
+    return negotiate.answer_payloads(agreed, answer, spi_in)

@@ -1,0 +1,92 @@
+"""
+CREATE_CHILD_SA (RFC 7296 section 1.3): which of its three meanings a request has, and the plain
+one, a new Child SA.
+
+While the IKE SA is being rekeyed, or is replaced, or goes, everything here is answered with
+TEMPORARY_FAILURE (section 2.25.2): the peer tries again, then on the IKE SA that is left.
+"""
+
+from __future__ import annotations
+
+from gateway.errors import NoAdditionalSas, PeerError, TemporaryFailure
+from gateway.ike import reasons
+from gateway.ike.exchanges import informational, negotiate, rekey_child, rekey_ike
+from gateway.ike.exchanges.negotiate import Seed
+from gateway.ike.iana import ExchangeType, NotifyType, ProtocolId
+from gateway.ike.ike_sa import IkeSa
+from gateway.ike.message import Message
+from gateway.ike.payloads import Nonce, SecurityAssociation
+from gateway.ike.tasks import Task, Work
+from gateway.ike.window import Request
+from gateway.sa import Path
+
+
+def answer_request(sa: IkeSa, request: Message, path: Path, now: float, digest: bytes) -> None:
+    """Answer a CREATE_CHILD_SA request. Raises PeerError, and then nothing has changed."""
+    proposals = request.one(SecurityAssociation).proposals
+    if not sa.is_usable:
+        raise TemporaryFailure("the IKE SA is replaced or goes")
+    if proposals and proposals[0].protocol == ProtocolId.IKE:
+        rekey_ike.answer_request(sa, request, path, now, digest)
+        return
+    if sa.work is Work.REKEY_IKE:
+        raise TemporaryFailure("the IKE SA is being rekeyed")
+    if len(sa.children) >= sa.context.limits.children:
+        raise NoAdditionalSas(f"{len(sa.children)} Child SAs")
+    rekey = request.notify(NotifyType.REKEY_SA)
+    if rekey is not None:
+        rekey_child.answer_request(sa, request, rekey, path, now, digest)
+    else:
+        _answer_new(sa, request, path, now, digest)
+
+
+def _answer_new(sa: IkeSa, request: Message, path: Path, now: float, digest: bytes) -> None:
+    agreed, answer = negotiate.choose(sa.config, request, with_group=True)
+    nonce_i = request.one(Nonce).value
+    key_payloads, shared = negotiate.answer_key_exchange(sa, agreed.suite, request)
+    nonce_r = sa.context.random.bytes(negotiate.NONCE_LEN)
+    spi_in = sa.context.spis.take()
+    seed = Seed(nonce_i, nonce_r, shared, initiated=False)
+    negotiate.install(sa, agreed, spi_in, seed, now, use=False)
+    between = (Nonce(nonce_r), *key_payloads)
+    payloads = negotiate.answer_payloads(agreed, answer, spi_in, between)
+    sa.respond(request, payloads, path, now, digest)
+
+
+def begin_new(sa: IkeSa, now: float, tries: int = 0) -> bool:
+    """Ask for a new Child SA, unless there is one; return whether a request went out."""
+    if any(child.is_live for child in sa.children.values()):
+        return False
+    offer, payloads = negotiate.make_offer(sa, None, with_group=True, tries=tries)
+    sa.deleted_early.clear()
+    sa.request(Task(Work.NEW_CHILD), ExchangeType.CREATE_CHILD_SA, payloads, now, offer)
+    return True
+
+
+def receive_new(sa: IkeSa, request: Request, response: Message, now: float) -> None:
+    """Take the answer to our request for a new Child SA."""
+    offer = request.offer
+    assert offer is not None
+    error = negotiate.first_error(response)
+    if error is not None:
+        sa.context.spis.release(offer.spi_in)
+        if negotiate.take_group(sa, offer, error):
+            begin_new(sa, now, offer.tries + 1)
+            return
+        informational.child_failed(sa, negotiate.refused(sa.config, error, "ESP"), now)
+        return
+    try:
+        agreed = negotiate.accept(offer, response, with_group=True)
+        nonce_r = response.one(Nonce).value
+        shared = negotiate.finish_key_exchange(offer, agreed.suite, response)
+    except PeerError as problem:
+        sa.tasks.add(Task(Work.DELETE_CHILD, offer.spi_in))
+        reason = reasons.from_error(problem, "the answer to our Child SA")
+        informational.child_failed(sa, reason, now)
+        return
+    if agreed.spi_out in sa.deleted_early:
+        sa.context.spis.release(offer.spi_in)
+        informational.plan_child(sa, now)
+        return
+    seed = Seed(offer.nonce, nonce_r, shared, initiated=True)
+    negotiate.install(sa, agreed, offer.spi_in, seed, now, use=False)

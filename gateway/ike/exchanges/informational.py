@@ -1,0 +1,192 @@
+"""
+INFORMATIONAL (RFC 7296 sections 1.4, 2.4 and 2.21): Delete of Child and IKE SAs, liveness checks,
+errors.
+
+A Child SA that was replaced, or is being rekeyed, stays a while as inbound SA after its Delete,
+since packets that were on their way are still good. One that was simply deleted goes at once.
+"""
+
+from __future__ import annotations
+
+from gateway.ike import reasons
+from gateway.ike.child import ChildSa, Stage
+from gateway.ike.events import Failed, Reason
+from gateway.ike.exchanges import rekey_ike
+from gateway.ike.iana import ExchangeType, NotifyType, ProtocolId
+from gateway.ike.ike_sa import IkeSa
+from gateway.ike.message import Message
+from gateway.ike.payloads import Delete, Notify, Payload
+from gateway.ike.reconnect import FACTOR, JITTER
+from gateway.ike.states import On, State
+from gateway.ike.tasks import Task, Work
+from gateway.ike.window import Request
+from gateway.sa import Path
+
+# An unauthenticated or authenticated notify of these kinds says that the peer has given the IKE SA
+# up.
+FATAL = frozenset(
+    {NotifyType.AUTHENTICATION_FAILED, NotifyType.INVALID_SYNTAX, NotifyType.INVALID_IKE_SPI}
+)
+MAKING_CHILD = frozenset({Work.REKEY_CHILD, Work.NEW_CHILD})
+
+
+# ---- what we do ----
+
+
+def close(sa: IkeSa, reason: Reason, now: float) -> None:
+    """
+    Close an IKE SA: its Child SAs go at once, the Delete follows when the window is free.
+
+    One that is not established goes without a word, but where the peer may have established it
+    already it is closed as soon as its answer comes.
+    """
+    if sa.state is State.AUTH_SENT:
+        sa.close_wanted = reason
+        return
+    if sa.state not in (State.ESTABLISHED, State.REKEYED):
+        if sa.state is State.INIT_SENT:
+            sa.close_wanted = reason
+            sa.fail(reason, now)
+        return
+    sa.tasks.clear()
+    sa.move(On.CLOSE)
+    if sa.rival is not None:
+        rival, sa.rival = sa.rival, None
+        close(rival, reason, now)
+    for child in tuple(sa.children.values()):
+        sa.take_down(child, reason)
+    sa.down(reason, now)
+    sa.tasks.add(Task(Work.CLOSE))
+
+
+def send_close(sa: IkeSa, now: float) -> None:
+    """Send the Delete of the IKE SA."""
+    delete = Delete(ProtocolId.IKE)
+    sa.request(Task(Work.CLOSE), ExchangeType.INFORMATIONAL, (delete,), now)
+
+
+def send_child_delete(sa: IkeSa, task: Task, now: float) -> None:
+    """Send the Delete of a Child SA; it names the SPI that we chose (section 1.4.1)."""
+    delete = Delete(ProtocolId.ESP, (task.spi.to_bytes(4, "big"),))
+    sa.request(task, ExchangeType.INFORMATIONAL, (delete,), now)
+
+
+def send_liveness(sa: IkeSa, now: float) -> None:
+    """Ask whether the peer is there."""
+    sa.request(Task(Work.LIVENESS), ExchangeType.INFORMATIONAL, (), now)
+
+
+def report(sa: IkeSa, reason: Reason) -> None:
+    """Report that an exchange for a Child SA has failed."""
+    tunnel = sa.tunnel
+    assert tunnel is not None
+    tunnel.last_failure = reason
+    sa.context.count("failed." + reason.code)
+    sa.context.emit(Failed(tunnel.config.name, reason))
+
+
+def child_failed(sa: IkeSa, reason: Reason, now: float) -> None:
+    """Report that a Child SA could not be made, and plan the next attempt where we are to begin."""
+    report(sa, reason)
+    plan_child(sa, now)
+
+
+def plan_child(sa: IkeSa, now: float) -> None:
+    """
+    Plan the next attempt at a Child SA, with growing pauses, if there is none and we are to begin.
+    """
+    tunnel = sa.tunnel
+    assert tunnel is not None
+    if not tunnel.is_wanted or any(child.is_live for child in sa.children.values()):
+        return
+    timers = sa.config.timers
+    pause = min(
+        timers.reconnect_first * FACTOR ** min(sa.child_attempts, 32), timers.reconnect_most
+    )
+    sa.child_attempts += 1
+    sa.child_at = now + pause * sa.context.jitter(1 - JITTER, 1 + JITTER)
+
+
+# ---- what the peer asks ----
+
+
+def answer_request(sa: IkeSa, request: Message, path: Path, now: float, digest: bytes) -> None:
+    """Answer an INFORMATIONAL request. Raises WireError."""
+    deletes = request.all(Delete)
+    errors = [one for one in request.all(Notify) if one.type in FATAL]
+    if errors or any(one.protocol == ProtocolId.IKE for one in deletes):
+        sa.respond(request, (), path, now, digest)
+        _deleted_by_peer(sa, errors, now)
+        return
+    closed = [spi for delete in deletes if delete.protocol == ProtocolId.ESP for spi in delete.spis]
+    answers, ends = _find_deleted(sa, closed)
+    payloads: tuple[Payload, ...] = (Delete(ProtocolId.ESP, answers),) if answers else ()
+    for child in ends:
+        child_deleted(sa, child, reasons.DELETED_BY_PEER, now)
+    sa.respond(request, payloads, path, now, digest)
+
+
+def _deleted_by_peer(sa: IkeSa, errors: list[Notify], now: float) -> None:
+    if errors:
+        rekey_ike.end(sa, reasons.from_notify(errors[0].type, "our IKE SA"), now)
+    else:
+        rekey_ike.end(sa, reasons.DELETED_BY_PEER, now)
+
+
+def _find_deleted(sa: IkeSa, spis: list[bytes]) -> tuple[tuple[bytes, ...], list[ChildSa]]:
+    """Return our SPIs to answer a Delete with, and the Child SAs that it ends."""
+    answers: list[bytes] = []
+    ends: list[ChildSa] = []
+    for spi in dict.fromkeys(spis):
+        spi_out = int.from_bytes(spi, "big")
+        child = sa.child_by_spi_out(spi_out)
+        if child is None:
+            # The response that tells us of this SPI may still be on its way.
+            if sa.work in MAKING_CHILD:
+                sa.deleted_early.add(spi_out)
+            continue
+        if child.stage is not Stage.DELETING:
+            answers.append(child.spi_in.to_bytes(4, "big"))
+        ends.append(child)
+    return tuple(answers), ends
+
+
+def child_deleted(sa: IkeSa, child: ChildSa, reason: Reason, now: float) -> None:
+    """
+    Carry out that a Child SA is deleted on the wire; `reason` holds unless another has replaced it.
+    """
+    tunnel = sa.tunnel
+    assert tunnel is not None
+    sa.tasks.drop(Task(Work.DELETE_CHILD, child.spi_in))
+    sa.tasks.drop(Task(Work.REKEY_CHILD, child.spi_in))
+    is_replaced = child.replaced_by in sa.children
+    if is_replaced or child.stage is Stage.REKEYING:
+        tunnel.leave(sa.context, child)
+        sa.linger(child, reasons.REKEYED, now)
+        return
+    sa.take_down(child, reason)
+    plan_child(sa, now)
+
+
+# ---- what the peer answers ----
+
+
+def receive_response(sa: IkeSa, request: Request, now: float) -> None:
+    """
+    Take the answer to a Delete or a liveness check; what it says matters less than that it came.
+    """
+    match request.task.work:
+        case Work.CLOSE:
+            sa.end(sa.close_reason or reasons.REKEYED, now)
+        case Work.DELETE_CHILD:
+            _child_delete_answered(sa, request.task.spi, now)
+        case _:
+            pass
+
+
+def _child_delete_answered(sa: IkeSa, spi_in: int, now: float) -> None:
+    child = sa.children.get(spi_in)
+    if child is None:
+        sa.context.spis.release(spi_in)
+    elif child.stage is Stage.DELETING:
+        child_deleted(sa, child, reasons.REDUNDANT, now)

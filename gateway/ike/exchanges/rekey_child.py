@@ -1,0 +1,188 @@
+"""
+Rekey of a Child SA (RFC 7296 sections 1.3.3, 2.8 and 2.25.1), from either end, and what happens
+when both begin.
+
+One end alone: its initiator sends on the new Child SA from the response on, and deletes the old
+one. The responder installs the new inbound SA before it answers but goes on sending on the old one
+until the peer has proved that it has the new keys: by a packet on the new SA, or by the Delete of
+the old one.
+
+Both at once (2.8.1): four nonces, two in each exchange. The Child SA made with the lowest of the
+four is redundant, and who initiated it deletes it; the other initiator deletes the old one.
+Meanwhile all three are accepted.
+
+If only one end notices (a message was delayed), the other's request meets TEMPORARY_FAILURE or
+CHILD_SA_NOT_FOUND. Then the peer's new Child SA stands, ours is abandoned, and the Delete of the
+old one is awaited.
+"""
+
+from __future__ import annotations
+
+from gateway.errors import ChildSaNotFound, PeerError, TemporaryFailure
+from gateway.ike import reasons
+from gateway.ike.child import ChildSa, Offer, Stage, Use
+from gateway.ike.exchanges import informational, negotiate
+from gateway.ike.exchanges.negotiate import Agreed, Seed
+from gateway.ike.iana import ExchangeType, NotifyType, ProtocolId
+from gateway.ike.ike_sa import IkeSa
+from gateway.ike.message import Message
+from gateway.ike.payloads import Nonce, Notify
+from gateway.ike.tasks import Task, Work
+from gateway.ike.window import Request
+from gateway.sa import Path
+from gateway.secret import Secret
+
+BUSY_S = (2.0, 10.0)  # pause after TEMPORARY_FAILURE, drawn between the two
+REFUSED_S = (
+    20.0,
+    40.0,
+)  # pause after any other refusal; the old Child SA lives on till its hard limit
+
+
+# ---- responder ----
+
+
+def answer_request(
+    sa: IkeSa, request: Message, rekey: Notify, path: Path, now: float, digest: bytes
+) -> None:
+    """Answer a rekey. Raises PeerError, and then nothing has changed."""
+    old = _find(sa, rekey)
+    agreed, answer = negotiate.choose(sa.config, request, with_group=True)
+    nonce_i = request.one(Nonce).value
+    key_payloads, shared = negotiate.answer_key_exchange(sa, agreed.suite, request)
+    nonce_r = sa.context.random.bytes(negotiate.NONCE_LEN)
+    spi_in = sa.context.spis.take()
+    seed = Seed(nonce_i, nonce_r, shared, initiated=False)
+    negotiate.install(sa, agreed, spi_in, seed, now, use=False, replaces=old.spi_in)
+    old.replaced_by = spi_in
+    if old.stage is Stage.INSTALLED:
+        old.stage = Stage.REPLACED
+    sa.tasks.drop(Task(Work.REKEY_CHILD, old.spi_in))
+    sa.context.count("rekey_child.answered")
+    between = (Nonce(nonce_r), *key_payloads)
+    payloads = negotiate.answer_payloads(agreed, answer, spi_in, between)
+    sa.respond(request, payloads, path, now, digest)
+
+
+def _find(sa: IkeSa, rekey: Notify) -> ChildSa:
+    """
+    Return the Child SA that a REKEY_SA notify names by the peer's inbound SPI (section 3.10.1).
+    """
+    spi_out = int.from_bytes(rekey.spi[:4], "big")
+    child = sa.child_by_spi_out(spi_out)
+    if rekey.protocol != ProtocolId.ESP or len(rekey.spi) != 4 or child is None:
+        raise ChildSaNotFound(spi_out)
+    if child.stage is Stage.DELETING:
+        raise TemporaryFailure("the Child SA is being deleted")
+    return child
+
+
+# ---- initiator ----
+
+
+def begin(sa: IkeSa, spi_in: int, now: float, tries: int = 0) -> bool:
+    """Ask to rekey a Child SA, unless it is gone or replaced; return whether a request went out."""
+    old = sa.children.get(spi_in)
+    if old is None or old.stage is not Stage.INSTALLED:
+        return False
+    offer, payloads = negotiate.make_offer(sa, old, with_group=True, tries=tries)
+    rekey = Notify(NotifyType.REKEY_SA, protocol=ProtocolId.ESP, spi=old.spi_in.to_bytes(4, "big"))
+    old.stage = Stage.REKEYING
+    sa.deleted_early.clear()
+    task = Task(Work.REKEY_CHILD, spi_in)
+    sa.request(task, ExchangeType.CREATE_CHILD_SA, (rekey, *payloads), now, offer)
+    return True
+
+
+def receive_response(sa: IkeSa, request: Request, response: Message, now: float) -> None:
+    """Take the answer to our rekey."""
+    offer, old = request.offer, sa.children.get(request.task.spi)
+    assert offer is not None
+    error = negotiate.first_error(response)
+    if error is not None:
+        sa.context.spis.release(offer.spi_in)
+        _take_refusal(sa, offer, old, error, now)
+        return
+    try:
+        agreed = negotiate.accept(offer, response, with_group=True)
+        nonce_r = response.one(Nonce).value
+        shared = negotiate.finish_key_exchange(offer, agreed.suite, response)
+    except PeerError as problem:
+        # The peer has made a Child SA that we cannot take: delete it by the SPI we offered.
+        sa.tasks.add(Task(Work.DELETE_CHILD, offer.spi_in))
+        informational.report(sa, reasons.from_error(problem, "the answer to our rekey"))
+        _keep_old(sa, old, now, REFUSED_S)
+        return
+    if agreed.spi_out in sa.deleted_early:
+        sa.context.spis.release(offer.spi_in)
+        _keep_old(sa, old, now, BUSY_S)
+        return
+    _take_new(sa, offer, old, agreed, nonce_r, shared, now)
+
+
+def _take_new(
+    sa: IkeSa,
+    offer: Offer,
+    old: ChildSa | None,
+    agreed: Agreed,
+    nonce_r: bytes,
+    shared: Secret | None,
+    now: float,
+) -> None:
+    """Install the new Child SA, and delete the one of the three (or two) that is ours to delete."""
+    seed = Seed(offer.nonce, nonce_r, shared, initiated=True)
+    rival = sa.children.get(old.replaced_by) if old and old.replaced_by else None
+    is_redundant = rival is not None and min(offer.nonce, nonce_r) < rival.lowest_nonce
+    use = not is_redundant and _carries_traffic(sa, old, rival)
+    replaces = old.spi_in if old is not None else None
+    new = negotiate.install(sa, agreed, offer.spi_in, seed, now, use=use, replaces=replaces)
+    sa.context.count("rekey_child.done")
+    if old is not None and old.stage is Stage.REKEYING:
+        old.stage = Stage.REPLACED
+    if is_redundant:
+        _delete(sa, new)
+    elif old is not None and old.stage is Stage.REPLACED:
+        old.replaced_by = new.spi_in
+        _delete(sa, old)
+
+
+def _carries_traffic(sa: IkeSa, old: ChildSa | None, rival: ChildSa | None) -> bool:
+    """Return whether what the new one replaces is what we send on."""
+    return any(one is not None and one.use is Use.IN_USE for one in (old, rival))
+
+
+def _delete(sa: IkeSa, child: ChildSa) -> None:
+    child.stage = Stage.DELETING
+    sa.tasks.add(Task(Work.DELETE_CHILD, child.spi_in))
+
+
+def _take_refusal(sa: IkeSa, offer: Offer, old: ChildSa | None, error: Notify, now: float) -> None:
+    if old is None or old.stage is not Stage.REKEYING:
+        return
+    if old.replaced_by in sa.children:
+        # The peer's own rekey has succeeded; ours is pointless.
+        old.stage = Stage.REPLACED
+        return
+    old.stage = Stage.INSTALLED
+    if negotiate.take_group(sa, offer, error) and begin(sa, old.spi_in, now, offer.tries + 1):
+        return
+    if error.type == NotifyType.CHILD_SA_NOT_FOUND:
+        sa.take_down(old, reasons.from_notify(error.type, "our rekey"))
+        sa.tasks.add(Task(Work.NEW_CHILD))
+    elif error.type == NotifyType.TEMPORARY_FAILURE:
+        _keep_old(sa, old, now, BUSY_S)
+    else:
+        informational.report(sa, negotiate.refused(sa.config, error, "ESP rekey"))
+        _keep_old(sa, old, now, REFUSED_S)
+
+
+def _keep_old(sa: IkeSa, old: ChildSa | None, now: float, pause_s: tuple[float, float]) -> None:
+    """Go on with the old Child SA and try again later, unless the peer's rekey has replaced it."""
+    if old is None or old.stage not in (Stage.REKEYING, Stage.INSTALLED):
+        informational.plan_child(sa, now)
+        return
+    if old.replaced_by in sa.children:
+        old.stage = Stage.REPLACED
+        return
+    old.stage = Stage.INSTALLED
+    old.rekey_at = now + sa.context.jitter(*pause_s)

@@ -1,0 +1,256 @@
+"""
+Rekey of an IKE SA (RFC 7296 sections 1.3.2, 2.8, 2.18 and 2.25.2), from either end, and what
+happens when both begin.
+
+The new IKE SA has new SPIs and keys and empty windows; its original initiator is who initiated the
+rekey. It takes over the Child SAs, and who initiated the rekey deletes the old one.
+
+Both at once: an IKE SA made by the peer's request while ours is outstanding is a `rival`, parked
+until our answer shows all four nonces. The IKE SA with the lowest nonce is redundant and deleted by
+its initiator; the other takes over. If our answer is an error, or the peer deletes the old IKE SA
+meanwhile, the rival takes over.
+"""
+
+from __future__ import annotations
+
+from gateway.errors import (
+    InvalidKePayload,
+    NoProposalChosen,
+    PeerError,
+    TemporaryFailure,
+    WireError,
+)
+from gateway.ike import reasons
+from gateway.ike.child import Offer
+from gateway.ike.dh import KeyPair
+from gateway.ike.events import Reason
+from gateway.ike.exchanges import informational, negotiate
+from gateway.ike.exchanges.groups import only_group
+from gateway.ike.exchanges.rekey_child import BUSY_S, REFUSED_S
+from gateway.ike.iana import ExchangeType, NotifyType
+from gateway.ike.ike_sa import IkeSa, Keys
+from gateway.ike.keymat import rederive_ike
+from gateway.ike.message import Message
+from gateway.ike.payloads import KeyExchange, Nonce, Payload, SecurityAssociation
+from gateway.ike.proposals import (
+    IkeSuite,
+    Proposal,
+    check_answer_ike,
+    groups_of,
+    select_ike,
+)
+from gateway.ike.states import On, State
+from gateway.ike.tasks import Task, Work
+from gateway.ike.window import Request
+from gateway.sa import Path
+from gateway.secret import Secret
+
+SPI_LEN = 8
+ABOUT_CHILDREN = frozenset({Work.DELETE_CHILD, Work.REKEY_CHILD, Work.NEW_CHILD})
+REPLACED_S = (
+    120.0  # a replaced IKE SA waits so long for the peer's Delete: longer than its retransmissions
+)
+
+
+# ---- responder ----
+
+
+def answer_request(sa: IkeSa, request: Message, path: Path, now: float, digest: bytes) -> None:
+    """Answer the rekey of this IKE SA. Raises PeerError, and then nothing has changed."""
+    if sa.work in ABOUT_CHILDREN or sa.rival is not None:
+        raise TemporaryFailure("an exchange about a Child SA is under way")
+    offered = request.one(SecurityAssociation).proposals
+    key_exchange, nonce_i = request.one(KeyExchange), request.one(Nonce).value
+    suite, answer = _choose(offered, sa.config.ike_proposals, key_exchange.group)
+    if key_exchange.group != suite.group:
+        raise InvalidKePayload(suite.group)
+    spi_i = _peer_spi(offered, answer.number)
+    key_pair = KeyPair.generate(suite.group, sa.context.random.private_key(suite.group))
+    shared = key_pair.shared(key_exchange.public)
+    nonce_r = sa.context.random.bytes(negotiate.NONCE_LEN)
+    spi_r = sa.context.new_ike_spi()
+    new = _successor(sa, suite, shared, (nonce_i, nonce_r), (spi_i, spi_r), False, now)
+    if sa.work is Work.REKEY_IKE:
+        sa.rival = new
+        _establish(new, sa, now, parked=True)
+    else:
+        _establish(new, sa, now, parked=False)
+        replace(sa, new, now)
+    payloads = (
+        SecurityAssociation((answer.with_spi(spi_r),)),
+        Nonce(nonce_r),
+        KeyExchange(key_pair.group, key_pair.public),
+    )
+    sa.context.count("rekey_ike.answered")
+    sa.respond(request, payloads, path, now, digest)
+
+
+def _choose(
+    offered: tuple[Proposal, ...], allowed: tuple[Proposal, ...], group: int
+) -> tuple[IkeSuite, Proposal]:
+    try:
+        return select_ike(only_group(offered, group), allowed)
+    except NoProposalChosen:
+        return select_ike(offered, allowed)
+
+
+def _peer_spi(proposals: tuple[Proposal, ...], number: int) -> bytes:
+    for at, one in enumerate(proposals, 1):
+        if (one.number or at) == number:
+            if len(one.spi) == SPI_LEN and any(one.spi):
+                return one.spi
+            raise WireError(f"IKE proposal {number}: SPI {one.spi.hex()}")
+    raise WireError(f"no IKE proposal {number}")
+
+
+# ---- initiator ----
+
+
+def begin(sa: IkeSa, now: float, tries: int = 0) -> bool:
+    """Ask to rekey this IKE SA; return whether a request went out."""
+    if not sa.is_usable:
+        return False
+    proposals, random = sa.config.ike_proposals, sa.context.random
+    groups = groups_of(proposals)
+    group = sa.ke_group if sa.ke_group in groups else _current_group(sa, groups)
+    key_pair = KeyPair.generate(group, random.private_key(group))
+    spi, nonce = sa.context.new_ike_spi(), random.bytes(negotiate.NONCE_LEN)
+    offer = Offer(spi, nonce, proposals, key_pair, tries=tries)
+    payloads: tuple[Payload, ...] = (
+        SecurityAssociation(tuple(one.with_spi(spi) for one in proposals)),
+        Nonce(nonce),
+        KeyExchange(group, key_pair.public),
+    )
+    sa.request(Task(Work.REKEY_IKE), ExchangeType.CREATE_CHILD_SA, payloads, now, offer)
+    return True
+
+
+def _current_group(sa: IkeSa, groups: tuple[int, ...]) -> int:
+    """Return the group in use, which the peer is known to take, if it is still allowed."""
+    if sa.suite is not None and sa.suite.group in groups:
+        return int(sa.suite.group)
+    return groups[0]
+
+
+def receive_response(sa: IkeSa, request: Request, response: Message, now: float) -> None:
+    """Take the answer to our rekey."""
+    offer, rival = request.offer, sa.rival
+    assert offer is not None
+    sa.rival = None
+    if rival is not None and rival.state is not State.ESTABLISHED:
+        rival = None  # the peer has found it redundant already
+    error = negotiate.first_error(response)
+    if error is not None:
+        if rival is not None:
+            replace(sa, rival, now)
+        elif negotiate.take_group(sa, offer, error) and begin(sa, now, offer.tries + 1):
+            pass
+        elif error.type == NotifyType.TEMPORARY_FAILURE:
+            sa.rekey_at = now + sa.context.jitter(*BUSY_S)
+        elif sa.is_usable:
+            informational.report(sa, _refused(sa, error.type))
+            sa.rekey_at = now + sa.context.jitter(*REFUSED_S)
+        return
+    try:
+        new = _take_answer(sa, offer, response, now)
+    except PeerError as problem:
+        # The peer holds an IKE SA that we cannot compute: nothing but a new beginning helps.
+        reason = reasons.from_error(problem, "the answer to our rekey of the IKE SA")
+        informational.close(sa, reason, now)
+        return
+    sa.context.count("rekey_ike.done")
+    _resolve(sa, new, rival, now)
+
+
+def _refused(sa: IkeSa, notify: int) -> Reason:
+    if notify == NotifyType.NO_PROPOSAL_CHOSEN:
+        return reasons.no_proposal(sa.config.ike_proposals, None, "IKE rekey")
+    return reasons.from_notify(notify, "our rekey of the IKE SA")
+
+
+def _take_answer(sa: IkeSa, offer: Offer, response: Message, now: float) -> IkeSa:
+    answer = response.one(SecurityAssociation).proposals
+    suite = check_answer_ike(answer, offer.proposals)
+    key_exchange, nonce_r = response.one(KeyExchange), response.one(Nonce).value
+    assert offer.key_pair is not None
+    if not (key_exchange.group == suite.group == offer.key_pair.group):
+        raise WireError(f"KE of group {key_exchange.group} for {suite}")
+    spi_r = _peer_spi(answer, answer[0].number or 1)
+    shared = offer.key_pair.shared(key_exchange.public)
+    return _successor(sa, suite, shared, (offer.nonce, nonce_r), (offer.spi, spi_r), True, now)
+
+
+def _resolve(sa: IkeSa, new: IkeSa, rival: IkeSa | None, now: float) -> None:
+    """Decide which IKE SA takes over, and delete the one that is ours to delete."""
+    if sa.state is State.CLOSING:
+        # Closed while we waited: the peer has moved on to the new one, so that is to be closed too.
+        _establish(new, sa, now, parked=True)
+        informational.close(new, reasons.REDUNDANT, now)
+        return
+    if rival is not None and new.lowest_nonce < rival.lowest_nonce:
+        _establish(new, sa, now, parked=True)
+        informational.close(new, reasons.REDUNDANT, now)
+        replace(sa, rival, now)
+        return
+    if rival is not None:
+        rival.expire_at = now + REPLACED_S
+    _establish(new, sa, now, parked=False)
+    replace(sa, new, now)
+    informational.close(sa, reasons.REKEYED, now)
+
+
+# ---- the new IKE SA ----
+
+
+def _successor(
+    sa: IkeSa,
+    suite: IkeSuite,
+    shared: Secret,
+    nonces: tuple[bytes, bytes],
+    spis: tuple[bytes, bytes],
+    initiated: bool,
+    now: float,
+) -> IkeSa:
+    """Return the new IKE SA with its keys (section 2.18), in no table yet."""
+    assert sa.suite is not None
+    assert sa.keys is not None
+    secrets = rederive_ike(suite, sa.suite.prf, sa.keys.secrets.sk_d, shared, *nonces, *spis)
+    new = IkeSa(sa.context, sa.path, initiated, *spis, now, sa.candidates)
+    new.suite, new.keys = suite, Keys.of(suite, secrets, initiated)
+    new.nonce_i, new.nonce_r = nonces
+    new.peer_id, new.nat, new.fragmentation = sa.peer_id, sa.nat, sa.fragmentation
+    return new
+
+
+def _establish(new: IkeSa, old: IkeSa, now: float, *, parked: bool) -> None:
+    assert old.tunnel is not None
+    new.is_parked = parked
+    new.context.sas[new.own_spi] = new
+    new.establish(On.REKEY_MADE, old.tunnel, now, old.spi_i)
+
+
+def replace(old: IkeSa, new: IkeSa, now: float) -> None:
+    """Let `new` take over from `old`: the Child SAs, and what was to be done about them."""
+    if new.is_parked:
+        new.is_parked = False
+        new.announce(old.spi_i)
+    new.children, old.children = old.children, {}
+    for task in old.tasks.clear():
+        if task.work in ABOUT_CHILDREN:
+            new.tasks.add(task)
+    new.child_at, new.child_attempts = old.child_at, old.child_attempts
+    old.rival = None
+    if old.state is State.ESTABLISHED:
+        old.move(On.REPLACED)
+        old.expire_at = now + REPLACED_S
+
+
+def end(sa: IkeSa, reason: Reason, now: float) -> None:
+    """
+    End an IKE SA; if the peer has made its successor meanwhile, that takes over and nothing else
+    changes.
+    """
+    rival = sa.rival
+    if rival is not None and rival.state is State.ESTABLISHED and sa.state is State.ESTABLISHED:
+        replace(sa, rival, now)
+    sa.end(reasons.REKEYED if sa.state is State.REKEYED else reason, now)

@@ -1,0 +1,63 @@
+"""
+IKE SAs that wait for their peer to authenticate: how many, from where, and what that means for the
+next.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from enum import Enum, auto
+
+from gateway.ike.context import EndpointLimits
+from gateway.sa import Address
+
+
+class Admission(Enum):
+    """What to do with an IKE_SA_INIT request."""
+
+    ADMIT = auto()
+    ASK_COOKIE = auto()
+    DROP = auto()
+
+
+class HalfOpen:
+    """
+    Counts half-open IKE SAs.
+
+    Configured peers are exempt from cookies and from the bound per address: after a restart of ours
+    they all come back at once, and some never answer a cookie. They are few and known, and the
+    bound on the total holds for all.
+    """
+
+    def __init__(self, limits: EndpointLimits) -> None:
+        self._limits = limits
+        self._owners: dict[bytes, Address] = {}  # by our SPI
+        self._by_address: Counter[Address] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._owners)
+
+    def add(self, spi: bytes, address: Address) -> None:
+        """Count one more."""
+        self._owners[spi] = address
+        self._by_address[address] += 1
+
+    def remove(self, spi: bytes) -> None:
+        """Count one less, if it was counted."""
+        address = self._owners.pop(spi, None)
+        if address is not None:
+            self._by_address[address] -= 1
+            if not self._by_address[address]:
+                del self._by_address[address]
+
+    def admit(self, address: Address, *, is_configured: bool, has_cookie: bool) -> Admission:
+        """Return what to do; `has_cookie` says that the request carries a good one."""
+        if len(self._owners) >= self._limits.half_open:
+            return Admission.DROP
+        if is_configured:
+            return Admission.ADMIT
+        if self._by_address[address] >= self._limits.half_open_per_address:
+            return Admission.DROP
+        if len(self._owners) >= self._limits.cookie_from and not has_cookie:
+            return Admission.ASK_COOKIE
+        return Admission.ADMIT

@@ -1,0 +1,386 @@
+"""
+One IKE SA: its keys, its window, its Child SAs, its timers.
+
+This file holds what every exchange uses: sending a request, answering one, ending. What the
+messages mean is in `exchanges/`; who calls them, and when, is in `dispatch.py`. Both work on these
+fields, and only after a message has proved itself: compute, authenticate, then commit.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from gateway.ike import fragments, message
+from gateway.ike.child import ChildSa, Lifespan, Offer, Stage
+from gateway.ike.config import TunnelConfig
+from gateway.ike.context import Context
+from gateway.ike.dh import KeyPair
+from gateway.ike.drops import DropReason
+from gateway.ike.events import IkeSaDown, IkeSaUp, Note, Reason, Send
+from gateway.ike.fragments import Reassembly
+from gateway.ike.iana import ExchangeType
+from gateway.ike.keymat import IkeKeys
+from gateway.ike.message import Message, SkCipher
+from gateway.ike.payloads import IdInitiator, IdResponder, Payload
+from gateway.ike.proposals import IkeSuite, Proposal
+from gateway.ike.states import On, State, step
+from gateway.ike.tasks import Task, TaskQueue, Work
+from gateway.ike.tunnel import Tunnel
+from gateway.ike.window import Request, Window
+from gateway.sa import NAT_T_PORT, Path
+
+MARKER_LEN = 4  # non-ESP marker on port 4500 (RFC 3948 section 2.2)
+UDP_LEN = 8
+IP_LEN = {4: 20, 6: 40}
+
+
+@dataclass(slots=True)
+class Nat:
+    """What NAT detection said (RFC 7296 section 2.23)."""
+
+    supported: bool = False  # the peer sent its notifies
+    local: bool = False  # a NAT before us
+    remote: bool = False  # a NAT before the peer, or the peer says so
+    announced: bool = False  # we announced one that is not there, so that both ends encapsulate
+
+    @property
+    def is_between(self) -> bool:
+        return self.local or self.remote
+
+    @property
+    def udp_encap(self) -> bool:
+        return self.supported and (self.is_between or self.announced)
+
+
+@dataclass(slots=True)
+class Keys:
+    """The secrets of an IKE SA and the ciphers made of them."""
+
+    secrets: IkeKeys
+    seal: SkCipher  # ours
+    open: SkCipher  # the peer's
+
+    @classmethod
+    def of(cls, suite: IkeSuite, secrets: IkeKeys, original_initiator: bool) -> Keys:
+        """Return the keys with the ciphers by role (RFC 7296 section 2.14)."""
+        initiator = SkCipher(suite, secrets.sk_ei, secrets.sk_ai)
+        responder = SkCipher(suite, secrets.sk_er, secrets.sk_ar)
+        if original_initiator:
+            return cls(secrets, initiator, responder)
+        return cls(secrets, responder, initiator)
+
+
+@dataclass(slots=True)
+class InitAttempt:
+    """
+    IKE_SA_INIT as its initiator: what was sent, and with which private values.
+
+    One request for each group that was tried: the response says by its group which of them it
+    answers, so a forged INVALID_KE_PAYLOAD cannot spoil the true answer.
+    """
+
+    proposals: tuple[Proposal, ...]
+    source_hash: bytes | None  # an invented NAT_DETECTION_SOURCE_IP, None = the true one
+    cookie: bytes = b""
+    restarts: int = 0
+    key_pairs: dict[int, KeyPair] = field(default_factory=dict)
+    requests: dict[int, bytes] = field(default_factory=dict)
+
+
+@dataclass(slots=True, eq=False)
+class IkeSa:
+    """The control channel between two peers. Times are monotonic seconds."""
+
+    context: Context
+    path: Path
+    original_initiator: bool
+    spi_i: bytes
+    spi_r: bytes
+    created_at: float
+    candidates: tuple[Tunnel, ...]  # before the peer is authenticated: the tunnels it may be for
+    tunnel: Tunnel | None = None
+    state: State = State.IDLE
+    suite: IkeSuite | None = None
+    keys: Keys | None = None
+    nonce_i: bytes = b""
+    nonce_r: bytes = b""
+    peer_id: IdInitiator | IdResponder | None = None
+    nat: Nat = field(default_factory=Nat)
+    fragmentation: bool = False  # both ends can (RFC 7383)
+    window: Window = field(default_factory=Window)
+    tasks: TaskQueue = field(default_factory=TaskQueue)
+    children: dict[int, ChildSa] = field(default_factory=dict)  # by inbound SPI
+    deleted_early: set[int] = field(default_factory=set)  # peer's SPIs deleted before we knew them
+    rival: IkeSa | None = None  # made by the peer's rekey while ours is outstanding
+    is_parked: bool = False  # a rival: authenticated, but not (yet) the one in use
+    attempt: InitAttempt | None = None  # while we are in IKE_SA_INIT as its initiator
+    init_request: bytes = b""  # signed by AUTH, with the other nonce (RFC 7296 section 2.15)
+    init_response: bytes = b""
+    init_source: Path | None = None  # as responder: where IKE_SA_INIT came from
+    init_answer: Proposal | None = None  # as responder: what we chose, of what was offered
+    pending_error: Reason | None = None  # unprotected, so believed only when the timer fires
+    close_wanted: Reason | None = None  # to be closed as soon as that is possible
+    close_reason: Reason | None = None  # why it no longer serves its tunnel
+    established_at: float = math.inf
+    heard_at: float = 0.0  # last authenticated message, or ESP
+    sent_at: float = 0.0
+    rekey_at: float = math.inf
+    hard_at: float = math.inf
+    expire_at: float = math.inf  # half-open, refused or replaced: gone by then
+    child_at: float = math.inf  # next attempt at a Child SA when there is none
+    child_attempts: int = 0
+    ke_group: int | None = None  # the group the peer wanted last in CREATE_CHILD_SA
+    request_fragments: Reassembly = field(default_factory=Reassembly)
+    response_fragments: Reassembly = field(default_factory=Reassembly)
+    first_fragment: bytes = b""  # digest of fragment 1 of the request that is coming in
+    _iv_prefix: bytes = b""
+    _iv_count: int = 0
+
+    # ---- questions ----
+
+    @property
+    def own_spi(self) -> bytes:
+        return self.spi_i if self.original_initiator else self.spi_r
+
+    @property
+    def config(self) -> TunnelConfig:
+        """Return the tunnel's configuration; before authentication that of the first candidate."""
+        return (self.tunnel or self.candidates[0]).config
+
+    @property
+    def name(self) -> str | None:
+        """Return the tunnel's name for events, None while it can be one of several."""
+        if self.tunnel is not None:
+            return self.tunnel.config.name
+        return self.candidates[0].config.name if len(self.candidates) == 1 else None
+
+    @property
+    def is_usable(self) -> bool:
+        """Return whether this is an IKE SA on which exchanges can be begun."""
+        return self.state is State.ESTABLISHED and not self.is_parked
+
+    @property
+    def work(self) -> Work | None:
+        """Return what the outstanding request is about."""
+        request = self.window.outstanding
+        return request.task.work if request else None
+
+    @property
+    def lowest_nonce(self) -> bytes:
+        return min(self.nonce_i, self.nonce_r)
+
+    # ---- sending ----
+
+    def message(
+        self, exchange: int, message_id: int, payloads: tuple[Payload, ...], is_response: bool
+    ) -> Message:
+        """Return a message of this IKE SA."""
+        return Message(
+            spi_i=self.spi_i,
+            spi_r=self.spi_r,
+            exchange=exchange,
+            message_id=message_id,
+            is_response=is_response,
+            from_original_initiator=self.original_initiator,
+            payloads=payloads,
+        )
+
+    def request(
+        self,
+        task: Task,
+        exchange: ExchangeType,
+        payloads: tuple[Payload, ...],
+        now: float,
+        offer: Offer | None = None,
+    ) -> None:
+        """Send a protected request; it becomes the outstanding one."""
+        message_id = self.window.next_request
+        datagrams = self._seal(self.message(exchange, message_id, payloads, False))
+        timers = self.config.timers
+        schedule = timers.retransmit_after
+        if task.work is Work.LIVENESS:
+            schedule = timers.liveness_retransmit_after
+        self.window.open(Request(message_id, exchange, datagrams, task, schedule, now, offer))
+        self.send(datagrams, self.path, now)
+        self.context.count(f"out.request.{exchange.name.lower()}")
+
+    def respond(
+        self, request: Message, payloads: tuple[Payload, ...], path: Path, now: float, digest: bytes
+    ) -> None:
+        """Answer a request, where it came from, and keep the answer for its retransmissions."""
+        answer = self.message(request.exchange, request.message_id, payloads, True)
+        datagrams = self._seal(answer)
+        self.window.answer(digest, datagrams)
+        self.send(datagrams, path, now)
+        self.context.count(f"out.response.{ExchangeType(request.exchange).name.lower()}")
+
+    def send(self, datagrams: tuple[bytes, ...], path: Path, now: float) -> None:
+        """Send datagrams as they are."""
+        for datagram in datagrams:
+            self.context.emit(Send(datagram, path))
+        self.sent_at = now
+
+    def _seal(self, whole: Message) -> tuple[bytes, ...]:
+        assert self.keys is not None
+        cipher = self.keys.seal
+        if not self.fragmentation:
+            return (message.seal(whole, cipher, self._next_iv(cipher.iv_len)),)
+        return fragments.split(whole, cipher, self._next_iv, self._fragment_limit())
+
+    def _fragment_limit(self) -> int:
+        marker = MARKER_LEN if NAT_T_PORT in (self.path.local_port, self.path.remote_port) else 0
+        overhead = IP_LEN[self.path.remote.version] + UDP_LEN + marker
+        return self.config.fragment_size - overhead
+
+    def _next_iv(self, length: int) -> bytes:
+        """
+        Return an IV: unpredictable for CBC, never repeated under one key for an AEAD.
+
+        The AEAD's is a random prefix of this process and a count, so that a restored IKE SA goes on
+        with the same key and without the old count.
+        """
+        if length != 8:
+            return self.context.random.bytes(length)
+        if not self._iv_prefix:
+            self._iv_prefix = self.context.random.bytes(4)
+        self._iv_count += 1
+        return self._iv_prefix + self._iv_count.to_bytes(4, "big")
+
+    # ---- life ----
+
+    def move(self, on: On) -> None:
+        """Take a step of the state table."""
+        self.state = step(self.state, on)
+
+    def establish(self, on: On, tunnel: Tunnel, now: float, replaces: bytes | None = None) -> None:
+        """
+        Make this IKE SA established. The only way there: AUTH was verified, or an established one
+        made it.
+
+        `on` says which; the table refuses everything else.
+        """
+        self.move(on)
+        self.tunnel = tunnel
+        if tunnel.attempt is self:
+            tunnel.attempt = None
+        self.established_at = now
+        self.heard_at = now
+        self.expire_at = math.inf
+        span = Lifespan.draw(
+            tunnel.config.ike_lifetime, self.context.random, self.original_initiator
+        )
+        self.rekey_at = now + span.soft_s
+        self.hard_at = now + span.hard_s
+        tunnel.sas.append(self)
+        if not self.is_parked:
+            self.announce(replaces)
+
+    def announce(self, replaces: bytes | None) -> None:
+        """Say that this IKE SA is the one in use."""
+        tunnel = self.tunnel
+        assert tunnel is not None
+        self.context.count("ike_sa_up")
+        self.context.emit(
+            IkeSaUp(
+                tunnel.config.name,
+                self.spi_i,
+                self.spi_r,
+                str(self.suite),
+                self.path,
+                identity_text(self.peer_id),
+                self.original_initiator,
+                replaces,
+            )
+        )
+
+    def end(self, reason: Reason, now: float) -> None:
+        """Be gone: no Child SA, no timer, no SPI. Ending twice does nothing."""
+        if self.state is State.CLOSED:
+            return
+        self.move(On.ENDED)
+        self._release_offer()
+        for child in tuple(self.children.values()):
+            self.take_down(child, reason)
+        self.context.sas.pop(self.own_spi, None)
+        tunnel = self.tunnel
+        if tunnel is not None and self in tunnel.sas:
+            tunnel.sas.remove(self)
+        if self.established_at != math.inf:
+            self.down(reason, now)
+
+    def fail(self, reason: Reason, now: float) -> None:
+        """End an IKE SA that never got established; our own attempt is reported and tried again."""
+        tunnel = self.candidates[0]
+        is_ours = tunnel.attempt is self
+        if is_ours:
+            tunnel.attempt = None
+        self.end(reason, now)
+        if is_ours and self.close_wanted is None:
+            tunnel.failed(self.context, reason, now)
+
+    def down(self, reason: Reason, now: float) -> None:
+        """
+        Say once that this IKE SA no longer serves its tunnel; one that never did says nothing.
+        """
+        if self.close_reason is not None or self.is_parked:
+            return
+        assert self.tunnel is not None
+        self.close_reason = reason
+        self.context.count("ike_sa_down")
+        self.context.emit(IkeSaDown(self.config.name, self.spi_i, reason))
+        self.tunnel.lost(reason, now - self.established_at, now)
+
+    def _release_offer(self) -> None:
+        request = self.window.outstanding
+        if request is not None and request.offer is not None and len(request.offer.spi) == 4:
+            self.context.spis.release(request.offer.spi_in)
+
+    def take_down(self, child: ChildSa, reason: Reason) -> None:
+        """Remove a Child SA: first what takes its place for sending, then it."""
+        assert self.tunnel is not None
+        self.children.pop(child.spi_in, None)
+        self.context.spis.release(child.spi_in)
+        self.tunnel.child_down(self.context, child, reason)
+
+    def linger(self, child: ChildSa, reason: Reason, now: float) -> None:
+        """Take a Child SA as deleted, but open late packets for a while."""
+        child.stage = Stage.LINGERING
+        child.down_at = now + self.config.timers.linger
+        child.down_reason = reason
+
+    def child_by_spi_out(self, spi_out: int) -> ChildSa | None:
+        """Return the Child SA that the peer knows by this SPI: its inbound one."""
+        for child in self.children.values():
+            if child.spi_out == spi_out and child.stage is not Stage.LINGERING:
+                return child
+        return None
+
+    # ---- words ----
+
+    def note(self, text: str) -> None:
+        """Report something worth a log line."""
+        self.context.emit(Note(self.name, text))
+
+    def drop(self, reason: DropReason, path: Path) -> None:
+        """Count a datagram of this IKE SA that goes no further."""
+        self.context.drop(reason, path, self.name)
+
+
+def identity_text(identity: IdInitiator | IdResponder | None) -> str:
+    """Return a peer's identity for logs, escaped: it may hold any bytes."""
+    if identity is None:
+        return ""
+    return describe_identity(identity.id_type, identity.value)
+
+
+def describe_identity(id_type: int, value: bytes) -> str:
+    """
+    Return an identity as `Identity` prints it, or its type and bytes where we do not know the type.
+    """
+    from gateway.ike.config import Identity, IdType
+
+    try:
+        return str(Identity(IdType(id_type), value))
+    except ValueError:
+        return f"type {id_type}:{value.hex()}"

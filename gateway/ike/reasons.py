@@ -1,0 +1,185 @@
+"""Why something failed or ended: the codes, in one list, with the words a person needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from gateway.errors import (
+    AuthenticationFailed,
+    ChildSaNotFound,
+    GatewayError,
+    InvalidKePayload,
+    NoProposalChosen,
+    TemporaryFailure,
+    TsUnacceptable,
+    UnsupportedCriticalPayload,
+)
+from gateway.ike.events import Reason
+from gateway.ike.iana import NotifyType
+from gateway.ike.proposals import Proposal
+from gateway.ike.selectors import selector_text
+from gateway.sa import TrafficSelector
+
+CLOSED_BY_OPERATOR = Reason("closed", "closed on request")
+RECONFIGURED = Reason("reconfigured", "the configuration of the tunnel has changed")
+REMOVED = Reason("removed", "the tunnel is no longer configured")
+SHUTDOWN = Reason("shutdown", "the gateway stops")
+DELETED_BY_PEER = Reason("deleted_by_peer", "the peer has deleted it")
+REKEYED = Reason("rekeyed", "replaced by a new one")
+REDUNDANT = Reason("redundant", "both ends made one at once; the other one stays")
+LIFETIME_OVER = Reason(
+    "lifetime_over",
+    "its hard lifetime is over and no rekey has succeeded",
+    hint="look at why rekeys fail: PFS groups that differ show only then",
+)
+PEER_RESTARTED = Reason("initial_contact", "the peer has begun afresh and knows nothing older")
+HALF_OPEN_TIMEOUT = Reason(
+    "half_open_timeout",
+    "the peer began and did not authenticate in time",
+    hint="its IKE_AUTH may be lost: is port 4500 open, and do fragments pass?",
+)
+STALE = Reason("stale", "the peer has replaced it and never deleted it")
+LOST_EXCHANGE = Reason(
+    "restart", "an exchange was under way when the gateway was restarted; it cannot be completed"
+)
+
+_PSK_HINT = "compare the pre-shared key and both identities at the two ends"
+
+
+def peer_unreachable(what: str, tries: int) -> Reason:
+    """Return the reason after the last retransmission."""
+    return Reason(
+        "peer_unreachable",
+        f"no response to {what} after {tries} tries",
+        hint="is the peer running, is its address right, do UDP 500 and 4500 pass both ways?",
+    )
+
+
+def no_proposal(ours: Iterable[Proposal], theirs: Iterable[Proposal] | None, what: str) -> Reason:
+    """
+    Return the reason when there is no common proposal; `theirs` is None when the peer refused ours.
+    """
+    by = "the peer refuses all our proposals" if theirs is None else "no proposal in common"
+    hint = f"make the {what} proposals of both ends overlap"
+    if what == "ESP rekey":
+        hint += "; often PFS: one end asks for a group and the other has none"
+    return Reason(
+        "no_proposal_chosen",
+        f"{by} for {what}",
+        proposals_text(ours),
+        proposals_text(theirs or ()),
+        hint,
+    )
+
+
+def ts_unacceptable(
+    local: Iterable[TrafficSelector],
+    remote: Iterable[TrafficSelector],
+    theirs_local: Iterable[TrafficSelector] = (),
+    theirs_remote: Iterable[TrafficSelector] = (),
+) -> Reason:
+    """
+    Return the reason when traffic selectors have nothing in common. All as seen from this end.
+    """
+    theirs = ""
+    if theirs_local or theirs_remote:
+        theirs = f"{selectors_text(theirs_local)} === {selectors_text(theirs_remote)}"
+    return Reason(
+        "ts_unacceptable",
+        "the traffic selectors of the two ends have nothing in common",
+        f"{selectors_text(local)} === {selectors_text(remote)}",
+        theirs,
+        "our local selectors must overlap with the peer's remote ones, and the other way round",
+    )
+
+
+def selectors_text(selectors: Iterable[TrafficSelector]) -> str:
+    """Return selectors for a person."""
+    return ", ".join(selector_text(one) for one in selectors)
+
+
+def proposals_text(proposals: Iterable[Proposal]) -> str:
+    """Return proposals for a person."""
+    return ", ".join(str(one) for one in proposals)
+
+
+def wrong_auth(tunnel: str, peer: str) -> Reason:
+    """Return the reason when the peer's AUTH is wrong."""
+    return Reason(
+        "authentication_failed",
+        f"the peer's AUTH does not fit the pre-shared key of {tunnel}",
+        theirs=peer,
+        hint=_PSK_HINT,
+    )
+
+
+def refused_auth(local_id: str, remote_id: str) -> Reason:
+    """Return the reason when the peer refuses our AUTH, or our identities."""
+    return Reason(
+        "authentication_failed",
+        "the peer refuses our authentication",
+        f"{local_id} to {remote_id or 'any'}",
+        hint=_PSK_HINT,
+    )
+
+
+def unknown_identity(ours: str, theirs: str) -> Reason:
+    """Return the reason when no tunnel fits the peer's identities."""
+    return Reason(
+        "identity_mismatch",
+        "the identities of the peer fit no tunnel",
+        ours,
+        theirs,
+        "the peer's local identity must equal our remote one in type and value",
+    )
+
+
+def unwanted_nat(where: str) -> Reason:
+    """Return the reason when a NAT is found and UDP encapsulation is forbidden."""
+    return Reason(
+        "nat_detected",
+        f'there is a NAT {where}, or it announces one, and encap is "never"',
+        hint='set encap = "auto"; ESP without UDP does not pass a NAT',
+    )
+
+
+_BY_NOTIFY = {
+    NotifyType.NO_PROPOSAL_CHOSEN: "no_proposal_chosen",
+    NotifyType.AUTHENTICATION_FAILED: "authentication_failed",
+    NotifyType.TS_UNACCEPTABLE: "ts_unacceptable",
+    NotifyType.TEMPORARY_FAILURE: "temporary_failure",
+    NotifyType.CHILD_SA_NOT_FOUND: "child_sa_not_found",
+    NotifyType.INVALID_SYNTAX: "invalid_syntax",
+    NotifyType.INVALID_KE_PAYLOAD: "invalid_ke_payload",
+    NotifyType.NO_ADDITIONAL_SAS: "no_additional_sas",
+    NotifyType.UNSUPPORTED_CRITICAL_PAYLOAD: "unsupported_critical_payload",
+}
+
+
+def from_notify(notify: int, what: str) -> Reason:
+    """Return the reason for an error notify that the peer answered with."""
+    try:
+        kind = NotifyType(notify)
+    except ValueError:
+        return Reason("peer_error", f"the peer answers {what} with error {notify}")
+    code = _BY_NOTIFY.get(kind, "peer_error")
+    return Reason(code, f"the peer answers {what} with {kind.name}", hint="the peer's log says why")
+
+
+_BY_ERROR: dict[type[GatewayError], str] = {
+    NoProposalChosen: "no_proposal_chosen",
+    InvalidKePayload: "invalid_ke_payload",
+    AuthenticationFailed: "authentication_failed",
+    TsUnacceptable: "ts_unacceptable",
+    TemporaryFailure: "temporary_failure",
+    ChildSaNotFound: "child_sa_not_found",
+    UnsupportedCriticalPayload: "unsupported_critical_payload",
+}
+
+
+def from_error(error: GatewayError, what: str) -> Reason:
+    """Return the reason for something of the peer's that we refuse."""
+    code = _BY_ERROR.get(type(error), "invalid_syntax")
+    return Reason(
+        code, f"{what}: {error}", hint="the peer breaks the protocol; its log may say more"
+    )

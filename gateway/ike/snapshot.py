@@ -1,0 +1,391 @@
+"""
+The established IKE SAs as bytes, so that a restarted gateway process goes on with them.
+
+The data plane, which is another process, keeps the ESP SAs; here are the IKE SAs' keys, windows and
+timers (times are of the monotonic clock, which the restart does not touch). Not here: IKE SAs that
+are not established (they begin again), ESP keys, and the private values of an exchange under way.
+Such a request is repeated all the same, because message IDs must not be skipped, and what the peer
+makes of it is deleted (`Work.ABANDONED`).
+
+IV counts are not here either: a restored IKE SA draws a new prefix (see `IkeSa._next_iv`).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import fields
+from ipaddress import ip_address
+from typing import Any, TypeAlias
+
+from gateway.errors import UsageError
+from gateway.ike import reasons
+from gateway.ike.child import ChildSa, Offer, Stage, Use
+from gateway.ike.config import Identity, IdType, TunnelConfig
+from gateway.ike.context import Context
+from gateway.ike.events import Reason
+from gateway.ike.exchanges import informational
+from gateway.ike.iana import Group, Prf
+from gateway.ike.ike_sa import IkeSa, Keys, Nat
+from gateway.ike.keymat import IkeKeys
+from gateway.ike.payloads import IdInitiator, IdResponder
+from gateway.ike.proposals import EspSuite, IkeSuite
+from gateway.ike.states import On, State
+from gateway.ike.tasks import Task, Work
+from gateway.ike.tunnel import Tunnel
+from gateway.ike.window import Request, Window
+from gateway.sa import Encr, Integ, Path, TrafficSelector
+from gateway.secret import Secret
+
+VERSION = 1
+KEPT = frozenset({State.ESTABLISHED, State.REKEYED, State.CLOSING})
+MAKES_SA = frozenset({Work.REKEY_IKE, Work.REKEY_CHILD, Work.NEW_CHILD})
+
+Value: TypeAlias = "bool | int | float | str | list[Value] | dict[str, Value] | None"
+Table: TypeAlias = "dict[str, Value]"
+Loaded: TypeAlias = (
+    Any  # what json makes of our own bytes; a wrong type shows as UsageError in `load`
+)
+
+
+# ---- saving ----
+
+
+def save(context: Context, now: float) -> bytes:
+    """Return all established IKE SAs, in the order in which they were established."""
+    kept = [sa for sa in context.sas.values() if sa.state in KEPT and sa.tunnel is not None]
+    kept.sort(key=lambda sa: sa.established_at)
+    document = {"version": VERSION, "now": now, "sas": [_save_sa(sa) for sa in kept]}
+    return json.dumps(document).encode()
+
+
+def _save_sa(sa: IkeSa) -> Table:
+    assert sa.tunnel is not None
+    assert sa.keys is not None
+    assert sa.suite is not None
+    secrets = sa.keys.secrets
+    return {
+        "tunnel": sa.tunnel.config.name,
+        "config": fingerprint(sa.tunnel.config),
+        "state": sa.state.name,
+        "spis": [_text(sa.spi_i), _text(sa.spi_r)],
+        "original_initiator": sa.original_initiator,
+        "path": _save_path(sa.path),
+        "suite": [int(one) for one in _ike_suite_values(sa.suite)],
+        "keys": [_text(getattr(secrets, one.name).reveal()) for one in fields(secrets)],
+        "nonces": [_text(sa.nonce_i), _text(sa.nonce_r)],
+        "peer_id": _save_identity(sa.peer_id),
+        "nat": [sa.nat.supported, sa.nat.local, sa.nat.remote, sa.nat.announced],
+        "fragmentation": sa.fragmentation,
+        "window": _save_window(sa.window),
+        "tasks": [[int(one.work), one.spi] for one in sa.tasks],
+        "parked": sa.is_parked,
+        "rival": _text(sa.rival.own_spi) if sa.rival is not None else "",
+        "reason": _save_reason(sa.close_reason),
+        "times": [_save_time(one) for one in _times(sa)],
+        "child_attempts": sa.child_attempts,
+        "ke_group": sa.ke_group,
+        "children": [_save_child(one) for one in sa.children.values()],
+    }
+
+
+def _times(sa: IkeSa) -> tuple[float, ...]:
+    return (
+        sa.created_at,
+        sa.established_at,
+        sa.heard_at,
+        sa.sent_at,
+        sa.rekey_at,
+        sa.hard_at,
+        sa.expire_at,
+        sa.child_at,
+    )
+
+
+def _save_window(window: Window) -> Table:
+    request = window.outstanding
+    return {
+        "next": window.next_request,
+        "expected": window.expected,
+        "answered": _text(window.answered),
+        "response": [_text(one) for one in window.response],
+        "outstanding": None if request is None else _save_request(request),
+    }
+
+
+def _save_request(request: Request) -> Table:
+    return {
+        "id": request.message_id,
+        "exchange": int(request.exchange),
+        "datagrams": [_text(one) for one in request.datagrams],
+        "task": [int(request.task.work), request.task.spi],
+        "schedule": list(request.schedule),
+        "sent_at": request.sent_at,
+        "deadline": _save_time(request.deadline),
+        "tries": request.tries,
+        "offer": "" if request.offer is None else _text(request.offer.spi),
+    }
+
+
+def _save_child(child: ChildSa) -> Table:
+    suite = child.suite
+    return {
+        "spis": [child.spi_in, child.spi_out],
+        "suite": [int(suite.encr), suite.key_bits, int(suite.integ), suite.group, suite.esn],
+        "local_ts": [_save_selector(one) for one in child.local_ts],
+        "remote_ts": [_save_selector(one) for one in child.remote_ts],
+        "encap": child.udp_encap,
+        "times": [
+            _save_time(one) for one in (child.up_at, child.rekey_at, child.hard_at, child.down_at)
+        ],
+        "nonce": _text(child.lowest_nonce),
+        "replaces": child.replaces,
+        "replaced_by": child.replaced_by,
+        "stage": child.stage.name,
+        "use": child.use.name,
+        "reason": _save_reason(child.down_reason),
+    }
+
+
+def _text(value: bytes) -> str:
+    return base64.b64encode(value).decode()
+
+
+def _save_time(at: float) -> float | None:
+    return None if at == math.inf else at
+
+
+def _save_path(path: Path) -> list[Value]:
+    return [str(path.local), path.local_port, str(path.remote), path.remote_port]
+
+
+def _save_selector(one: TrafficSelector) -> list[Value]:
+    return [str(one.first), str(one.last), one.protocol, one.first_port, one.last_port]
+
+
+def _save_identity(identity: IdInitiator | IdResponder | None) -> list[Value]:
+    if identity is None:
+        return []
+    return [isinstance(identity, IdInitiator), identity.id_type, _text(identity.value)]
+
+
+def _save_reason(reason: Reason | None) -> list[Value]:
+    if reason is None:
+        return []
+    return [reason.code, reason.text, reason.ours, reason.theirs, reason.hint]
+
+
+def _ike_suite_values(suite: IkeSuite) -> tuple[int, ...]:
+    return (suite.encr, suite.key_bits, suite.prf, suite.integ, suite.group)
+
+
+def fingerprint(config: TunnelConfig) -> str:
+    """Return what changes when a tunnel's configuration does, its key included."""
+    text = repr(config).encode() + config.psk.reveal()
+    return hashlib.sha256(text).hexdigest()
+
+
+# ---- loading ----
+
+
+def load(blob: bytes, context: Context, tunnels: Mapping[str, Tunnel], now: float) -> list[IkeSa]:
+    """
+    Return the IKE SAs of a snapshot, in their tables. Raises UsageError, and then nothing has
+    changed.
+    """
+    try:
+        document = json.loads(blob)
+        if document["version"] != VERSION:
+            raise UsageError(f"snapshot of version {document['version']}, need {VERSION}")
+        loaded = [_load_sa(one, context, tunnels, now) for one in document["sas"]]
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        raise UsageError(f"not a snapshot: {error!r}") from None
+    for sa, _ in loaded:
+        _adopt(sa, context)
+    by_spi = {sa.own_spi: sa for sa, _ in loaded}
+    for (sa, is_current), one in zip(loaded, document["sas"], strict=True):
+        sa.rival = by_spi.get(_bytes(one["rival"])) if one["rival"] else None
+        if not is_current:
+            informational.close(sa, reasons.RECONFIGURED, now)
+    return [sa for sa, _ in loaded]
+
+
+def _adopt(sa: IkeSa, context: Context) -> None:
+    """Put a loaded IKE SA into the tables."""
+    tunnel = sa.tunnel
+    assert tunnel is not None
+    context.sas[sa.own_spi] = sa
+    tunnel.sas.append(sa)
+    for child in sa.children.values():
+        context.spis.claim(child.spi_in)
+        if child.use is Use.IN_USE:
+            tunnel.in_use = child
+    request = sa.window.outstanding
+    if request is not None and request.offer is not None and len(request.offer.spi) == 4:
+        context.spis.claim(request.offer.spi_in)
+    if sa.is_usable:
+        tunnel.retry_at = math.inf
+
+
+def _load_sa(
+    one: Loaded, context: Context, tunnels: Mapping[str, Tunnel], now: float
+) -> tuple[IkeSa, bool]:
+    """Return an IKE SA and whether its tunnel is still configured as it was."""
+    path = _load_path(one["path"])
+    tunnel = tunnels.get(one["tunnel"])
+    is_current = tunnel is not None and fingerprint(tunnel.config) == one["config"]
+    if tunnel is None or not is_current:
+        tunnel = _leftover(one["tunnel"], path, context)
+    suite = _load_ike_suite(one["suite"])
+    secrets = IkeKeys(*(Secret(_bytes(key)) for key in one["keys"]))
+    spi_i, spi_r = (_bytes(spi) for spi in one["spis"])
+    is_initiator = bool(one["original_initiator"])
+    sa = IkeSa(context, path, is_initiator, spi_i, spi_r, now, (tunnel,), tunnel)
+    sa.suite, sa.keys = suite, Keys.of(suite, secrets, is_initiator)
+    sa.nonce_i, sa.nonce_r = (_bytes(nonce) for nonce in one["nonces"])
+    sa.peer_id = _load_identity(one["peer_id"])
+    sa.nat = Nat(*one["nat"])
+    sa.fragmentation = bool(one["fragmentation"])
+    sa.window = _load_window(one["window"])
+    for work, spi in one["tasks"]:
+        sa.tasks.add(Task(Work(work), spi))
+    sa.is_parked = bool(one["parked"])
+    sa.close_reason = _load_reason(one["reason"])
+    sa.child_attempts, sa.ke_group = one["child_attempts"], one["ke_group"]
+    _load_times(sa, one["times"])
+    for saved in one["children"]:
+        child = _load_child(saved)
+        sa.children[child.spi_in] = child
+    _load_state(sa, State[one["state"]])
+    return sa, is_current
+
+
+def _load_state(sa: IkeSa, state: State) -> None:
+    """Take the steps that lead from a fresh IKE SA to `state`."""
+    sa.move(On.RESTORE)
+    if state is State.REKEYED:
+        sa.move(On.REPLACED)
+    elif state is State.CLOSING:
+        sa.move(On.CLOSE)
+    elif state is not State.ESTABLISHED:
+        raise ValueError(f"state {state.name}")
+
+
+def _leftover(name: str, path: Path, context: Context) -> Tunnel:
+    """Return a tunnel that is configured no more, good enough to close its IKE SAs."""
+    config = TunnelConfig(
+        name=name,
+        local=path.local,
+        remote=path.remote,
+        local_id=Identity(IdType.FQDN, b""),
+        remote_id=None,
+        psk=Secret(b""),
+        ike_proposals=(),
+        esp_proposals=(),
+        local_ts=(),
+        remote_ts=(),
+    )
+    tunnel = Tunnel(config, context.random)
+    tunnel.is_stopped, tunnel.is_wanted = True, False
+    return tunnel
+
+
+def _load_times(sa: IkeSa, times: list[float | None]) -> None:
+    (
+        sa.created_at,
+        sa.established_at,
+        sa.heard_at,
+        sa.sent_at,
+        sa.rekey_at,
+        sa.hard_at,
+        sa.expire_at,
+        sa.child_at,
+    ) = (_load_time(at) for at in times)
+
+
+def _load_window(one: Loaded) -> Window:
+    window = Window(one["next"], one["expected"])
+    window.restore(_bytes(one["answered"]), tuple(_bytes(part) for part in one["response"]))
+    if one["outstanding"] is not None:
+        window.outstanding = _load_request(one["outstanding"])
+    return window
+
+
+def _load_request(one: Loaded) -> Request:
+    """Return the outstanding request; one that was to make an SA can only be undone."""
+    task = Task(Work(one["task"][0]), one["task"][1])
+    if task.work in MAKES_SA:
+        task = Task(Work.ABANDONED, task.spi)
+    request = Request(
+        one["id"],
+        one["exchange"],
+        tuple(_bytes(part) for part in one["datagrams"]),
+        task,
+        tuple(one["schedule"]),
+        one["sent_at"],
+        Offer(_bytes(one["offer"]), b"", ()) if one["offer"] else None,
+    )
+    request.deadline, request.tries = _load_time(one["deadline"]), one["tries"]
+    return request
+
+
+def _load_child(one: Loaded) -> ChildSa:
+    encr, key_bits, integ, group, esn = one["suite"]
+    suite = EspSuite(
+        Encr(encr), key_bits, Integ(integ), None if group is None else Group(group), bool(esn)
+    )
+    up_at, rekey_at, hard_at, down_at = (_load_time(at) for at in one["times"])
+    spi_in, spi_out = one["spis"]
+    return ChildSa(
+        spi_in,
+        spi_out,
+        suite,
+        tuple(_load_selector(ts) for ts in one["local_ts"]),
+        tuple(_load_selector(ts) for ts in one["remote_ts"]),
+        bool(one["encap"]),
+        up_at,
+        rekey_at,
+        hard_at,
+        _bytes(one["nonce"]),
+        one["replaces"],
+        one["replaced_by"],
+        Stage[one["stage"]],
+        Use[one["use"]],
+        down_at,
+        _load_reason(one["reason"]),
+    )
+
+
+def _bytes(text: str) -> bytes:
+    return base64.b64decode(text, validate=True)
+
+
+def _load_time(at: float | None) -> float:
+    return math.inf if at is None else float(at)
+
+
+def _load_path(one: list[Loaded]) -> Path:
+    return Path(ip_address(one[0]), one[1], ip_address(one[2]), one[3])
+
+
+def _load_selector(one: list[Loaded]) -> TrafficSelector:
+    return TrafficSelector(ip_address(one[0]), ip_address(one[1]), *one[2:])
+
+
+def _load_identity(one: list[Loaded]) -> IdInitiator | IdResponder | None:
+    if not one:
+        return None
+    kind = IdInitiator if one[0] else IdResponder
+    return kind(one[1], _bytes(one[2]))
+
+
+def _load_reason(one: list[str]) -> Reason | None:
+    return Reason(*one) if one else None
+
+
+def _load_ike_suite(one: list[int]) -> IkeSuite:
+    encr, key_bits, prf, integ, group = one
+    return IkeSuite(Encr(encr), key_bits, Prf(prf), Integ(integ), Group(group))

@@ -1,0 +1,111 @@
+"""What a person wants to know about one tunnel's IKE side."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from gateway.ike.child import ChildSa
+from gateway.ike.events import Reason
+from gateway.ike.ike_sa import IkeSa, identity_text
+from gateway.ike.states import State
+from gateway.ike.tunnel import Tunnel
+from gateway.sa import Path, TrafficSelector
+
+
+@dataclass(frozen=True, slots=True)
+class ChildStatus:
+    """One Child SA. Times are monotonic seconds."""
+
+    spi_in: int
+    spi_out: int
+    suite: str
+    local_ts: tuple[TrafficSelector, ...]
+    remote_ts: tuple[TrafficSelector, ...]
+    up_at: float
+    rekey_at: float
+    esn: bool
+    encap: bool
+    state: str
+    is_outbound: bool  # the one that is sent on
+
+
+@dataclass(frozen=True, slots=True)
+class TunnelIkeStatus:
+    """
+    `state` is "idle", "connecting", "established" or "closing". Times are monotonic seconds; inf =
+    never.
+    """
+
+    state: str
+    spi_i: bytes = b""
+    spi_r: bytes = b""
+    suite: str = ""
+    age_s: float = 0.0
+    path: Path | None = None
+    peer_id: str = ""
+    original_initiator: bool = False
+    rekey_at: float = math.inf
+    nat_local: bool = False
+    nat_remote: bool = False
+    children: tuple[ChildStatus, ...] = ()
+    task: str = ""  # what the outstanding request is about
+    last_failure: Reason | None = None
+    retry_at: float = math.inf
+    attempts: int = 0
+
+
+def tunnel_status(tunnel: Tunnel, now: float) -> TunnelIkeStatus:
+    """Return the status of a tunnel: of its newest IKE SA, or of the attempt at one."""
+    usable = tunnel.usable()
+    closing = [sa for sa in tunnel.sas if sa.state is State.CLOSING]
+    if usable:
+        return _of(tunnel, usable[-1], "established", now)
+    if tunnel.attempt is not None:
+        return _of(tunnel, tunnel.attempt, "connecting", now)
+    if closing:
+        return _of(tunnel, closing[-1], "closing", now)
+    return TunnelIkeStatus(
+        "idle",
+        last_failure=tunnel.last_failure,
+        retry_at=tunnel.retry_at,
+        attempts=tunnel.backoff.attempts,
+    )
+
+
+def _of(tunnel: Tunnel, sa: IkeSa, state: str, now: float) -> TunnelIkeStatus:
+    began = sa.created_at if sa.established_at == math.inf else sa.established_at
+    return TunnelIkeStatus(
+        state,
+        sa.spi_i,
+        sa.spi_r,
+        str(sa.suite or ""),
+        now - began,
+        sa.path,
+        identity_text(sa.peer_id),
+        sa.original_initiator,
+        sa.rekey_at,
+        sa.nat.local,
+        sa.nat.remote,
+        tuple(_child(tunnel, one) for other in tunnel.sas for one in other.children.values()),
+        sa.work.name.lower() if sa.work is not None else "",
+        tunnel.last_failure,
+        tunnel.retry_at,
+        tunnel.backoff.attempts,
+    )
+
+
+def _child(tunnel: Tunnel, child: ChildSa) -> ChildStatus:
+    return ChildStatus(
+        child.spi_in,
+        child.spi_out,
+        str(child.suite),
+        child.local_ts,
+        child.remote_ts,
+        child.up_at,
+        child.rekey_at,
+        child.suite.esn,
+        child.udp_encap,
+        child.stage.name.lower(),
+        tunnel.in_use is child,
+    )

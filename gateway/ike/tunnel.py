@@ -1,0 +1,223 @@
+"""
+One VPN Tunnel: its IKE SAs (one, but for rekeys and duplicates), which outbound SA is in use, and
+when to begin again.
+
+The rules for sending:
+ - One outbound SA at a time. Once left it is never used again, since its sequence numbers would
+   start over.
+ - When the Child SA in use goes, one that was never used takes over before it is taken down. If
+   there are only used ones, one of them is rekeyed, which gives a fresh outbound SA.
+
+Duplicates, when both ends begin at once (RFC 7296 section 2.8.2 leaves it to the ends):
+ - They cross if each was begun before the other was established. The one with the lowest nonce of
+   the two exchanges loses. Both ends know all nonces, so two of ours agree; the loser's initiator
+   deletes it a second later.
+ - If the peer does not do so within ten seconds, the one that we began is deleted.
+ - Otherwise the newer one counts: the peer has begun again, and is the one to delete the older.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from gateway.ike.child import ChildSa, Stage, Use
+from gateway.ike.config import Random, Start, TunnelConfig
+from gateway.ike.context import Context
+from gateway.ike.events import ChildSaDown, ChildSaUp, Failed, OutboundReady, Reason
+from gateway.ike.reconnect import Backoff
+from gateway.ike.tasks import Task, Work
+from gateway.sa import EspSa, Limits
+
+if TYPE_CHECKING:
+    from gateway.ike.ike_sa import IkeSa
+
+AT_ONCE = frozenset(
+    {"deleted_by_peer", "lifetime_over", "restart"}
+)  # ends that say nothing against the peer
+LOSER_S = 1.0  # both Child SAs are up and traffic has settled
+DUPLICATE_S = 10.0  # longer than any peer needs to delete its own
+
+
+class Tunnel:
+    """The meeting place of a tunnel's IKE SAs."""
+
+    def __init__(self, config: TunnelConfig, random: Random) -> None:
+        self.config = config
+        self.sas: list[IkeSa] = []  # authenticated, the oldest first
+        self.attempt: IkeSa | None = None  # being set up by us
+        self.is_wanted = config.start is Start.INITIATE and config.remote is not None
+        self.is_stopped = (
+            False  # closed by the operator, or no longer configured: refuses the peer too
+        )
+        self.backoff = Backoff(config.timers, random)
+        self.retry_at = math.inf
+        self.sort_at = math.inf  # when duplicates are looked at again
+        self.in_use: ChildSa | None = None
+        self.last_failure: Reason | None = None
+
+    def usable(self) -> list[IkeSa]:
+        """Return the IKE SAs that serve the tunnel, the oldest first."""
+        return [sa for sa in self.sas if sa.is_usable]
+
+    # ---- beginning again ----
+
+    @property
+    def is_idle(self) -> bool:
+        """Return whether there is neither an IKE SA nor an attempt at one."""
+        return self.attempt is None and not self.usable()
+
+    def lost(self, reason: Reason, lived_s: float, now: float) -> None:
+        """
+        Plan the next attempt after the end of an IKE SA, unless another one serves the tunnel.
+        """
+        if not self.is_idle:
+            return
+        self.last_failure = reason
+        if self.is_wanted:
+            deleted = reason.code in AT_ONCE
+            self.retry_at = now + self.backoff.pause_after_end(lived_s, deleted)
+
+    def failed(self, context: Context, reason: Reason, now: float) -> None:
+        """Report a failed attempt and plan the next one."""
+        self.last_failure = reason
+        context.count("failed." + reason.code)
+        context.emit(Failed(self.config.name, reason))
+        if self.is_wanted and self.is_idle:
+            self.retry_at = now + self.backoff.next_pause()
+
+    # ---- which outbound SA is in use ----
+
+    def child_up(
+        self,
+        context: Context,
+        child: ChildSa,
+        inbound: EspSa,
+        outbound: EspSa,
+        limits: Limits,
+        use: bool,
+    ) -> None:
+        """Report a new Child SA; `use` says whether to send on it at once."""
+        use = use or self.in_use is None
+        if use:
+            self._take(child)
+        context.count("child_sa_up")
+        context.emit(
+            ChildSaUp(
+                self.config.name,
+                inbound,
+                outbound,
+                child.local_ts,
+                child.remote_ts,
+                child.udp_encap,
+                str(child.suite),
+                use,
+                limits,
+                child.replaces,
+            )
+        )
+
+    def switch(self, context: Context, child: ChildSa) -> None:
+        """Send on this Child SA from now on, if it was never used and so can be."""
+        if child.use is Use.UNUSED:
+            self._take(child)
+            context.emit(OutboundReady(self.config.name, child.spi_in))
+
+    def _take(self, child: ChildSa) -> None:
+        if self.in_use is not None:
+            self.in_use.use = Use.RETIRED
+        child.use = Use.IN_USE
+        self.in_use = child
+
+    def child_down(self, context: Context, child: ChildSa, reason: Reason) -> None:
+        """Report the end of a Child SA, after another has taken over from it."""
+        if self.in_use is child:
+            self.leave(context, child)
+        if self.in_use is child:
+            self.in_use = None
+        context.count("child_sa_down")
+        context.emit(ChildSaDown(self.config.name, child.spi_in, reason))
+
+    def leave(self, context: Context, child: ChildSa) -> None:
+        """Stop sending on this Child SA as soon as there is another."""
+        if self.in_use is not child:
+            return
+        others = [
+            (sa, other)
+            for sa in reversed(self.usable())
+            for other in reversed(sa.children.values())
+            if other is not child and other.is_live
+        ]
+        fresh = [other for _, other in others if other.use is Use.UNUSED]
+        if fresh:
+            successor = next((one for one in fresh if one.spi_in == child.replaced_by), fresh[0])
+            self.switch(context, successor)
+        elif others:
+            sa, other = others[0]
+            if other.stage is Stage.INSTALLED:
+                sa.tasks.add(Task(Work.REKEY_CHILD, other.spi_in))
+
+    # ---- duplicates ----
+
+    def joined(self, sa: IkeSa, now: float) -> None:
+        """Note that one more IKE SA is established; looks for duplicates."""
+        if len(self.usable()) > 1:
+            self.sort_at = min(self.sort_at, now + LOSER_S)
+
+    def is_preferred(self, sa: IkeSa) -> bool:
+        """Return whether a Child SA of this IKE SA is the one to send on."""
+        return all(loser(sa, other) is other for other in self.usable() if other is not sa)
+
+    def next_duplicate(self, now: float) -> IkeSa | None:
+        """
+        Return an IKE SA that we should delete because another serves the tunnel, and plan the next
+        look.
+        """
+        self.sort_at = math.inf
+        usable = self.usable()
+        if len(usable) < 2:
+            return None
+        self.sort_at = now + LOSER_S
+        older, newer = usable[-2], usable[-1]
+        losing = loser(older, newer)
+        kept = newer if losing is older else older
+        since = now - newer.established_at
+        if losing.original_initiator and since >= LOSER_S:
+            return losing if self._can_lose(losing) else None
+        if kept.original_initiator and do_cross(older, newer) and since >= DUPLICATE_S:
+            return kept if self._can_lose(kept) else None
+        return None
+
+    def _can_lose(self, sa: IkeSa) -> bool:
+        """Return whether the others can carry the traffic; if not yet, begin what makes it so."""
+        if self.in_use is None or self.in_use.spi_in not in sa.children:
+            return True
+        others = [
+            (other, child)
+            for other in self.usable()
+            if other is not sa
+            for child in other.children.values()
+            if child.is_live
+        ]
+        if not others or any(child.use is Use.UNUSED for _, child in others):
+            return bool(others)
+        other, child = others[0]
+        if child.stage is Stage.INSTALLED:
+            other.tasks.add(Task(Work.REKEY_CHILD, child.spi_in))
+        return False
+
+
+def do_cross(one: IkeSa, other: IkeSa) -> bool:
+    """Return whether both ends began before either was done: neither is a new beginning."""
+    return (
+        one.original_initiator is not other.original_initiator
+        and one.established_at >= other.created_at
+        and other.established_at >= one.created_at
+    )
+
+
+def loser(one: IkeSa, other: IkeSa) -> IkeSa:
+    """Return which of two IKE SAs of a tunnel is superfluous."""
+    if do_cross(one, other):
+        return one if one.lowest_nonce < other.lowest_nonce else other
+    return one if one.established_at <= other.established_at else other
