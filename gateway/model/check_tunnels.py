@@ -140,6 +140,8 @@ def _psk_text(tunnel: ResolvedTunnel) -> str:
         key = key_of(text)
     except ValueError as error:
         return str(error)
+    if text != text.strip() or not text.isprintable():
+        return "has white space at an end, or characters that do not print"
     is_coded = text.startswith(("0x", "0s"))
     if not key:
         return "is empty"
@@ -200,8 +202,9 @@ def _limit_texts(document: Document, tunnel: ResolvedTunnel) -> Iterator[tuple[s
     settings, workers = tunnel.settings, document.gateway.workers
     if settings.child_lifetime_s >= settings.ike_lifetime_s:
         yield "child_lifetime_s", f"must be less than ike_lifetime_s {settings.ike_lifetime_s:g}"
-    inner = tunnel.tunnel.inner_cidr
-    if settings.mtu and settings.mtu < IPV6_MTU_MIN and inner is not None and inner.version == 6:
+    inside = (*tunnel.connection.remote_cidrs, tunnel.tunnel.inner_cidr)
+    has_ipv6 = any(network is not None and network.version == 6 for network in inside)
+    if settings.mtu and settings.mtu < IPV6_MTU_MIN and has_ipv6:
         yield "mtu", f"must be at least {IPV6_MTU_MIN} with IPv6 inside"
     if settings.fragment_size < IPV6_MTU_MIN and tunnel.local and tunnel.local.version == 6:
         yield "fragment_size", f"must be at least {IPV6_MTU_MIN} over IPv6"

@@ -230,6 +230,9 @@ def _problem(error: ErrorDetails, path: Path, value: object) -> Problem:
         least = kind == "greater_than_equal"
         limit = context["ge" if least else "le"]
         text = f"must be at {'least' if least else 'most'} {limit}"
+    elif kind == "tuple_type" and isinstance(value, dict):
+        keys = ".".join(part for part in path if isinstance(part, str))
+        text = f"must be a list of tables: write [[{keys}]]"
     else:
         text = _TEXTS.get(kind, error["msg"][:1].lower() + error["msg"][1:])
     return Problem(path, text, "" if kind == "missing" else shown(value, path))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 
@@ -20,43 +21,52 @@ def load_document(path: Path) -> Document:
 
 def load(path: Path) -> Loaded:
     """Return the document in the file `path` with its warnings. Raises ConfigError."""
-    text = _read_text(path)
+    text, is_open = _read_text(path)
     warnings: list[str] = []
 
     def read_psk(name: str) -> str:
         file = path.parent / name
-        key = _read_psk(file)
-        if _is_open(file):
+        key, is_open = _read_psk(file)
+        if is_open:
             warnings.append(f"{file}: holds a pre-shared key and is readable by others")
         return key
 
     loaded = parse_document(text, str(path), read_psk)
-    if _has_own_psk(loaded.document) and _is_open(path):
+    if is_open and _has_own_psk(loaded.document):
         warnings.append(f"{path}: holds pre-shared keys and is readable by others")
     return Loaded(loaded.document, loaded.warnings + tuple(dict.fromkeys(warnings)))
 
 
-def _read_text(path: Path) -> str:
-    """Return the text of a document file. Raises ConfigError."""
+def _read(path: Path, limit: int) -> tuple[bytes, bool]:
+    """
+    Return what a file holds, at most `limit` + 1 bytes, and whether others may read it.
+
+    Raises OSError, and ValueError for a path that no file can have.
+    """
+    with path.open("rb") as file:
+        mode = os.fstat(file.fileno()).st_mode
+        return file.read(limit + 1), bool(mode & (stat.S_IRGRP | stat.S_IROTH))
+
+
+def _read_text(path: Path) -> tuple[str, bool]:
+    """Return the text of a document file, and whether others may read it. Raises ConfigError."""
     try:
-        with path.open("rb") as file:
-            content = file.read(DOCUMENT_BYTES_MAX + 1)
+        content, is_open = _read(path, DOCUMENT_BYTES_MAX)
     except (OSError, ValueError) as error:
         raise ConfigError([f"{path}: can not be read: {_reason(error)}"]) from None
     if len(content) > DOCUMENT_BYTES_MAX:
         raise ConfigError([f"{path}: is larger than {DOCUMENT_BYTES_MAX} bytes"])
     try:
-        return content.decode()
+        return content.decode(), is_open
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise ConfigError([f"{path}:{line}: is not UTF-8"]) from None
 
 
-def _read_psk(path: Path) -> str:
-    """Return the first line of a key file. Raises ValueError."""
+def _read_psk(path: Path) -> tuple[str, bool]:
+    """Return the only line of a key file, and whether others may read it. Raises ValueError."""
     try:
-        with path.open("rb") as file:
-            content = file.read(PSK_FILE_BYTES_MAX + 1)
+        content, is_open = _read(path, PSK_FILE_BYTES_MAX)
     except (OSError, ValueError) as error:
         raise ValueError(f"can not be read: {_reason(error)}") from None
     if len(content) > PSK_FILE_BYTES_MAX:
@@ -65,7 +75,7 @@ def _read_psk(path: Path) -> str:
     if rest.strip():
         raise ValueError("holds more than one line")
     try:
-        return line.rstrip(b"\r").decode()
+        return line.rstrip(b"\r").decode(), is_open
     except UnicodeDecodeError:
         raise ValueError("is not UTF-8") from None
 
@@ -73,10 +83,6 @@ def _read_psk(path: Path) -> str:
 def _reason(error: Exception) -> str:
     strerror = error.strerror if isinstance(error, OSError) else None
     return (strerror or str(error)).lower()
-
-
-def _is_open(path: Path) -> bool:
-    return bool(path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH))
 
 
 def _has_own_psk(document: Document) -> bool:

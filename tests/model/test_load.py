@@ -15,6 +15,7 @@ from gateway.model.document import Table, build_document, parse_document
 from gateway.model.load import DOCUMENT_BYTES_MAX, load, load_document
 from gateway.model.locate import Path as KeyPath
 from gateway.model.problem import value_at
+from gateway.node.plan import plan
 from tests.model.test_locate import paths_in
 from tests.support.documents import BASE, PSK
 
@@ -216,7 +217,11 @@ def test_any_mutation_gives_a_document_or_problems_with_places(data: st.DataObje
     places: list[KeyPath] = [problem.path for problem in problems]
     assert all(places)
     assert PSK not in "".join(str(problem) for problem in problems)
-    assert document.model_dump()
+    assert build_document(document.model_dump(exclude_unset=True))[0] == document
+    if all(problem.is_warning for problem in problems):
+        tunnels = plan(document).tunnels
+        assert len({tunnel.name for tunnel in tunnels}) == len(tunnels)
+        assert len({tunnel.interface for tunnel in tunnels}) == len(tunnels)
 
 
 @settings(max_examples=200)

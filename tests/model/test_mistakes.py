@@ -52,6 +52,17 @@ VALUES: list[tuple[Edits, Path, str]] = [
     ([((*POOL, 0), "fe80::1")], (*POOL, 0), "is a link-local address"),
     ([(POOL, "192.0.2.1")], POOL, 'must be a list ("192.0.2.1")'),
     ([(("border_gateway", 0, "asn"), 23456)], ("border_gateway", 0, "asn"), "reserved AS number"),
+    (
+        [(("border_gateway",), {"name": "main"})],
+        ("border_gateway",),
+        "must be a list of tables: write [[border_gateway]]",
+    ),
+    (
+        [((*CONNECTION, "tunnel"), {})],
+        (*CONNECTION, "tunnel"),
+        "must be a list of tables: write [[vpn_connection.tunnel]]",
+    ),
+    ([((*CUSTOMER, "identity"), "keyid:")], (*CUSTOMER, "identity"), "needs 1 to 128 bytes"),
     ([(("border_gateway",), 1)], ("border_gateway",), "must be a list (1)"),
     ([(("border_gateway", 0), 1)], ("border_gateway", 0), "must be a table (1)"),
     ([((*CUSTOMER, "public_addresses"), "203.0.113.9")], (*CUSTOMER, "public_addresses"), "any"),
@@ -233,6 +244,8 @@ RULES: list[tuple[Edits, Path, str]] = [
     ([((*CONNECTION, "psk"), "0x00112233")], (*CONNECTION, "psk"), "has 4 bytes, need 16"),
     ([((*CONNECTION, "psk"), "0s-")], (*CONNECTION, "psk"), "is not hexadecimal or base64"),
     ([((*CONNECTION, "psk"), 7)], (*CONNECTION, "psk"), "must be a string in quotes (secret"),
+    ([((*CONNECTION, "psk"), f" {PSK}")], (*CONNECTION, "psk"), "has white space at an end"),
+    ([((*CONNECTION, "psk"), f"{PSK}\n")], (*CONNECTION, "psk"), "has white space at an end"),
     ([((*FIRST, "psk"), "short")], (*FIRST, "psk"), "has 5 characters"),
     ([((*FIRST, "inner_cidr"), "169.254.10.0/29")], (*FIRST, "inner_cidr"), "prefix length 30"),
     ([((*FIRST, "inner_cidr"), "fd00::/64")], (*FIRST, "inner_cidr"), "needs prefix length 126"),
@@ -263,6 +276,20 @@ RULES: list[tuple[Edits, Path, str]] = [
         [((*FIRST, "inner_cidr"), "fd00:1::/126"), ((*FIRST, "mtu"), 1200)],
         (*FIRST, "mtu"),
         "must be at least 1280 with IPv6 inside",
+    ),
+    (
+        [((*CONNECTION, "remote_cidrs"), ["2001:db8::/48"]), ((*FIRST, "mtu"), 1200)],
+        (*FIRST, "mtu"),
+        "must be at least 1280 with IPv6 inside",
+    ),
+    (
+        [
+            (POOL, ["2001:db8::1", "2001:db8::2"]),
+            ((*CUSTOMER, "public_addresses"), ["2001:db8:f::1"]),
+            ((*FIRST, "fragment_size"), 576),
+        ],
+        (*FIRST, "fragment_size"),
+        "must be at least 1280 over IPv6",
     ),
     ([((*FIRST, "workers"), 3)], (*FIRST, "workers"), "not be more than gateway.workers 2"),
     (
@@ -348,11 +375,22 @@ def test_a_missing_key_is_asked_of_the_connection_or_of_the_tunnel_that_lacks_it
 
 
 def test_all_mistakes_of_different_kinds_are_reported_at_once() -> None:
-    cases = [VALUES[0], VALUES[8], VALUES[24], VALUES[29], RULES[3], RULES[27], RULES[-3]]
-    _, problems = build_document(edited(*(edit for edits, _, _ in cases for edit in edits)))
-    found = dict(errors(problems))
-    assert set(found) == {place for _, place, _ in cases}
-    assert all(words in found[place] for _, place, words in cases)
+    mistakes: list[tuple[Path, object]] = [
+        ((*GATEWAY, "name"), "two words"),
+        ((*POOL, 0), "127.0.0.1"),
+        (("border_gateway", 0, "zzz"), 1),
+        ((*CUSTOMER, "identity"), "no spaces"),
+        ((*CONNECTION, "customer_gateway"), "nobody"),
+        ((*CONNECTION, "psk"), "short"),
+        ((*FIRST, "mtu"), 300),
+        ((*FIRST, "inner_cidr"), "169.254.3.0/30"),
+        ((*SECOND, "name"), "office-1"),
+        ((*SECOND, "esp_proposals"), ["aes256-rot13"]),
+    ]
+    _, problems = build_document(edited(*mistakes))
+    at_list = (*SECOND, "esp_proposals", 0)
+    places = {path for path, _ in mistakes[:-1]} | {at_list}
+    assert {path for path, _ in errors(problems)} == places
 
 
 def test_places_stay_those_of_the_text_when_elements_are_unusable() -> None:

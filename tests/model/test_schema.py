@@ -11,7 +11,10 @@ import pytest
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from gateway._native import lib
 from gateway.model.resources import (
+    SELECTORS_MAX,
+    WORKERS_MAX,
     BorderGateway,
     CustomerGateway,
     Document,
@@ -84,6 +87,10 @@ def test_schema_describes_every_setting_and_marks_the_key_as_secret() -> None:
         "type": "string",
         "writeOnly": True,
     }
+
+
+def test_limits_are_those_of_the_fast_path() -> None:
+    assert (SELECTORS_MAX, WORKERS_MAX) == (lib.GW_SELECTORS_MAX, lib.GW_WORKERS_MAX)
 
 
 def test_schema_has_the_limits() -> None:
