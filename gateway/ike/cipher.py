@@ -67,12 +67,19 @@ class SkCipher:
         if len(iv) != self.iv_len:
             raise UsageError(f"IV of {len(iv)} bytes, need {self.iv_len}")
         padding = self._padding(len(content))
-        plain = content + bytes(padding) + bytes([padding])
+        return self.seal_plain(prefix, iv, content + bytes(padding) + bytes([padding]))
+
+    def seal_plain(self, prefix: bytes, iv: bytes, plain: bytes) -> bytes:
+        """Return what `seal` does, for content that has its padding: whole blocks for CBC."""
         if self._aead is not None:
             return iv + self._aead.encrypt(self._salt.reveal() + iv, plain, prefix)
         encryptor = self._cbc(iv).encryptor()
         covered = iv + encryptor.update(plain) + encryptor.finalize()
-        return covered + integ_value(self._integ, self._integ_key.reveal(), prefix + covered)
+        return covered + self.check_value(prefix + covered)
+
+    def check_value(self, covered: bytes) -> bytes:
+        """Return the HMAC of a suite that is no AEAD, over the message up to it."""
+        return integ_value(self._integ, self._integ_key.reveal(), covered)
 
     def open(self, prefix: bytes, body: bytes) -> bytes:
         """
@@ -99,8 +106,7 @@ class SkCipher:
 
     def _open_cbc(self, prefix: bytes, body: bytes) -> bytes:
         covered, icv = body[: -self.icv_len], body[-self.icv_len :]
-        expected = integ_value(self._integ, self._integ_key.reveal(), prefix + covered)
-        if not hmac.compare_digest(expected, icv):
+        if not hmac.compare_digest(self.check_value(prefix + covered), icv):
             raise IntegrityError("SK: wrong integrity check value")
         encrypted = covered[self.iv_len :]
         if not encrypted or len(encrypted) % _BLOCK:

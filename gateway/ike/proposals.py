@@ -135,6 +135,8 @@ class Proposal:
         body.end(f"proposal {number}")
         if last not in (0, 2):
             raise WireError(f"proposal {number}: last-substructure field {last}")
+        if number == 0:
+            raise WireError("proposal: number 0, they begin with 1")
         return cls(protocol, transforms, spi, number), last == 0
 
     def serialise(self, number: int, is_last: bool) -> bytes:

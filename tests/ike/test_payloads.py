@@ -240,7 +240,13 @@ def test_any_bytes_give_payloads_or_a_peer_error(first: int, body: bytes) -> Non
         payloads = parse_chain(first, body)
     except (WireError, UnsupportedCriticalPayload):
         return
-    assert parse_chain(*serialise_chain(payloads)) == payloads
+    kept = tuple(one for one in payloads if not has_only_other_selectors(one))
+    assert parse_chain(*serialise_chain(kept)) == kept
+
+
+def has_only_other_selectors(payload: Payload) -> bool:
+    """Return whether a TS payload is empty, since its selectors are of types that are left out."""
+    return isinstance(payload, (TrafficSelectorsI, TrafficSelectorsR)) and not payload.selectors
 
 
 @given(st.sampled_from(sorted(PayloadType)), st.binary(max_size=120))
@@ -386,9 +392,14 @@ def transform(kind: int, number: int, attributes: bytes = b"", last: int = 0) ->
 
 
 def proposal(
-    *transforms: bytes, last: int = 0, spi: bytes = b"", count: int | None = None, more: int = 0
+    *transforms: bytes,
+    last: int = 0,
+    spi: bytes = b"",
+    count: int | None = None,
+    more: int = 0,
+    number: int = 1,
 ) -> bytes:
-    body = bytes([1, 1, len(spi), len(transforms) if count is None else count]) + spi
+    body = bytes([number, 1, len(spi), len(transforms) if count is None else count]) + spi
     body += b"".join(transforms)
     return bytes([last, 0]) + (len(body) + 4 + more).to_bytes(2, "big") + body
 
@@ -397,6 +408,7 @@ def proposal(
     "body",
     [
         b"",
+        proposal(transform(1, 20), number=0),
         proposal(transform(1, 20), count=2),
         proposal(transform(1, 20, last=3)),
         proposal(transform(1, 20, last=0), transform(2, 5)),
