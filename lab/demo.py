@@ -93,8 +93,16 @@ def bring_up(demo: Demo) -> int:
         demo.customer.initiate(sites.tunnel_name(number))
     demo.gateway.wait_up()
     peers.reaches(demo.pair.a.host, demo.pair.b.host4)
-    demo.console.print(demo.gateway.cli("status"), highlight=False)
+    show_status(demo)
     return sum(tunnel.is_up for tunnel in demo.gateway.tunnels().values())
+
+
+def show_status(demo: Demo) -> None:
+    """Print what `twinspan status` prints."""
+    text = demo.gateway.cli("status").rstrip()
+    demo.console.print(
+        f"\n$ twinspan status\n{text}\n", highlight=False, markup=False, soft_wrap=True
+    )
 
 
 def latency_ms(sender: Namespace, address: str) -> float:
@@ -176,7 +184,7 @@ def failover(demo: Demo) -> float:
         f"{_PROBE_RATE} probes a second ..."
     )
     seen = cut_first_path(demo)
-    demo.console.print(demo.gateway.cli("status"), highlight=False)
+    show_status(demo)
     if not seen.goes_on:
         raise LabError(
             f"traffic did not go on: {len(seen.lost)} of {seen.sent} probes lost\n"

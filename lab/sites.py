@@ -68,7 +68,7 @@ def document(
         for number, ((local, peer), psk) in enumerate(zip(pairs, keys.psk, strict=False), 1)
     ]
     return Document(
-        name=f"gw{here.name}",
+        name=here.gateway.name,
         public=[local for local, _ in pairs],
         cidrs=[here.lan(family) for family in families],
         connections=[

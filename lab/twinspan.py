@@ -265,7 +265,7 @@ def _is_ours(pid: int) -> bool:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except (FileNotFoundError, ProcessLookupError):
         return False
-    return b"gateway" in words or b"dataplane" in words
+    return b"gateway" in words or b"gateway.dataplane.process" in words
 
 
 def _view(raw: Mapping[str, object]) -> TunnelView:
