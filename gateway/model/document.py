@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import copy
 import tomllib
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from itertools import count, islice
 from typing import cast
 
@@ -25,6 +25,8 @@ from gateway.model.problem import Problem, key_text, shown, unknown_key_text, va
 from gateway.model.resources import Document
 
 Table = dict[str, object]
+
+TOO_DEEP = "nested too deeply"
 
 _TEXTS = {
     "missing": "is required",
@@ -61,7 +63,10 @@ def parse_document(
     Raises ConfigError with every mistake, each as `SOURCE:LINE: key: what is wrong (value)`.
     """
     raw = _parse_toml(text, source)
-    document, found = build_document(raw, read_psk)
+    try:
+        document, found = build_document(raw, read_psk)
+    except RecursionError:  # a table can be read at a depth at which it can not be copied
+        raise ConfigError([f"{source}: {TOO_DEEP}"]) from None
     errors = [problem for problem in found if not problem.is_warning]
     if errors or any(problem.is_warning for problem in found):
         lines = lines_of(text)
@@ -75,7 +80,7 @@ def _parse_toml(text: str, source: str) -> Table:
     try:
         return tomllib.loads(text)
     except RecursionError:
-        problem = "nested too deeply"
+        problem = TOO_DEEP
     except ValueError as error:  # also integers of more digits than Python reads
         problem = str(error)
     place, _, column = problem.rpartition("(at line ")[2].partition(", column ")
@@ -138,33 +143,58 @@ def build_document(
     With mistakes, the document holds what was left of the table and serves no other purpose.
     `read_psk` is as for `parse_document()`.
     """
-    rest = copy.deepcopy(raw)
-    found = _read_psk_files(rest, read_psk)
-    reported = {problem.path for problem in found}
-    incomplete: set[str] = set()
-    dropped: set[Path] = set()
-    while True:
-        errors = _validate(rest)
-        if isinstance(errors, Document):
-            break
-        taken: set[Path] = set()
+    rest = _Rest(copy.deepcopy(raw))
+    rest.found += _read_psk_files(rest.table, read_psk)
+    while not isinstance(made := _validate(rest.table), Document):
+        rest.take_out(made)
+    rest.add(check(made, rest.incomplete))
+    return made, tuple(dict.fromkeys(rest.found))
+
+
+@dataclass(slots=True)
+class _Rest:
+    """What is left of a table while unusable values are taken out, and what was found."""
+
+    table: Table
+    found: list[Problem] = field(default_factory=list)
+    dropped: set[Path] = field(default_factory=set)  # where they stood at first
+    incomplete: set[str] = field(default_factory=set)  # the keys that were, or held, them
+
+    def take_out(self, errors: list[ErrorDetails]) -> None:
+        """Report each error once, and take out what it is about."""
+        reported = {problem.path for problem in self.found}
+        drops: set[Path] = set()
         for error in errors:
-            path, drop = _place(error, rest)
-            problem = _problem(error, _original(path, dropped), value_at(rest, path))
+            path, drop = _place(error, self.table)
+            problem = _problem(error, self._at_first(path), value_at(self.table, path))
             if problem.path not in reported:
-                found.append(problem)
+                self.found.append(problem)
                 reported.add(problem.path)
-            taken.add(drop)
-        for drop in sorted(taken, key=_drop_order, reverse=True):
-            incomplete.add(next(part for part in reversed(drop) if isinstance(part, str)))
-            _take_out(rest, drop)
-        dropped |= {_original(drop, dropped) for drop in taken}
-    for finding in check(errors, incomplete):
-        path = _original(finding.path, dropped)
-        inherited = (*path[:2], path[-1])  # a tunnel's setting may be its connection's
-        if not {path, inherited} & reported:
-            found.append(replace(finding, path=path))
-    return errors, tuple(dict.fromkeys(found))
+            drops.add(drop)
+        originals = {self._at_first(drop) for drop in drops}
+        for drop in sorted(drops, key=_drop_order, reverse=True):
+            self.incomplete.add(next(part for part in reversed(drop) if isinstance(part, str)))
+            _remove(self.table, drop)
+        self.dropped |= originals
+
+    def add(self, findings: Iterable[Problem]) -> None:
+        """Report what the rules found, except at places of which something was said before."""
+        reported = {problem.path for problem in self.found}
+        for finding in findings:
+            path = self._at_first(finding.path)
+            inherited = (*path[:2], path[-1])  # a tunnel's setting may be its connection's
+            if not {path, inherited} & reported:
+                self.found.append(replace(finding, path=path))
+
+    def _at_first(self, path: Path) -> Path:
+        """Return where `path` was before elements were taken out of their lists."""
+        out: Path = ()
+        for part in path:
+            if isinstance(part, int):
+                left = (at for at in count() if (*out, at) not in self.dropped)
+                part = next(islice(left, part, None))
+            out = (*out, part)
+        return out
 
 
 def _validate(raw: Table) -> Document | list[ErrorDetails]:
@@ -199,22 +229,12 @@ def _holds(here: object, part: str | int) -> bool:
     return isinstance(here, list) and isinstance(part, int) and part < len(here)
 
 
-def _take_out(raw: Table, path: Path) -> None:
+def _remove(raw: Table, path: Path) -> None:
     around = value_at(raw, path[:-1])
     if isinstance(around, dict):
         around.pop(cast(str, path[-1]), None)
     elif isinstance(around, list):
         del around[cast(int, path[-1])]
-
-
-def _original(path: Path, dropped: set[Path]) -> Path:
-    """Return where `path` was before the elements at `dropped` were taken out of their lists."""
-    out: Path = ()
-    for part in path:
-        if isinstance(part, int):
-            part = next(islice((at for at in count() if (*out, at) not in dropped), part, None))
-        out = (*out, part)
-    return out
 
 
 def _problem(error: ErrorDetails, path: Path, value: object) -> Problem:

@@ -99,6 +99,12 @@ def test_hostile_files_are_mistakes(tmp_path: Path, text: str | bytes, words: st
     assert words in mistakes(write(tmp_path, text))[0]
 
 
+@pytest.mark.parametrize("depth", range(100, 1100, 100))
+def test_nesting_of_any_depth_is_a_mistake(tmp_path: Path, depth: int) -> None:
+    (found,) = mistakes(write(tmp_path, TEXT + "x = " + "[" * depth + "]" * depth))
+    assert "unknown key" in found or "nested too deeply" in found
+
+
 def test_unreadable_files_are_mistakes(tmp_path: Path) -> None:
     assert mistakes(tmp_path / "none.toml") == [": can not be read: no such file or directory"]
     assert mistakes(tmp_path) == [": can not be read: is a directory"]
