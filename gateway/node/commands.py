@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Protocol
 
-from gateway.ike.events import Event
 from gateway.node.control_socket import ControlError, Request
 from gateway.node.daemon import IkeDaemon
 from gateway.node.journal import Journal
@@ -43,7 +42,6 @@ class Commands:
         tunnels: Tunnels,
         status: StatusView,
         journal: Journal,
-        clock: Callable[[], float],
     ) -> None:
         self._life = life
         self._daemon = daemon
@@ -51,7 +49,6 @@ class Commands:
         self._tunnels = tunnels
         self._status = status
         self._journal = journal
-        self._clock = clock
         self._table: dict[str, Callable[[Request], Awaitable[object]]] = {
             "status": self._show_status,
             "explain": self._explain,
@@ -87,21 +84,14 @@ class Commands:
         plan = next(plan for plan in self._wanted() if plan.name == name)
         if not plan.admin_up:
             raise ControlError(f'{name} has admin = "down" in the document; change it there')
-        if name in self._reconciler.taken_down:
-            self._reconciler.taken_down.discard(name)
-            self._journal.info("tunnel allowed", tunnel=name)
-            self._reapply()
-        tunnel = self._tunnels.by_name.get(name)
-        if tunnel is not None and not tunnel.is_up and plan.ike.remote is not None:
-            self._daemon.carry_out(self._daemon.endpoint.initiate(name, self._clock()))
+        self._journal.info("tunnel allowed", tunnel=name)
+        self._reconciler.allow(name)
         return {"tunnel": name, "admin": "up"}
 
     async def _down(self, request: Request) -> object:
         name = self._planned(request)
-        if name not in self._reconciler.taken_down:
-            self._reconciler.taken_down.add(name)
-            self._journal.info("tunnel forbidden", tunnel=name)
-            self._reapply()
+        self._journal.info("tunnel taken down", tunnel=name)
+        self._reconciler.take_down(name)
         return {"tunnel": name, "admin": "down"}
 
     async def _rekey(self, request: Request) -> object:
@@ -109,11 +99,8 @@ class Commands:
         tunnel = self._tunnels.by_name.get(name)
         if tunnel is None or not tunnel.children:
             raise ControlError(f"{name} is not up; there is nothing to rekey")
-        endpoint, ike = self._daemon.endpoint, request.get("ike") is True
-        rekey: Callable[[str, float], list[Event]] = (
-            endpoint.rekey_ike if ike else endpoint.rekey_child
-        )
-        self._daemon.carry_out(rekey(name, self._clock()))
+        ike = request.get("ike") is True
+        self._daemon.rekey_tunnel(name, ike=ike)
         return {"tunnel": name, "rekey": "ike" if ike else "child"}
 
     async def _reload(self, request: Request) -> object:
@@ -154,7 +141,3 @@ class Commands:
             near = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
             raise ControlError(f"no tunnel is named {name!r}; there are: {near or 'none'}")
         return name
-
-    def _reapply(self) -> None:
-        if self._reconciler.plan is not None:
-            self._reconciler.apply(self._reconciler.plan)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 from collections.abc import Callable, Iterable
 from typing import assert_never
 
@@ -74,6 +75,27 @@ class IkeDaemon:
         configs = tuple(tunnels)
         self.known = frozenset(config.name for config in configs)
         self.carry_out(self.endpoint.configure(configs, self._clock()))
+
+    def close_tunnel(self, name: str) -> None:
+        """An operator takes a tunnel down: it stays so, and refuses its peer."""
+        self.carry_out(self.endpoint.close(name, self._clock()))
+
+    def open_tunnel(self, name: str) -> None:
+        """An operator wants a tunnel up."""
+        now = self._clock()
+        self.carry_out(self.endpoint.allow(name, now))
+        tunnel = self._tunnels.by_name.get(name)
+        if tunnel is not None and not tunnel.is_up and tunnel.plan.remote is not None:
+            self.carry_out(self.endpoint.initiate(name, now))
+
+    def rekey_tunnel(self, name: str, *, ike: bool) -> None:
+        """An operator wants new keys: of the IKE SA, or of the Child SA."""
+        rekey = self.endpoint.rekey_ike if ike else self.endpoint.rekey_child
+        self.carry_out(rekey(name, self._clock()))
+
+    def close_all(self) -> None:
+        """The gateway stops: tell every peer."""
+        self.carry_out(self.endpoint.close_all(self._clock()))
 
     def datagram_received(self, datagram: bytes, path: Path) -> None:
         """An IKE datagram came, without non-ESP marker."""
@@ -179,10 +201,14 @@ class IkeDaemon:
                 assert_never(event)
 
     def _send(self, datagram: bytes, path: Path) -> None:
-        if path.local_port == NAT_T_PORT:
-            self._plane.send_ike(path, datagram)
-        else:
+        if path.local_port != NAT_T_PORT:
             self.sockets.send(datagram, path)
+            return
+        try:
+            self._plane.send_ike(path, datagram)
+        except DataPlaneError as error:
+            # As on port 500: counted, and otherwise lost on the way; retransmission is the core's.
+            self.sockets.send_errors[os.strerror(error.errno) if error.errno else str(error)] += 1
 
     def _ike_up(self, event: IkeSaUp) -> None:
         self._journal.info(

@@ -103,12 +103,24 @@ class Reconciler:
 
     def _tell_ike(self, plans: Iterable[TunnelPlan]) -> None:
         self._daemon.configure(
-            plan.ike
-            for plan in plans
-            if plan.name in self._tunnels.by_name
-            and plan.admin_up
-            and plan.name not in self.taken_down
+            plan.ike for plan in plans if plan.name in self._tunnels.by_name and plan.admin_up
         )
+        for name in self.taken_down & self._daemon.known:
+            self._daemon.close_tunnel(name)
+
+    # ---- an operator's word ----
+
+    def take_down(self, name: str) -> None:
+        """Close a tunnel and refuse its peer until `allow`."""
+        self.taken_down.add(name)
+        if name in self._daemon.known:
+            self._daemon.close_tunnel(name)
+
+    def allow(self, name: str) -> None:
+        """Undo `take_down`, and set the tunnel up now if the peer's address is known."""
+        self.taken_down.discard(name)
+        if name in self._daemon.known:
+            self._daemon.open_tunnel(name)
 
     # ---- after a restart ----
 
@@ -140,8 +152,9 @@ class Reconciler:
             if not tunnel.orphans:
                 continue
             if tunnel.name in self._daemon.known:
-                tunnel.adopt(self._daemon.endpoint.tunnel_status(tunnel.name))
-            self._try_tunnel(tunnel.plan, self._change)
+                status = self._daemon.endpoint.tunnel_status(tunnel.name)
+                tunnel.adopt(status, self._wall() - status.age_s)
+            self._try_tunnel(tunnel.plan, self._fit)
 
     # ---- sockets ----
 
@@ -237,13 +250,16 @@ class Reconciler:
         Change what may be changed under traffic: addresses, MTU, rate, DSCP. IKE is told by the
         caller.
         """
+        self._tunnels.by_name[plan.name].plan = plan
+        self._fit(plan)
+        self._journal.info("tunnel changed", tunnel=plan.name)
+
+    def _fit(self, plan: TunnelPlan) -> None:
         tunnel = self._tunnels.by_name[plan.name]
-        tunnel.plan = plan
-        tunnel.fits = None
+        tunnel.fits = None  # say everything again
         tunnel.fit_mtu()
         self._kernel.set_up(plan.interface, up=True)
         self._set_addresses(plan)
-        self._journal.info("tunnel changed", tunnel=plan.name)
 
     def _set_addresses(self, plan: TunnelPlan) -> None:
         wanted = {plan.inner_local} if plan.inner_local is not None else set()

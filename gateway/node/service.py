@@ -125,9 +125,7 @@ class Gateway:
             time.time,
         )
         status = StatusView(self._daemon, self._reconciler, self._tunnels, self._plane)
-        commands = Commands(
-            self, self._daemon, self._reconciler, self._tunnels, status, journal, time.monotonic
-        )
+        commands = Commands(self, self._daemon, self._reconciler, self._tunnels, status, journal)
         self._control = ControlSocket(settings.runtime_dir / CONTROL_SOCKET, commands.answer)
 
     # ---- life ----
@@ -238,7 +236,8 @@ class Gateway:
                 wanted = await asyncio.to_thread(load_plan, self._settings.config, self._journal)
                 change = self._reconciler.apply(wanted)
             except ConfigError as error:
-                self._journal.error("reload refused", problems=len(error.problems), text=str(error))
+                for problem in error.problems:
+                    self._journal.error("reload refused", problem=problem)
                 raise
             except GatewayError as error:
                 self._journal.error("reload failed", text=str(error))
@@ -314,8 +313,7 @@ class Gateway:
 
     async def _say_goodbye(self) -> None:
         """Send a Delete for every IKE SA, and give the peers a moment to answer."""
-        endpoint = self._daemon.endpoint
-        self._daemon.carry_out(endpoint.close_all(time.monotonic()))
+        self._daemon.close_all()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._daemon.idle.wait(), GOODBYE_S)
 

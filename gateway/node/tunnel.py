@@ -137,13 +137,14 @@ class Tunnel:
 
     # ---- after a restart ----
 
-    def adopt(self, status: TunnelIkeStatus) -> None:
+    def adopt(self, status: TunnelIkeStatus, began_at: float) -> None:
         """Know the Child SAs again that the data plane holds and a restored core knows too."""
         known = [child for child in status.children if child.spi_in in self.orphans]
         self.children = {child.spi_in: child_of(child) for child in known}
         self.orphans -= set(self.children)
         self.active = next((child.spi_in for child in known if child.is_outbound), None)
         self.ike_path = status.path
+        self.changed_at = began_at
 
     def drop_orphans(self) -> None:
         """Remove the inbound SAs that no core knows. Raises DataPlaneError."""
