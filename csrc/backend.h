@@ -7,13 +7,13 @@
 #ifndef GW_BACKEND_H
 #define GW_BACKEND_H
 
+#include <endian.h>
 #include <string.h>
 
 #include "aead.h"
 
 #define GW_ESP_HEADER 8u
 #define GW_NONCE_LEN  12u
-#define GW_AAD_MAX    12u
 #define GW_ICV_MAX    32u
 #define GW_IV_KEY_LEN 16u
 #define GW_CBC_BLOCK  16u
@@ -32,9 +32,11 @@ struct gw_cipher_ops {
 struct gw_cipher {
 	const struct gw_cipher_ops *ops;
 	const struct gw_suite *suite;
+	struct gw_cipher *
+		few; /* keyed alike, for short runs of packets; NULL: this one does all */
 	bool outbound;
 	bool esn;
-	uint8_t salt[4];
+	uint32_t salt; /* host order; 0 for CBC */
 };
 
 struct gw_backend_entry {
@@ -52,20 +54,28 @@ extern const struct gw_backend_entry gw_backend_openssl;
 extern const struct gw_backend_entry gw_backend_ipsecmb;
 #endif
 
+/* One store each: the library soon loads these bytes together, and cannot from several stores. */
 static inline void
 gw_store_be32(uint8_t *to, uint32_t value)
 {
-	uint8_t bytes[4] = {(uint8_t)(value >> 24), (uint8_t)(value >> 16),
-		(uint8_t)(value >> 8), (uint8_t)value};
-
-	memcpy(to, bytes, sizeof bytes);
+	value = htobe32(value);
+	memcpy(to, &value, sizeof value);
 }
 
 static inline void
 gw_store_be64(uint8_t *to, uint64_t value)
 {
-	gw_store_be32(to, (uint32_t)(value >> 32));
-	gw_store_be32(to + 4, (uint32_t)value);
+	value = htobe64(value);
+	memcpy(to, &value, sizeof value);
+}
+
+static inline uint64_t
+gw_load_be64(const uint8_t *from)
+{
+	uint64_t value;
+
+	memcpy(&value, from, sizeof value);
+	return be64toh(value);
 }
 
 static inline uint8_t *
@@ -115,36 +125,41 @@ gw_cipher_check_open(const struct gw_cipher *cipher, const struct gw_cipher_op *
 	return gw_cipher_is_partial(cipher->suite, op->len - frame) ? GW_E_SHORT : GW_OK;
 }
 
-/* What of an AEAD's input is not in the packet as it is needed. */
+/*
+ * What of an AEAD's input is not in the packet as it is needed. Sixteen bytes that one instruction
+ * stores: the library loads them as a vector right away, and a load that spans two stores waits for
+ * both (18 ns a packet, a sixth of a packet of 1400 bytes).
+ */
+typedef uint64_t gw_bytes16 __attribute__((vector_size(16)));
+
 struct gw_aead_room {
-	uint8_t nonce[GW_NONCE_LEN];
-	uint8_t aad[GW_AAD_MAX];
+	gw_bytes16 nonce; /* 12 used */
+	gw_bytes16 aad;   /* 8 used, with ESN 12 */
 };
 
 /*
  * Describe an ESP packet as an AEAD's input. The nonce is the salt and the IV that stands in the
- * packet (RFC 4106 section 4, RFC 7634 section 2). The additional data is the ESP header; with ESN the high
- * half of the sequence number, which is not in the packet, stands between SPI and low half.
+ * packet (RFC 4106 section 4, RFC 7634 section 2). The additional data is the ESP header; with ESN
+ * the high half of the sequence number, which is not in the packet, stands between SPI and low half.
  */
 static inline void
-gw_aead_parts(const struct gw_cipher *cipher, const struct gw_cipher_op *op,
-	size_t text_len, struct gw_aead_room *room, struct gw_bare *parts)
+gw_aead_parts(const struct gw_cipher *cipher, const struct gw_cipher_op *op, uint64_t iv,
+	struct gw_aead_room *room, struct gw_bare *parts)
 {
-	memcpy(room->nonce, cipher->salt, sizeof cipher->salt);
-	memcpy(room->nonce + sizeof cipher->salt, op->esp + GW_ESP_HEADER, 8);
-	parts->nonce = room->nonce;
-	parts->aad = op->esp;
-	parts->aad_len = GW_ESP_HEADER;
+	uint64_t header = gw_load_be64(op->esp);
+
+	room->nonce = (gw_bytes16){
+		htobe64((uint64_t)cipher->salt << 32 | iv >> 32), htobe64(iv << 32)};
+	room->aad = (gw_bytes16){htobe64(header), 0};
+	parts->aad_len = 8;
 	if (cipher->esn) {
-		memcpy(room->aad, op->esp, 4);
-		gw_store_be32(room->aad + 4, (uint32_t)(op->seq >> 32));
-		memcpy(room->aad + 8, op->esp + 4, 4);
-		parts->aad = room->aad;
-		parts->aad_len = GW_AAD_MAX;
+		room->aad = (gw_bytes16){htobe64((header >> 32) << 32 | op->seq >> 32),
+			htobe64(header << 32)};
+		parts->aad_len = 12;
 	}
+	parts->nonce = (const uint8_t *)&room->nonce;
+	parts->aad = (const uint8_t *)&room->aad;
 	parts->text = gw_cipher_text(cipher, op->esp);
-	parts->len = text_len;
-	parts->icv = parts->text + text_len;
 }
 
 typedef int gw_bare_fn(struct gw_cipher *cipher, const struct gw_bare *bare);
@@ -163,7 +178,9 @@ gw_aead_seal_each(struct gw_cipher *cipher, struct gw_cipher_op *ops, size_t cou
 		if (op->result != GW_OK)
 			continue;
 		gw_store_be64(op->esp + GW_ESP_HEADER, op->seq);
-		gw_aead_parts(cipher, op, op->len, &room, &parts);
+		gw_aead_parts(cipher, op, op->seq, &room, &parts);
+		parts.len = op->len;
+		parts.icv = parts.text + parts.len;
 		op->result = seal(cipher, &parts);
 	}
 }
@@ -181,7 +198,9 @@ gw_aead_open_each(struct gw_cipher *cipher, struct gw_cipher_op *ops, size_t cou
 		if (op->result != GW_OK)
 			continue;
 		gw_aead_parts(
-			cipher, op, op->len - gw_cipher_frame(cipher), &room, &parts);
+			cipher, op, gw_load_be64(op->esp + GW_ESP_HEADER), &room, &parts);
+		parts.len = op->len - gw_cipher_frame(cipher);
+		parts.icv = parts.text + parts.len;
 		op->result = open(cipher, &parts);
 	}
 }

@@ -11,8 +11,7 @@ gw_esp_prepare(const struct gw_suite *suite, uint32_t spi, uint64_t seq,
 	uint8_t pad_len = (uint8_t)(text_len - len - 2);
 	uint8_t i;
 
-	gw_store_be32(esp, spi);
-	gw_store_be32(esp + 4, (uint32_t)seq);
+	gw_store_be64(esp, (uint64_t)spi << 32 | (uint32_t)seq);
 	/* RFC 4303 section 2.4: 1, 2, 3 ... The receiver checks it. */
 	for (i = 0; i < pad_len; i++)
 		end[i] = (uint8_t)(i + 1);

@@ -387,17 +387,18 @@ test_threads(uint8_t backend)
 int
 main(void)
 {
-	static const uint8_t backends[] = {GW_BACKEND_OPENSSL, GW_BACKEND_IPSECMB};
+	static const uint8_t backends[] = {
+		GW_BACKEND_OPENSSL, GW_BACKEND_IPSECMB, GW_BACKEND_BEST};
 	size_t s, a, b;
 
 	CHECK(gw_cipher_self_test() == GW_OK);
 	CHECK(has(GW_BACKEND_OPENSSL) && has(GW_BACKEND_BEST));
 	test_refused();
-	for (a = 0; a < 2; a++) {
+	for (a = 0; a < 3; a++) {
 		if (!has(backends[a]))
 			continue;
 		for (s = 0; s < SUITES; s++) {
-			for (b = 0; b < 2; b++) {
+			for (b = 0; b < 3; b++) {
 				if (!has(backends[b]))
 					continue;
 				test_pair(s, backends[a], backends[b], false);
