@@ -129,11 +129,13 @@ def _coordinate_len(curve: ec.EllipticCurve) -> int:
     return (curve.key_size + 7) // 8
 
 
-def _reason(err: int) -> str:
+def _check(err: int, what: str) -> None:
+    """Raise UsageError unless the native module did what it was asked."""
     from gateway._native import ffi, lib
 
-    text = ffi.string(lib.gw_strerror(err))
-    return text.decode() if isinstance(text, bytes) else text
+    if err != lib.GW_OK:
+        text = ffi.string(lib.gw_strerror(err))
+        raise UsageError(f"{what}: {text!r}")
 
 
 class _ModpKey:
@@ -149,8 +151,7 @@ class _ModpKey:
             err = lib.gw_modp_new(group, out)
         else:
             err = lib.gw_modp_from_private(group, private, len(private), out)
-        if err != 0:
-            raise UsageError(f"group {group}: {_reason(err)}")
+        _check(err, f"group {group}")
         self._key = ffi.gc(out[0], lib.gw_modp_free)
         self._len = _MODP_LENS[group]
 
@@ -158,8 +159,7 @@ class _ModpKey:
         from gateway._native import ffi, lib
 
         value = ffi.new("uint8_t[]", self._len)
-        if lib.gw_modp_public(self._key, value, self._len) != 0:
-            raise UsageError("MODP public value failed")
+        _check(lib.gw_modp_public(self._key, value, self._len), "MODP public value")
         return bytes(ffi.buffer(value))
 
     def shared(self, peer: bytes) -> bytes:
@@ -171,8 +171,7 @@ class _ModpKey:
         ffi.memmove(value, bytes(self._len), self._len)
         if err == lib.GW_E_INVALID:
             raise WireError("KE: MODP value is 0, 1, p-1 or more")
-        if err != 0:
-            raise UsageError(f"MODP secret: {_reason(err)}")
+        _check(err, "MODP secret")
         return secret
 
 
