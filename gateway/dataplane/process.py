@@ -14,6 +14,7 @@ system call filter, everything but its own descriptors.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import errno
 import os
 import pwd
@@ -257,6 +258,15 @@ def allowed_uids(listener: socket.socket | None) -> frozenset[int]:
     return frozenset(uids)
 
 
+def close_others(needed: set[int]) -> None:
+    """Close whatever else was inherited: it would stay open as long as this process lives."""
+    for name in os.listdir("/proc/self/fd"):
+        descriptor = int(name)
+        if descriptor > 2 and descriptor not in needed:
+            with contextlib.suppress(OSError):  # the listing's own, closed by now
+                os.close(descriptor)
+
+
 def notify_ready() -> None:
     """Tell systemd that the service runs (sd_notify(3)), if it asks."""
     place = os.environ.pop("NOTIFY_SOCKET", "")
@@ -326,6 +336,7 @@ def run(options: argparse.Namespace) -> None:
     listener, connected = sockets(options)
     allowed = allowed_uids(listener)
     os.chdir("/")
+    close_others({sock.fileno() for sock in (listener, connected) if sock is not None})
     sandbox.raise_limits()
     sandbox.lock_memory()
     path = FastPath(

@@ -355,8 +355,9 @@ def spawn_dataplane(
     # The socket listens before the process starts: connecting to it waits for nothing.
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
         bind_private(listener, path)
-        child = start_process(listener.fileno(), options)
-    return adopt_child(path, child, timeout_s)
+        log = path.with_suffix(".log")
+        child = start_process(listener.fileno(), log, options)
+    return adopt_child(path, log, child, timeout_s)
 
 
 def bind_private(listener: socket.socket, path: FilePath) -> None:
@@ -369,17 +370,23 @@ def bind_private(listener: socket.socket, path: FilePath) -> None:
     listener.listen(BACKLOG)
 
 
-def start_process(listener: int, options: Sequence[str]) -> int:
-    """Start a data plane process that serves the listening socket; return its process id."""
+def start_process(listener: int, log: FilePath, options: Sequence[str]) -> int:
+    """
+    Start a data plane process that serves the listening socket; return its process id.
+
+    It writes to a file: our own output may be a pipe whose reader waits for its last writer.
+    """
     command = [sys.executable, "-m", "gateway.dataplane.process", "--listen-fd", "3", *options]
     # Nothing else of our environment: it may hold secrets, and NOTIFY_SOCKET is ours alone.
     environment = {"PYTHONPATH": str(PACKAGE_PARENT), "PATH": os.defpath}
-    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-    # Above 3, so that no copy below overwrites what a later one reads.
+    # Above 9, so that no copy below overwrites what a later one reads.
     source = fcntl.fcntl(listener, fcntl.F_DUPFD_CLOEXEC, 10)
+    append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     actions = [
-        (os.POSIX_SPAWN_DUP2, null, 0),
         (os.POSIX_SPAWN_DUP2, source, 3),
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 1, str(log), append, 0o600),
+        (os.POSIX_SPAWN_DUP2, 1, 2),
     ]
     try:
         return os.posix_spawn(
@@ -392,7 +399,6 @@ def start_process(listener: int, options: Sequence[str]) -> int:
             setsigdef=(signal.SIGTERM, signal.SIGINT, signal.SIGHUP),
         )
     finally:
-        os.close(null)
         os.close(source)
 
 
@@ -407,7 +413,7 @@ def has_ended(child: int) -> bool:
         os.close(descriptor)
 
 
-def adopt_child(path: FilePath, child: int, timeout_s: float) -> RemotePlane:
+def adopt_child(path: FilePath, log: FilePath, child: int, timeout_s: float) -> RemotePlane:
     """Connect to a process just started. Raises DataPlaneError if it ended instead of answering."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
@@ -418,7 +424,7 @@ def adopt_child(path: FilePath, child: int, timeout_s: float) -> RemotePlane:
         if not has_ended(child):
             raise
         _, status = os.waitpid(child, 0)
-        text = f"the data plane process ended with status {os.waitstatus_to_exitcode(status)}"
-        raise DataPlaneError(
-            f"{text}; its own words are on stderr", lib.GW_E_SYS, errno.ECHILD
-        ) from error
+        last = log.read_text(errors="replace").rstrip().rpartition("\n")[2]
+        code = os.waitstatus_to_exitcode(status)
+        text = f"the data plane process ended with status {code}: {last}"
+        raise DataPlaneError(text, lib.GW_E_SYS, errno.ECHILD) from error
