@@ -19,6 +19,7 @@ from gateway.ike.payloads import Notify, Payload, parse_chain, serialise_chain
 from gateway.ike.wire import Reader
 
 __all__ = [
+    "CLEAR_MAX",
     "HEADER_LEN",
     "Header",
     "InvalidMajorVersion",
@@ -32,6 +33,8 @@ __all__ = [
 ]
 
 HEADER_LEN = 28
+# IKE_SA_INIT can not be fragmented, so a real one is small. Bounds what a stranger makes us parse.
+CLEAR_MAX = 8192
 GENERIC_HEADER_LEN = 4
 _T = TypeVar("_T", bound=Payload)
 
@@ -177,9 +180,12 @@ def parse_clear(datagram: bytes) -> Message:
     """
     Return a message that is not encrypted: IKE_SA_INIT, or an answer outside of an IKE SA.
 
-    Raises WireError, also for an encrypted payload, and UnsupportedCriticalPayload.
+    Raises WireError, also for an encrypted payload or more than 8192 bytes, and
+    UnsupportedCriticalPayload.
     """
     header = parse_header(datagram)
+    if len(datagram) > CLEAR_MAX:
+        raise WireError(f"message of {len(datagram)} bytes that is not encrypted")
     return message_of(header, parse_chain(header.next_payload, datagram[HEADER_LEN:]))
 
 

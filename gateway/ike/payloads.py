@@ -20,6 +20,7 @@ from gateway.ike.wire import Reader
 from gateway.sa import TrafficSelector
 
 PAYLOADS_MAX = 100  # in one chain; a real message has under 20
+_PROPOSALS_MAX = 255  # they are numbered from 1 in one byte (section 3.3)
 _CRITICAL = 0x80
 _NONCE_LENS = range(16, 257)  # RFC 7296 section 3.9
 _ID_LENS = {1: 4, 5: 16}  # ID_IPV4_ADDR, ID_IPV6_ADDR
@@ -28,7 +29,7 @@ _ID_NULL = 13  # RFC 7619: the only identity that may be empty
 
 @dataclass(frozen=True, slots=True)
 class SecurityAssociation:
-    """SA payload body (section 3.3): proposals, at least one."""
+    """SA payload body (section 3.3): proposals, 1 to 255."""
 
     TYPE: ClassVar[PayloadType] = PayloadType.SA
     proposals: tuple[Proposal, ...]
@@ -38,6 +39,8 @@ class SecurityAssociation:
         proposals: list[Proposal] = []
         is_last = False
         while not is_last:
+            if len(proposals) == _PROPOSALS_MAX:
+                raise WireError(f"SA: more than {_PROPOSALS_MAX} proposals")
             proposal, is_last = Proposal.parse(body)
             proposals.append(proposal)
         return cls(tuple(proposals))

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import islice
+from struct import Struct
 
 from gateway.errors import NoProposalChosen, WireError
 from gateway.ike.iana import Group, Prf, ProtocolId, TransformType
@@ -18,6 +19,7 @@ from gateway.ike.names import ALIASES, PRF_OF_INTEG, TOKENS, transform_name
 from gateway.ike.wire import Reader
 from gateway.sa import Encr, Integ
 
+_TRANSFORM = Struct(">BxHBxH")  # last, reserved, length, type, reserved, number
 _KEY_LENGTH = 0x800E  # attribute 14 in its short form (RFC 7296 section 3.3.5)
 _SPI_LENS = {ProtocolId.IKE: (0, 8), ProtocolId.AH: (4,), ProtocolId.ESP: (4,)}
 
@@ -47,14 +49,11 @@ class Transform:
 
         Last (1), reserved (1), length (2), type (1), reserved (1), number (2), attributes.
         """
-        _check_last(reader.u8("transform: last"), 0 if is_last else 3, "transform")
-        reader.u8("transform: reserved")
-        body = reader.sub(reader.u16("transform: length") - 4, "transform")
-        kind = body.u8("transform: type")
-        body.u8("transform: reserved")
-        number = body.u16("transform: number")
-        key_bits, attributes = _parse_attributes(body)
-        return cls(kind, number, key_bits, attributes)
+        # Read in one piece: a stranger may send hundreds of them.
+        last, length, kind, number = _TRANSFORM.unpack(reader.take(8, "transform"))
+        _check_last(last, 0 if is_last else 3, "transform")
+        attributes = reader.sub(length - 8, "transform: attributes")
+        return cls(kind, number, *_parse_attributes(attributes))
 
     def serialise(self, is_last: bool) -> bytes:
         body = bytes([self.type, 0]) + self.id.to_bytes(2, "big")
@@ -291,6 +290,8 @@ DEFAULT_ESP: tuple[Proposal, ...] = (
 
 # ---- the choice ----
 
+_Kinds = dict[int, list[Transform]]  # by type
+
 
 @dataclass(frozen=True, slots=True)
 class IkeSuite:
@@ -394,32 +395,39 @@ def _select(
 
 def _match(theirs: Proposal, ours: Proposal) -> tuple[Transform, ...] | None:
     """Return one transform per type that `theirs` names, as offered, or None."""
-    for encr in _common(theirs, ours, TransformType.ENCR):
-        chosen = _match_with(theirs, ours, encr)
+    their_kinds, our_kinds = _kinds(theirs), _kinds(ours)
+    for encr in _common(their_kinds, our_kinds, TransformType.ENCR):
+        chosen = _match_with(their_kinds, our_kinds, encr)
         if chosen is not None:
             return chosen
     return None
 
 
-def _match_with(theirs: Proposal, ours: Proposal, encr: Transform) -> tuple[Transform, ...] | None:
+def _kinds(proposal: Proposal) -> _Kinds:
+    """Return the transforms by type, each once: a peer that repeats one causes no work."""
+    kinds: _Kinds = {}
+    for one in dict.fromkeys(proposal.transforms):
+        kinds.setdefault(one.type, []).append(one)
+    return kinds
+
+
+def _match_with(theirs: _Kinds, ours: _Kinds, encr: Transform) -> tuple[Transform, ...] | None:
     chosen = [encr]
-    types = {one.type for one in theirs.transforms} | {one.type for one in ours.transforms}
-    for kind in sorted(types - {TransformType.ENCR}):
+    for kind in sorted((theirs.keys() | ours.keys()) - {TransformType.ENCR}):
         common = _common(theirs, ours, kind)
         if kind == TransformType.INTEG:
             common = [one for one in common if (one.id == Integ.NONE) == _is_aead(encr)]
         if not common:
             return None
-        chosen += [one for one in common[:1] if theirs.of_type(kind)]
+        chosen += [one for one in common[:1] if kind in theirs]
     has_integ = any(one.type == TransformType.INTEG for one in chosen)
     return tuple(chosen) if has_integ or _is_aead(encr) else None
 
 
-def _common(theirs: Proposal, ours: Proposal, kind: int) -> list[Transform]:
+def _common(theirs: _Kinds, ours: _Kinds, kind: int) -> list[Transform]:
     """Return the transforms of one type that both name: in our order, in their words."""
-    absent = (Transform(kind, 0),) if kind in _OPTIONAL else ()
-    our_side = ours.of_type(kind) or absent
-    their_side = theirs.of_type(kind) or absent
+    absent = [Transform(kind, 0)] if kind in _OPTIONAL else []
+    our_side, their_side = ours.get(kind, absent), theirs.get(kind, absent)
     return [their for our in our_side for their in their_side if our.accepts(their)]
 
 

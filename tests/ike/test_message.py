@@ -158,6 +158,13 @@ def test_a_clear_message_comes_back() -> None:
     assert parse_clear(serialise_clear(whole)) == whole
 
 
+def test_a_clear_message_of_more_than_8192_bytes_is_refused() -> None:
+    fits = message(VendorId(bytes(8192 - 28 - 4)))
+    assert parse_clear(serialise_clear(fits)) == fits
+    with pytest.raises(WireError, match="message of 8193 bytes"):
+        parse_clear(serialise_clear(message(VendorId(bytes(8193 - 28 - 4)))))
+
+
 def test_a_sealed_message_is_no_clear_message() -> None:
     datagram, _ = sealed(message(Notify(1)), SUITES[0])
     with pytest.raises(WireError, match="inside a chain"):

@@ -451,6 +451,15 @@ def test_attributes_but_one_key_length_are_kept_as_they_came(
     assert parsed.proposals[0].transforms == (Transform(1, 20, key_bits, others),)
 
 
+def test_more_than_255_proposals_are_refused() -> None:
+    one = proposal(transform(1, 20), last=2)
+    parsed = parse_one(PayloadType.SA, one * 254 + proposal(transform(1, 20)))
+    assert isinstance(parsed, SecurityAssociation)
+    assert len(parsed.proposals) == 255
+    with pytest.raises(WireError, match="more than 255 proposals"):
+        parse_one(PayloadType.SA, one * 255 + proposal(transform(1, 20)))
+
+
 def test_fifty_proposals_of_a_hundred_transforms_parse() -> None:
     transforms = [transform(1, at, last=3) for at in range(99)] + [transform(1, 99)]
     body = b"".join(proposal(*transforms, last=2) for _ in range(49)) + proposal(*transforms)

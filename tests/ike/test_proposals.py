@@ -214,6 +214,13 @@ def test_what_a_responder_makes_of_an_ike_offer(
     assert set(answer.transforms) <= set(transforms)
 
 
+def test_an_offer_that_repeats_its_transforms_is_chosen_from_once() -> None:
+    repeated = (GCM,) * 120 + (PRF,) * 120 + (X25519,) * 15
+    suite, answer = select_ike(offer(*repeated, protocol=IKE), DEFAULT_IKE)
+    assert str(suite) == "aes256gcm16-prfsha256-x25519"
+    assert answer.transforms == (GCM, PRF, X25519)
+
+
 def test_an_ike_proposal_for_another_protocol_is_not_chosen() -> None:
     with pytest.raises(NoProposalChosen):
         select_ike(offer(GCM, PRF, X25519, protocol=ESP), DEFAULT_IKE)
