@@ -181,6 +181,7 @@ class Process:
         """End the workers, free the fast path (keys wiped), close every socket."""
         signal.set_wakeup_fd(-1)
         self._path.close()
+        self._service.close()
         if self._connection is not None:
             self._connection.sock.close()
         if self._listener is not None:
@@ -267,13 +268,14 @@ def close_others(needed: set[int]) -> None:
                 os.close(descriptor)
 
 
-def notify_ready() -> None:
-    """Tell systemd that the service runs (sd_notify(3)), if it asks."""
+def ready_notifier() -> socket.socket | None:
+    """Return the socket that takes READY=1 (sd_notify(3)), None if nobody asks for it."""
     place = os.environ.pop("NOTIFY_SOCKET", "")
     if not place:
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-        sock.sendto(b"READY=1", "\0" + place[1:] if place.startswith("@") else place)
+        return None
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    sock.connect("\0" + place[1:] if place.startswith("@") else place)
+    return sock
 
 
 def user_to_become(wanted: str | None) -> str | None:
@@ -337,6 +339,7 @@ def run(options: argparse.Namespace) -> None:
     allowed = allowed_uids(listener)
     os.chdir("/")
     close_others({sock.fileno() for sock in (listener, connected) if sock is not None})
+    notifier = ready_notifier()  # now: later no socket can be made
     sandbox.raise_limits()
     sandbox.lock_memory()
     path = FastPath(
@@ -345,7 +348,9 @@ def run(options: argparse.Namespace) -> None:
     process = Process(path, listener, connected, allowed)
     try:
         confine(user, process)
-        notify_ready()
+        if notifier is not None:
+            notifier.send(b"READY=1")
+            notifier.close()
         process.serve()
     finally:
         process.close()

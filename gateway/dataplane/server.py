@@ -233,6 +233,12 @@ class Service:
         self.stopped = True
         return DONE
 
+    def close(self) -> None:
+        """Forget the blob."""
+        if self._blob >= 0:
+            os.close(self._blob)
+            self._blob = -1
+
 
 class Connection:
     """One gateway process: reads its requests, has them answered, writes the replies."""
@@ -245,12 +251,12 @@ class Connection:
         self.greeted = False
         self._service = service
         # A struct can be laid over the payload because the array has an allocation of its own.
-        self._payload = ffi.new("uint8_t[]", control.PAYLOAD_MAX)
+        self.payload = ffi.new("uint8_t[]", control.PAYLOAD_MAX)
         self._header = bytearray(REQUEST.size)
 
     def serve_one(self) -> bool:
         """Read and answer one message, if one waits. False: the gateway process is gone."""
-        view = memoryview(ffi.buffer(self._payload))
+        view = memoryview(ffi.buffer(self.payload))
         try:
             message = control.receive(self.sock, [memoryview(self._header), view])
         except BlockingIOError:
@@ -297,7 +303,7 @@ class Connection:
             raise codec.refuse(f"operation {raw}") from error
         if op is not Op.HELLO and not self.greeted:
             raise codec.refuse(f"{op.name} before HELLO")
-        return Request(op, number, target, self._payload, length, descriptors)
+        return Request(op, number, target, self.payload, length, descriptors)
 
     def _send(self, answer: Answer, number: int) -> bool:
         descriptors = [] if answer.descriptor < 0 else [answer.descriptor]
