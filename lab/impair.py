@@ -48,7 +48,8 @@ def nat(router: Namespace, *, first_port: int | None = None) -> None:
     protocol = "" if first_port is None else "meta l4proto udp "
     _nft(
         router,
-        "table ip nat {\n  chain out {\n    type nat hook postrouting priority 100\n"
+        # Declared and deleted first: one transaction replaces what was there, without a gap.
+        "table ip nat\ndelete table ip nat\ntable ip nat {\n  chain out {\n    type nat hook postrouting priority 100\n"
         f'    oifname "out" {protocol}masquerade{ports}\n  }}\n}}\n',
     )
 
@@ -59,9 +60,19 @@ def nat_away(router: Namespace) -> None:
 
 
 def forget_flows(router: Namespace) -> None:
-    """Make a router forget its translations: it drops them when the device they use goes down."""
-    router.ip("link", "set", "out", "down")
-    router.ip("link", "set", "out", "up")
+    """Make a router forget its translations, as a restart of it would."""
+    router.run("python3", "-c", _FORGET_FLOWS)
+
+
+# One netlink message to the connection tracking: IPCTNL_MSG_CT_DELETE without a flow means all.
+_FORGET_FLOWS = """
+import socket, struct
+NETLINK_NETFILTER, REQUEST_ACK, CT_DELETE = 12, 5, 1 << 8 | 2
+with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER) as link:
+    link.send(struct.pack("=LHHLL", 20, CT_DELETE, REQUEST_ACK, 1, 0) + bytes(4))
+    error, = struct.unpack_from("=i", link.recv(4096), 16)
+    assert error == 0, error
+"""
 
 
 def _table(device: str, name: str) -> str:

@@ -8,6 +8,8 @@ Both ends give a silent peer up after at most three seconds.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from lab import impair, probe, sites
@@ -82,7 +84,8 @@ def test_strongswan_killed_and_started_again_is_found_again(ends: Ends) -> None:
 
 def test_strongswan_that_restarts_and_calls_replaces_the_dead_ike_sa(ends: Ends) -> None:
     """INITIAL_CONTACT: the new IKE SA replaces the old before our liveness check has noticed."""
-    ends.agree([ends.connection()], {"start": "respond", "liveness_s": 60})
+    connection = replace(ends.connection(), unique="replace")  # else charon does not send it
+    ends.agree([connection], {"start": "respond", "liveness_s": 60})
     ends.swan.initiate(FIRST)
     ends.ours.wait_up()
     before = ends.ours.tunnels()[FIRST].spis

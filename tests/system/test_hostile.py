@@ -93,7 +93,7 @@ BAD_IKE = [
     Bad("payload of length zero", _message(bytes(4))),
     Bad("payload of length three", _message(b"\x00\x00\x00\x03")),
     Bad("payload longer than the message", _message(b"\x00\x00\xff\xff")),
-    Bad("a hundred thousand empty payloads", _message(b"\x2b\x00\x00\x04" * 10000)),
+    Bad("three hundred empty payloads", _message(b"\x2b\x00\x00\x04" * 300)),
     Bad("unknown critical payload", _message(b"\x00\x80\x00\x04", first=200)),
     Bad("proposal count without proposals", _message(b"\x00\x00\x00\x08\x02\x00\x00\x08")),
     Bad("key exchange of no bytes", _message(b"\x00\x00\x00\x08\x00\x1f\x00\x00", first=34)),

@@ -16,7 +16,7 @@ import pytest
 
 from lab.commands import LabError, wait_for
 from lab.twinspan import Value
-from tests.system.support import FIRST, Ends, reach_each_other, wait_status
+from tests.system.support import FIRST, Ends, reach_each_other, wait_reason, wait_status
 
 pytestmark = pytest.mark.system
 
@@ -156,10 +156,7 @@ def test_a_long_list_of_selectors_travels_in_ike_fragments(ends: Ends, start: st
 def test_a_wrong_key_brings_nothing_up_and_the_status_says_so(ends: Ends) -> None:
     wrong = replace(ends.connection(), psk="not the key that was agreed on")
     ends.agree([wrong], {"start": "initiate"})
-    wait_for("a reason", lambda: ends.ours.tunnels()[FIRST].reason, 10.0, 0.2)
-    view = ends.ours.tunnels()[FIRST]
-    assert view.reason == "authentication_failed"
-    assert not view.is_up
+    wait_reason(ends.ours, FIRST, "authentication_failed")
     assert not ends.swan.children()
 
 
@@ -168,15 +165,13 @@ def test_a_peer_with_a_wrong_key_is_refused(ends: Ends) -> None:
     ends.agree([wrong], {"start": "respond"})
     with pytest.raises(LabError, match="AUTHENTICATION_FAILED"):
         ends.swan.initiate(FIRST, timeout_s=5.0)
-    assert not ends.ours.tunnels()[FIRST].is_up
-    assert ends.ours.tunnels()[FIRST].reason == "authentication_failed"
+    wait_reason(ends.ours, FIRST, "authentication_failed")
 
 
 def test_proposals_without_anything_in_common_are_refused_with_both_lists(ends: Ends) -> None:
     ours = {"ike_proposals": ["aes256gcm16-prfsha384-ecp384"], "start": "initiate"}
     ends.agree([ends.connection(ike="aes128-sha256-modp2048")], ours)
-    wait_for("a reason", lambda: ends.ours.tunnels()[FIRST].reason, 10.0, 0.2)
-    assert ends.ours.tunnels()[FIRST].reason == "no_proposal_chosen"
+    wait_reason(ends.ours, FIRST, "no_proposal_chosen")
     explained = ends.ours.cli("explain", FIRST)
     assert "aes256gcm16-prfsha384-ecp384" in explained
 
@@ -188,8 +183,7 @@ def test_selectors_without_anything_in_common_are_refused(ends: Ends) -> None:
         "remote_ts": ["10.78.0.0/24"],
     }
     ends.agree([ends.connection()], settings)
-    wait_for("a reason", lambda: ends.ours.tunnels()[FIRST].reason, 10.0, 0.2)
-    assert ends.ours.tunnels()[FIRST].reason == "ts_unacceptable"
+    wait_reason(ends.ours, FIRST, "ts_unacceptable")
 
 
 def test_a_deleted_tunnel_comes_back_by_itself(ends: Ends) -> None:
