@@ -85,6 +85,12 @@ is_usable(void)
 	return pthread_once(&shared_once, make_shared) == 0 && shared != NULL;
 }
 
+static bool
+start_thread(void)
+{
+	return gw_ipsecmb_manager() != NULL;
+}
+
 /* ---- AES-GCM ---- */
 
 static int
@@ -293,6 +299,6 @@ make(const struct gw_suite *suite, const struct gw_sa *sa, bool outbound,
 }
 
 const struct gw_backend_entry gw_backend_ipsecmb = {
-	GW_BACKEND_IPSECMB, "ipsecmb", is_usable, make};
+	GW_BACKEND_IPSECMB, "ipsecmb", is_usable, start_thread, make};
 
 #endif

@@ -316,4 +316,4 @@ make(const struct gw_suite *suite, const struct gw_sa *sa, bool outbound,
 }
 
 const struct gw_backend_entry gw_backend_openssl = {
-	GW_BACKEND_OPENSSL, "openssl", is_usable, make};
+	GW_BACKEND_OPENSSL, "openssl", is_usable, NULL, make};

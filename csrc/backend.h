@@ -44,6 +44,8 @@ struct gw_backend_entry {
 	const char *name;
 	/* Does this machine have what the back end needs? */
 	bool (*usable)(void);
+	/* Makes what the calling thread needs; false: no memory. NULL: nothing. */
+	bool (*start_thread)(void);
 	/* The caller has checked every length in *sa and fills in struct gw_cipher but for ops. */
 	int (*make)(const struct gw_suite *suite, const struct gw_sa *sa, bool outbound,
 		struct gw_cipher **out);

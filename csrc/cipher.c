@@ -70,6 +70,18 @@ choose_backend(uint8_t backend)
 	return NULL;
 }
 
+int
+gw_cipher_start_thread(void)
+{
+	size_t i;
+
+	for (i = 0; i < BACKEND_COUNT; i++)
+		if (backends[i]->usable() && backends[i]->start_thread != NULL &&
+			!backends[i]->start_thread())
+			return GW_E_NOMEM;
+	return GW_OK;
+}
+
 const char *
 gw_cipher_backend_name(const struct gw_suite *suite, uint8_t backend)
 {

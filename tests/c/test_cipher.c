@@ -349,6 +349,7 @@ thread_main(void *argument)
 	struct gw_cipher_op ops[16];
 	size_t i, round;
 
+	CHECK(gw_cipher_start_thread() == GW_OK);
 	CHECK(gw_cipher_new(&sa, true, &seal) == GW_OK);
 	CHECK(gw_cipher_new(&sa, false, &open) == GW_OK);
 	for (round = 0; round < 50; round++) {

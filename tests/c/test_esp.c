@@ -58,7 +58,10 @@ test_len_ok(const struct gw_suite *suite)
 	CHECK(!gw_esp_len_ok(suite, SIZE_MAX));
 }
 
-/* Every pad length against every text length: right, too long, and each pad byte wrong once. */
+/*
+ * Every pad length against every text length: right, too long (with right pad bytes even before
+ * the text), and each pad byte wrong once.
+ */
 static void
 test_padding(const struct gw_suite *suite)
 {
@@ -72,7 +75,7 @@ test_padding(const struct gw_suite *suite)
 			end = esp + gw_esp_headroom(suite) + text - 2;
 			end[0] = (uint8_t)pad;
 			end[1] = 4;
-			for (i = 1; i <= pad && i <= text - 2; i++)
+			for (i = 1; i <= pad && end - i >= esp; i++)
 				end[-(int)i] = (uint8_t)(pad - i + 1);
 			CHECK(gw_esp_trailer(suite, esp, frame + text, &inner, &inner_len,
 				      &next_header) ==

@@ -89,6 +89,25 @@ test_against_array(uint32_t size, unsigned random)
 	}
 }
 
+/* A jump over more than the whole ring leaves nothing of the old numbers behind. */
+static void
+test_jump(uint32_t size)
+{
+	struct gw_replay window = {.window = size};
+	const uint64_t ring = 64 * GW_REPLAY_WORDS;
+	uint64_t seq, top;
+
+	for (top = 3 * ring + 30; top < 3 * ring + 130; top += 7) {
+		memset(&window, 0, sizeof window);
+		window.window = size;
+		for (seq = 1; seq <= ring; seq++)
+			CHECK(gw_replay_mark(&window, seq));
+		CHECK(gw_replay_mark(&window, top));
+		for (seq = top - size + 1; seq < top; seq++)
+			CHECK(gw_replay_mark(&window, seq));
+	}
+}
+
 #define HIGH(n) ((uint64_t)(n) << 32)
 
 /* RFC 4303 appendix A2.1: top, low 32 bits on the wire, what they stand for. */
@@ -148,6 +167,8 @@ main(void)
 	test_against_array(65, 2);
 	test_against_array(1024, 3);
 	test_against_array(4096, 4);
+	test_jump(64);
+	test_jump(4096);
 	test_esn();
 	test_esn_around_the_wrap();
 	return 0;
