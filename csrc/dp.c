@@ -1,5 +1,5 @@
 /* The life of a data plane: making, freeing, its workers' epoll sets and its punt socket. */
-#define _GNU_SOURCE
+#define _GNU_SOURCE 1
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>

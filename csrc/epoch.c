@@ -7,7 +7,7 @@
  * before it loads a pointer, and control swaps the pointer before it reads `seen`; so either
  * control sees the worker or the worker sees the new pointer.
  */
-#define _GNU_SOURCE
+#define _GNU_SOURCE 1
 #include <stdlib.h>
 #include <time.h>
 

@@ -12,7 +12,7 @@
  * exactly one counter: in_packets, or one drop reason (of its tunnel, or of the worker as long
  * as no SA is known).
  */
-#define _GNU_SOURCE
+#define _GNU_SOURCE 1
 #include <errno.h>
 #include <netinet/udp.h>
 #include <string.h>
@@ -267,6 +267,8 @@ tell_news(struct gw_worker *worker, struct gw_inbound *sa, uint64_t now_ns)
 	if ((sa->soft_packets != 0 && sa->packets >= sa->soft_packets) ||
 		(sa->soft_bytes != 0 && sa->bytes >= sa->soft_bytes))
 		tell(worker, sa, &sa->soft_told, GW_PUNT_SOFT_LIMIT, now_ns);
+	if (sa->hard_hit)
+		tell(worker, sa, &sa->hard_told, GW_PUNT_HARD_LIMIT, now_ns);
 }
 
 static bool
@@ -320,8 +322,7 @@ mark_opened(struct gw_worker *worker, struct gw_in_batch *batch)
 			continue;
 		}
 		if (at_hard_limit(sa)) {
-			tell(worker, sa, &sa->hard_told, GW_PUNT_HARD_LIMIT,
-				batch->now_ns);
+			sa->hard_hit = true;
 			drop(worker, sa, GW_DROP_HARD_LIMIT);
 			op->result = GW_E_LIMIT;
 			continue;

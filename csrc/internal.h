@@ -144,6 +144,7 @@ struct gw_inbound {
 	uint64_t notice_at_ns;          /* not before this time is another notice tried */
 	bool first_told;
 	bool soft_told;
+	bool hard_hit;                  /* a packet was refused */
 	bool hard_told;
 };
 

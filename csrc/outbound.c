@@ -10,7 +10,7 @@
  *
  * Every inner packet ends in exactly one counter: out_packets, or one drop reason of its tunnel.
  */
-#define _GNU_SOURCE
+#define _GNU_SOURCE 1
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>

@@ -2,7 +2,7 @@
  * What the fast path has to say: records on one SOCK_SEQPACKET, never waited for. A record that
  * finds the socket full is lost, and its caller counts it or says it again later.
  */
-#define _GNU_SOURCE
+#define _GNU_SOURCE 1
 #include <errno.h>
 #include <string.h>
 

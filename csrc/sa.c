@@ -1,5 +1,5 @@
 /* ESP SAs: installing, swapping, removing (the SAD of RFC 4301 section 4.4.2). */
-#define _GNU_SOURCE
+#define _GNU_SOURCE 1
 #include <stdlib.h>
 #include <string.h>
 

@@ -9,7 +9,7 @@
  * than the path's MTU: EMSGSIZE, EINVAL), the message is sent datagram by datagram, and so is
  * everything on that tunnel for ten seconds.
  */
-#define _GNU_SOURCE
+#define _GNU_SOURCE 1
 #include <errno.h>
 #include <netinet/udp.h>
 #include <poll.h>

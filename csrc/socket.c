@@ -1,5 +1,5 @@
 /* Sockets of the data plane: adding, removing, choosing, and what control sends on them. */
-#define _GNU_SOURCE
+#define _GNU_SOURCE 1
 #include <errno.h>
 #include <netinet/udp.h>
 #include <stdlib.h>

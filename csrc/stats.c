@@ -1,5 +1,5 @@
 /* Reading counters while workers write them: each number is whole, and they are summed over workers. */
-#define _GNU_SOURCE
+#define _GNU_SOURCE 1
 #include <string.h>
 
 #include "internal.h"

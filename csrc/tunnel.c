@@ -1,5 +1,5 @@
 /* Tunnels: adding, removing, and what may be changed on them while packets pass. */
-#define _GNU_SOURCE
+#define _GNU_SOURCE 1
 #include <errno.h>
 #include <linux/if_tun.h>
 #include <net/if.h>

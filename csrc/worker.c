@@ -19,7 +19,7 @@
  * Not here: transport mode, IP fragments of raw ESP (the kernel reassembles), sending TFC
  * padding (received padding is cut, received dummies are dropped).
  */
-#define _GNU_SOURCE
+#define _GNU_SOURCE 1
 #include <errno.h>
 #include <sched.h>
 #include <stdio.h>
