@@ -49,7 +49,8 @@ def nat(router: Namespace, *, first_port: int | None = None) -> None:
     _nft(
         router,
         # Declared and deleted first: one transaction replaces what was there, without a gap.
-        "table ip nat\ndelete table ip nat\ntable ip nat {\n  chain out {\n    type nat hook postrouting priority 100\n"
+        "table ip nat\ndelete table ip nat\ntable ip nat {\n"
+        "  chain out {\n    type nat hook postrouting priority 100\n"
         f'    oifname "out" {protocol}masquerade{ports}\n  }}\n}}\n',
     )
 

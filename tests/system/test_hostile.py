@@ -181,7 +181,7 @@ def test_wrong_esp_is_dropped_each_under_its_reason(up: Ends) -> None:
     assert _counted(up, "marker_short", b"abc") == 1
     assert _counted(up, "keepalive", b"\xff") == 1
     assert up.ours.tunnels()[FIRST].in_packets == before
-    assert up.ours.tunnels()[FIRST].spis == spis
+    assert up.ours.tunnels()[FIRST].spis[-1] == spis[-1]
     # A forged sequence number far ahead must not have moved the window.
     reach_each_other(up.pair)
 
