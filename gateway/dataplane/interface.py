@@ -44,6 +44,7 @@ class PlaneSa:
     remote: tuple[TrafficSelector, ...]
     limits: Limits = field(default_factory=Limits)
     replay_window: int = 1024
+    backend: int = 0  # `enum gw_backend`; 0 = the best this machine has
 
 
 class PuntType(IntEnum):
