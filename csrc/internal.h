@@ -331,12 +331,27 @@ void gw_reclaim(struct gw_dp *dp);
 /* Wait until every worker has passed a batch. Under dp->control. */
 void gw_quiesce(struct gw_dp *dp);
 
-/* ---- worker.c, inbound.c, outbound.c, send.c ---- */
+/* ---- worker.c, inbound.c, open.c, to_tun.c, outbound.c, send.c ---- */
 
 uint64_t gw_now_ns(void);
 
 /* Read one batch from a socket and carry it to the TUN devices. */
 void gw_inbound_batch(struct gw_worker *worker, const struct gw_socket_state *sock);
+
+/* Where a datagram that came in on a socket is from, as a path. */
+void gw_path_of(const struct gw_socket_state *sock, const struct sockaddr_storage *from, struct gw_path *out);
+
+/* Put an ESP packet of received datagram `message` into the run of its SA. */
+void gw_open_add(struct gw_worker *worker, struct gw_in_batch *batch, uint32_t message, uint8_t *esp,
+		 size_t len);
+/* Open the run, if there is one, and deliver its packets. */
+void gw_open_run(struct gw_worker *worker, struct gw_in_batch *batch);
+
+/* Merge an inner packet with what came before it, or write it now. It is borrowed until the batch ends. */
+void gw_tun_merge(struct gw_worker *worker, struct gw_in_batch *batch, struct gw_tunnel_state *tunnel,
+		  uint8_t *packet, const struct gw_packet *info);
+/* Write all that was merged. */
+void gw_tun_flush(struct gw_worker *worker, struct gw_in_batch *batch);
 
 /* Read one batch from a TUN queue and carry it to the network. False if the queue is dead. */
 bool gw_outbound_batch(struct gw_worker *worker, struct gw_queue *queue);

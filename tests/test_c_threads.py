@@ -1,4 +1,4 @@
-"""The packet path's C tests once more under the thread sanitizer: control changes things while workers run."""
+"""The packet path's C tests under the thread sanitizer: control acts while workers run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.mark.parametrize("name", ["tsan_test_worker", "tsan_test_paths"])
+@pytest.mark.parametrize("name", ["tsan_test_worker", "tsan_test_inbound", "tsan_test_outbound"])
 def test_no_data_race(built: Path, name: str) -> None:
     done = subprocess.run(
         [str(built / name)],

@@ -1,0 +1,236 @@
+/* Packets from the TUN that are wrong, do not fit, are too many, or ask for marks. */
+#include "peer.h"
+
+static void
+test_outbound_packets_that_are_wrong(void)
+{
+	struct gw_vnet vnet = {.gso_type = GW_VNET_GSO_TCPV6, .gso_size = 100};
+	size_t len = make_packet(packet, &udp4, 100, &random_state);
+
+	begin();
+	tun_put(plane.tun[0], &vnet, packet, len);
+	CHECK(send(plane.tun[0], &vnet, 9, 0) == 9);
+	wait_drops(&plane, GW_DROP_BAD_OFFLOAD, 2);
+	tun_put(plane.tun[0], NULL, packet, len - 1);
+	wait_drops(&plane, GW_DROP_INNER_TRUNCATED, 1);
+	packet[0] = 0x85;
+	tun_put(plane.tun[0], NULL, packet, len);
+	wait_drops(&plane, GW_DROP_NOT_IP, 1);
+	packet[0] = 0x45;
+	CHECK(gw_dp_clear_outbound(plane.dp, TUNNEL) == GW_OK);
+	tun_put(plane.tun[0], NULL, packet, len);
+	wait_drops(&plane, GW_DROP_NO_SA, 1);
+	CHECK(all_drops(&plane) == 5);
+	end();
+}
+
+static void
+test_no_socket_for_the_path(void)
+{
+	struct gw_socket sock = {
+		.family = 4, .encap = GW_ENCAP_UDP, .address = {127, 0, 0, 1}};
+	size_t len = make_packet(packet, &udp4, 100, &random_state);
+
+	begin();
+	sock.port = plane.port;
+	CHECK(gw_dp_del_socket(plane.dp, &sock) == GW_OK);
+	CHECK(gw_dp_del_socket(plane.dp, &sock) == GW_E_NOENT);
+	CHECK(gw_dp_send_keepalive(plane.dp, TUNNEL) == GW_E_NOENT);
+	tun_put(plane.tun[0], NULL, packet, len);
+	wait_drops(&plane, GW_DROP_NO_SOCKET, 1);
+	plane_add_socket(&plane, 1);
+	tun_put(plane.tun[0], NULL, packet, len);
+	CHECK(receive_inner(got) == len);
+	end();
+}
+
+static void
+test_outbound_limits(void)
+{
+	struct gw_sa in = sa_config(SPI_IN), out = sa_config(SPI_OUT);
+	size_t i, len = make_packet(packet, &udp4, 100, &random_state);
+	struct gw_punt record;
+	uint8_t data[4096];
+
+	out.soft_bytes = len * 2;
+	out.hard_packets = 4;
+	begin_with(&in, &out);
+	for (i = 0; i < 6; i++)
+		tun_put(plane.tun[0], NULL, packet, len);
+	wait_drops(&plane, GW_DROP_HARD_LIMIT, 2);
+	for (i = 0; i < 4; i++)
+		CHECK(receive_inner(got) == len);
+	(void)punt_get(&plane, GW_PUNT_SOFT_LIMIT, &record, data);
+	CHECK(record.tunnel == TUNNEL && record.spi == SPI_OUT);
+	(void)punt_get(&plane, GW_PUNT_HARD_LIMIT, &record, data);
+	out.hard_packets = 0;
+	out.soft_bytes = 0;
+	out.hard_bytes = len * 3 + 1;
+	CHECK(gw_dp_set_outbound(plane.dp, TUNNEL, &out) == GW_OK);
+	for (i = 0; i < 4; i++)
+		tun_put(plane.tun[0], NULL, packet, len);
+	wait_drops(&plane, GW_DROP_HARD_LIMIT, 3);
+	wait_counted(&plane, 7, 0);
+	end();
+}
+
+static void
+test_packets_that_do_not_fit(void)
+{
+	struct flow df = udp4, six = udp4;
+	struct gw_vnet vnet;
+	size_t len, i, sum = 0;
+
+	begin();
+	df.df = true;
+	six.family = 6;
+	len = make_packet(
+		packet, &df, 1373, &random_state); /* 1401 bytes: one too many */
+	tun_put(plane.tun[0], NULL, packet, len);
+	CHECK(tun_get(plane.tun[0], &vnet, got, sizeof(got)) == 576);
+	CHECK(got[20] == 3 && got[21] == 4 && get16(got + 26) == 1400);
+	len = make_packet(packet, &six, 1373, &random_state);
+	tun_put(plane.tun[0], NULL, packet, len);
+	CHECK(tun_get(plane.tun[0], &vnet, got, sizeof(got)) == 1280);
+	CHECK(got[40] == 2 && get32(got + 44) == 1400);
+	wait_drops(&plane, GW_DROP_TOO_BIG, 2);
+	/* Without DF it leaves in fragments. */
+	len = make_packet(packet, &udp4, 3000, &random_state);
+	tun_put(plane.tun[0], NULL, packet, len);
+	for (i = 0; i < 3; i++) {
+		len = receive_inner(got);
+		CHECK(len <= 1400 && slow_sum(0, got, 20) == 0xffff);
+		CHECK(memcmp(got + 20, packet + 20 + sum, len - 20) == 0);
+		sum += len - 20;
+	}
+	CHECK(sum == 3008);
+	/* A TCP super-packet without DF leaves in smaller segments. */
+	vnet = (struct gw_vnet){.flags = 1,
+		.gso_type = GW_VNET_GSO_TCPV4,
+		.gso_size = 2000,
+		.csum_start = 20,
+		.csum_offset = 16};
+	tun_put(plane.tun[0], &vnet, packet,
+		make_packet(packet, &tcp4, 4000, &random_state));
+	for (i = 0; i < 3; i++) {
+		len = receive_inner(got);
+		CHECK(len == (i < 2 ? 1400 : 52 + 4000 - 2 * 1348) &&
+			checksums_hold(got, len));
+	}
+	CHECK(all_drops(&plane) == 2);
+	end();
+}
+
+static void
+test_the_rate_cap_lets_control_pass(void)
+{
+	struct flow bfd = udp4, bgp = tcp4;
+	struct gw_tunnel config;
+	unsigned i;
+	size_t len = make_packet(packet, &udp4, 1000, &random_state);
+
+	begin();
+	config = tunnel_config(&plane, peer_port, TUNNEL);
+	config.options.rate_bps =
+		1000; /* its burst is 128 KiB, then nothing for minutes */
+	CHECK(gw_dp_set_options(plane.dp, TUNNEL, &config.options) == GW_OK);
+	for (i = 0; i < 300; i++)
+		tun_put(plane.tun[0], NULL, packet, len);
+	wait_counted(&plane, 128, 0);
+	wait_drops(&plane, GW_DROP_RATE, 172);
+	bfd.dport = 3784;
+	bgp.sport = 179;
+	tun_put(plane.tun[0], NULL, packet, make_packet(packet, &bfd, 24, &random_state));
+	tun_put(plane.tun[0], NULL, packet, make_packet(packet, &bgp, 19, &random_state));
+	wait_counted(&plane, 130, 0);
+	CHECK(drops(&plane, GW_DROP_RATE) == 172);
+	end();
+}
+
+static void
+test_dscp_is_copied_or_not(void)
+{
+	struct gw_tunnel config;
+	struct flow f = udp4;
+	uint8_t control[64];
+	struct iovec part = {got, sizeof(got)};
+	struct msghdr header = {
+		.msg_iov = &part, .msg_iovlen = 1, .msg_control = control};
+	static const uint8_t wanted[2] = {0xba, 0x02};
+	size_t len;
+	int on = 1, i;
+
+	begin();
+	f.tos = 0xba;
+	len = make_packet(packet, &f, 100, &random_state);
+	CHECK(setsockopt(peer, IPPROTO_IP, IP_RECVTOS, &on, sizeof(on)) == 0);
+	config = tunnel_config(&plane, peer_port, TUNNEL);
+	for (i = 0; i < 2; i++) {
+		config.options.copy_dscp = i == 0;
+		CHECK(gw_dp_set_options(plane.dp, TUNNEL, &config.options) == GW_OK);
+		tun_put(plane.tun[0], NULL, packet, len);
+		wait_readable(peer);
+		header.msg_controllen = sizeof(control);
+		CHECK(recvmsg(peer, &header, 0) > 0);
+		CHECK(*CMSG_DATA(CMSG_FIRSTHDR(&header)) == wanted[i]);
+	}
+	end();
+}
+
+static void
+test_syn_is_clamped_both_ways(void)
+{
+	static const uint8_t mss[12] = {2, 4, 0x05, 0xb4, 1, 1, 1, 1, 1, 1, 1, 1};
+	struct gw_tunnel config;
+	struct flow syn = tcp4;
+	size_t len;
+
+	begin();
+	config = tunnel_config(&plane, peer_port, TUNNEL);
+	config.options.mss_clamp4 = 1360;
+	CHECK(gw_dp_set_options(plane.dp, TUNNEL, &config.options) == GW_OK);
+	syn.flags = 0x02;
+	len = make_packet(packet, &syn, 0, &random_state);
+	memcpy(packet + 40, mss, sizeof(mss));
+	seal_checksums(packet, len, 6);
+	tun_put(plane.tun[0], NULL, packet, len);
+	CHECK(receive_inner(got) == len && get16(got + 42) == 1360 &&
+		checksums_hold(got, len));
+	udp_send(esp, sealed(packet, len));
+	CHECK(deliver_one() == len && get16(got + 42) == 1360 &&
+		checksums_hold(got, len));
+	end();
+}
+
+static void
+test_ike_and_keepalives_are_sent(void)
+{
+	struct gw_tunnel config;
+	uint8_t ike[28] = {7};
+
+	begin();
+	config = tunnel_config(&plane, peer_port, TUNNEL);
+	CHECK(gw_dp_send_ike(plane.dp, &config.path, ike, sizeof(ike)) == GW_OK);
+	CHECK(receive_esp(got) == 32 && get32(got) == 0 && memcmp(got + 4, ike, 28) == 0);
+	CHECK(gw_dp_send_keepalive(plane.dp, TUNNEL) == GW_OK);
+	CHECK(receive_esp(got) == 1 && got[0] == 0xff);
+	config.path.local_port++;
+	CHECK(gw_dp_send_ike(plane.dp, &config.path, ike, sizeof(ike)) == GW_E_NOENT);
+	CHECK(gw_dp_send_ike(plane.dp, &config.path, ike, 0) == GW_E_INVALID);
+	CHECK(gw_dp_send_keepalive(plane.dp, TUNNEL + 1) == GW_E_NOENT);
+	end();
+}
+
+int
+main(void)
+{
+	test_outbound_packets_that_are_wrong();
+	test_no_socket_for_the_path();
+	test_outbound_limits();
+	test_packets_that_do_not_fit();
+	test_the_rate_cap_lets_control_pass();
+	test_dscp_is_copied_or_not();
+	test_syn_is_clamped_both_ways();
+	test_ike_and_keepalives_are_sent();
+	return 0;
+}
