@@ -16,6 +16,7 @@ import errno
 import socket
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from ipaddress import ip_address
 
 from gateway.dataplane.interface import DataPlane, EncapKind, PlaneState
 from gateway.errors import DataPlaneError, GatewayError
@@ -24,7 +25,7 @@ from gateway.node.daemon import IkeDaemon
 from gateway.node.difference import Change, Facet, difference
 from gateway.node.journal import Journal
 from gateway.node.mtu import inner_mtu
-from gateway.node.netlink import Netlink, NetlinkError, Route, ignores_dead_routes6
+from gateway.node.netlink import Netlink, NetlinkError, Route, ignores_dead_routes6, settle_carrier
 from gateway.node.plan import NodePlan, TunnelPlan
 from gateway.node.tun import QUEUE_LEN, TunError, open_tun
 from gateway.node.tunnel import DEFAULT_OUTER_MTU, Tunnel, Tunnels, is_gone, options_of
@@ -75,7 +76,12 @@ class Reconciler:
         """
         actual = replace(wanted, tunnels=tuple(tunnel.plan for tunnel in self._tunnels))
         change = difference(actual, wanted)
-        self._open_sockets(wanted)
+        try:
+            self._open_sockets(wanted)
+        except GatewayError:
+            if self.plan is not None:
+                self._close_sockets(self.plan)
+            raise
         self.plan = wanted
         remade = {c.new.name for c in change.changed if Facet.INTERFACE in c.facets}
         gone = {plan.name for plan in change.removed} | remade
@@ -188,9 +194,11 @@ class Reconciler:
     def _close_sockets(self, wanted: NodePlan) -> None:
         for address in self._daemon.sockets.addresses - set(wanted.sockets):
             self._daemon.sockets.close(address)
-            for port, kind in _SOCKETS:
+        for held in tuple(self._plane_sockets):
+            address, port, kind = ip_address(held[0]), held[1], EncapKind(held[2])
+            if address not in wanted.sockets:
                 self._plane.del_socket(address, port, kind)
-                self._plane_sockets.discard((str(address), port, int(kind)))
+                self._plane_sockets.discard(held)
 
     # ---- tunnels ----
 
@@ -244,6 +252,7 @@ class Reconciler:
         self._kernel.set_mtu(plan.interface, mtu)
         self._kernel.set_up(plan.interface, up=True)
         self._set_addresses(plan)
+        settle_carrier(plan.interface)
 
     def _change(self, plan: TunnelPlan) -> None:
         """

@@ -1,0 +1,152 @@
+"""What `status` and `explain` print, from the JSON a gateway answers with."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.cli.client import Json
+from gateway.cli.show import explain_lines, status_lines
+from gateway.cli.table import amount, duration, paint, table, width_of
+
+UP: Json = {
+    "name": "office-1",
+    "connection": "office",
+    "interface": "ts-office-1",
+    "admin": "up",
+    "status": "up",
+    "reason": None,
+    "local": "192.0.2.1",
+    "remote": "203.0.113.9",
+    "since_s": 3725.0,
+    "ike": {"state": "established", "suite": "aes256gcm16-prfsha384-x25519", "spi_i": "01"},
+    "children": [{"spi_in": "0x00500001", "suite": "aes256gcm16-esn", "local_ts": ["::/0"]}],
+    "in_bytes": 12_300_000,
+    "out_bytes": 999,
+    "in_packets": 10,
+    "out_packets": 20,
+    "in_bps": 1_500_000_000,
+    "out_bps": 0,
+    "drops": {"replay": 2, "icv": 1},
+    "mtu": 1438,
+    "active": True,
+    "wanted": {"local_id": "a.gw.test", "routes": ["10.20.0.0/16 metric 100"]},
+}
+DOWN: Json = {
+    **UP,
+    "name": "office-2",
+    "status": "connecting",
+    "active": False,
+    "ike": {"state": "connecting"},
+    "children": [],
+    "drops": {},
+    "mtu": None,
+    "reason": {
+        "code": "no_proposal_chosen",
+        "text": "no proposal in common for ESP",
+        "ours": "aes256gcm16",
+        "theirs": "3des-sha1",
+        "hint": "make the ESP proposals of both ends overlap",
+    },
+}
+STATUS: Json = {
+    "gateway": "gw1",
+    "pid": 42,
+    "since_s": 90061.0,
+    "tunnels": [UP, DOWN],
+    "notes": ["forwarding is off"],
+    "counters": {},
+}
+
+
+def test_status_is_a_table_that_says_why_a_tunnel_is_down() -> None:
+    lines = status_lines(STATUS, colours=False)
+
+    assert lines[0] == "gw1: 1 of 2 tunnels up, pid 42, since 1d 1h"
+    assert lines[1].split() == [
+        *("CONNECTION", "TUNNEL", "STATE", "LOCAL", "REMOTE", "SUITE", "SINCE"),
+        *("IN", "OUT", "RECEIVED", "SENT", "DROPS"),
+    ]
+    assert "office-1  up*" in lines[2]
+    assert "1h 2m  1.50 Gbit/s  0 bit/s   12.3 MB  999 B      3" in lines[2]
+    assert "office-2  connecting" in lines[3]
+    assert lines[4] == (
+        "office-2: no_proposal_chosen: no proposal in common for ESP"
+        " (ours: aes256gcm16; theirs: 3des-sha1); make the ESP proposals of both ends overlap"
+    )
+    assert lines[5] == "note: forwarding is off"
+
+
+def test_columns_stand_below_each_other_with_colours_too() -> None:
+    plain = status_lines(STATUS, colours=False)
+    coloured = status_lines(STATUS, colours=True)
+    assert "\x1b[32mup*\x1b[0m" in coloured[2]
+    assert [width_of(line) for line in coloured] == [len(line) for line in plain]
+
+
+def test_a_tunnel_taken_down_by_an_operator_says_so() -> None:
+    tunnel = {**copy.deepcopy(DOWN), "admin": "down", "status": "down"}
+    lines = status_lines({**STATUS, "tunnels": [tunnel]}, colours=False)
+    assert "down (admin down)" in lines[2]
+
+
+def test_a_gateway_without_tunnels_has_one_line() -> None:
+    lines = status_lines({**STATUS, "tunnels": [], "notes": []}, colours=False)
+    assert lines == ["gw1: 0 of 0 tunnels up, pid 42, since 1d 1h"]
+
+
+def test_explain_shows_both_sides_sas_routes_and_drops() -> None:
+    text = "\n".join(explain_lines(UP))
+    assert "office-1 of office: admin up, up since 1h 2m, carries traffic" in text
+    assert "device    ts-office-1, MTU 1438 bytes" in text
+    assert "child     spi_in = 0x00500001" in text
+    assert "wanted    routes = 10.20.0.0/16 metric 100" in text
+    assert "drops     replay 2, icv 1" in text
+
+
+def test_explain_says_why_with_both_ends_values() -> None:
+    lines = explain_lines(DOWN)
+    assert lines[1:5] == [
+        "  why       no_proposal_chosen: no proposal in common for ESP",
+        "  ours      aes256gcm16",
+        "  theirs    3des-sha1",
+        "  hint      make the ESP proposals of both ends overlap",
+    ]
+    assert "  drops     none" in lines
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.00 kB"),
+        (9_996, "10.0 kB"),
+        (12_345, "12.3 kB"),
+        (999_600, "1.00 MB"),
+        (123_456_789, "123 MB"),
+        (4.2e12, "4.20 TB"),
+    ],
+)
+def test_amounts_have_three_digits(value: float, text: str) -> None:
+    assert amount(value, "B") == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0s"), (59.9, "59s"), (60, "1m 0s"), (3600, "1h 0m"), (90061, "1d 1h")],
+)
+def test_durations_have_their_two_largest_units(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+@given(st.lists(st.lists(st.text("ab c\x1b", max_size=5), min_size=2, max_size=2), max_size=4))
+def test_any_cells_make_a_table(rows: list[list[str]]) -> None:
+    assert len(table(("A", ">B"), rows)) == len(rows) + 1
+
+
+def test_without_colours_nothing_is_painted() -> None:
+    assert paint("up", "green", colours=False) == "up"

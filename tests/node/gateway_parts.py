@@ -1,0 +1,54 @@
+"""
+A whole gateway but for its process: real kernel, real data plane, real core, and a log to read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from gateway.dataplane.plane import LocalPlane
+from gateway.ike.endpoint import IkeEndpoint
+from gateway.node.daemon import IkeDaemon
+from gateway.node.journal import Journal
+from gateway.node.netlink import Netlink
+from gateway.node.reconcile import Reconciler
+from gateway.node.service import SystemRandom
+from gateway.node.status import StatusView
+from gateway.node.tunnel import Tunnels
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The parts of one gateway, put together as `service.Gateway` does."""
+
+    plane: LocalPlane
+    kernel: Netlink
+    tunnels: Tunnels
+    daemon: IkeDaemon
+    reconciler: Reconciler
+    status: StatusView
+    journal: Journal
+    log: io.StringIO
+
+
+@contextlib.contextmanager
+def parts(plane: LocalPlane) -> Iterator[Parts]:
+    """
+    Put a gateway together in the calling thread's network namespace; take it apart at the end.
+    """
+    log = io.StringIO()
+    journal = Journal(log, time.time)
+    kernel, tunnels = Netlink(), Tunnels()
+    endpoint = IkeEndpoint(SystemRandom(), time.monotonic())
+    daemon = IkeDaemon(endpoint, plane, tunnels, journal, time.monotonic, time.time)
+    reconciler = Reconciler(plane, kernel, daemon, tunnels, journal, time.monotonic, time.time)
+    status = StatusView(daemon, reconciler, tunnels, plane)
+    try:
+        yield Parts(plane, kernel, tunnels, daemon, reconciler, status, journal, log)
+    finally:
+        daemon.close()
+        kernel.close()

@@ -1,0 +1,292 @@
+"""
+Reconcile against the real kernel and a real data plane: what a plan makes, and what a change
+touches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from ipaddress import ip_address, ip_interface, ip_network
+
+import pytest
+
+from gateway.dataplane.interface import PlaneSa
+from gateway.dataplane.plane import LocalPlane
+from gateway.ike.events import Reason
+from gateway.ike.selectors import ANY4
+from gateway.node.netlink import Route
+from gateway.node.plan import NodePlan, plan
+from gateway.node.reconcile import FAIL_CLOSED_METRIC
+from gateway.node.tun import open_tun
+from gateway.node.udp import SocketError, open_ike_socket
+from gateway.sa import Encr, EspSa, Integ
+from gateway.secret import Secret
+from tests.node.gateway_parts import Parts, parts
+from tests.node.network import ip
+from tests.support.documents import CONNECTION, FIRST, REMOVED, SECOND, document
+
+pytestmark = pytest.mark.system
+
+NET = ip_network("10.20.0.0/16")
+
+
+@pytest.fixture
+async def gw(network: None) -> AsyncIterator[Parts]:
+    ip("addr add 192.0.2.1/32 dev lo")
+    ip("addr add 198.51.100.1/32 dev lo")
+    with LocalPlane(1) as plane, parts(plane) as made:
+        yield made
+
+
+def wanted(*edits: tuple[tuple[str | int, ...], object]) -> NodePlan:
+    """Return the plan of the base document with edits; nobody begins, so no packet is sent."""
+    return plan(document(((*CONNECTION, "start"), "respond"), *edits))
+
+
+def indexes() -> dict[str, str]:
+    """Return the kernel's number of each device: a device made anew has another one."""
+    return {line.split(": ")[1]: line.split(": ")[0] for line in ip("-o link").splitlines() if line}
+
+
+def facts(gw: Parts) -> tuple[object, ...]:
+    """Return all that a reconcile with nothing to do must leave alone."""
+    return (indexes(), gw.kernel.routes(), ip("addr"), gw.plane.state())
+
+
+async def test_the_plan_is_made_so(gw: Parts) -> None:
+    change = gw.reconciler.apply(wanted())
+
+    assert [tunnel.name for tunnel in change.added] == ["office-1", "office-2"]
+    assert gw.kernel.routes() == {
+        Route(NET, 100, "ts-office-1"),
+        Route(NET, 101, "ts-office-2"),
+        Route(NET, FAIL_CLOSED_METRIC, None),
+    }
+    assert gw.kernel.addresses("ts-office-1") == {ip_interface("169.254.10.1/30")}
+    state = gw.plane.state()
+    assert set(state.names.values()) == {"office-1@ts-office-1", "office-2@ts-office-2"}
+    assert {(where, port) for where, port, _ in state.sockets} == {
+        ("192.0.2.1", 4500),
+        ("192.0.2.1", 0),
+        ("198.51.100.1", 4500),
+        ("198.51.100.1", 0),
+    }
+    assert gw.daemon.sockets.addresses == {ip_address("192.0.2.1"), ip_address("198.51.100.1")}
+    assert gw.daemon.known == {"office-1", "office-2"}
+    assert "NO-CARRIER" in ip("link show ts-office-1")
+
+
+async def test_clear_text_goes_nowhere_while_all_tunnels_are_down(gw: Parts) -> None:
+    ip("route add default dev lo")
+    gw.reconciler.apply(wanted())
+
+    with pytest.raises(Exception, match="returned non-zero") as refused:
+        ip("route get 10.20.0.9")
+    assert "No route to host" in str(getattr(refused.value, "stderr", ""))
+
+
+async def test_again_the_same_plan_touches_nothing(gw: Parts) -> None:
+    gw.reconciler.apply(wanted())
+    before = facts(gw)
+
+    change = gw.reconciler.apply(wanted())
+
+    assert change.is_empty
+    assert facts(gw) == before
+
+
+async def test_a_change_of_one_tunnel_leaves_the_other_alone(gw: Parts) -> None:
+    gw.reconciler.apply(wanted())
+    devices = indexes()
+
+    gw.reconciler.apply(
+        wanted(((*SECOND, "interface"), "tunB"), ((*SECOND, "inner_cidr"), "169.254.11.0/30"))
+    )
+
+    assert indexes()["ts-office-1"] == devices["ts-office-1"]
+    assert "ts-office-2" not in indexes()
+    assert gw.kernel.addresses("tunB") == {ip_interface("169.254.11.1/30")}
+    assert Route(NET, 101, "tunB") in gw.kernel.routes()
+
+
+async def test_addresses_mtu_and_metrics_change_under_the_same_device(gw: Parts) -> None:
+    gw.reconciler.apply(wanted())
+    devices = indexes()
+
+    gw.reconciler.apply(
+        wanted(
+            ((*FIRST, "mtu"), 1300),
+            ((*FIRST, "inner_cidr"), "169.254.11.0/30"),
+            ((*FIRST, "preference"), 500),
+        )
+    )
+
+    assert indexes() == devices
+    assert "mtu 1300" in ip("link show ts-office-1")
+    assert gw.kernel.addresses("ts-office-1") == {ip_interface("169.254.11.1/30")}
+    assert Route(NET, 500, "ts-office-1") in gw.kernel.routes()
+    assert Route(NET, 100, "ts-office-1") not in gw.kernel.routes()
+
+
+async def test_a_tunnel_that_goes_takes_its_device_and_routes_along(gw: Parts) -> None:
+    gw.reconciler.apply(wanted())
+
+    gw.reconciler.apply(wanted((SECOND, REMOVED)))
+
+    assert "ts-office-2" not in indexes()
+    assert gw.kernel.routes() == {
+        Route(NET, 100, "ts-office-1"),
+        Route(NET, FAIL_CLOSED_METRIC, None),
+    }
+    assert gw.daemon.known == {"office-1"}
+
+
+async def test_an_address_that_goes_takes_its_sockets_along(gw: Parts) -> None:
+    gw.reconciler.apply(wanted())
+
+    gw.reconciler.apply(
+        wanted(
+            (("gateway", "public_addresses"), ["192.0.2.1"]),
+            ((*SECOND, "local_address"), "192.0.2.1"),
+        )
+    )
+
+    assert {where for where, _, _ in gw.plane.state().sockets} == {"192.0.2.1"}
+    assert gw.daemon.sockets.addresses == {ip_address("192.0.2.1")}
+    open_ike_socket(ip_address("198.51.100.1")).close()  # free again
+
+
+async def test_a_name_in_use_holds_up_one_tunnel_only_and_is_tried_again(gw: Parts) -> None:
+    stranger = open_tun("ts-office-1", 1)
+    gw.reconciler.apply(wanted())
+
+    assert gw.reconciler.troubles["office-1"].code == "setup_failed"
+    assert "exists already" in gw.reconciler.troubles["office-1"].text
+    assert gw.daemon.known == {"office-2"}
+    shown = {str(one["name"]): one for one in tunnels(gw)}
+    assert "exists already" in str(shown["office-1"]["reason"])
+    assert Route(NET, 101, "ts-office-2") in gw.kernel.routes()
+
+    stranger.close()
+    gw.reconciler.retry()
+
+    assert gw.reconciler.troubles == {}
+    assert gw.daemon.known == {"office-1", "office-2"}
+    assert Route(NET, 100, "ts-office-1") in gw.kernel.routes()
+
+
+async def test_an_address_in_use_refuses_the_plan_and_changes_nothing(gw: Parts) -> None:
+    ip("addr add 203.0.113.77/32 dev lo")
+    gw.reconciler.apply(wanted())
+    before = facts(gw)
+
+    with (
+        open_ike_socket(ip_address("203.0.113.77")),
+        pytest.raises(SocketError, match=r"203\.0\.113\.77 port 500: in use"),
+    ):
+        gw.reconciler.apply(
+            wanted(
+                (
+                    ("gateway", "public_addresses"),
+                    ["192.0.2.1", "198.51.100.1", "203.0.113.76", "203.0.113.77"],
+                ),
+                (SECOND, REMOVED),
+            )
+        )
+
+    assert facts(gw) == before
+    assert gw.reconciler.plan == wanted()
+
+
+async def test_admin_down_keeps_device_and_routes_and_closes_ike(gw: Parts) -> None:
+    gw.reconciler.apply(wanted(((*FIRST, "admin"), "down")))
+
+    assert gw.daemon.known == {"office-2"}
+    assert "ts-office-1" in indexes()
+    (first, second) = tunnels(gw)
+    assert (first["admin"], first["status"]) == ("down", "down")
+    assert "admin_down" in str(first["reason"])
+    assert second["admin"] == "up"
+    assert "waiting_for_peer" in str(second["reason"])
+
+
+async def test_an_operators_word_outlives_a_reload_but_not_the_tunnel(gw: Parts) -> None:
+    gw.reconciler.apply(wanted())
+    gw.reconciler.take_down("office-1")
+    gw.reconciler.apply(wanted(((*FIRST, "mtu"), 1300)))
+
+    assert tunnels(gw)[0]["admin"] == "down"
+    assert "taken_down" in str(tunnels(gw)[0]["reason"])
+
+    gw.reconciler.allow("office-1")
+    assert tunnels(gw)[0]["admin"] == "up"
+
+    gw.reconciler.take_down("office-2")
+    gw.reconciler.apply(wanted((SECOND, REMOVED)))
+    assert gw.reconciler.taken_down == set()
+
+
+async def test_remove_all_leaves_nothing(gw: Parts) -> None:
+    before = set(indexes())
+    gw.reconciler.apply(wanted())
+    gw.reconciler.remove_all()
+
+    assert set(indexes()) == before
+    assert gw.kernel.routes() == set()
+
+
+async def test_another_process_takes_over_what_is_wanted_and_removes_the_rest(gw: Parts) -> None:
+    gw.reconciler.apply(wanted())
+    devices = indexes()
+    gw.daemon.close()
+    fewer = wanted((SECOND, REMOVED), ((*FIRST, "mtu"), 1300))
+
+    with parts(gw.plane) as later:
+        later.reconciler.take_over(gw.plane.state(), fewer)
+        later.reconciler.apply(fewer)
+        later.reconciler.adopt()
+
+        assert set(later.tunnels.by_name) == {"office-1"}
+        assert indexes()["ts-office-1"] == devices["ts-office-1"]
+        assert "ts-office-2" not in indexes()
+        assert gw.plane.state().names == {1: "office-1@ts-office-1"}
+
+
+async def test_sas_that_no_core_knows_carry_on_until_their_time_is_over(gw: Parts) -> None:
+    gw.reconciler.apply(wanted())
+    give_sas(gw.plane, tunnel=1, spi=0x00500007)
+    gw.plane.set_carrier(1, True)
+    gw.daemon.close()
+
+    with parts(gw.plane) as later:
+        later.reconciler.take_over(gw.plane.state(), wanted(((*FIRST, "mtu"), 1300)))
+        later.reconciler.apply(wanted(((*FIRST, "mtu"), 1300)))
+        later.reconciler.adopt()
+        tunnel = later.tunnels.by_name["office-1"]
+
+        assert tunnel.is_up
+        assert tunnels(later)[0]["status"] == "up"
+        assert "mtu 1300" in ip("link show ts-office-1")
+        assert gw.plane.state().tunnels[1] == (0x00500007,)
+
+        tunnel.give_up_orphans(Reason("restart", "the IKE SA is lost"), at=0.0)
+
+        assert not tunnel.is_up
+        assert "restart" in str(tunnels(later)[0]["reason"])
+        assert gw.plane.state().tunnels[1] == ()
+        assert "NO-CARRIER" in ip("link show ts-office-1")
+
+
+def give_sas(plane: LocalPlane, tunnel: int, spi: int) -> None:
+    """Install a pair of ESP SAs, as a gateway process does that then crashes."""
+    key = Secret(bytes(range(36)))
+    sa = EspSa(spi, Encr.AES_GCM_16, 256, key, Integ.NONE, Secret(b""), esn=True)
+    installed = PlaneSa(sa, (ANY4,), (ANY4,))
+    plane.add_inbound(tunnel, installed)
+    plane.set_outbound(tunnel, installed)
+
+
+def tunnels(gw: Parts) -> list[dict[str, object]]:
+    shown = gw.status.whole()["tunnels"]
+    assert isinstance(shown, list)
+    return shown

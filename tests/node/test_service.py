@@ -1,0 +1,157 @@
+"""
+The gateway process: start, reload, restart, end; real processes in a namespace of the test's own.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gateway.cli.client import Refused, ask
+from gateway.dataplane.remote import connect
+from tests.node.network import ip
+from tests.node.process import DOCUMENT, Running, answers, gateway, start, wait_until
+
+pytestmark = pytest.mark.system
+
+
+@pytest.fixture
+def place(network: None, tmp_path: Path) -> Path:
+    for address in ("192.0.2.1/32", "198.51.100.1/32"):
+        ip(f"addr add {address} dev lo")
+    return tmp_path
+
+
+@pytest.fixture
+def running(place: Path) -> Iterator[Running]:
+    with gateway(place) as one:
+        yield one
+
+
+def listed(running: Running) -> dict[str, dict[str, object]]:
+    shown = running.status()["tunnels"]
+    assert isinstance(shown, list)
+    return {one["name"]: one for one in shown}
+
+
+def test_a_gateway_starts_its_data_plane_and_ends_it_when_told_to_stop(running: Running) -> None:
+    assert set(listed(running)) == {"office-1", "office-2"}
+    assert "ts-office-1" in ip("link")
+
+    list(ask(running.place, {"command": "stop"}))
+
+    assert running.ended() == 0
+    assert "ts-office" not in ip("link")
+    assert ip("route show proto 85") == ""
+    with pytest.raises(OSError, match=r"refused|No such file"):
+        connect(running.place / "dataplane.sock")
+
+
+def test_sigterm_leaves_the_tunnels_and_the_next_process_takes_them_over(running: Running) -> None:
+    devices = ip("-o link")
+    list(ask(running.place, {"command": "down", "tunnel": "office-2"}))
+    running.signal(signal.SIGTERM)
+
+    assert running.ended() == 0
+    assert ip("-o link") == devices
+    assert not (running.place / "gateway.sock").exists()
+
+    running.process = start(running.place).process
+    wait_until("answering", lambda: answers(running), running)
+    assert ip("-o link") == devices
+    assert "taken over tunnels=2 orphans=0" in running.log
+    assert listed(running)["office-2"]["admin"] == "down"  # the operator's word holds
+
+
+def test_sigterm_with_stop_dataplane_ends_everything(place: Path) -> None:
+    with gateway(place, "--stop-dataplane") as running:
+        running.signal(signal.SIGTERM)
+        assert running.ended() == 0
+        assert "ts-office" not in ip("link")
+
+
+def test_in_process_there_is_no_other_process(place: Path) -> None:
+    with gateway(place, "--in-process") as running:
+        assert set(listed(running)) == {"office-1", "office-2"}
+        assert not (place / "dataplane.sock").exists()
+        running.signal(signal.SIGTERM)
+        assert running.ended() == 0
+        assert "ts-office" not in ip("link")
+
+
+def test_a_second_gateway_in_the_same_place_is_refused(running: Running) -> None:
+    second = start(running.place)
+
+    assert second.ended() == 1
+    assert "another gateway process uses" in running.log
+    assert set(listed(running)) == {"office-1", "office-2"}
+
+
+def test_mistakes_in_the_document_are_all_said_and_end_with_status_2(place: Path) -> None:
+    (place / "gateway.toml").write_text(DOCUMENT.replace("169.254.10.4/30", "x") + "colour = 1\n")
+    running = start(place)
+
+    assert running.ended() == 2
+    assert "inner_cidr" in running.log
+    assert "colour" in running.log
+    assert not (place / "dataplane.sock").exists()
+
+
+def test_hangup_applies_the_difference(running: Running) -> None:
+    running.config.write_text(DOCUMENT.replace('"10.20.0.0/16"', '"10.21.0.0/16"'))
+    running.signal(signal.SIGHUP)
+
+    wait_until("reloaded", lambda: "10.21.0.0/16" in ip("route"), running)
+    wait_until("logged", lambda: "reloaded added=0 removed=0 changed=2" in running.log, running)
+
+
+def test_a_reload_with_a_mistake_changes_nothing_and_says_why(running: Running) -> None:
+    before = ip("route"), ip("-o link")
+    running.config.write_text(DOCUMENT.replace("office-1", "x").replace("10.20.0.0/16", "10.20"))
+
+    with pytest.raises(Refused, match=r"gateway\.toml:20: .*remote_cidrs.*10\.20"):
+        list(ask(running.place, {"command": "reload"}))
+
+    assert (ip("route"), ip("-o link")) == before
+    assert set(listed(running)) == {"office-1", "office-2"}
+
+
+def test_the_loss_of_the_data_plane_is_repaired(running: Running) -> None:
+    os.kill(dataplane_pid(running), signal.SIGKILL)
+
+    wait_until("noticed", lambda: "data_plane lost" in running.log, running)
+    wait_until("repaired", lambda: running.log.count("gateway up ") == 2, running)
+    wait_until("answering", lambda: answers(running), running)
+    assert set(listed(running)) == {"office-1", "office-2"}
+    assert "ts-office-1" in ip("link")
+
+
+def dataplane_pid(running: Running) -> int:
+    """Return the pid of the data plane: the gateway's only child."""
+    children = Path(f"/proc/{running.process.pid}/task/{running.process.pid}/children")
+    (pid,) = children.read_text().split()
+    return int(pid)
+
+
+def test_systemd_is_told_when_it_is_ready_and_that_it_lives(place: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(place / "notify"))
+        manager.settimeout(20)
+        environ = {"NOTIFY_SOCKET": str(place / "notify"), "WATCHDOG_USEC": "200000"}
+        with gateway(place, "--in-process", environ=environ):
+            assert manager.recv(200) == b"READY=1\nSTATUS=2 tunnels"
+            assert manager.recv(200) == b"WATCHDOG=1"
+            assert manager.recv(200) == b"WATCHDOG=1"
+
+
+def test_a_document_without_tunnels_is_a_gateway_that_waits(place: Path) -> None:
+    (place / "gateway.toml").write_text(
+        '[gateway]\nname = "empty"\npublic_addresses = ["192.0.2.1"]\n'
+    )
+    with gateway(place, "--in-process") as running:
+        assert running.status()["tunnels"] == []
