@@ -88,6 +88,16 @@ class InitAttempt:
     requests: dict[int, bytes] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Birth:
+    """How the first IKE SA of a line of rekeys came to be; decides between duplicates."""
+
+    created_at: float
+    established_at: float
+    initiated: bool
+    lowest_nonce: bytes
+
+
 @dataclass(slots=True, eq=False)
 class IkeSa:
     """The control channel between two peers. Times are monotonic seconds."""
@@ -105,6 +115,7 @@ class IkeSa:
     keys: Keys | None = None
     nonce_i: bytes = b""
     nonce_r: bytes = b""
+    birth: Birth | None = None  # set when it is established; a rekey hands it on
     peer_id: IdInitiator | IdResponder | None = None
     nat: Nat = field(default_factory=Nat)
     fragmentation: bool = False  # both ends can (RFC 7383)
@@ -265,6 +276,8 @@ class IkeSa:
         if tunnel.attempt is self:
             tunnel.attempt = None
         self.established_at = now
+        if self.birth is None:
+            self.birth = Birth(self.created_at, now, self.original_initiator, self.lowest_nonce)
         self.heard_at = now
         self.expire_at = math.inf
         span = Lifespan.draw(

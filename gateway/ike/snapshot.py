@@ -29,7 +29,7 @@ from gateway.ike.context import Context
 from gateway.ike.events import Reason
 from gateway.ike.exchanges import informational
 from gateway.ike.iana import Group, Prf
-from gateway.ike.ike_sa import IkeSa, Keys, Nat
+from gateway.ike.ike_sa import Birth, IkeSa, Keys, Nat
 from gateway.ike.keymat import IkeKeys
 from gateway.ike.payloads import IdInitiator, IdResponder
 from gateway.ike.proposals import EspSuite, IkeSuite
@@ -77,6 +77,7 @@ def _save_sa(sa: IkeSa) -> Table:
         "suite": [int(one) for one in _ike_suite_values(sa.suite)],
         "keys": [_text(getattr(secrets, one.name).reveal()) for one in fields(secrets)],
         "nonces": [_text(sa.nonce_i), _text(sa.nonce_r)],
+        "birth": _save_birth(sa.birth),
         "peer_id": _save_identity(sa.peer_id),
         "nat": [sa.nat.supported, sa.nat.local, sa.nat.remote, sa.nat.announced],
         "fragmentation": sa.fragmentation,
@@ -166,6 +167,12 @@ def _save_selector(one: TrafficSelector) -> list[Value]:
     return [str(one.first), str(one.last), one.protocol, one.first_port, one.last_port]
 
 
+def _save_birth(birth: Birth | None) -> list[Value]:
+    if birth is None:
+        return []
+    return [birth.created_at, birth.established_at, birth.initiated, _text(birth.lowest_nonce)]
+
+
 def _save_identity(identity: IdInitiator | IdResponder | None) -> list[Value]:
     if identity is None:
         return []
@@ -204,7 +211,7 @@ def load(blob: bytes, context: Context, tunnels: Mapping[str, Tunnel], now: floa
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise UsageError(f"not a snapshot: {error!r}") from None
     for sa, _ in loaded:
-        _adopt(sa, context)
+        _adopt(sa, context, now)
     by_spi = {sa.own_spi: sa for sa, _ in loaded}
     for (sa, is_current), one in zip(loaded, document["sas"], strict=True):
         sa.rival = by_spi.get(_bytes(one["rival"])) if one["rival"] else None
@@ -213,7 +220,7 @@ def load(blob: bytes, context: Context, tunnels: Mapping[str, Tunnel], now: floa
     return [sa for sa, _ in loaded]
 
 
-def _adopt(sa: IkeSa, context: Context) -> None:
+def _adopt(sa: IkeSa, context: Context, now: float) -> None:
     """Put a loaded IKE SA into the tables."""
     tunnel = sa.tunnel
     assert tunnel is not None
@@ -228,6 +235,7 @@ def _adopt(sa: IkeSa, context: Context) -> None:
         context.spis.claim(request.offer.spi_in)
     if sa.is_usable:
         tunnel.retry_at = math.inf
+        tunnel.joined(now)
 
 
 def _load_sa(
@@ -246,6 +254,7 @@ def _load_sa(
     sa = IkeSa(context, path, is_initiator, spi_i, spi_r, now, (tunnel,), tunnel)
     sa.suite, sa.keys = suite, Keys.of(suite, secrets, is_initiator)
     sa.nonce_i, sa.nonce_r = (_bytes(nonce) for nonce in one["nonces"])
+    sa.birth = _load_birth(one["birth"])
     sa.peer_id = _load_identity(one["peer_id"])
     sa.nat = Nat(*one["nat"])
     sa.fragmentation = bool(one["fragmentation"])
@@ -373,6 +382,10 @@ def _load_path(one: list[Loaded]) -> Path:
 
 def _load_selector(one: list[Loaded]) -> TrafficSelector:
     return TrafficSelector(ip_address(one[0]), ip_address(one[1]), *one[2:])
+
+
+def _load_birth(one: list[Loaded]) -> Birth | None:
+    return Birth(one[0], one[1], bool(one[2]), _bytes(one[3])) if one else None
 
 
 def _load_identity(one: list[Loaded]) -> IdInitiator | IdResponder | None:

@@ -57,8 +57,8 @@ class Tunnel:
         self.last_failure: Reason | None = None
 
     def usable(self) -> list[IkeSa]:
-        """Return the IKE SAs that serve the tunnel, the oldest first."""
-        return [sa for sa in self.sas if sa.is_usable]
+        """Return the IKE SAs that serve the tunnel, the oldest line of rekeys first."""
+        return sorted((sa for sa in self.sas if sa.is_usable), key=born_at)
 
     # ---- beginning again ----
 
@@ -159,8 +159,8 @@ class Tunnel:
 
     # ---- duplicates ----
 
-    def joined(self, sa: IkeSa, now: float) -> None:
-        """Note that one more IKE SA is established; looks for duplicates."""
+    def joined(self, now: float) -> None:
+        """Note that one more IKE SA is established; if there are two, look again soon."""
         if len(self.usable()) > 1:
             self.sort_at = min(self.sort_at, now + LOSER_S)
 
@@ -181,10 +181,10 @@ class Tunnel:
         older, newer = usable[-2], usable[-1]
         losing = loser(older, newer)
         kept = newer if losing is older else older
-        since = now - newer.established_at
-        if losing.original_initiator and since >= LOSER_S:
+        since = now - born_at(newer)
+        if has_begun(losing) and since >= LOSER_S:
             return losing if self._can_lose(losing) else None
-        if kept.original_initiator and do_cross(older, newer) and since >= DUPLICATE_S:
+        if has_begun(kept) and do_cross(older, newer) and since >= DUPLICATE_S:
             return kept if self._can_lose(kept) else None
         return None
 
@@ -207,17 +207,27 @@ class Tunnel:
         return False
 
 
+def born_at(sa: IkeSa) -> float:
+    """Return when the line of this IKE SA was first established."""
+    return sa.birth.established_at if sa.birth is not None else sa.established_at
+
+
+def has_begun(sa: IkeSa) -> bool:
+    """Return whether we began the line of this IKE SA."""
+    return sa.birth is not None and sa.birth.initiated
+
+
 def do_cross(one: IkeSa, other: IkeSa) -> bool:
     """Return whether both ends began before either was done: neither is a new beginning."""
-    return (
-        one.original_initiator is not other.original_initiator
-        and one.established_at >= other.created_at
-        and other.established_at >= one.created_at
-    )
+    a, b = one.birth, other.birth
+    if a is None or b is None or a.initiated is b.initiated:
+        return False
+    return a.established_at >= b.created_at and b.established_at >= a.created_at
 
 
 def loser(one: IkeSa, other: IkeSa) -> IkeSa:
     """Return which of two IKE SAs of a tunnel is superfluous."""
-    if do_cross(one, other):
-        return one if one.lowest_nonce < other.lowest_nonce else other
-    return one if one.established_at <= other.established_at else other
+    a, b = one.birth, other.birth
+    if a is not None and b is not None and do_cross(one, other):
+        return one if a.lowest_nonce < b.lowest_nonce else other
+    return one if born_at(one) <= born_at(other) else other

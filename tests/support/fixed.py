@@ -41,6 +41,4 @@ class FixedRandom:
             return bytes([first, self.seed]) + self._count.to_bytes(NONCE_LEN - 2, "big")
         if count == 4:
             return (self.seed * 1000 + self._count).to_bytes(4, "big")
-        return (
-            bytes([self.seed]) + self._count.to_bytes(8, "big").rjust(count - 1, b"\0")[1 - count :]
-        )
+        return bytes([self.seed]) + self._count.to_bytes(max(count - 1, 8), "big")[1 - count :]

@@ -240,7 +240,7 @@ class Flight:
         return parse_header(self.datagram).exchange
 
 
-Rewrite = Callable[[Path], Path]
+Rewrite = Callable[[Path], Path | None]  # None: there is no mapping, the datagram is lost
 
 
 @dataclass
@@ -265,14 +265,17 @@ class Link:
 
     def arrive(self, flight: Flight) -> None:
         """Hand a datagram to whom it is for, with the path as the receiver sees it."""
-        path = flight.path
+        path: Path | None = flight.path
         to_b = flight.sender is flight.sender.pair.a
         if to_b and self.rewrite_out is not None:
-            path = self.rewrite_out(path)
-        seen = Path(path.remote, path.remote_port, path.local, path.local_port)
-        if not to_b and self.rewrite_in is not None:
+            path = self.rewrite_out(flight.path)
+        if path is None:
+            return
+        seen: Path | None = Path(path.remote, path.remote_port, path.local, path.local_port)
+        if seen is not None and not to_b and self.rewrite_in is not None:
             seen = self.rewrite_in(seen)
-        flight.sender.peer.receive(flight.datagram, seen)
+        if seen is not None:
+            flight.sender.peer.receive(flight.datagram, seen)
 
 
 class IkePair:
@@ -344,6 +347,10 @@ class IkePair:
 
     def hold_to_b(self) -> Flight:
         return self._take(self.a)
+
+    def hold_to(self, side: Side) -> Flight:
+        """Take the oldest datagram to `side` off the link."""
+        return self._take(side.peer)
 
     def release(self, flight: Flight) -> None:
         self.link.arrive(flight)

@@ -27,7 +27,7 @@ from gateway.ike.payloads import Auth, IdInitiator, IdResponder, Notify, Payload
 from gateway.ike.proposals import Proposal, select_ike
 from gateway.ike.states import On, State
 from gateway.ike.tasks import Task, Work
-from gateway.ike.tunnel import Tunnel
+from gateway.ike.tunnel import Tunnel, born_at
 from gateway.ike.window import Request
 from gateway.sa import Path
 from gateway.secret import Secret
@@ -88,7 +88,7 @@ def receive_response(sa: IkeSa, request: Request, response: Message, now: float)
     # Authenticated. Nothing above this line changed `sa`.
     sa.peer_id = identity
     sa.establish(On.AUTH_RESPONSE, tunnel, now)
-    tunnel.joined(sa, now)
+    tunnel.joined(now)
     if sa.close_wanted is not None:
         sa.context.spis.release(offer.spi_in)
         informational.close(sa, sa.close_wanted, now)
@@ -174,10 +174,10 @@ def answer_request(sa: IkeSa, request: Message, path: Path, now: float, digest: 
     # Authenticated. Nothing above this line changed `sa`.
     _abandon_attempt(tunnel, now)
     is_contact = request.notify(NotifyType.INITIAL_CONTACT) is not None
-    outdated = [one for one in tunnel.sas if is_contact and one.established_at < sa.created_at]
+    outdated = [one for one in tunnel.sas if is_contact and born_at(one) < sa.created_at]
     sa.peer_id, sa.path = identity, path
     sa.establish(On.AUTH_REQUEST, tunnel, now)
-    tunnel.joined(sa, now)
+    tunnel.joined(now)
     child_payloads = _make_child(sa, tunnel, request, choice, now)
     for one in outdated:
         one.end(reasons.PEER_RESTARTED, now)

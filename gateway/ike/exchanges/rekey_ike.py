@@ -218,6 +218,7 @@ def _successor(
     new = IkeSa(sa.context, sa.path, initiated, *spis, now, sa.candidates)
     new.suite, new.keys = suite, Keys.of(suite, secrets, initiated)
     new.nonce_i, new.nonce_r = nonces
+    new.birth = sa.birth
     new.peer_id, new.nat, new.fragmentation = sa.peer_id, sa.nat, sa.fragmentation
     return new
 
