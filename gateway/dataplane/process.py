@@ -182,10 +182,11 @@ class Process:
         signal.set_wakeup_fd(-1)
         self._path.close()
         self._service.close()
-        if self._connection is not None:
-            self._connection.sock.close()
         if self._listener is not None:
             self._listener.close()
+        # Last: who asked for the end waits for this, and may then start another process.
+        if self._connection is not None:
+            self._connection.sock.close()
         self._wake.close()
         self._wake_in.close()
 
