@@ -22,7 +22,7 @@
 #endif
 
 #define GSO_RETRY_NS UINT64_C(10000000000)
-/* Send what is kept as soon as it is this much: the other side then works while we read on. */
+/* Send complete messages as soon as they are this much: the other side then works while we read on. */
 #define FLUSH_BYTES 60000u
 /* How long a full socket or device queue is waited for, in all: two milliseconds, ten times. */
 #define WAIT_MS    2
@@ -42,7 +42,6 @@ gw_out_begin(struct gw_worker *worker, struct gw_out_batch *batch,
 	batch->gso = batch->path->path.encap == GW_ENCAP_UDP &&
 		     !worker->dp->config.no_gso &&
 		     batch->now_ns >= gw_counter_get(&tunnel->gso_retry_at_ns);
-	batch->bytes_max = batch->path->path.family == 4 ? GW_GSO_BYTES4 : GW_GSO_BYTES6;
 	batch->used = 0;
 	batch->message_count = 0;
 }
@@ -180,45 +179,71 @@ send_singly(struct gw_worker *worker, struct gw_out_batch *batch,
 }
 
 static void
-drop_all(struct gw_out_batch *batch, enum gw_drop reason)
+drop_first(struct gw_out_batch *batch, uint32_t count, enum gw_drop reason)
 {
 	uint32_t i;
 
-	for (i = 0; i < batch->message_count; i++)
+	for (i = 0; i < count; i++)
 		gw_count(&batch->counters->drops[reason], batch->messages[i].count);
 }
 
-void
-gw_out_flush(struct gw_worker *worker, struct gw_out_batch *batch)
+/* Send the first `count` messages. */
+static void
+send_first(struct gw_worker *worker, struct gw_out_batch *batch, uint32_t count)
 {
 	uint32_t done = 0;
 
 	if (batch->socket == NULL) {
-		drop_all(batch, GW_DROP_NO_SOCKET);
-		done = batch->message_count;
+		drop_first(batch, count, GW_DROP_NO_SOCKET);
+		return;
 	}
-	while (done < batch->message_count) {
-		done += send_messages(worker, batch, batch->messages + done,
-			batch->message_count - done);
-		if (done == batch->message_count)
+	while (done < count) {
+		done += send_messages(
+			worker, batch, batch->messages + done, count - done);
+		if (done == count)
 			break;
 		batch->gso = false;
 		gw_counter_set(
 			&batch->tunnel->gso_retry_at_ns, batch->now_ns + GSO_RETRY_NS);
 		send_singly(worker, batch, &batch->messages[done++]);
 	}
+}
+
+void
+gw_out_flush(struct gw_worker *worker, struct gw_out_batch *batch)
+{
+	send_first(worker, batch, batch->message_count);
 	batch->message_count = 0;
 	batch->used = 0;
+}
+
+/*
+ * Send all but the last message. A TCP super-packet of 64 KiB is one segment or two more than a
+ * datagram can carry: these wait for what is read next, instead of going as a small message.
+ */
+static void
+flush_complete(struct gw_worker *worker, struct gw_out_batch *batch)
+{
+	uint32_t last = batch->message_count - 1;
+
+	send_first(worker, batch, last);
+	batch->messages[0] = batch->messages[last];
+	batch->message_count = 1;
 }
 
 uint8_t *
 gw_out_room(struct gw_worker *worker, struct gw_out_batch *batch, size_t need)
 {
+	uint32_t count = batch->message_count;
+
 	if (need > GW_OUT_SIZE)
 		return NULL;
-	if (batch->used >= FLUSH_BYTES || batch->used + need > GW_OUT_SIZE ||
-		batch->message_count + GW_CHUNK > GW_OUT_MESSAGES)
+	if (batch->used + need > GW_OUT_SIZE || count + GW_CHUNK > GW_OUT_MESSAGES)
 		gw_out_flush(worker, batch);
+	else if (count > 1 &&
+		 batch->messages[count - 1].start - batch->messages[0].start >=
+			 FLUSH_BYTES)
+		flush_complete(worker, batch);
 	return worker->buffers->out + batch->used;
 }
 
@@ -229,7 +254,7 @@ fits_last(const struct gw_out_batch *batch, const struct gw_out_message *last,
 {
 	return batch->gso && !last->closed && last->start + last->len == start &&
 	       len <= last->size && last->tos == tos && last->count < GW_GSO_SEGMENTS &&
-	       last->len + len <= batch->bytes_max;
+	       last->len + len <= GW_GSO_BYTES;
 }
 
 void

@@ -285,7 +285,7 @@ gw_dp_send_ike(
 	int err;
 
 	if (dp == NULL || path == NULL || data == NULL || len == 0 ||
-		len > GW_GSO_BYTES6 || !gw_path_ok(path) || path->encap != GW_ENCAP_UDP)
+		len > GW_GSO_BYTES || !gw_path_ok(path) || path->encap != GW_ENCAP_UDP)
 		return GW_E_INVALID;
 	pthread_mutex_lock(&dp->control);
 	err = send_parts(dp, path, parts, 2);

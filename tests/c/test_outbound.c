@@ -202,6 +202,46 @@ test_syn_is_clamped_both_ways(void)
 	end();
 }
 
+/*
+ * A kernel that refuses UDP_SEGMENT: a socket without UDP checksums can not segment (EINVAL), as
+ * a device without checksum offload can not (EIO). Every segment leaves as a datagram of its own.
+ */
+static void
+test_refused_segmentation_falls_back_to_single_datagrams(void)
+{
+	struct gw_socket place = {
+		.family = 4, .encap = GW_ENCAP_UDP, .address = {127, 0, 0, 1}};
+	struct gw_vnet vnet = {.flags = 1,
+		.gso_type = GW_VNET_GSO_TCPV4,
+		.gso_size = 1000,
+		.csum_start = 20,
+		.csum_offset = 16};
+	struct gw_socket sock;
+	size_t len;
+	int i, round, on = 1;
+
+	begin();
+	place.port = plane.port;
+	CHECK(gw_dp_del_socket(plane.dp, &place) == GW_OK);
+	sock = place;
+	sock.fd = udp_socket(&sock.port);
+	CHECK(setsockopt(sock.fd, SOL_SOCKET, SO_NO_CHECK, &on, sizeof(on)) == 0);
+	CHECK(gw_dp_add_socket(plane.dp, &sock) == GW_OK);
+	for (round = 0; round < 2; round++) {
+		len = make_packet(packet, &tcp4, 9500, &random_state);
+		tun_put(plane.tun[0], &vnet, packet, len);
+		for (i = 0; i < 10; i++) {
+			len = receive_inner(got);
+			CHECK(len == (i < 9 ? 1052 : 552) && checksums_hold(got, len));
+			CHECK(get32(got + 24) == 1 + 1000 * (uint32_t)i);
+		}
+	}
+	wait_counted(&plane, 20, 0);
+	CHECK(tunnel_stats(&plane).out_bytes == 2 * (9500 + 10 * 52));
+	CHECK(all_drops(&plane) == 0);
+	end();
+}
+
 static void
 test_ike_and_keepalives_are_sent(void)
 {
@@ -231,6 +271,7 @@ main(void)
 	test_the_rate_cap_lets_control_pass();
 	test_dscp_is_copied_or_not();
 	test_syn_is_clamped_both_ways();
+	test_refused_segmentation_falls_back_to_single_datagrams();
 	test_ike_and_keepalives_are_sent();
 	return 0;
 }
