@@ -39,6 +39,7 @@ ROUTE_PROTOCOL = 85  # ours alone: not in iproute2's rt_protos, not BIRD (12), n
 # linux/rtnetlink.h, linux/netlink.h
 _NEWLINK, _DELLINK, _NEWADDR, _DELADDR, _GETADDR = 16, 17, 20, 21, 22
 _NEWROUTE, _DELROUTE, _GETROUTE = 24, 25, 26
+_NEWQDISC, _TC_ROOT, _TCA_KIND = 36, 0xFFFFFFFF, 1
 _ERROR, _DONE = 2, 3
 _REQUEST, _ACK, _DUMP, _CREATE, _REPLACE = 0x1, 0x4, 0x300, 0x400, 0x100
 _CAPPED, _ACK_TLVS = 0x100, 0x200
@@ -150,6 +151,17 @@ class Netlink:
         self._ask(_NEWLINK, _link(name) + _attribute(_IFLA_AF_SPEC, inet), what)
         if FilePath("/proc/sys/net/ipv6").exists():
             self._ask(_NEWLINK, _link(name) + _attribute(_IFLA_AF_SPEC, inet6), what)
+
+    def set_no_queueing(self, name: str) -> None:
+        """
+        Give a link no queueing discipline; call it before the link is up.
+
+        A TUN device never asks the kernel to hold packets back, so a discipline holds none; but a
+        multi-queue device would get 256 of them.
+        """
+        body = struct.pack("=BxxxiIII", 0, _index(name), 0, _TC_ROOT, 0)
+        body += _attribute(_TCA_KIND, b"noqueue\0")
+        self._ask(_NEWQDISC, body, f"link {name} noqueue", _CREATE | _REPLACE)
 
     # ---- addresses ----
 

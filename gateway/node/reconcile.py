@@ -249,6 +249,8 @@ class Reconciler:
         self._kernel.set_tunnel_behaviour(plan.interface, QUEUE_LEN)
         if not ignores_dead_routes6(plan.interface):
             self._note_linkdown()
+        if plan.queues > 1:
+            self._kernel.set_no_queueing(plan.interface)
         self._kernel.set_mtu(plan.interface, mtu)
         self._kernel.set_up(plan.interface, up=True)
         self._set_addresses(plan)

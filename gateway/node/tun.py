@@ -56,12 +56,16 @@ def open_tun(name: str, queues: int) -> TunQueues:
     """
     Make TUN device `name` with `queues` queues, its carrier off.
 
+    With one queue it is a plain device: a multi-queue one has 256 transmit queues whatever is asked
+    for, and each gets a queueing discipline of its own, 12 MB in all (`Netlink.set_no_queueing` is
+    for those).
+
     Raises TunError: the name is in use, /dev/net/tun is missing, or the right to make devices.
     """
     opened: list[int] = []
     try:
         for number in range(queues):
-            opened.append(_open_queue(name, first=number == 0))
+            opened.append(_open_queue(name, first=number == 0, multi=queues > 1))
         uso = _set_offload(opened)
     except OSError as error:
         for fd in opened:
@@ -70,12 +74,12 @@ def open_tun(name: str, queues: int) -> TunQueues:
     return TunQueues(name, tuple(opened), uso)
 
 
-def _open_queue(name: str, *, first: bool) -> int:
+def _open_queue(name: str, *, first: bool, multi: bool) -> int:
     """
     Return the descriptor of one more queue. The first makes the device, and must: it is not shared
     with strangers.
     """
-    flags = _IFF_TUN | _IFF_NO_PI | _IFF_VNET_HDR | _IFF_MULTI_QUEUE
+    flags = _IFF_TUN | _IFF_NO_PI | _IFF_VNET_HDR | (_IFF_MULTI_QUEUE if multi else 0)
     fd = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         request = struct.pack("16sH22x", name.encode(), flags | (_IFF_TUN_EXCL if first else 0))

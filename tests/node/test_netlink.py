@@ -69,6 +69,15 @@ def test_a_tun_device_is_set_up_as_a_tunnel(kernel: Netlink) -> None:
     assert setting("ts-1", "ignore_routes_with_linkdown", "ipv6") == "1"
 
 
+def test_a_device_of_many_queues_has_no_queueing_discipline(kernel: Netlink) -> None:
+    tun = open_tun("ts-many", 2)
+    kernel.set_no_queueing("ts-many")
+    kernel.set_up("ts-many", up=True)
+    set_carrier(tun, True)
+    assert "qdisc noqueue" in ip("link show ts-many")
+    tun.close()
+
+
 @pytest.mark.usefixtures("twins")
 @pytest.mark.parametrize("text", ["169.254.10.1/30", "fd00:10::1/126"])
 def test_addresses_are_added_listed_and_removed(kernel: Netlink, text: str) -> None:

@@ -41,6 +41,13 @@ def test_a_new_device_has_its_queues_and_no_carrier(kernel: Netlink, tun: TunQue
     assert "vnet_hdr on" in ip("-d link show ts-a")
 
 
+def test_a_device_with_one_queue_is_not_made_for_many(kernel: Netlink) -> None:
+    one = open_tun("ts-one", 1)
+    assert "multi_queue" not in ip("-d link show ts-one")
+    assert "numtxqueues 1 " in ip("-d link show ts-one")
+    one.close()
+
+
 def test_queues_do_not_block(tun: TunQueues) -> None:
     with pytest.raises(BlockingIOError):
         os.read(tun.queues[1], 2048)
