@@ -363,7 +363,7 @@ def _expire(sa: IkeSa, now: float) -> None:
 
 def _child_on_time(sa: IkeSa, child: ChildSa, now: float) -> None:
     if child.down_at <= now:
-        sa.take_down(child, child.down_reason or reasons.REKEYED)
+        sa.take_down(child, child.down_reason or reasons.REKEYED, now)
     elif child.stage is Stage.INSTALLED and child.rekey_at <= now:
         child.rekey_at = math.inf
         sa.tasks.add(Task(Work.REKEY_CHILD, child.spi_in))

@@ -32,6 +32,7 @@ from gateway.sa import NAT_T_PORT, Path
 
 MARKER_LEN = 4  # non-ESP marker on port 4500 (RFC 3948 section 2.2)
 UDP_LEN = 8
+REVIVED_S = (1.0, 3.0)  # until the next rekey of a Child SA whose replacement has gone
 IP_LEN = {4: 20, 6: 40}
 
 
@@ -314,7 +315,7 @@ class IkeSa:
         self.move(On.ENDED)
         self._release_offer()
         for child in tuple(self.children.values()):
-            self.take_down(child, reason)
+            self.take_down(child, reason, now)
         self.context.sas.pop(self.own_spi, None)
         tunnel = self.tunnel
         if tunnel is not None and self in tunnel.sas:
@@ -349,10 +350,15 @@ class IkeSa:
         if request is not None and request.offer is not None and len(request.offer.spi) == 4:
             self.context.spis.release(request.offer.spi_in)
 
-    def take_down(self, child: ChildSa, reason: Reason) -> None:
+    def take_down(self, child: ChildSa, reason: Reason, now: float) -> None:
         """Remove a Child SA: first what takes its place for sending, then it."""
         assert self.tunnel is not None
         self.children.pop(child.spi_in, None)
+        for other in self.children.values():
+            if other.replaced_by == child.spi_in and other.stage is Stage.REPLACED:
+                # What was to replace it is gone, so nobody will delete it: it is in force again.
+                other.stage, other.replaced_by = Stage.INSTALLED, None
+                other.rekey_at = now + self.context.jitter(*REVIVED_S)
         self.context.spis.release(child.spi_in)
         self.tunnel.child_down(self.context, child, reason)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import ip_address
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -201,7 +202,7 @@ def test_attempts_go_on_for_ever_with_growing_pauses() -> None:
             pair.now = pair.a.endpoint.deadline
             pair.a.on_time()
         times.append(pair.now)
-    pauses = [later - sooner - 1.5 for sooner, later in zip(times, times[1:], strict=False)]
+    pauses = [later - sooner - 1.5 for sooner, later in pairwise(times)]
     assert pauses[:3] == pytest.approx([1.0, 1.8, 3.24])
     assert pauses[-1] == pytest.approx(60.0)
     pair.cut(False)

@@ -54,7 +54,7 @@ def close(sa: IkeSa, reason: Reason, now: float) -> None:
         rival, sa.rival = sa.rival, None
         close(rival, reason, now)
     for child in tuple(sa.children.values()):
-        sa.take_down(child, reason)
+        sa.take_down(child, reason, now)
     sa.down(reason, now)
     sa.tasks.add(Task(Work.CLOSE))
 
@@ -164,7 +164,7 @@ def child_deleted(sa: IkeSa, child: ChildSa, reason: Reason, now: float) -> None
         tunnel.leave(sa.context, child)
         sa.linger(child, reasons.REKEYED, now)
         return
-    sa.take_down(child, reason)
+    sa.take_down(child, reason, now)
     plan_child(sa, now)
 
 

@@ -167,7 +167,7 @@ def _take_refusal(sa: IkeSa, offer: Offer, old: ChildSa | None, error: Notify, n
     if negotiate.take_group(sa, offer, error) and begin(sa, old.spi_in, now, offer.tries + 1):
         return
     if error.type == NotifyType.CHILD_SA_NOT_FOUND:
-        sa.take_down(old, reasons.from_notify(error.type, "our rekey"))
+        sa.take_down(old, reasons.from_notify(error.type, "our rekey"), now)
         sa.tasks.add(Task(Work.NEW_CHILD))
     elif error.type == NotifyType.TEMPORARY_FAILURE:
         _keep_old(sa, old, now, BUSY_S)

@@ -1,0 +1,204 @@
+"""A gateway process that is restarted goes on with the IKE SAs it had, whatever was under way."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis.strategies import binary, sampled_from
+
+from gateway.errors import UsageError
+from gateway.ike.config import Encap, Start
+from gateway.ike.endpoint import IkeEndpoint
+from gateway.ike.events import ChildSaDown, ChildSaUp, IkeSaDown, IkeSaUp, Send
+from gateway.ike.message import parse_header
+from tests.support.fixed import FixedRandom
+from tests.support.pair import IkePair, Side, config_a, config_b
+
+
+def assert_works(pair: IkePair) -> None:
+    """Assert that the tunnel carries traffic and that every exchange works from both ends."""
+    assert pair.has_traffic(), pair.story()
+    for side in pair.sides():
+        side.rekey_child()
+        pair.deliver_all()
+        side.rekey_ike()
+        pair.deliver_all()
+        assert pair.has_traffic(), pair.story()
+    pair.advance(30.0)
+    assert pair.a.state == pair.b.state == "established"
+    assert len(pair.a.plane.inbound) == len(pair.b.plane.inbound) == 1, pair.story()
+    assert pair.has_traffic()
+
+
+@pytest.mark.parametrize("who", ["a", "b"])
+def test_quiet_restart_is_not_noticed(who: str) -> None:
+    pair = IkePair.established()
+    one: Side = getattr(pair, who)
+    before = len(one.events)
+    one.restart()
+    assert len(one.events) == before
+    assert pair.waiting(one) == 0
+    assert_works(pair)
+    assert not pair.a.all(IkeSaDown) or pair.a.all(IkeSaDown)[0].reason.code == "rekeyed"
+
+
+def test_both_ends_restart() -> None:
+    pair = IkePair.established()
+    pair.a.restart()
+    pair.b.restart()
+    assert_works(pair)
+
+
+@pytest.mark.parametrize("action", ["rekey_child", "rekey_ike"])
+@pytest.mark.parametrize("delivered", range(5))
+@pytest.mark.parametrize("who", ["a", "b"])
+def test_restart_in_the_middle_of_a_rekey(action: str, delivered: int, who: str) -> None:
+    """a rekeys; after any of the four messages one end is restarted."""
+    pair = IkePair.established()
+    getattr(pair.a, action)()
+    for _ in range(delivered):
+        if pair.link.flights:
+            pair.link.arrive(pair.link.flights.popleft())
+    getattr(pair, who).restart()
+    pair.advance(20.0)
+    assert_works(pair)
+
+
+@pytest.mark.parametrize("action", ["rekey_child", "rekey_ike"])
+@pytest.mark.parametrize("delivered", range(7))
+def test_restart_in_the_middle_of_a_collision(action: str, delivered: int) -> None:
+    pair = IkePair.established()
+    getattr(pair.a, action)()
+    getattr(pair.b, action)()
+    for _ in range(delivered):
+        if pair.link.flights:
+            pair.link.arrive(pair.link.flights.popleft())
+    pair.a.restart()
+    pair.advance(60.0)
+    assert_works(pair)
+
+
+def test_child_sa_stays_while_its_abandoned_rekey_is_undone() -> None:
+    pair = IkePair.established()
+    pair.a.rekey_child()
+    pair.deliver_to_b()
+    pair.a.restart()
+    while pair.link.flights:
+        pair.link.arrive(pair.link.flights.popleft())
+        assert pair.has_traffic(), pair.story()
+
+
+def test_restart_while_closing_still_closes() -> None:
+    pair = IkePair.established()
+    pair.a.close()
+    pair.drop_to_b()
+    pair.a.restart()
+    pair.advance(1.0)
+    assert [down.reason.code for down in pair.b.all(IkeSaDown)] == ["deleted_by_peer"]
+
+
+def test_restart_while_it_is_set_up_begins_again() -> None:
+    pair = IkePair.started()
+    pair.deliver_to_b()
+    pair.a.restart()
+    pair.fire()
+    pair.deliver_all()
+    assert_works(pair)
+
+
+def test_outstanding_request_is_repeated_byte_for_byte() -> None:
+    pair = IkePair.established()
+    pair.a.rekey_child()
+    request = pair.hold_to_b().datagram
+    pair.a.restart()
+    pair.advance(0.6, deliver=False)
+    assert pair.hold_to_b().datagram == request
+
+
+def test_restored_ike_sa_never_uses_an_iv_again() -> None:
+    """The IV follows the header of the SK payload; under one key none may come twice."""
+    pair = IkePair.established()
+    for _ in range(6):
+        pair.advance(10.5)
+        pair.a.restart()
+    ivs = [
+        event.datagram[32:40]
+        for event in pair.a.all(Send)
+        if parse_header(event.datagram).exchange == 37
+    ]
+    sent = {event.datagram for event in pair.a.all(Send)}
+    assert len(ivs) >= 5
+    assert len(set(ivs)) == len([one for one in sent if parse_header(one).exchange == 37])
+
+
+def test_changed_tunnel_is_closed_on_restore() -> None:
+    pair = IkePair.established()
+    blob = pair.a.endpoint.snapshot(pair.now)
+    pair.a.endpoint = IkeEndpoint(pair.a.random, pair.now)
+    pair.a.config = config_a(encap=Encap.AUTO)
+    pair.a.start()
+    pair.a.take(pair.a.endpoint.restore(blob, pair.now))
+    assert pair.a.all(ChildSaDown)[0].reason.code == "reconfigured"
+    pair.advance(12.0)
+    assert_works(pair)
+
+
+def test_removed_tunnel_is_closed_on_restore() -> None:
+    pair = IkePair.established()
+    blob = pair.a.endpoint.snapshot(pair.now)
+    pair.a.endpoint = IkeEndpoint(pair.a.random, pair.now)
+    pair.a.take(pair.a.endpoint.restore(blob, pair.now))
+    pair.deliver_all()
+    assert pair.b.ike_sas == 0
+    assert not pair.a.plane.inbound
+
+
+def test_inbound_spis_of_restored_child_sas_are_taken() -> None:
+    pair = IkePair.established()
+    spi = pair.a.all(ChildSaUp)[0].inbound.spi
+    pair.a.random = FixedRandom(ord("a"))
+    pair.a.restart()
+    for _ in range(10):
+        pair.a.rekey_child()
+        pair.deliver_all()
+    fresh = [event.inbound.spi for event in pair.a.all(ChildSaUp)[1:]]
+    assert spi not in fresh
+
+
+def test_duplicates_are_sorted_out_after_a_restart() -> None:
+    pair = IkePair(config_a(), config_b(start=Start.INITIATE))
+    pair.start()
+    pair.deliver_all()
+    assert len(pair.a.all(IkeSaUp)) == 2
+    pair.a.restart()
+    pair.b.restart()
+    pair.advance(20.0)
+    assert_works(pair)
+
+
+@given(binary(max_size=200))
+def test_bytes_that_are_no_snapshot_are_refused(blob: bytes) -> None:
+    endpoint = IkeEndpoint(FixedRandom(1), 0.0)
+    with pytest.raises(UsageError):
+        endpoint.restore(blob, 0.0)
+
+
+@given(sampled_from(["tunnel", "state", "spis", "keys", "suite", "window", "children", "times"]))
+def test_snapshot_with_a_missing_or_wrong_part_is_refused(key: str) -> None:
+    pair = IkePair.established()
+    for change in (None, 7, [], "x"):
+        saved = json.loads(pair.a.endpoint.snapshot(pair.now))
+        saved["sas"][0][key] = change
+        endpoint = IkeEndpoint(FixedRandom(1), 0.0)
+        endpoint.configure([config_a()], 0.0)
+        if key == "tunnel" or (key == "children" and change == []):
+            continue
+        with pytest.raises(UsageError):
+            endpoint.restore(json.dumps(saved).encode(), pair.now)
+
+
+def test_snapshot_of_another_version_is_refused() -> None:
+    with pytest.raises(UsageError, match="version 9"):
+        IkeEndpoint(FixedRandom(1), 0.0).restore(b'{"version": 9, "sas": []}', 0.0)
