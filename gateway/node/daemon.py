@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from typing import assert_never
 
 from gateway.dataplane.interface import DataPlane, Punt, PuntType
-from gateway.errors import DataPlaneError
+from gateway.errors import DataPlaneError, GatewayError
 from gateway.ike.config import TunnelConfig
 from gateway.ike.endpoint import IkeEndpoint
 from gateway.ike.events import (
@@ -65,7 +65,9 @@ class IkeDaemon:
         self._timer: asyncio.TimerHandle | None = None
         self._next_sample = 0
         self.known: frozenset[str] = frozenset()  # tunnels that the core was told of
-        self.worker_failed = asyncio.Event()
+        self.worker_failed = False
+        self.broken: set[str] = set()  # tunnels whose TUN device is gone
+        self.trouble = asyncio.Event()  # one of these two has changed
         self.idle = asyncio.Event()  # set while the core waits for nothing
 
     # ---- ways in ----
@@ -122,10 +124,20 @@ class IkeDaemon:
             case PuntType.FIRST_INBOUND:
                 self.carry_out(self.endpoint.first_inbound(punt.spi, now))
             case PuntType.WORKER_FAILED:
-                self._journal.error("worker_failed", text=punt.data.decode("ascii", "replace"))
-                self.worker_failed.set()
+                self._worker_failed(punt)
             case _:
                 assert_never(punt.type)
+
+    def _worker_failed(self, punt: Punt) -> None:
+        text = punt.data.decode("ascii", "replace")
+        tunnel = self._tunnels.by_number.get(punt.tunnel)
+        if punt.tunnel == 0:
+            self._journal.error("worker_failed", text=text)
+            self.worker_failed = True
+        elif tunnel is not None:
+            self._journal.error("device_failed", tunnel=tunnel.name, text=text)
+            self.broken.add(tunnel.name)
+        self.trouble.set()
 
     def _timer_fired(self) -> None:
         self._timer = None
@@ -148,8 +160,8 @@ class IkeDaemon:
             heard = tunnel.sample(now)
             if tunnel.active is not None:
                 tunnel.fit_mtu()  # the path's MTU may have changed
-        except DataPlaneError as error:
-            self._journal.error("data_plane", tunnel=tunnel.name, text=str(error))
+        except GatewayError as error:
+            self._journal.from_peer(Level.ERROR, "sample", tunnel=tunnel.name, text=str(error))
             return False
         return heard and tunnel.name in self.known
 
@@ -160,10 +172,11 @@ class IkeDaemon:
         for event in events:
             try:
                 self._carry_out_one(event)
-            except DataPlaneError as error:
+            except GatewayError as error:
+                # The data plane or the kernel refused: the other events are not to suffer by it.
                 tunnel = getattr(event, "tunnel", None) or ""
                 what = type(event).__name__
-                self._journal.error("data_plane", tunnel=tunnel, event_=what, text=str(error))
+                self._journal.error("not_carried_out", tunnel=tunnel, what=what, text=str(error))
         self._rearm()
 
     def _carry_out_one(self, event: Event) -> None:

@@ -2,8 +2,8 @@
 What happened, one line each: to standard error for the system's journal, and in a ring for
 `twinspan log`.
 
-Lines that strangers can cause are rate limited by event name, and what was left out is said. Values
-are cleaned of control characters, since some of them come from the network.
+Lines that strangers can cause are rate limited by event name and tunnel, and what was left out is
+said. Values are cleaned of control characters, since some of them come from the network.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Journal:
     level: Level = Level.INFO
     priorities: bool = False  # "<6>" before each line, for systemd
     _ring: deque[Entry] = field(default_factory=lambda: deque(maxlen=_RING))
-    _budgets: dict[str, _Budget] = field(default_factory=dict)
+    _budgets: dict[tuple[str, Value | None], _Budget] = field(default_factory=dict)
     _followers: set[asyncio.Queue[Entry]] = field(default_factory=set)
     _render: LogfmtRenderer = field(default_factory=LogfmtRenderer)
 
@@ -99,7 +99,7 @@ class Journal:
 
     def from_peer(self, level: Level, event: str, **fields: Value) -> None:
         """Add an entry that a stranger can cause: at most a burst of ten, then one a second."""
-        budget = self._budgets.setdefault(event, _Budget(at=self.clock()))
+        budget = self._budgets.setdefault((event, fields.get("tunnel")), _Budget(at=self.clock()))
         if not budget.allows(self.clock()):
             return
         if budget.left_out:

@@ -37,7 +37,7 @@ Interface = IPv4Interface | IPv6Interface
 ROUTE_PROTOCOL = 85  # ours alone: not in iproute2's rt_protos, not BIRD (12), not FRR (186 and up)
 
 # linux/rtnetlink.h, linux/netlink.h
-_NEWLINK, _DELLINK, _NEWADDR, _DELADDR, _GETADDR = 16, 17, 20, 21, 22
+_NEWLINK, _GETLINK, _NEWADDR, _DELADDR, _GETADDR = 16, 18, 20, 21, 22
 _NEWROUTE, _DELROUTE, _GETROUTE = 24, 25, 26
 _NEWQDISC, _TC_ROOT, _TCA_KIND = 36, 0xFFFFFFFF, 1
 _ERROR, _DONE = 2, 3
@@ -45,7 +45,7 @@ _REQUEST, _ACK, _DUMP, _CREATE, _REPLACE = 0x1, 0x4, 0x300, 0x400, 0x100
 _CAPPED, _ACK_TLVS = 0x100, 0x200
 _SOL_NETLINK, _CAP_ACK, _EXT_ACK, _STRICT_CHECK = 270, 10, 11, 12
 _IFF_UP = 0x1
-_IFLA_MTU, _IFLA_TXQLEN, _IFLA_AF_SPEC = 4, 13, 26
+_IFLA_IFNAME, _IFLA_MTU, _IFLA_TXQLEN, _IFLA_AF_SPEC = 3, 4, 13, 26
 _INET_CONF, _INET6_ADDR_GEN_MODE = 1, 8
 _GEN_MODE_NONE = 1
 # linux/ip.h, IPV4_DEVCONF_*
@@ -117,6 +117,16 @@ class Netlink:
         self._socket.close()
 
     # ---- links ----
+
+    def links(self) -> dict[str, bool]:
+        """Return every link's name, and whether it is administratively up."""
+        found: dict[str, bool] = {}
+        body = struct.pack("=BxHiII", 0, 0, 0, 0, 0)
+        for message in self._dump(_GETLINK, body, "links"):
+            _, _, _, flags, _ = struct.unpack_from("=BxHiII", message)
+            name = _attributes(message[16:])[_IFLA_IFNAME].rstrip(b"\0").decode()
+            found[name] = bool(flags & _IFF_UP)
+        return found
 
     def set_up(self, name: str, *, up: bool) -> None:
         """Set a link administratively up or down."""

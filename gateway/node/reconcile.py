@@ -102,10 +102,26 @@ class Reconciler:
         self.taken_down &= {plan.name for plan in wanted.tunnels}
         return change
 
-    def retry(self) -> None:
-        """Try again to make what could not be made."""
-        if self.troubles and self.plan is not None:
+    def repair(self) -> None:
+        """Make again what has gone since, or could not be made: devices, addresses, routes."""
+        if self.plan is None:
+            return
+        links = self._kernel.links()
+        broken = {t.name for t in self._tunnels if t.plan.interface not in links}
+        broken |= self._daemon.broken & set(self._tunnels.by_name)
+        self._daemon.broken.clear()
+        if broken:
+            self._tell_ike(plan for plan in self.plan.tunnels if plan.name not in broken)
+        for tunnel in self._tunnels:
+            if tunnel.name in broken:
+                self._remove(tunnel)
+            elif not links[tunnel.plan.interface]:
+                self._journal.warning("device is down", tunnel=tunnel.name)
+                self._try_tunnel(tunnel.plan, self._fit)
+        if broken or self.troubles:
             self.apply(self.plan)
+        else:
+            self._set_routes(self.plan)
 
     def _tell_ike(self, plans: Iterable[TunnelPlan]) -> None:
         self._daemon.configure(
@@ -177,7 +193,10 @@ class Reconciler:
     def _give_sockets(self, address: Address, port: int, kind: EncapKind) -> None:
         """Hand one socket for each worker to the data plane."""
         for worker in range(self.workers):
-            made = open_nat_t_socket(address) if port else open_raw_esp_socket(address)
+            if port:
+                made = open_nat_t_socket(address)
+            else:
+                made = open_raw_esp_socket(address, worker, self.workers)
             self._give_socket(made, worker, address, port, kind)
         self._plane_sockets.add((str(address), port, int(kind)))
 

@@ -17,7 +17,7 @@ import secrets
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
@@ -43,7 +43,7 @@ from gateway.node.tunnel import Tunnels
 
 CONTROL_SOCKET, LOCK, SEAL_KEY = "gateway.sock", "gateway.lock", "seal.key"
 TICK_S = 1.0
-RETRY_TICKS = 10  # what could not be made is tried again so often
+REPAIR_TICKS = 10  # what could not be made, or has gone, is made again so often
 ORPHAN_S = 90.0  # how long ESP SAs of a crashed gateway process are kept for the new IKE SA to come
 GOODBYE_S = 2.0  # how long Deletes may wait for their answers
 PAUSE_S = 1.0  # between the loss of a data plane and the next one
@@ -108,6 +108,7 @@ class Gateway:
         self._hangup = asyncio.Event()
         self._reloading = asyncio.Lock()
         self._wanted = wanted
+        self._said = ""
         self._plane = open_plane(settings, wanted.workers)
         self._kernel = Netlink()
         self._tunnels = Tunnels()
@@ -144,7 +145,7 @@ class Gateway:
                     group.create_task(self._tick()),
                     group.create_task(self._reload_on_hangup()),
                     group.create_task(self._notifier.keep_watchdog_quiet()),
-                    group.create_task(self._watch_workers()),
+                    group.create_task(self._watch_for_trouble()),
                 ]
                 outcome = await self._ended
                 for task in tasks:
@@ -187,12 +188,27 @@ class Gateway:
         self._journal.error("data_plane lost", text=why)
         self._end_with(Outcome.PLANE_LOST)
 
-    async def _watch_workers(self) -> None:
+    async def _watch_for_trouble(self) -> None:
         """
-        End a data plane in which a worker has failed: a part of the traffic would be lost for ever.
+        Make a lost device anew at once; end a data plane in which a worker has failed: part of the
+        traffic is lost.
         """
-        await self._daemon.worker_failed.wait()
-        self._end_with(Outcome.PLANE_LOST)
+        while True:
+            await self._daemon.trouble.wait()
+            self._daemon.trouble.clear()
+            if self._daemon.worker_failed:
+                self._end_with(Outcome.PLANE_LOST)
+            else:
+                self._guarded(self._reconciler.repair)
+
+    def _guarded(self, act: Callable[[], None]) -> None:
+        """
+        Do something that an error in the kernel or the data plane must not end the process by.
+        """
+        try:
+            act()
+        except GatewayError as error:
+            self._journal.error("failed", what=act.__name__, text=str(error))
 
     async def _tick(self) -> None:
         began_at = time.monotonic()
@@ -200,14 +216,20 @@ class Gateway:
         while True:
             await asyncio.sleep(TICK_S)
             count += 1
-            try:
-                self._daemon.tick()
-                if count % RETRY_TICKS == 0:
-                    self._reconciler.retry()
-                if time.monotonic() - began_at >= ORPHAN_S:
-                    self._give_up_orphans()
-            except GatewayError as error:
-                self._journal.error("tick", text=str(error))
+            self._guarded(self._daemon.tick)
+            self._say_status()
+            if count % REPAIR_TICKS == 0:
+                self._guarded(self._reconciler.repair)
+            if time.monotonic() - began_at >= ORPHAN_S:
+                self._guarded(self._give_up_orphans)
+
+    def _say_status(self) -> None:
+        """Keep the service manager's one line up to date."""
+        up = sum(tunnel.is_up for tunnel in self._tunnels)
+        text = f"{up} of {len(self._tunnels)} tunnels up"
+        if text != self._said:
+            self._said = text
+            self._notifier.status(text)
 
     def _give_up_orphans(self) -> None:
         reason = Reason("restart", "the gateway has lost the IKE SA and could not make a new one")

@@ -45,6 +45,7 @@ def parts(plane: LocalPlane) -> Iterator[Parts]:
     kernel, tunnels = Netlink(), Tunnels()
     endpoint = IkeEndpoint(SystemRandom(), time.monotonic())
     daemon = IkeDaemon(endpoint, plane, tunnels, journal, time.monotonic, time.time)
+    plane.on_punt(daemon.punt_received)
     reconciler = Reconciler(plane, kernel, daemon, tunnels, journal, time.monotonic, time.time)
     status = StatusView(daemon, reconciler, tunnels, plane)
     try:

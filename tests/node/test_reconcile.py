@@ -5,6 +5,7 @@ touches.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from ipaddress import ip_address, ip_interface, ip_network
 
@@ -168,11 +169,42 @@ async def test_a_name_in_use_holds_up_one_tunnel_only_and_is_tried_again(gw: Par
     assert Route(NET, 101, "ts-office-2") in gw.kernel.routes()
 
     stranger.close()
-    gw.reconciler.retry()
+    gw.reconciler.repair()
 
     assert gw.reconciler.troubles == {}
     assert gw.daemon.known == {"office-1", "office-2"}
     assert Route(NET, 100, "ts-office-1") in gw.kernel.routes()
+
+
+async def test_a_device_that_was_deleted_is_made_again_and_its_twin_left_alone(gw: Parts) -> None:
+    gw.reconciler.apply(wanted())
+    devices = indexes()
+    ip("link del ts-office-1")
+    async with asyncio.timeout(10):
+        await gw.daemon.trouble.wait()  # the data plane has noticed
+    assert gw.daemon.broken == {"office-1"}
+    assert not gw.daemon.worker_failed
+
+    gw.reconciler.repair()
+
+    assert indexes()["ts-office-1"] != devices["ts-office-1"]
+    assert indexes()["ts-office-2"] == devices["ts-office-2"]
+    assert Route(NET, 100, "ts-office-1") in gw.kernel.routes()
+    assert gw.kernel.addresses("ts-office-1") == {ip_interface("169.254.10.1/30")}
+    assert gw.daemon.known == {"office-1", "office-2"}
+
+
+async def test_what_somebody_changed_by_hand_is_put_right(gw: Parts) -> None:
+    gw.reconciler.apply(wanted())
+    before = gw.kernel.routes()
+    ip("link set ts-office-1 down")
+    ip("route del unreachable 10.20.0.0/16")
+    assert gw.kernel.routes() != before
+
+    gw.reconciler.repair()
+
+    assert gw.kernel.routes() == before
+    assert gw.kernel.links()["ts-office-1"]
 
 
 async def test_an_address_in_use_refuses_the_plan_and_changes_nothing(gw: Parts) -> None:
