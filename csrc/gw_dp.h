@@ -98,7 +98,7 @@ struct gw_sa {
 	uint64_t hard_packets;
 	uint64_t soft_bytes;    /* bytes of inner packets */
 	uint64_t hard_bytes;
-	uint16_t local_count;   /* selectors: ours, and the peer's */
+	uint16_t local_count;   /* selectors: ours, and the peer's; at least one each */
 	uint16_t remote_count;
 	struct gw_selector local[GW_SELECTORS_MAX];
 	struct gw_selector remote[GW_SELECTORS_MAX];
@@ -124,7 +124,11 @@ struct gw_tunnel {
 	struct gw_tunnel_options options;
 };
 
-/* A socket for one local address: UDP 4500, or raw protocol 50. Non-blocking; taken. */
+/*
+ * A socket bound to one local address (not to "any"): UDP 4500, or raw protocol 50. Non-blocking;
+ * taken. Its buffers and path MTU discovery are as it comes. Raw sockets of one address on several
+ * workers share the SPIs by a socket filter.
+ */
 struct gw_socket {
 	int fd;
 	uint32_t worker;        /* the worker that reads it; any worker may send on it */

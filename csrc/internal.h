@@ -43,9 +43,13 @@
 #define GW_READ_SIZE (GW_VNET_LEN + 65536u)
 /* Where it is read to: the IP header behind the offload header then lies on a multiple of 16. */
 #define GW_READ_AT 6u
-/* Control messages of one datagram: two integers, each with its header. */
-#define GW_CONTROL_SIZE 64u
-_Static_assert(2 * CMSG_SPACE(sizeof(int)) <= GW_CONTROL_SIZE, "GW_CONTROL_SIZE is too small");
+/*
+ * Control messages of one datagram: segment size and TOS byte, and the packet information that a
+ * socket's maker may have asked for. A message that found no room would be lost without notice.
+ */
+#define GW_CONTROL_SIZE 128u
+_Static_assert(2 * CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(struct in6_pktinfo)) <= GW_CONTROL_SIZE,
+	       "GW_CONTROL_SIZE is too small");
 /* Segments in one UDP_SEGMENT send: UDP_MAX_SEGMENTS of kernels before 6.9. */
 #define GW_GSO_SEGMENTS 64u
 /*

@@ -1,6 +1,7 @@
 /* Sockets of the data plane: adding, removing, choosing, and what control sends on them. */
 #define _GNU_SOURCE 1
 #include <errno.h>
+#include <linux/filter.h>
 #include <netinet/udp.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,9 +13,6 @@
 #ifndef UDP_GRO
 #define UDP_GRO 104
 #endif
-
-/* Receive and send buffers wanted: a burst of 10 Gbit/s for 6 ms. The kernel doubles what is set. */
-#define BUFFER_BYTES (8 << 20)
 
 static bool
 same_place(const struct gw_socket *a, const struct gw_socket *b)
@@ -86,39 +84,72 @@ gw_path_remote(const struct gw_path *path, struct sockaddr_storage *out)
 	return sizeof(in6);
 }
 
-/* More than the limit of rmem_max needs a privilege; what is allowed is taken. */
-static void
-grow_buffer(int fd, int forced, int plain)
-{
-	int size = BUFFER_BYTES;
-
-	if (setsockopt(fd, SOL_SOCKET, forced, &size, sizeof(size)) != 0)
-		(void)setsockopt(fd, SOL_SOCKET, plain, &size, sizeof(size));
-}
-
 /*
- * Ask for GRO and TOS bytes; let the kernel fragment what is larger than the path's MTU. GRO and
- * the TOS byte are missing on some descriptors (a test's socket pair): work without them.
+ * Ask for GRO and TOS bytes. They are missing on some descriptors (a kernel before 5.0): work
+ * without them. Buffer sizes and path MTU discovery are as the socket's maker set them.
  */
 static void
 set_options(const struct gw_socket *sock)
 {
-	const int on = 1, no_pmtu = IP_PMTUDISC_DONT, no_pmtu6 = IPV6_PMTUDISC_DONT;
+	const int on = 1;
 
 	if (sock->encap == GW_ENCAP_UDP)
 		(void)setsockopt(sock->fd, SOL_UDP, UDP_GRO, &on, sizeof(on));
-	if (sock->family == 4) {
+	if (sock->family == 4)
 		(void)setsockopt(sock->fd, IPPROTO_IP, IP_RECVTOS, &on, sizeof(on));
-		(void)setsockopt(
-			sock->fd, IPPROTO_IP, IP_MTU_DISCOVER, &no_pmtu, sizeof(no_pmtu));
-	} else {
+	else
 		(void)setsockopt(
 			sock->fd, IPPROTO_IPV6, IPV6_RECVTCLASS, &on, sizeof(on));
-		(void)setsockopt(sock->fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, &no_pmtu6,
-			sizeof(no_pmtu6));
-	}
-	grow_buffer(sock->fd, SO_RCVBUFFORCE, SO_RCVBUF);
-	grow_buffer(sock->fd, SO_SNDBUFFORCE, SO_SNDBUF);
+}
+
+/*
+ * Have a raw socket take its share of SPIs. The kernel gives each packet to every raw socket of
+ * an address, not to one as with UDP: without a filter each worker would open all packets.
+ */
+static int
+take_share(const struct gw_socket *sock, uint32_t share, uint32_t shares)
+{
+	struct sock_filter ipv4[] = {
+		BPF_STMT(BPF_LDX | BPF_B | BPF_MSH, 0), /* the IP header's length */
+		BPF_STMT(BPF_LD | BPF_W | BPF_IND, 0),  /* the SPI */
+		BPF_STMT(BPF_ALU | BPF_MOD | BPF_K, shares),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, share, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
+		BPF_STMT(BPF_RET | BPF_K, 0),
+	};
+	struct sock_filter ipv6[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 0), /* no IP header before it */
+		BPF_STMT(BPF_ALU | BPF_MOD | BPF_K, shares),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, share, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
+		BPF_STMT(BPF_RET | BPF_K, 0),
+	};
+	struct sock_fprog program = {sizeof(ipv4) / sizeof(ipv4[0]), ipv4};
+
+	if (sock->family == 6)
+		program = (struct sock_fprog){sizeof(ipv6) / sizeof(ipv6[0]), ipv6};
+	return setsockopt(sock->fd, SOL_SOCKET, SO_ATTACH_FILTER, &program,
+		       sizeof(program)) == 0
+		       ? GW_OK
+		       : GW_E_SYS;
+}
+
+/* Share the SPIs among the raw sockets of one address. Nothing to do for UDP. */
+static int
+share_raw(struct gw_dp *dp, const struct gw_socket *place)
+{
+	struct gw_socket_state *sock;
+	uint32_t share = 0, shares = 0;
+	int err = GW_OK;
+
+	if (place->encap != GW_ENCAP_ESP)
+		return GW_OK;
+	for (sock = dp->sockets; sock != NULL; sock = sock->next)
+		shares += same_place(&sock->config, place);
+	for (sock = dp->sockets; sock != NULL && err == GW_OK; sock = sock->next)
+		if (same_place(&sock->config, place))
+			err = take_share(&sock->config, share++, shares);
+	return err;
 }
 
 /* Find the paths of all tunnels their sockets again. */
@@ -177,6 +208,8 @@ insert_socket(struct gw_dp *dp, const struct gw_socket *config)
 	sock->next = dp->sockets;
 	dp->sockets = sock;
 	err = refresh_paths(dp);
+	if (err == GW_OK)
+		err = share_raw(dp, config);
 	if (err == GW_OK && epoll_ctl(dp->workers[config->worker].epoll_fd, EPOLL_CTL_ADD,
 				    config->fd, &event) != 0)
 		err = GW_E_SYS;
@@ -184,6 +217,7 @@ insert_socket(struct gw_dp *dp, const struct gw_socket *config)
 		dp->sockets = sock->next;
 		/* Paths that took the socket must let it go before it is freed. */
 		(void)refresh_paths(dp);
+		(void)share_raw(dp, config);
 		gw_quiesce(dp);
 		free(sock);
 	}

@@ -72,6 +72,8 @@ udp_socket(uint16_t *port)
 	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 	CHECK(fd >= 0);
 	CHECK(setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) == 0);
+	/* As the gateway process asks: the kernel then has more to say of each datagram. */
+	CHECK(setsockopt(fd, IPPROTO_IP, IP_PKTINFO, &on, sizeof(on)) == 0);
 	CHECK(bind(fd, (struct sockaddr *)&address, len) == 0);
 	CHECK(getsockname(fd, (struct sockaddr *)&address, &len) == 0);
 	*port = ntohs(address.sin_port);

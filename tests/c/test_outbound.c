@@ -147,32 +147,50 @@ test_the_rate_cap_lets_control_pass(void)
 	end();
 }
 
+/* The TOS byte of the next datagram that the peer gets. */
+static uint8_t
+receive_tos(void)
+{
+	struct cmsghdr *control;
+	uint8_t room[256], tos = 0;
+	struct iovec part = {got, sizeof(got)};
+	struct msghdr header = {.msg_iov = &part,
+		.msg_iovlen = 1,
+		.msg_control = room,
+		.msg_controllen = sizeof(room)};
+
+	wait_readable(peer);
+	CHECK(recvmsg(peer, &header, 0) > 0);
+	for (control = CMSG_FIRSTHDR(&header); control != NULL;
+		control = CMSG_NXTHDR(&header, control))
+		if (control->cmsg_type == IP_TOS)
+			tos = *CMSG_DATA(control);
+	return tos;
+}
+
 static void
 test_dscp_is_copied_or_not(void)
 {
+	static const uint8_t wanted[2][2] = {{0xba, 0x28}, {0x02, 0x00}};
+	struct flow marked = udp4, other = udp4;
 	struct gw_tunnel config;
-	struct flow f = udp4;
-	uint8_t control[64];
-	struct iovec part = {got, sizeof(got)};
-	struct msghdr header = {
-		.msg_iov = &part, .msg_iovlen = 1, .msg_control = control};
-	static const uint8_t wanted[2] = {0xba, 0x02};
-	size_t len;
-	int on = 1, i;
+	int on = 1, i, round;
 
 	begin();
-	f.tos = 0xba;
-	len = make_packet(packet, &f, 100, &random_state);
+	marked.tos = 0xba;
+	other.tos = 0x28;
 	CHECK(setsockopt(peer, IPPROTO_IP, IP_RECVTOS, &on, sizeof(on)) == 0);
 	config = tunnel_config(&plane, peer_port, TUNNEL);
-	for (i = 0; i < 2; i++) {
-		config.options.copy_dscp = i == 0;
+	for (round = 0; round < 2; round++) {
+		config.options.copy_dscp = round == 0;
 		CHECK(gw_dp_set_options(plane.dp, TUNNEL, &config.options) == GW_OK);
-		tun_put(plane.tun[0], NULL, packet, len);
-		wait_readable(peer);
-		header.msg_controllen = sizeof(control);
-		CHECK(recvmsg(peer, &header, 0) > 0);
-		CHECK(*CMSG_DATA(CMSG_FIRSTHDR(&header)) == wanted[i]);
+		/* Packets of equal size, read in one batch: those of different marks must not share a message. */
+		for (i = 0; i < 32; i++)
+			tun_put(plane.tun[0], NULL, packet,
+				make_packet(packet, i % 2 ? &other : &marked, 100,
+					&random_state));
+		for (i = 0; i < 32; i++)
+			CHECK(receive_tos() == wanted[round][i % 2]);
 	}
 	end();
 }
