@@ -1,10 +1,11 @@
 """
-A counted sequence of UDP datagrams and their echoes: what was lost, and how long it was silent.
+A counted sequence of UDP datagrams and their echoes: what was lost, spoiled, and how long it was
+silent.
 
 Run as a program it is one of its two ends:
 
     probe.py echo PORT
-    probe.py send ADDRESS PORT RATE FILE
+    probe.py send ADDRESS PORT RATE BYTES FILE
 
 The sender sends at fixed instants until SIGTERM, waits for the last echoes and writes its record.
 """
@@ -31,6 +32,10 @@ _SEQ = struct.Struct("!Q")
 _BUFFER_BYTES = 4 << 20
 # A probe is as long as a small voice packet, so paths treat it as traffic.
 _PROBE_BYTES = 120
+_MOST_BYTES = 65507
+_HELLO = 2**64 - 1
+# Python's socket module does not name them. They pass the limit that the machine sets.
+_SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
 _LAST_ECHO_S = 1.0
 
 
@@ -42,14 +47,15 @@ class Result:
     received: int
     lost: tuple[int, ...]  # sequence numbers without echo
     duplicates: int
+    spoiled: int  # echoes whose bytes are not those that were sent
     silence_ms: float  # longest time between two echoes that follow each other
     silent_from: float
     period_ms: float
 
     @property
     def goes_on(self) -> bool:
-        """Say whether echoes still came at the end: none of the last fifty is missing."""
-        return not any(seq >= self.sent - 50 for seq in self.lost)
+        """Say whether echoes still came at the end: most of the last fifty."""
+        return sum(seq >= self.sent - 50 for seq in self.lost) < 10
 
 
 @dataclass(slots=True)
@@ -66,20 +72,29 @@ class Probe:
         self.sender.wait(10.0)
         self.echo.stop(2.0)
         record = json.loads(self.file.read_text())
-        return _judge(record["sent"], record["echoes"], record["period_s"])
+        return _judge(record["sent"], record["echoes"], record["spoiled"], record["period_s"])
 
 
 def start(
-    sender: Namespace, receiver: Namespace, address: str, rate: int = 500, port: int = 7007
+    sender: Namespace,
+    receiver: Namespace,
+    address: str,
+    rate: int = 500,
+    size: int = _PROBE_BYTES,
+    port: int = 7007,
 ) -> Probe:
-    """Start a probe of `rate` datagrams a second and return when the first echo has come back."""
+    """
+    Start a probe of `rate` datagrams a second of `size` bytes (of UDP payload, 8 at least).
+
+    Returns when the first echo has come back. Raises LabError if none does.
+    """
     from lab.commands import LabError, wait_for
 
     program = [sys.executable, str(Path(__file__).resolve())]
     echo = receiver.start(f"echo{port}", *program, "echo", str(port))
     file = sender.lab.directory / f"{sender.name}-probe{port}.json"
     file.unlink(missing_ok=True)
-    words = ("send", address, str(port), str(rate), str(file))
+    words = ("send", address, str(port), str(rate), str(size), str(file))
     process = sender.start(f"probe{port}", *program, *words)
 
     def has_begun() -> bool:
@@ -96,7 +111,7 @@ def start(
     return Probe(process, echo, file)
 
 
-def _judge(sent: int, echoes: list[tuple[int, float]], period_s: float) -> Result:
+def _judge(sent: int, echoes: list[tuple[int, float]], spoiled: int, period_s: float) -> Result:
     seen = {seq for seq, _ in echoes}
     times = [at for _, at in echoes]
     silence, begin = max(
@@ -108,6 +123,7 @@ def _judge(sent: int, echoes: list[tuple[int, float]], period_s: float) -> Resul
         received=len(seen),
         lost=tuple(seq for seq in range(sent) if seq not in seen),
         duplicates=len(echoes) - len(seen),
+        spoiled=spoiled,
         silence_ms=silence * 1e3,
         silent_from=begin,
         period_ms=period_s * 1e3,
@@ -120,13 +136,15 @@ class _Sender:
 
     link: socket.socket
     period_s: float
+    size: int
     sent: int = 0
+    spoiled: int = 0
     echoes: list[tuple[int, float]] = field(default_factory=list)
     is_over: bool = False
 
     def wait_first(self) -> None:
         """Knock with number 2**64-1 until the other end answers: neighbours are known then."""
-        hello = _SEQ.pack(2**64 - 1).ljust(_PROBE_BYTES)
+        hello = _datagram(_HELLO, self.size)
         while not self.is_over:
             _try_send(self.link, hello)
             if select.select([self.link], [], [], 0.1)[0] and self._take() is not None:
@@ -139,7 +157,7 @@ class _Sender:
             due = start + self.sent * self.period_s
             while (left := due - time.monotonic()) > 0 and not self.is_over:
                 self._note(left)
-            _try_send(self.link, _SEQ.pack(self.sent).ljust(_PROBE_BYTES))
+            _try_send(self.link, _datagram(self.sent, self.size))
             self.sent += 1
         end = time.monotonic() + _LAST_ECHO_S
         while (left := end - time.monotonic()) > 0 and len(self.echoes) < self.sent:
@@ -148,15 +166,26 @@ class _Sender:
     def _note(self, wait_s: float) -> None:
         if select.select([self.link], [], [], wait_s)[0]:
             seq = self._take()
-            if seq is not None and seq != 2**64 - 1:
+            if seq is not None and seq != _HELLO:
                 self.echoes.append((seq, time.monotonic()))
 
     def _take(self) -> int | None:
         try:
-            (seq,) = _SEQ.unpack_from(self.link.recv(2048))
+            datagram = self.link.recv(_MOST_BYTES)
         except OSError:
             return None  # an ICMP error for an earlier datagram: its echo is missing
-        return int(seq)
+        seq = int(_SEQ.unpack_from(datagram)[0])
+        if datagram != _datagram(seq, self.size):
+            self.spoiled += 1
+            return None
+        return seq
+
+
+def _datagram(seq: int, size: int) -> bytes:
+    """Return the datagram of that number: every byte of it depends on the number."""
+    head = _SEQ.pack(seq)
+    filler = bytes((seq + place) & 0xFF for place in range(251))
+    return (head + filler * (size // 251 + 1))[:size]
 
 
 def _try_send(link: socket.socket, datagram: bytes) -> None:
@@ -168,7 +197,7 @@ def _try_send(link: socket.socket, datagram: bytes) -> None:
 
 def _open(family: socket.AddressFamily) -> socket.socket:
     link = socket.socket(family, socket.SOCK_DGRAM)
-    for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+    for option in (_SO_RCVBUFFORCE, _SO_SNDBUFFORCE):
         link.setsockopt(socket.SOL_SOCKET, option, _BUFFER_BYTES)
     return link
 
@@ -177,18 +206,18 @@ def _run_echo(port: int) -> None:
     with _open(socket.AF_INET6) as link:
         link.bind(("::", port))
         while True:
-            datagram, address = link.recvfrom(2048)
+            datagram, address = link.recvfrom(_MOST_BYTES)
             try:
                 link.sendto(datagram, address)
             except OSError:
                 continue
 
 
-def _run_sender(address: str, port: int, rate: int, file: Path) -> None:
+def _run_sender(address: str, port: int, rate: int, size: int, file: Path) -> None:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with _open(family) as link:
         link.connect((address, port))
-        sender = _Sender(link, 1.0 / rate)
+        sender = _Sender(link, 1.0 / rate, size)
 
         def stop(_number: int, _frame: object) -> None:
             sender.is_over = True
@@ -197,7 +226,12 @@ def _run_sender(address: str, port: int, rate: int, file: Path) -> None:
         sender.wait_first()
         print("begun", flush=True)
         sender.go_on()
-        record = {"sent": sender.sent, "echoes": sender.echoes, "period_s": sender.period_s}
+        record = {
+            "sent": sender.sent,
+            "echoes": sender.echoes,
+            "spoiled": sender.spoiled,
+            "period_s": sender.period_s,
+        }
         file.write_text(json.dumps(record))
 
 
@@ -205,7 +239,7 @@ if __name__ == "__main__":
     match sys.argv[1:]:
         case ["echo", port]:
             _run_echo(int(port))
-        case ["send", address, port, rate, name]:
-            _run_sender(address, int(port), int(rate), Path(name))
+        case ["send", address, port, rate, size, name]:
+            _run_sender(address, int(port), int(rate), int(size), Path(name))
         case _:
             sys.exit(__doc__)

@@ -61,9 +61,10 @@ def _carried(ends: Ends) -> None:
     """Run paced traffic of iperf3 both ways while a probe counts, and check that none is lost."""
     a, b = ends.pair.a.host, ends.pair.b.host
     for direction in ((), ("-R",)):
-        paced = ("-u", "-b", "10M", "-l", "1000", *direction)
+        # Bursts of a sender that had to wait must fit the receiver's buffer: 1 Mbit/s.
+        paced = ("-u", "-b", "1M", "-l", "500", *direction)
         flow = iperf.measure(a, b, ends.pair.b.host4, *paced, seconds=1.0)
-        assert flow.sent > 500
+        assert flow.sent > 100
         assert flow.lost == 0
 
 
