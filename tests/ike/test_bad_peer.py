@@ -52,9 +52,8 @@ def esp(text: str) -> dict[str, object]:
 
 def plain() -> IkePair:
     """Return an established pair without PFS, so that a forged answer needs no key exchange."""
-    return IkePair.established(
-        config_a(**esp("aes256gcm16-noesn")), config_b(**esp("aes256gcm16-noesn"))
-    )
+    without = esp("aes256gcm16-noesn")
+    return IkePair.established(config_a(**without), config_b(**without))
 
 
 def dropped(side: Side) -> list[str]:

@@ -269,3 +269,22 @@ def test_delete_of_the_replaced_ike_sa_leaves_the_children() -> None:
     forger.send(ExchangeType.INFORMATIONAL, Delete(ProtocolId.IKE), message_id=forger.next_id + 1)
     assert pair.b.plane.inbound
     assert pair.b.ike_sas == 1
+
+
+def test_collision_answered_with_temporary_failure_leaves_the_peers_ike_sa() -> None:
+    """a has finished its rekey when b's request comes; its Delete is late. b takes a's at once."""
+    pair = IkePair.established()
+    pair.a.rekey_ike()
+    pair.b.rekey_ike()
+    request_of_b = pair.hold_to_a()
+    pair.deliver_to_b()
+    pair.deliver_to_a()
+    delete_of_a = pair.hold_to_b()
+    pair.release(request_of_b)
+    # <-- a: N(TEMPORARY_FAILURE)
+    pair.deliver_to_b()
+    one, other = (side.endpoint.tunnel_status("office") for side in pair.sides())
+    assert (one.spi_i, one.spi_r) == (other.spi_i, other.spi_r)
+    pair.release(delete_of_a)
+    pair.deliver_all()
+    assert_one_ike_sa(pair)

@@ -188,7 +188,8 @@ def test_bytes_that_are_no_snapshot_are_refused(blob: bytes) -> None:
 @given(sampled_from(["tunnel", "state", "spis", "keys", "suite", "window", "children", "times"]))
 def test_snapshot_with_a_missing_or_wrong_part_is_refused(key: str) -> None:
     pair = IkePair.established()
-    for change in (None, 7, [], "x"):
+    changes: tuple[object, ...] = (None, 7, [], "x")
+    for change in changes:
         saved = json.loads(pair.a.endpoint.snapshot(pair.now))
         saved["sas"][0][key] = change
         endpoint = IkeEndpoint(FixedRandom(1), 0.0)
