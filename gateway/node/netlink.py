@@ -341,19 +341,14 @@ def settle_carrier(name: str) -> None:
         fcntl.ioctl(any_socket, _SIOCETHTOOL, request)
 
 
-def ignores_dead_routes6(name: str) -> bool:
+def leave_dead_routes6(name: str) -> None:
     """
-    Make IPv6 leave a link's routes while it has no carrier; return whether that holds now.
+    Make IPv6 leave a link's routes while it has no carrier.
 
-    IPv4 takes this setting by netlink, IPv6 only as a sysctl, which the unit's sandbox or the
-    packaged sysctl file must allow or have set before.
+    Only a sysctl does that, and a sandbox may keep it from us: then the packaged sysctl file has to
+    have set the default before, and `machine.notes` says so if it has not.
     """
     place = FilePath(f"/proc/sys/net/ipv6/conf/{name}/ignore_routes_with_linkdown")
-    try:
+    with contextlib.suppress(OSError):
         if place.read_text().strip() != "1":
             place.write_text("1\n")
-        return True
-    except FileNotFoundError:
-        return True  # no IPv6 here
-    except OSError:
-        return False

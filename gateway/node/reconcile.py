@@ -25,11 +25,11 @@ from gateway.node.daemon import IkeDaemon
 from gateway.node.difference import Change, Facet, difference
 from gateway.node.journal import Journal
 from gateway.node.mtu import inner_mtu
-from gateway.node.netlink import Netlink, NetlinkError, Route, ignores_dead_routes6, settle_carrier
+from gateway.node.netlink import Netlink, NetlinkError, Route, leave_dead_routes6, settle_carrier
 from gateway.node.plan import NodePlan, TunnelPlan
 from gateway.node.tun import QUEUE_LEN, TunError, open_tun
 from gateway.node.tunnel import DEFAULT_OUTER_MTU, Tunnel, Tunnels, is_gone, options_of
-from gateway.node.udp import is_local, open_nat_t_socket, open_raw_esp_socket
+from gateway.node.udp import open_nat_t_socket, open_raw_esp_socket
 from gateway.sa import NAT_T_PORT, Address, Path
 
 FAIL_CLOSED_METRIC = (
@@ -64,7 +64,6 @@ class Reconciler:
         self.plan: NodePlan | None = None
         self.taken_down: set[str] = set()  # by an operator, until they say up
         self.troubles: dict[str, Reason] = {}  # tunnels that can not be made now, and why
-        self.notes: list[str] = []  # what about this machine an operator should change
 
     # ---- the one path ----
 
@@ -187,8 +186,6 @@ class Reconciler:
             for port, kind in _SOCKETS:
                 if (str(address), port, int(kind)) not in self._plane_sockets:
                     self._give_sockets(address, port, kind)
-            if not is_local(address):
-                self._journal.warning("address_missing", address=str(address))
 
     def _give_sockets(self, address: Address, port: int, kind: EncapKind) -> None:
         """Hand one socket for each worker to the data plane."""
@@ -266,8 +263,7 @@ class Reconciler:
         Set up a new TUN device: as a tunnel, with its MTU and addresses, up but without carrier.
         """
         self._kernel.set_tunnel_behaviour(plan.interface, QUEUE_LEN)
-        if not ignores_dead_routes6(plan.interface):
-            self._note_linkdown()
+        leave_dead_routes6(plan.interface)
         if plan.queues > 1:
             self._kernel.set_no_queueing(plan.interface)
         self._kernel.set_mtu(plan.interface, mtu)
@@ -298,15 +294,6 @@ class Reconciler:
             self._kernel.add_address(plan.interface, address)
         for address in sorted(actual - wanted, key=str):
             self._kernel.del_address(plan.interface, address)
-
-    def _note_linkdown(self) -> None:
-        text = (
-            "net.ipv6.conf.default.ignore_routes_with_linkdown is not 1 and can not be set:"
-            " IPv6 traffic would not leave a tunnel that is down"
-        )
-        if text not in self.notes:
-            self.notes.append(text)
-            self._journal.warning("machine", text=text)
 
     # ---- routes ----
 

@@ -33,6 +33,7 @@ from gateway.node.control_socket import ControlError, ControlSocket
 from gateway.node.daemon import IkeDaemon
 from gateway.node.difference import Change
 from gateway.node.journal import Journal, Level
+from gateway.node.machine import notes
 from gateway.node.netlink import Netlink
 from gateway.node.notify import Notifier
 from gateway.node.plan import NodePlan, plan
@@ -178,6 +179,8 @@ class Gateway:
             config=str(self._settings.config),
             tunnels=len(self._tunnels),
         )
+        for note in notes(self._wanted, self._reconciler.workers):
+            self._journal.warning("machine", text=note)
         self._notifier.ready(text)
 
     def _end_with(self, outcome: Outcome) -> None:

@@ -19,6 +19,7 @@ from gateway.ike.endpoint import ChildStatus, TunnelIkeStatus
 from gateway.ike.events import Reason
 from gateway.ike.selectors import selector_text
 from gateway.node.daemon import IkeDaemon
+from gateway.node.machine import notes
 from gateway.node.plan import TunnelPlan
 from gateway.node.reconcile import Reconciler
 from gateway.node.tunnel import Tunnel, Tunnels
@@ -58,7 +59,7 @@ class StatusView:
             "pid": os.getpid(),
             "since_s": round(time.time() - self._began_at, 1),
             "public_addresses": [str(address) for address in plan.sockets] if plan else [],
-            "notes": list(self._reconciler.notes),
+            "notes": notes(plan, self._reconciler.workers) if plan else [],
             "tunnels": [self._tunnel(plan, plan.name in active) for plan in plans],
             "counters": self._counters(),
         }

@@ -1,0 +1,65 @@
+"""What about this machine keeps a gateway from doing its work: notes for the person who runs it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gateway.node.plan import NodePlan
+from gateway.node.udp import is_local
+
+_SYSCTL = Path("/proc/sys/net")
+
+
+def notes(plan: NodePlan, workers: int) -> list[str]:
+    """Return what an operator should change; `workers` is how many the data plane runs."""
+    found = [
+        f"{address} is not an address of this machine: nothing is received there"
+        for address in plan.sockets
+        if not is_local(address)
+    ]
+    if plan.workers not in (0, workers):
+        found.append(
+            f"the data plane runs {workers} workers, the document wants {plan.workers}:"
+            " twinspan stop and start"
+        )
+    return found + _forwarding(plan) + _dead_routes(plan)
+
+
+def _forwarding(plan: NodePlan) -> list[str]:
+    versions = {route.prefix.version for tunnel in plan.tunnels for route in tunnel.routes}
+    switches = {4: "ipv4/ip_forward", 6: "ipv6/conf/all/forwarding"}
+    return [
+        f"net.{switches[version].replace('/', '.')} is 0:"
+        f" IPv{version} of hosts behind this gateway is not forwarded"
+        for version in sorted(versions)
+        if _value(switches[version]) == "0"
+    ]
+
+
+def _dead_routes(plan: NodePlan) -> list[str]:
+    """
+    Say where IPv6 goes on using a tunnel that is down.
+
+    IPv4 takes the setting by netlink, IPv6 only as a sysctl, which the service's sandbox does not
+    let it write.
+    """
+    interfaces = [
+        tunnel.interface
+        for tunnel in plan.tunnels
+        if any(route.prefix.version == 6 for route in tunnel.routes)
+    ]
+    switch = "ipv6/conf/{}/ignore_routes_with_linkdown"
+    if all(_value(switch.format(name)) in ("1", "") for name in interfaces):
+        return []
+    return [
+        "net.ipv6.conf.default.ignore_routes_with_linkdown was not 1 when the tunnels were made:"
+        " IPv6 does not leave a tunnel that is down"
+    ]
+
+
+def _value(name: str) -> str:
+    """Return a kernel setting, "" if this kernel has none of that name."""
+    try:
+        return (_SYSCTL / name).read_text().strip()
+    except OSError:
+        return ""

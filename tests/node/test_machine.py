@@ -1,0 +1,66 @@
+"""What a gateway notes about the machine it runs on."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+from gateway.node.machine import notes
+from gateway.node.plan import NodePlan, plan
+from tests.node.network import ip
+from tests.support.documents import CONNECTION, document
+
+pytestmark = [pytest.mark.system, pytest.mark.usefixtures("network")]
+
+
+def sysctl(*settings: str) -> None:
+    subprocess.run(["sysctl", "-qw", *settings], check=True)
+
+
+def wanted(*prefixes: str) -> NodePlan:
+    return plan(document(((*CONNECTION, "remote_cidrs"), list(prefixes))))
+
+
+@pytest.fixture
+def addresses(network: None) -> None:
+    for address in ("192.0.2.1/32", "198.51.100.1/32"):
+        ip(f"addr add {address} dev lo")
+
+
+@pytest.mark.usefixtures("addresses")
+def test_a_machine_that_is_set_up_needs_no_note() -> None:
+    sysctl("net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
+    assert notes(wanted("10.20.0.0/16", "fd02::/64"), workers=2) == []
+
+
+@pytest.mark.usefixtures("addresses")
+def test_forwarding_that_is_off_is_noted_for_the_families_in_use() -> None:
+    sysctl("net.ipv4.ip_forward=0", "net.ipv6.conf.all.forwarding=0")
+    (note,) = notes(wanted("10.20.0.0/16"), workers=2)
+    assert note.startswith("net.ipv4.ip_forward is 0: IPv4")
+    assert len(notes(wanted("10.20.0.0/16", "fd02::/64"), workers=2)) == 2
+
+
+def test_an_address_that_is_not_here_is_noted() -> None:
+    sysctl("net.ipv4.ip_forward=1")
+    ip("addr add 192.0.2.1/32 dev lo")
+    (note,) = notes(wanted("10.20.0.0/16"), workers=2)
+    assert note.startswith("198.51.100.1 is not an address of this machine")
+
+
+@pytest.mark.usefixtures("addresses")
+def test_a_data_plane_with_another_number_of_workers_is_noted() -> None:
+    sysctl("net.ipv4.ip_forward=1")
+    (note,) = notes(wanted("10.20.0.0/16"), workers=1)
+    assert "runs 1 workers, the document wants 2" in note
+
+
+@pytest.mark.usefixtures("addresses")
+def test_ipv6_that_would_stay_on_a_dead_tunnel_is_noted() -> None:
+    sysctl("net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
+    ip("link add ts-office-1 type bridge")
+    assert "IPv6 does not leave" in notes(wanted("fd02::/64"), workers=2)[0]
+    assert notes(wanted("10.20.0.0/16"), workers=2) == []
+    sysctl("net.ipv6.conf.ts-office-1.ignore_routes_with_linkdown=1")
+    assert notes(wanted("fd02::/64"), workers=2) == []
