@@ -252,11 +252,20 @@ def activated() -> socket.socket | None:
 
 
 def allowed_uids(listener: socket.socket | None) -> frozenset[int]:
-    """Return who may connect: root, the user who started us, the owner of the socket file."""
+    """
+    Return who may connect: root, the user who started us, the owner of the socket file.
+
+    Raises ConfigError if the file cannot be seen.
+    """
     uids = {0, os.getuid()}
     place = listener.getsockname() if listener is not None else ""
     if isinstance(place, str) and place:
-        uids.add(os.stat(place).st_uid)
+        try:
+            uids.add(os.stat(place).st_uid)
+        except OSError as error:
+            raise ConfigError(
+                [f"socket {place}: its owner is unknown: {error.strerror}"]
+            ) from error
     return frozenset(uids)
 
 
