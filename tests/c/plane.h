@@ -29,6 +29,7 @@ struct plane {
 	uint32_t queues;
 	int punt;               /* the test's end */
 	uint16_t port;
+	bool ipv6;              /* outer packets: ::1 instead of 127.0.0.1 */
 	pthread_t threads[WORKERS];
 	bool running;
 };
@@ -80,31 +81,60 @@ udp_socket(uint16_t *port)
 	return fd;
 }
 
+/* The same on ::1. */
+static inline int
+udp6_socket(uint16_t *port)
+{
+	struct sockaddr_in6 address = {.sin6_family = AF_INET6, .sin6_port = htons(*port),
+		.sin6_addr = IN6ADDR_LOOPBACK_INIT};
+	socklen_t len = sizeof(address);
+	int on = 1, fd = socket(AF_INET6, SOCK_DGRAM | SOCK_NONBLOCK, 0);
+
+	CHECK(fd >= 0);
+	CHECK(setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) == 0);
+	CHECK(setsockopt(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, &on, sizeof(on)) == 0);
+	CHECK(bind(fd, (struct sockaddr *)&address, len) == 0);
+	CHECK(getsockname(fd, (struct sockaddr *)&address, &len) == 0);
+	*port = ntohs(address.sin6_port);
+	return fd;
+}
+
 static inline void
 plane_add_socket(struct plane *plane, uint32_t worker)
 {
 	struct gw_socket sock = {.worker = worker, .family = 4, .encap = GW_ENCAP_UDP,
 		.address = {127, 0, 0, 1}};
 
-	sock.fd = udp_socket(&plane->port);
+	if (plane->ipv6) {
+		sock.family = 6;
+		memcpy(sock.address, &in6addr_loopback, 16);
+	}
+	sock.fd = plane->ipv6 ? udp6_socket(&plane->port) : udp_socket(&plane->port);
 	sock.port = plane->port;
 	CHECK(gw_dp_add_socket(plane->dp, &sock) == GW_OK);
 }
 
 static inline void
-plane_new(struct plane *plane, uint32_t sockets)
+plane_new_on(struct plane *plane, bool ipv6, uint32_t sockets)
 {
 	struct gw_dp_config config = {.workers = WORKERS, .tunnels_max = 8};
 	int pair[2];
 	uint32_t i;
 
 	memset(plane, 0, sizeof(*plane));
+	plane->ipv6 = ipv6;
 	CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair) == 0);
 	config.punt_fd = pair[0];
 	plane->punt = pair[1];
 	CHECK(gw_dp_new(&config, &plane->dp) == GW_OK);
 	for (i = 0; i < sockets; i++)
 		plane_add_socket(plane, i);
+}
+
+static inline void
+plane_new(struct plane *plane, uint32_t sockets)
+{
+	plane_new_on(plane, false, sockets);
 }
 
 static inline struct gw_tunnel
@@ -115,6 +145,11 @@ tunnel_config(const struct plane *plane, uint16_t remote_port, uint32_t id)
 	tunnel.path = (struct gw_path){.family = 4, .encap = GW_ENCAP_UDP,
 		.local_port = plane->port, .remote_port = remote_port,
 		.local = {127, 0, 0, 1}, .remote = {127, 0, 0, 1}};
+	if (plane->ipv6) {
+		tunnel.path.family = 6;
+		memcpy(tunnel.path.local, &in6addr_loopback, 16);
+		memcpy(tunnel.path.remote, &in6addr_loopback, 16);
+	}
 	tunnel.options.mtu = 1400;
 	tunnel.options.copy_dscp = 1;
 	return tunnel;
@@ -171,12 +206,12 @@ plane_free(struct plane *plane)
 
 /* Two planes with one tunnel between them, both running. */
 static inline void
-planes_connect(struct plane *a, struct plane *b, uint32_t queues)
+planes_connect_on(struct plane *a, struct plane *b, bool ipv6, uint32_t queues)
 {
 	struct gw_sa a_to_b = sa_config(0x1001), b_to_a = sa_config(0x2002);
 
-	plane_new(a, 1);
-	plane_new(b, 1);
+	plane_new_on(a, ipv6, 1);
+	plane_new_on(b, ipv6, 1);
 	plane_add_tunnel(a, b->port, queues);
 	plane_add_tunnel(b, a->port, queues);
 	CHECK(gw_dp_add_inbound(b->dp, TUNNEL, &a_to_b) == GW_OK);
@@ -185,6 +220,12 @@ planes_connect(struct plane *a, struct plane *b, uint32_t queues)
 	CHECK(gw_dp_set_outbound(b->dp, TUNNEL, &b_to_a) == GW_OK);
 	plane_run(a);
 	plane_run(b);
+}
+
+static inline void
+planes_connect(struct plane *a, struct plane *b, uint32_t queues)
+{
+	planes_connect_on(a, b, false, queues);
 }
 
 static inline void

@@ -79,7 +79,7 @@ get_stream(int tun, size_t at)
 }
 
 static void
-test_a_tcp_stream_arrives_whole_and_in_order(void)
+test_a_tcp_stream_arrives_whole_and_in_order(bool ipv6)
 {
 	struct gw_worker_stats worker;
 	struct plane a, b;
@@ -87,7 +87,7 @@ test_a_tcp_stream_arrives_whole_and_in_order(void)
 	size_t put = 0, taken = 0, writes = 0, payload, size, count = 0;
 	unsigned random = 2, i;
 
-	planes_connect(&a, &b, 1);
+	planes_connect_on(&a, &b, ipv6, 1);
 	for (i = 0; i < 200; i++) {
 		payload = 1 + next_random(&random) % 65000;
 		size = 300 + next_random(&random) % 1000;
@@ -334,7 +334,8 @@ int
 main(void)
 {
 	test_a_worker_runs_once_and_stops();
-	test_a_tcp_stream_arrives_whole_and_in_order();
+	test_a_tcp_stream_arrives_whole_and_in_order(false);
+	test_a_tcp_stream_arrives_whole_and_in_order(true);
 	test_single_packets_of_many_flows_arrive_unchanged();
 	test_two_queues_share_the_sequence_numbers();
 	test_nothing_is_lost_while_control_changes_things();
