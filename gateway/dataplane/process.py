@@ -57,7 +57,7 @@ class Process:
         path: FastPath,
         listener: socket.socket | None,
         connected: socket.socket | None,
-        allowed: frozenset[int],
+        allowed: frozenset[int] | None,
     ) -> None:
         self._path = path
         self._service = Service(path)
@@ -146,7 +146,7 @@ class Process:
         )
         connection = Connection(sock, self._service, f"pid:{pid}")
         reason = ""
-        if uid not in self._allowed:
+        if self._allowed is not None and uid not in self._allowed:
             reason = f"uid {uid} may not control this data plane"
         elif self._connection is not None:
             reason = f"another gateway process is connected ({self._connection.peer})"
@@ -251,21 +251,19 @@ def activated() -> socket.socket | None:
     return adopt(LISTEN_FDS_START, "LISTEN_FDS")
 
 
-def allowed_uids(listener: socket.socket | None) -> frozenset[int]:
+def allowed_uids(listener: socket.socket | None) -> frozenset[int] | None:
     """
     Return who may connect: root, the user who started us, the owner of the socket file.
 
-    Raises ConfigError if the file cannot be seen.
+    None where the file's directory is closed to us: there the file's mode alone decides.
     """
     uids = {0, os.getuid()}
     place = listener.getsockname() if listener is not None else ""
     if isinstance(place, str) and place:
         try:
             uids.add(os.stat(place).st_uid)
-        except OSError as error:
-            raise ConfigError(
-                [f"socket {place}: its owner is unknown: {error.strerror}"]
-            ) from error
+        except PermissionError:
+            return None
     return frozenset(uids)
 
 

@@ -260,7 +260,7 @@ def test_a_process_that_hangs_times_out(spawn: Spawn) -> None:
     plane = spawn(timeout_s=0.2)
     os.kill(plane.pid, signal.SIGSTOP)
     try:
-        with pytest.raises(DataPlaneError, match=r"did not answer STATE within 0\.2 s"):
+        with pytest.raises(DataPlaneError, match=r"did not answer STATE in time"):
             plane.state()
     finally:
         os.kill(plane.pid, signal.SIGCONT)
@@ -335,3 +335,20 @@ def test_ike_datagrams_come_up_and_go_out(spawn: Spawn) -> None:
         assert (got[0].path.local_port, got[0].path.remote_port) == (port, peer.getsockname()[1])
         plane.send_ike(got[0].path, b"ike response")
         assert peer.recv(100) == b"\0\0\0\0ike response"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_in_a_closed_directory_the_mode_of_the_socket_decides(tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir(mode=0o700)
+    code = (
+        "import os, socket, sys\n"
+        "from gateway.dataplane.process import allowed_uids\n"
+        "s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)\n"
+        "s.bind(sys.argv[1])\n"
+        "print(sorted(allowed_uids(s)))\n"
+        "os.setuid(65534)\n"
+        "print(allowed_uids(s))\n"
+    )
+    argv = [sys.executable, "-c", code, str(tmp_path / "closed" / "s")]
+    said = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=20).stdout
+    assert said.split() == ["[0]", "None"]
