@@ -174,10 +174,18 @@ class IkeDaemon:
                 self._carry_out_one(event)
             except GatewayError as error:
                 # The data plane or the kernel refused: the other events are not to suffer by it.
-                tunnel = getattr(event, "tunnel", None) or ""
-                what = type(event).__name__
-                self._journal.error("not_carried_out", tunnel=tunnel, what=what, text=str(error))
+                self._not_carried_out(event, error)
         self._rearm()
+
+    def _not_carried_out(self, event: Event, error: GatewayError) -> None:
+        what = type(event).__name__
+        name = getattr(event, "tunnel", None) or ""
+        self._journal.error("not_carried_out", tunnel=name, what=what, text=str(error))
+        tunnel = self._tunnels.by_name.get(name)
+        if isinstance(event, ChildSaUp | OutboundReady) and tunnel is not None:
+            # The peer believes in an SA that is not there: begin anew, but not in a tight loop.
+            tunnel.reason = Reason("not_carried_out", str(error))
+            self.broken.add(name)
 
     def _carry_out_one(self, event: Event) -> None:
         match event:

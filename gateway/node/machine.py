@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from gateway.node.netlink import Netlink
 from gateway.node.plan import NodePlan
 from gateway.node.udp import is_local
 
 _SYSCTL = Path("/proc/sys/net")
 
 
-def notes(plan: NodePlan, workers: int) -> list[str]:
+def notes(plan: NodePlan, workers: int, kernel: Netlink) -> list[str]:
     """Return what an operator should change; `workers` is how many the data plane runs."""
     found = [
         f"{address} is not an address of this machine: nothing is received there"
@@ -22,7 +23,7 @@ def notes(plan: NodePlan, workers: int) -> list[str]:
             f"the data plane runs {workers} workers, the document wants {plan.workers}:"
             " twinspan stop and start"
         )
-    return found + _forwarding(plan) + _dead_routes(plan)
+    return found + _forwarding(plan) + _dead_routes(plan) + _loops(plan, kernel)
 
 
 def _forwarding(plan: NodePlan) -> list[str]:
@@ -54,6 +55,21 @@ def _dead_routes(plan: NodePlan) -> list[str]:
     return [
         "net.ipv6.conf.default.ignore_routes_with_linkdown was not 1 when the tunnels were made:"
         " IPv6 does not leave a tunnel that is down"
+    ]
+
+
+def _loops(plan: NodePlan, kernel: Netlink) -> list[str]:
+    """
+    Say where a tunnel's route holds the peer itself: ESP packets would go into a tunnel, not to the
+    peer.
+    """
+    interfaces = {tunnel.interface for tunnel in plan.tunnels}
+    remotes = {tunnel.remote: tunnel.name for tunnel in plan.tunnels if tunnel.remote is not None}
+    return [
+        f"packets to {remote}, the peer of {name}, are routed into a tunnel:"
+        f" give {remote} a route of its own"
+        for remote, name in remotes.items()
+        if kernel.device_toward(remote) in interfaces
     ]
 
 

@@ -30,6 +30,7 @@ from ipaddress import (
 from pathlib import Path as FilePath
 
 from gateway.errors import GatewayError
+from gateway.sa import Address
 
 Network = IPv4Network | IPv6Network
 Interface = IPv4Interface | IPv6Interface
@@ -219,6 +220,18 @@ class Netlink:
                 if route is not None:
                     found.add(route)
         return found
+
+    def device_toward(self, address: Address) -> str | None:
+        """Return the device by which packets to `address` leave; None if there is no route."""
+        family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+        body = struct.pack("=8BI", family, address.max_prefixlen, 0, 0, 0, 0, 0, 0, 0)
+        self._send(_GETROUTE, 0, body + _attribute(_RTA_DST, address.packed))
+        for kind, _, message in self._messages():
+            if kind != _NEWROUTE:
+                return None
+            index = struct.unpack("=I", _attributes(message[12:]).get(_RTA_OIF, bytes(4)))[0]
+            return socket.if_indextoname(index) if index else None
+        return None
 
     def add_route(self, route: Route) -> None:
         """Add a route, or replace the one with the same prefix and metric."""

@@ -126,7 +126,9 @@ class Gateway:
             time.monotonic,
             time.time,
         )
-        status = StatusView(self._daemon, self._reconciler, self._tunnels, self._plane)
+        status = StatusView(
+            self._daemon, self._reconciler, self._tunnels, self._plane, self._kernel
+        )
         commands = Commands(self, self._daemon, self._reconciler, self._tunnels, status, journal)
         self._control = ControlSocket(settings.runtime_dir / CONTROL_SOCKET, commands.answer)
 
@@ -179,7 +181,7 @@ class Gateway:
             config=str(self._settings.config),
             tunnels=len(self._tunnels),
         )
-        for note in notes(self._wanted, self._reconciler.workers):
+        for note in notes(self._wanted, self._reconciler.workers, self._kernel):
             self._journal.warning("machine", text=note)
         self._notifier.ready(text)
 

@@ -20,6 +20,7 @@ from gateway.ike.events import Reason
 from gateway.ike.selectors import selector_text
 from gateway.node.daemon import IkeDaemon
 from gateway.node.machine import notes
+from gateway.node.netlink import Netlink
 from gateway.node.plan import TunnelPlan
 from gateway.node.reconcile import Reconciler
 from gateway.node.tunnel import Tunnel, Tunnels
@@ -38,12 +39,18 @@ class StatusView:
     """Reads the actual state; changes nothing."""
 
     def __init__(
-        self, daemon: IkeDaemon, reconciler: Reconciler, tunnels: Tunnels, plane: DataPlane
+        self,
+        daemon: IkeDaemon,
+        reconciler: Reconciler,
+        tunnels: Tunnels,
+        plane: DataPlane,
+        kernel: Netlink,
     ) -> None:
         self._daemon = daemon
         self._reconciler = reconciler
         self._tunnels = tunnels
         self._plane = plane
+        self._kernel = kernel
         self._clock = time.monotonic
         self._began_at = time.time()
         self.version = gateway.__version__
@@ -59,7 +66,7 @@ class StatusView:
             "pid": os.getpid(),
             "since_s": round(time.time() - self._began_at, 1),
             "public_addresses": [str(address) for address in plan.sockets] if plan else [],
-            "notes": notes(plan, self._reconciler.workers) if plan else [],
+            "notes": notes(plan, self._reconciler.workers, self._kernel) if plan else [],
             "tunnels": [self._tunnel(plan, plan.name in active) for plan in plans],
             "counters": self._counters(),
         }

@@ -47,7 +47,7 @@ def parts(plane: LocalPlane) -> Iterator[Parts]:
     daemon = IkeDaemon(endpoint, plane, tunnels, journal, time.monotonic, time.time)
     plane.on_punt(daemon.punt_received)
     reconciler = Reconciler(plane, kernel, daemon, tunnels, journal, time.monotonic, time.time)
-    status = StatusView(daemon, reconciler, tunnels, plane)
+    status = StatusView(daemon, reconciler, tunnels, plane, kernel)
     try:
         yield Parts(plane, kernel, tunnels, daemon, reconciler, status, journal, log)
     finally:

@@ -6,7 +6,8 @@ import subprocess
 
 import pytest
 
-from gateway.node.machine import notes
+from gateway.node import machine
+from gateway.node.netlink import Netlink
 from gateway.node.plan import NodePlan, plan
 from tests.node.network import ip
 from tests.support.documents import CONNECTION, document
@@ -16,6 +17,13 @@ pytestmark = [pytest.mark.system, pytest.mark.usefixtures("network")]
 
 def sysctl(*settings: str) -> None:
     subprocess.run(["sysctl", "-qw", *settings], check=True)
+
+
+def notes(plan: NodePlan, workers: int) -> list[str]:
+    kernel = Netlink()
+    found = machine.notes(plan, workers, kernel)
+    kernel.close()
+    return found
 
 
 def wanted(*prefixes: str) -> NodePlan:
@@ -64,3 +72,18 @@ def test_ipv6_that_would_stay_on_a_dead_tunnel_is_noted() -> None:
     assert notes(wanted("10.20.0.0/16"), workers=2) == []
     sysctl("net.ipv6.conf.ts-office-1.ignore_routes_with_linkdown=1")
     assert notes(wanted("fd02::/64"), workers=2) == []
+
+
+@pytest.mark.usefixtures("addresses")
+def test_a_route_that_holds_the_peer_itself_is_noted() -> None:
+    sysctl("net.ipv4.ip_forward=1")
+    ip("link add ts-office-1 type bridge")
+    ip("link set ts-office-1 up")
+    ip("route add 203.0.113.0/24 dev ts-office-1")
+    (first, second) = notes(wanted("10.20.0.0/16"), workers=2)
+    assert first.startswith(
+        "packets to 203.0.113.9, the peer of office-1, are routed into a tunnel"
+    )
+    assert "203.0.113.10" in second
+    ip("route add 203.0.113.8/29 dev lo")
+    assert notes(wanted("10.20.0.0/16"), workers=2) == []

@@ -1,0 +1,204 @@
+"""
+The shell around the core: events carried out on a real data plane, in order, whatever one of them
+meets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from ipaddress import ip_address
+
+import pytest
+
+from gateway.dataplane.interface import Punt, PuntType
+from gateway.dataplane.plane import LocalPlane
+from gateway.ike.events import (
+    ChildSaDown,
+    ChildSaUp,
+    Dropped,
+    Event,
+    Failed,
+    IkeSaDown,
+    IkeSaUp,
+    Keepalive,
+    Note,
+    OutboundReady,
+    PathChanged,
+    Reason,
+    Send,
+)
+from gateway.ike.selectors import ANY4
+from gateway.node.plan import plan
+from gateway.sa import Encr, EspSa, Integ, Limits, Path
+from gateway.secret import Secret
+from tests.node.gateway_parts import Parts, parts
+from tests.node.network import ip
+from tests.support.documents import CONNECTION, document
+
+pytestmark = pytest.mark.system
+
+HERE, THERE = ip_address("192.0.2.1"), ip_address("203.0.113.9")
+PATH = Path(HERE, 4500, THERE, 4500)
+GONE = Reason("peer_unreachable", "no response")
+FIRST_SPI, SECOND_SPI = 0x00500001, 0x00500002
+
+
+@pytest.fixture
+async def gw(network: None) -> AsyncIterator[Parts]:
+    """A gateway with two tunnels that wait for their peers."""
+    for address in ("192.0.2.1/32", "198.51.100.1/32"):
+        ip(f"addr add {address} dev lo")
+    with LocalPlane(1) as plane, parts(plane) as made:
+        made.reconciler.apply(plan(document(((*CONNECTION, "start"), "respond"))))
+        yield made
+
+
+def esp(spi: int, key_len: int = 36) -> EspSa:
+    key = Secret(bytes(range(key_len)))
+    return EspSa(spi, Encr.AES_GCM_16, 256, key, Integ.NONE, Secret(b""), esn=True)
+
+
+def child(spi: int, *, use: bool = True, key_len: int = 36) -> ChildSaUp:
+    """Return the event of a new Child SA of the first tunnel."""
+    inbound, outbound = esp(spi, key_len), esp(spi + 0x1000, key_len)
+    sides = ((ANY4,), (ANY4,))
+    name = "aes256gcm16-esn"
+    return ChildSaUp("office-1", inbound, outbound, *sides, True, name, use, Limits())
+
+
+def up() -> IkeSaUp:
+    return IkeSaUp("office-1", b"i" * 8, b"r" * 8, "aes256gcm16", PATH, "b.gw.test", True)
+
+
+def carrier(gw: Parts) -> bool:
+    return "NO-CARRIER" not in ip("link show ts-office-1")
+
+
+async def test_a_child_sa_gives_the_device_carrier_and_its_mtu(gw: Parts) -> None:
+    gw.daemon.carry_out([up(), child(FIRST_SPI)])
+
+    assert gw.plane.state().tunnels[1] == (FIRST_SPI,)
+    assert carrier(gw)
+    assert "mtu 1438" in ip("link show ts-office-1")
+    assert gw.log.getvalue().splitlines()[-1] == (
+        "tunnel up tunnel=office-1 interface=ts-office-1 mtu=1438"
+    )
+
+
+async def test_a_rekey_keeps_both_inbound_sas_until_the_core_removes_one(gw: Parts) -> None:
+    gw.daemon.carry_out([up(), child(FIRST_SPI), child(SECOND_SPI, use=False)])
+    (tunnel, _) = gw.tunnels
+    assert tunnel.active == FIRST_SPI
+    assert set(gw.plane.state().tunnels[1]) == {FIRST_SPI, SECOND_SPI}
+
+    gw.daemon.carry_out([OutboundReady("office-1", SECOND_SPI)])
+    assert tunnel.active == SECOND_SPI
+    gw.daemon.carry_out([ChildSaDown("office-1", FIRST_SPI, Reason("rekeyed", "replaced"))])
+
+    assert gw.plane.state().tunnels[1] == (SECOND_SPI,)
+    assert carrier(gw)
+    assert gw.log.getvalue().count("tunnel up") == 1
+
+
+async def test_an_outbound_sa_is_never_installed_twice(gw: Parts) -> None:
+    gw.daemon.carry_out([up(), child(FIRST_SPI), child(SECOND_SPI)])
+    (tunnel, _) = gw.tunnels
+
+    gw.daemon.carry_out([OutboundReady("office-1", FIRST_SPI)])
+
+    assert tunnel.active == SECOND_SPI  # its sequence numbers would start over
+
+
+async def test_the_end_of_the_last_child_sa_takes_the_carrier_and_says_why(gw: Parts) -> None:
+    gw.daemon.carry_out([up(), child(FIRST_SPI)])
+    gw.daemon.carry_out(
+        [ChildSaDown("office-1", FIRST_SPI, GONE), IkeSaDown("office-1", b"i" * 8, GONE)]
+    )
+
+    assert not carrier(gw)
+    assert gw.plane.state().tunnels[1] == ()
+    shown = gw.status.whole()["tunnels"]
+    assert isinstance(shown, list)
+    assert shown[0]["status"] == "down"
+    assert shown[0]["reason"]["code"] == "peer_unreachable"
+    assert "tunnel down tunnel=office-1 reason=peer_unreachable" in gw.log.getvalue()
+
+
+async def test_an_event_that_can_not_be_carried_out_does_not_hold_up_the_next(gw: Parts) -> None:
+    gw.daemon.carry_out(
+        [
+            up(),
+            child(FIRST_SPI, key_len=5),
+            Keepalive("office-1", PATH),
+            child(SECOND_SPI),
+        ]
+    )
+
+    assert "not_carried_out tunnel=office-1 what=ChildSaUp" in gw.log.getvalue()
+    assert gw.daemon.broken == {"office-1"}  # made anew at the next look
+    assert gw.plane.state().tunnels[1] == (SECOND_SPI,)
+
+
+async def test_what_can_not_be_sent_is_counted_on_both_ports(gw: Parts) -> None:
+    ip("route add unreachable 203.0.113.0/24")
+    gw.daemon.carry_out([Send(b"x", Path(HERE, 500, THERE, 500)), Send(b"x", PATH)])
+    gw.daemon.carry_out([Send(b"x", Path(ip_address("192.0.2.99"), 500, THERE, 500))])
+
+    assert sum(gw.daemon.sockets.send_errors.values()) == 3
+    assert "error" not in gw.log.getvalue()
+
+
+async def test_events_of_a_tunnel_that_is_gone_change_nothing(gw: Parts) -> None:
+    events: list[Event] = [
+        IkeSaUp("gone", b"i" * 8, b"r" * 8, "s", PATH, "x", True),
+        OutboundReady("gone", 1),
+        ChildSaDown("gone", 1, GONE),
+        PathChanged("gone", PATH),
+        Keepalive("gone", PATH),
+        Failed("gone", GONE),
+        IkeSaDown("gone", b"i" * 8, GONE),
+        Dropped("malformed", PATH),
+        Note("gone", "a note"),
+    ]
+    before = gw.plane.state()
+    gw.daemon.carry_out(events)
+    assert gw.plane.state() == before
+
+
+async def test_a_changed_path_moves_the_tunnel(gw: Parts) -> None:
+    gw.daemon.carry_out([up(), child(FIRST_SPI)])
+    moved = Path(HERE, 4500, ip_address("203.0.113.77"), 12345)
+    gw.daemon.carry_out([PathChanged("office-1", moved)])
+
+    shown = gw.status.whole()["tunnels"]
+    assert isinstance(shown, list)
+    assert shown[0]["remote"] == "203.0.113.77"
+
+
+@pytest.mark.parametrize("kind", [kind for kind in PuntType if kind is not PuntType.WORKER_FAILED])
+async def test_a_punt_about_nothing_we_know_is_harmless(gw: Parts, kind: PuntType) -> None:
+    before = gw.plane.state()
+    for path in (None, PATH):
+        gw.daemon.punt_received(Punt(kind, 99, 0x00999999, path, b"\xff" * 40))
+    assert gw.plane.state() == before
+
+
+async def test_a_failed_worker_is_told(gw: Parts) -> None:
+    gw.daemon.punt_received(Punt(PuntType.WORKER_FAILED, 0, 0, None, b"epoll_wait: errno 9"))
+    assert gw.daemon.trouble.is_set()
+    assert gw.daemon.worker_failed
+    assert "worker_failed" in gw.log.getvalue()
+
+
+async def test_traffic_is_sampled_and_counts_as_a_sign_of_life_only_for_known_tunnels(
+    gw: Parts,
+) -> None:
+    gw.daemon.carry_out([up(), child(FIRST_SPI)])
+    gw.daemon.tick()
+    gw.daemon.tick()
+    (tunnel, _) = gw.tunnels
+    assert len(tunnel.samples) == 2
+    assert tunnel.rates_bps() == (0.0, 0.0)
+    gw.plane.del_tunnel(2)
+    gw.daemon.tick()
+    assert "sample tunnel=office-2" in gw.log.getvalue()
