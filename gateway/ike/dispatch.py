@@ -211,7 +211,15 @@ def _receive_response(sa: IkeSa, header: Header, datagram: bytes, path: Path, no
     try:
         _take_response(sa, request, message, now)
     except WireError as error:
+        _release(sa, request)
         _fail(sa, reasons.from_error(error, "a response of the peer"), now)
+
+
+def _release(sa: IkeSa, request: Request) -> None:
+    """Give back the inbound SPI that a request offered and that no Child SA took."""
+    offer = request.offer
+    if offer is not None and len(offer.spi) == 4:
+        sa.context.spis.release(offer.spi_in)
 
 
 def _fail(sa: IkeSa, reason: Reason, now: float) -> None:
@@ -228,7 +236,7 @@ def _take_response(sa: IkeSa, request: Request, message: Message, now: float) ->
         case Work.REKEY_IKE:
             rekey_ike.receive_response(sa, request, message, now)
         case Work.REKEY_CHILD | Work.NEW_CHILD if sa.state is State.CLOSING:
-            pass  # whatever the peer has made goes with the IKE SA
+            _release(sa, request)  # whatever the peer has made goes with the IKE SA
         case Work.REKEY_CHILD:
             rekey_child.receive_response(sa, request, message, now)
         case Work.NEW_CHILD:
@@ -250,8 +258,7 @@ def _take_abandoned(sa: IkeSa, request: Request, message: Message, now: float) -
     if rival is not None and rival.state is State.ESTABLISHED:
         rekey_ike.replace(sa, rival, now)
     elif offer is None or is_refused:
-        if offer is not None and len(offer.spi) == 4:
-            sa.context.spis.release(offer.spi_in)
+        _release(sa, request)
         informational.plan_child(sa, now)
     elif len(offer.spi) == 4:
         sa.tasks.add(Task(Work.DELETE_CHILD, offer.spi_in))

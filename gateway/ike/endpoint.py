@@ -280,6 +280,11 @@ class IkeEndpoint:
         """
         return self._context.counters
 
+    @property
+    def inbound_spis(self) -> int:
+        """Return how many inbound ESP SPIs are taken, those that are only offered included."""
+        return len(self._context.spis)
+
     # ---- restart ----
 
     def snapshot(self, now: float) -> bytes:

@@ -34,9 +34,6 @@ class HalfOpen:
         self._owners: dict[bytes, Address] = {}  # by our SPI
         self._by_address: Counter[Address] = Counter()
 
-    def __len__(self) -> int:
-        return len(self._owners)
-
     def add(self, spi: bytes, address: Address) -> None:
         """Count one more."""
         self._owners[spi] = address

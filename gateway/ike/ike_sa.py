@@ -313,7 +313,7 @@ class IkeSa:
         if self.state is State.CLOSED:
             return
         self.move(On.ENDED)
-        self._release_offer()
+        self._release_spis()
         for child in tuple(self.children.values()):
             self.take_down(child, reason, now)
         self.context.sas.pop(self.own_spi, None)
@@ -345,10 +345,20 @@ class IkeSa:
         self.context.emit(IkeSaDown(self.config.name, self.spi_i, reason))
         self.tunnel.lost(reason, now - self.established_at, now)
 
-    def _release_offer(self) -> None:
+    def _release_spis(self) -> None:
+        """Give back the inbound SPIs that belong to no Child SA: offered, or to be deleted."""
         request = self.window.outstanding
         if request is not None and request.offer is not None and len(request.offer.spi) == 4:
             self.context.spis.release(request.offer.spi_in)
+        if request is not None:
+            self.tasks.add(request.task)
+        self.drop_tasks()
+
+    def drop_tasks(self) -> None:
+        """Give up everything that waits to be done."""
+        for task in self.tasks.clear():
+            if task.work is Work.DELETE_CHILD and task.spi not in self.children:
+                self.context.spis.release(task.spi)
 
     def take_down(self, child: ChildSa, reason: Reason, now: float) -> None:
         """Remove a Child SA: first what takes its place for sending, then it."""

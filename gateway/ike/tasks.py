@@ -61,11 +61,5 @@ class TaskQueue:
         tasks, self._tasks = tuple(self._tasks), []
         return tasks
 
-    def __contains__(self, task: Task) -> bool:
-        return task in self._tasks
-
     def __iter__(self) -> Iterator[Task]:
         return iter(self._tasks)
-
-    def __len__(self) -> int:
-        return len(self._tasks)

@@ -15,10 +15,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis.strategies import binary, integers, sampled_from
 
+from gateway.ike.config import Lifetime, Timers
 from gateway.ike.context import EndpointLimits
 from gateway.ike.drops import DropReason
 from gateway.ike.events import ChildSaUp, Dropped, Event, Send
-from gateway.ike.iana import ExchangeType, NotifyType, ProtocolId
+from gateway.ike.iana import ExchangeType, NotifyType, PayloadType, ProtocolId
 from gateway.ike.message import Message, parse_clear, parse_header, serialise_clear
 from gateway.ike.payloads import (
     Auth,
@@ -475,6 +476,27 @@ def test_number_of_child_sas_is_bounded() -> None:
     assert pair.b.ike_sas == 1
 
 
+def test_child_sa_that_the_peer_replaced_and_never_deleted_goes_in_the_end() -> None:
+    """a rekeys and forgets the Delete: b deletes the old Child SA at its hard limit."""
+    life = Lifetime(100.0)
+    proposal = esp("aes256gcm16-noesn")
+    quiet = Timers(liveness=0.0)
+    pair = IkePair.established(
+        config_a(timers=quiet, **proposal), config_b(child_lifetime=life, **proposal)
+    )
+    pair.advance(90.0)
+    old = pair.a.all(ChildSaUp)[0].inbound.spi
+    rekey = Notify(NotifyType.REKEY_SA, b"", ProtocolId.ESP, old.to_bytes(4, "big"))
+    answer_of(pair, *child_request(ESP_ANSWER, b"\x11\x22\x33\x44", rekey))
+    assert len(pair.b.plane.inbound) == 2
+    replaced = pair.b.all(ChildSaUp)[0].inbound.spi
+    pair.advance(59.0)
+    assert replaced in pair.b.plane.inbound
+    pair.advance(2.0)
+    assert replaced not in pair.b.plane.inbound
+    assert pair.b.ike_sas == 1
+
+
 @pytest.mark.parametrize(
     "deletes",
     [
@@ -522,6 +544,18 @@ def test_unknown_critical_payload_is_answered_and_the_ike_sa_stays() -> None:
     assert notify is not None
     assert notify.data == bytes([200])
     assert pair.b.ike_sas == 1
+
+
+def test_broken_content_of_a_response_ends_the_ike_sa() -> None:
+    """The peer itself sealed it, so nobody else is harmed; a new IKE SA follows."""
+    pair = plain()
+    pair.a.rekey_child()
+    number = parse_header(pair.hold_to_b().datagram).message_id
+    broken = Raw(int(PayloadType.NONCE), False, b"short")
+    Forger.of(pair.b).send(36, broken, message_id=number, is_response=True)
+    assert pair.a.ike_sas == 0
+    pair.advance(30.0)
+    assert pair.has_traffic()
 
 
 # ---- answers that break the rules (rows 24 and 27) ----

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis.strategies import integers, lists
 
+from gateway.errors import UsageError
 from gateway.ike.config import Encap, Start, Timers
 from gateway.ike.events import (
     ChildSaUp,
@@ -320,6 +321,33 @@ def test_established_responder_gives_up_its_own_first_message() -> None:
     assert pair.b.codes() == []
 
 
+@pytest.mark.parametrize("firsts", [(1, 2), (2, 1)])
+def test_peer_that_never_sorts_out_duplicates(firsts: tuple[int, int]) -> None:
+    """b never deletes anything by itself: after ten seconds a deletes the one that a began."""
+    pair = both_begin(*firsts)
+    pair.deliver_all()
+    pair.b.is_frozen = True
+    assert pair.a.ike_sas == 2
+    for _ in range(20):
+        pair.advance(1.0)
+        assert pair.has_traffic(), pair.story()
+    assert pair.a.ike_sas == pair.b.ike_sas == 1
+    assert not pair.a.endpoint.tunnel_status("office").original_initiator
+
+
+def test_ike_sas_of_one_tunnel_are_bounded() -> None:
+    """The peer begins again and again without INITIAL_CONTACT: the oldest go."""
+    pair = IkePair.established()
+    for _ in range(8):
+        pair.now += 1.0
+        pair.a.crash()
+        pair.fire()
+        pair.deliver_all()
+    assert pair.b.ike_sas == 1
+    assert len(pair.b.plane.inbound) == 1
+    assert pair.has_traffic()
+
+
 # ---- NAT ----
 
 
@@ -497,3 +525,27 @@ def test_delete_of_ike_and_esp_in_one_message() -> None:
     )
     assert pair.a.ike_sas == 0
     assert not pair.a.plane.inbound
+
+
+# ---- our own caller ----
+
+
+def test_wrong_calls_are_usage_errors() -> None:
+    pair = IkePair(config_a(), config_b(remote=None))
+    pair.start()
+    with pytest.raises(UsageError, match="no tunnel 'nowhere'"):
+        pair.a.endpoint.initiate("nowhere", pair.now)
+    with pytest.raises(UsageError, match="address is not known"):
+        pair.b.endpoint.initiate("office", pair.now)
+
+
+def test_status_follows_the_life_of_a_tunnel() -> None:
+    pair = IkePair.started()
+    states = [pair.a.state]
+    pair.deliver_all()
+    states.append(pair.a.state)
+    pair.a.close()
+    states.append(pair.a.state)
+    pair.deliver_all()
+    states.append(pair.a.state)
+    assert states == ["connecting", "established", "closing", "idle"]

@@ -11,7 +11,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.ike.iana import ExchangeType, Prf
+from gateway.ike.iana import Prf
 from gateway.ike.message import Header, Message, SkCipher, open_sealed, parse_header, seal
 from gateway.ike.payloads import Payload
 from gateway.ike.proposals import IkeSuite
@@ -68,7 +68,7 @@ class Forger:
 
     def send(
         self,
-        exchange: ExchangeType,
+        exchange: int,
         *payloads: Payload,
         message_id: int | None = None,
         is_response: bool = False,

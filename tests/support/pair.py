@@ -138,6 +138,7 @@ class Side:
         self.endpoint = IkeEndpoint(self.random, pair.now, limits)
         self.plane = Plane()
         self.events: list[Event] = []
+        self.is_frozen = False  # its timers do not fire: it answers and does nothing else
 
     @property
     def peer(self) -> Side:
@@ -377,6 +378,8 @@ class IkePair:
     def fire(self) -> None:
         """Let timers fire whose time has come."""
         for side in self.sides():
+            if side.is_frozen:
+                continue
             for _ in range(50):
                 if side.endpoint.deadline > self.now:
                     break
@@ -386,7 +389,7 @@ class IkePair:
 
     @property
     def deadline(self) -> float:
-        return min(side.endpoint.deadline for side in self.sides())
+        return min(side.endpoint.deadline for side in self.sides() if not side.is_frozen)
 
     def advance(self, seconds: float, deliver: bool = True) -> None:
         """Let time pass, from deadline to deadline."""

@@ -48,7 +48,7 @@ def close(sa: IkeSa, reason: Reason, now: float) -> None:
             sa.close_wanted = reason
             sa.fail(reason, now)
         return
-    sa.tasks.clear()
+    sa.drop_tasks()
     sa.move(On.CLOSE)
     if sa.rival is not None:
         rival, sa.rival = sa.rival, None
