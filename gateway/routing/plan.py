@@ -1,0 +1,96 @@
+"""
+What one gateway VM speaks BGP about: its sessions, what it announces, what it takes. Plain values.
+
+`bird_conf` turns them into BIRD's configuration; equal plans give equal text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
+
+from gateway.sa import Address
+from gateway.secret import Secret
+
+Network = IPv4Network | IPv6Network
+
+
+@dataclass(frozen=True, slots=True)
+class Bfd:
+    """How a tunnel's peer is watched (RFC 5880): a packet each interval, so many may be missing."""
+
+    interval_ms: int
+    multiplier: int
+
+
+@dataclass(frozen=True, slots=True)
+class BgpPeer:
+    """
+    One EBGP session: the peer at the other end of one VPN Tunnel's inner addresses (RFC 4271).
+
+    The lower `preference` wins, for what we send and, by MED, for what the peer sends. `accepted`
+    are the prefixes that may be learned, each with its more specific ones; none means any that is
+    not refused. `static_routes` lead into this tunnel beside what is learned, each with its sum of
+    preferences.
+    """
+
+    tunnel: str
+    connection: str
+    border_gateway: str
+    interface: str
+    local_asn: int
+    asn: int
+    local: Address
+    remote: Address
+    preference: int
+    hold_s: int
+    keepalive_s: int
+    bfd: Bfd | None
+    prefix_limit: int
+    prepend: int  # how many times our AS number is put in front of what this peer is told
+    password: Secret | None  # TCP MD5 (RFC 2385)
+    accepted: tuple[Network, ...] = ()
+    static_routes: tuple[tuple[Network, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """Prefixes that are announced as long as the interface they are behind is up."""
+
+    name: str
+    interface: str
+    prefixes: tuple[Network, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BgpGateway:
+    """
+    A Border Gateway as a BGP speaker.
+
+    With `spoke_isolation` a peer is told of our attachments only; without it also of what the
+    peers of other connections have announced.
+    """
+
+    name: str
+    router_id: IPv4Address
+    spoke_isolation: bool
+    attachments: tuple[Attachment, ...]
+    peers: tuple[BgpPeer, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RoutingPlan:
+    """
+    All BGP of one gateway VM. Without gateways no BIRD runs.
+
+    `outer` are the addresses that the VM's own tunnels go to: no prefix that holds one is learned,
+    or the tunnel would be led into itself.
+    """
+
+    gateways: tuple[BgpGateway, ...] = ()
+    outer: tuple[Address, ...] = ()
+
+    @property
+    def peers(self) -> tuple[BgpPeer, ...]:
+        """Return the peers of all Border Gateways."""
+        return tuple(peer for gateway in self.gateways for peer in gateway.peers)

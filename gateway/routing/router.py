@@ -1,0 +1,252 @@
+"""
+The routing of one gateway: keeps BIRD doing what the plan says, and knows what BIRD says.
+
+`prepare` judges a plan and changes nothing, `apply` makes it so, `run` restarts a BIRD that ended
+and reads its state, `leave` lets BIRD go on without us and `end` ends it. Switching from tunnel to
+tunnel is BIRD's and the kernel's: nothing here stands in its way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from pathlib import Path
+from typing import Protocol
+
+from gateway.routing.bird import Bird
+from gateway.routing.bird_conf import KERNEL_METRIC, bird_conf
+from gateway.routing.choice import Judged, judge
+from gateway.routing.kernel import flush_routes
+from gateway.routing.plan import RoutingPlan
+from gateway.routing.process import (
+    BirdFiles,
+    BirdProcess,
+    check_conf,
+    check_version,
+    find_bird,
+    find_running,
+    spawn,
+)
+from gateway.routing.replies import BirdError, Unanswered
+from gateway.routing.view import RoutingView, changes, view_of
+
+ANSWERS_S = 10.0  # after which a BIRD that was started must answer
+ENDS_S = 5.0
+HANGS_S = 30.0  # without an answer for so long it is killed and started again
+POLL_S = 2.0
+POLL_SHARE = 50  # reading takes at most one part in so many of the time
+BACKOFF_S = (0.1, 10.0)  # first and longest wait before a BIRD that ended is started again
+STABLE_S = 60.0  # after so long a life the wait is the first one again
+
+Value = str | int | float | bool
+
+
+class Log(Protocol):
+    """Where events go."""
+
+    def error(self, event: str, **fields: Value) -> None: ...
+    def warning(self, event: str, **fields: Value) -> None: ...
+    def info(self, event: str, **fields: Value) -> None: ...
+
+
+class Router:
+    """Holds the wanted routing plan and the BIRD that carries it out."""
+
+    def __init__(self, directory: Path, log: Log) -> None:
+        self._files = BirdFiles(directory.resolve())
+        self._log = log
+        self._bird = Bird(self._files.socket)
+        self._process: BirdProcess | None = None
+        self._changing = asyncio.Lock()
+        self._begun = asyncio.Event()  # there is a process to watch
+        self._began_at = 0.0
+        self._heard_at = 0.0
+        self._wait_s = BACKOFF_S[0]
+        self._binary = ""
+        self.plan = RoutingPlan()
+        self.view = RoutingView()
+
+    @property
+    def pid(self) -> int | None:
+        """Return BIRD's process id, None while none runs."""
+        return self._process.pid if self._process and self._process.is_alive else None
+
+    # ---- the plan ----
+
+    async def prepare(self, plan: RoutingPlan) -> None:
+        """
+        Raise ConfigError or BirdError if `plan` can not be carried out here; changes nothing.
+        """
+        if not plan.gateways:
+            return
+        binary = find_bird()
+        await check_version(binary)
+        draft = self._files.write_conf("bird.conf.check", self._text(plan))
+        try:
+            await check_conf(binary, draft)
+        finally:
+            draft.unlink(missing_ok=True)
+
+    async def apply(self, plan: RoutingPlan) -> None:
+        """
+        Make a prepared plan so: start BIRD, have it go over to the plan, or end it.
+
+        Sessions that are as before are not touched. Raises BirdError, OSError.
+        """
+        async with self._changing:
+            if self._process is None:
+                self._adopt()
+            before, self.plan = self.plan, plan
+            if not plan.gateways:
+                await self._end()
+                self.view = RoutingView()
+                return
+            self._binary = find_bird()
+            text = self._text(plan)
+            is_new = not self._files.conf.exists() or self._files.conf.read_text() != text
+            if is_new:
+                self._files.write_conf("bird.conf.new", text).replace(self._files.conf)
+            if self.pid is None:
+                self._start()
+            elif is_new or not before.gateways:
+                await self._configure()
+
+    async def _configure(self) -> None:
+        """Have BIRD read its file, also one that has just begun. Raises BirdError."""
+        end = time.monotonic() + ANSWERS_S
+        while True:
+            try:
+                return await self._bird.configure()
+            except Unanswered as error:
+                if self._process is None or not self._process.is_alive:
+                    return  # the next one reads the file when it starts
+                if time.monotonic() >= end:
+                    self._log.error("bird hangs", text=str(error))
+                    self._process.kill()
+                    return
+            await asyncio.sleep(0.05)  # nothing tells when it begins to listen
+
+    def _text(self, plan: RoutingPlan) -> str:
+        return bird_conf(plan, str(self._files.log))
+
+    def _adopt(self) -> None:
+        self._process = find_running(self._files)
+        if self._process is not None:
+            self._begin_watch()
+            self._log.info("bird found", pid=self._process.pid)
+
+    def _start(self) -> None:
+        # A pid file that is still there is of a BIRD that did not end by our word: its routes
+        # are in the kernel. A recovering BIRD waits for every session, so not at a first start.
+        recover = self._files.pid.exists()
+        self._process = spawn(self._binary, self._files, recover=recover)
+        self._begin_watch()
+        self._log.info("bird started", pid=self._process.pid, recover=recover)
+
+    def _begin_watch(self) -> None:
+        self._began_at = time.monotonic()
+        self._begun.set()
+
+    # ---- life ----
+
+    async def run(self) -> None:
+        """Watch BIRD until cancelled: start it again when it ends, and read its state."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._watch())
+            group.create_task(self._poll())
+
+    async def _watch(self) -> None:
+        while True:
+            await self._begun.wait()
+            self._begun.clear()
+            process = self._process
+            if process is None:
+                continue
+            await process.wait_ended()
+            if self._process is process:  # not by our word
+                process.forget()
+                self._process = None
+                self._log.error("bird ended", how=process.exit_text or "unknown", pid=process.pid)
+                await self._restart()
+
+    async def _restart(self) -> None:
+        """Start BIRD again after a pause that grows, until it runs or is no longer wanted."""
+        if time.monotonic() - self._began_at >= STABLE_S:
+            self._wait_s = BACKOFF_S[0]
+        while self._process is None and self.plan.gateways:
+            await asyncio.sleep(self._wait_s)
+            self._wait_s = min(self._wait_s * 2, BACKOFF_S[1])
+            async with self._changing:
+                if self._process is None and self.plan.gateways:
+                    with contextlib.suppress(OSError):
+                        self._start()
+
+    async def _poll(self) -> None:
+        while True:
+            began_at = time.monotonic()
+            if self.plan.gateways:
+                await self.refresh()
+            took_s = time.monotonic() - began_at
+            await asyncio.sleep(max(POLL_S, took_s * POLL_SHARE))
+
+    async def refresh(self) -> RoutingView:
+        """Read BIRD's state; what has changed goes to the log. Return the state."""
+        try:
+            sessions, preferred = await self._bird.sessions()
+            bfd = await self._bird.bfd()
+        except BirdError as error:
+            self.view = RoutingView(error=str(error))
+            self._kill_hanging()
+            return self.view
+        self._heard_at = time.monotonic()
+        before, self.view = self.view, view_of(self.plan, sessions, preferred, bfd)
+        for change in changes(before, self.view):
+            log = self._log.info if change.is_good else self._log.warning
+            log(change.event, **change.fields)
+        return self.view
+
+    def _kill_hanging(self) -> None:
+        process = self._process
+        silent_s = time.monotonic() - max(self._heard_at, self._began_at)
+        if process is not None and process.is_alive and silent_s >= HANGS_S:
+            self._log.error("bird hangs", pid=process.pid)
+            process.kill()
+
+    async def routes(self) -> tuple[Judged, ...]:
+        """Return every route BIRD knows, with what became of it and why. Raises BirdError."""
+        return judge(await self._bird.routes()) if self.plan.gateways else ()
+
+    # ---- the end ----
+
+    def leave(self) -> None:
+        """Let BIRD go on; the next gateway process will find it."""
+        if self._process is not None:
+            self._process.forget()
+            self._process = None
+
+    async def end(self) -> None:
+        """
+        End BIRD; its sessions are closed and its routes leave the kernel. Raises BirdError.
+        """
+        async with self._changing:
+            if self._process is None:
+                self._adopt()
+            await self._end()
+            self.plan = RoutingPlan()
+
+    async def _end(self) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            with contextlib.suppress(BirdError):
+                await self._bird.down()
+            try:
+                await asyncio.wait_for(process.wait_ended(), ENDS_S)
+            except TimeoutError:
+                process.kill()
+                await process.wait_ended()
+            process.forget()
+            self._log.info("bird ended by us", pid=process.pid)
+        if self._files.conf.exists():  # it ran, some time
+            flush_routes(KERNEL_METRIC)
+            self._files.remove()

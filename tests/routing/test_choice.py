@@ -1,0 +1,118 @@
+"""Which route won and why, told by the first rule in which two routes differ."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import ip_network
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.routing.bird_conf import ATTACHED_PREFERENCE, LOCAL_PREF_BASE, STATIC_PREFERENCE
+from gateway.routing.choice import Standing, judge
+from gateway.routing.state import LearnedRoute
+
+PREFIX = ip_network("10.20.0.0/16")
+
+
+def bgp(
+    tunnel: str, *, best: bool = False, preference: int = 100, path: str = "65010", med: int = 0
+) -> LearnedRoute:
+    return LearnedRoute(
+        prefix=PREFIX,
+        protocol=f"bgp_{tunnel}",
+        since="",
+        is_best=best,
+        preference=100,
+        vias=(("169.254.11.2", "ts-1"),),
+        attributes={
+            "BGP.local_pref": str(LOCAL_PREF_BASE - preference),
+            "BGP.as_path": path,
+            "BGP.origin": "IGP",
+            "BGP.med": str(med),
+        },
+    )
+
+
+def static(tunnel: str, *, best: bool = False, preference: int = 100) -> LearnedRoute:
+    value = STATIC_PREFERENCE - preference
+    return LearnedRoute(PREFIX, f"static_{tunnel}", "", best, value, (("169.254.11.2", "ts-1"),))
+
+
+def standings(*routes: LearnedRoute) -> list[tuple[str, Standing, str]]:
+    return [(one.owner, one.standing, one.why) for one in judge(routes)]
+
+
+def test_one_route_is_the_only_one() -> None:
+    assert standings(bgp("a", best=True)) == [("a", Standing.BEST, "the only one")]
+
+
+def test_a_static_route_wins_over_a_learned_one() -> None:
+    why = "type static of preference 100 before bgp"
+    assert standings(bgp("a"), static("b", best=True)) == [
+        ("b", Standing.BEST, why),
+        ("a", Standing.STANDBY, why),
+    ]
+
+
+def test_an_attachment_wins_over_all() -> None:
+    vpc = LearnedRoute(PREFIX, "announce_1_4_vpc", "", True, ATTACHED_PREFERENCE, (("", "lan"),))
+    best, other = judge([static("a"), vpc])
+    assert (best.owner, best.kind, other.kind) == ("vpc", "vpc_attachment", "static")
+    assert best.why == "type vpc_attachment before static of preference 100"
+
+
+def test_the_tunnels_preference_comes_before_the_as_path() -> None:
+    best, other = judge([bgp("a", best=True, path="1 2 3"), bgp("b", preference=101)])
+    assert (best.owner, other.why) == ("a", "preference 100 before 101")
+
+
+def test_the_shorter_as_path_wins_among_equals() -> None:
+    _, other = judge([bgp("a", path="65010 65010"), bgp("b", best=True)])
+    assert (other.owner, other.why) == ("a", "AS path length 1 before 2")
+
+
+def test_metrics_of_one_neighbour_are_compared() -> None:
+    _, other = judge([bgp("a", best=True, med=10), bgp("b", med=20)])
+    assert (other.standing, other.why) == (Standing.STANDBY, "MED 10 before 20")
+
+
+def test_metrics_of_two_neighbours_are_not() -> None:
+    _, other = judge([bgp("a", best=True, med=10), bgp("b", med=20, path="65020")])
+    assert other.standing is Standing.SHARES
+
+
+def test_a_refused_route_stands_last_and_is_never_best() -> None:
+    refused = LearnedRoute(PREFIX, "bgp_a", "", True, 100, (), is_filtered=True)
+    assert [one.standing for one in judge([refused, bgp("b", best=True)])] == [
+        Standing.BEST,
+        Standing.REFUSED,
+    ]
+    assert [one.standing for one in judge([refused])] == [Standing.REFUSED]
+
+
+routes = st.builds(
+    bgp,
+    st.sampled_from("abcdefgh"),
+    preference=st.integers(1, 4),
+    path=st.sampled_from(["1", "1 2", "2", "2 1"]),
+    med=st.integers(0, 2),
+) | st.builds(static, st.sampled_from("abcd"), preference=st.integers(1, 4))
+
+
+def test_without_a_best_route_none_is_usable() -> None:
+    (only,) = judge([bgp("a")])
+    assert (only.standing, only.why) == (Standing.STANDBY, "its next hop is not reachable")
+
+
+@given(st.lists(routes, min_size=1, max_size=8), st.data())
+@settings(max_examples=200, deadline=None)
+def test_every_route_is_judged_once_and_only_one_is_best(
+    found: list[LearnedRoute], data: st.DataObject
+) -> None:
+    at = data.draw(st.integers(0, len(found) - 1))
+    found[at] = replace(found[at], is_best=True)
+    judged = judge(found)
+    assert sorted(map(repr, found)) == sorted(repr(one.route) for one in judged)
+    assert [one.standing for one in judged].count(Standing.BEST) == 1
+    assert judged[0].route is found[at]

@@ -1,0 +1,290 @@
+"""
+Two BIRDs by our configuration, over two wires that stand for tunnels.
+
+    lan a --- a ==== ts-1, ts-2 ==== b --- lan b
+
+Each is held by a process that runs the `Router`, as the gateway process does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from gateway.routing.bird import Bird
+from gateway.routing.choice import Judged, Standing, judge
+from gateway.routing.state import BgpState
+from lab import impair, probe
+from lab.commands import Process, wait_for
+from lab.netns import Lab, Namespace
+
+pytestmark = pytest.mark.system
+
+ROOT = Path(__file__).parents[2]
+FIRST, SECOND = "bgp_office-1", "bgp_office-2"
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class End:
+    """One machine with its router process; the plan is a file of Python."""
+
+    machine: Namespace
+    number: int  # 1 or 2: the last byte of its addresses
+    process: Process | None = None
+    starts: int = 0
+
+    @property
+    def directory(self) -> Path:
+        return self.machine.lab.directory / self.machine.name
+
+    @property
+    def bird(self) -> Bird:
+        return Bird(self.directory / "bird.sock", timeout_s=2.0)
+
+    def write(self, plan: str) -> None:
+        """Write the plan: an expression over `peer(number, **changes)` and `plan_of`."""
+        other = 3 - self.number
+        (self.directory / "plan.py").write_text(
+            f"""
+from dataclasses import replace
+from ipaddress import ip_address, ip_network
+from gateway.routing.plan import Attachment, Bfd, BgpGateway, RoutingPlan
+from gateway.secret import Secret
+from tests.routing.plans import OFFICE
+
+def peer(n, **changes):
+    return replace(OFFICE, tunnel=f"office-{{n}}", interface=f"ts-{{n}}", preference=99 + n,
+        local_asn={65000 + self.number}, asn={65000 + other},
+        local=ip_address(f"169.254.1{{n}}.{self.number}"),
+        remote=ip_address(f"169.254.1{{n}}.{other}"), **changes)
+
+def plan_of(*peers, lan="10.{self.number}0.0.0/24"):
+    attachment = Attachment("vpc", "lan", (ip_network(lan),))
+    return RoutingPlan((BgpGateway("main", ip_address("192.0.2.{self.number}"), True,
+        (attachment,), peers),))
+
+plan = {plan}
+"""
+        )
+
+    def start(self) -> None:
+        self.starts += 1
+        self.process = self.machine.start(
+            f"router{self.starts}",
+            *(str(ROOT / ".venv/bin/python"), "-m", "tests.routing.node"),
+            *(str(self.directory), str(self.directory / "plan.py")),
+            env={"PYTHONPATH": str(ROOT)},
+        )
+        wait_for("the router", lambda: self.says("ready"), 20.0)
+
+    def says(self, text: str) -> bool:
+        assert self.process is not None
+        assert self.process.is_alive, self.process.tail()
+        return text in self.process.log.read_text()
+
+    def apply(self, plan: str) -> None:
+        assert self.process is not None
+        before = self.process.log.read_text().count("applied")
+        self.write(plan)
+        self.process.child.send_signal(signal.SIGHUP)
+        wait_for("the plan", lambda: self._applied() > before, 10.0)
+
+    def _applied(self) -> int:
+        self.says("")
+        assert self.process is not None
+        return self.process.log.read_text().count("applied")
+
+    def sessions(self) -> dict[str, BgpState]:
+        return {one.protocol: one for one in wait(self.bird.sessions())[0]}
+
+    def is_up(self, *protocols: str) -> bool:
+        try:
+            found = self.sessions()
+        except Exception as error:  # it may be starting
+            assert "BIRD" in str(error), error  # noqa: PT017
+            return False
+        return all(name in found and found[name].is_up for name in protocols)
+
+    def wait_up(self, *protocols: str) -> None:
+        wait_for(f"{protocols} at {self.machine.name}", lambda: self.is_up(*protocols), 20.0)
+
+    def judged(self) -> list[Judged]:
+        return [*judge(wait(self.bird.routes()))]
+
+    def bird_pid(self) -> int:
+        return int((self.directory / "bird.pid").read_text())
+
+    def kernel(self) -> list[str]:
+        """Return the kernel's routes by BIRD."""
+        return [
+            line.strip() for line in self.machine.ip("route", "show", "proto", "bird").splitlines()
+        ]
+
+    def goes_by(self, prefix: str, device: str) -> bool:
+        return any(line.startswith(prefix) and f"dev {device}" in line for line in self.kernel())
+
+
+def wait(what: Coroutine[object, object, T]) -> T:
+    return asyncio.run(what)
+
+
+TWO = "plan_of(peer(1), peer(2))"
+
+
+@pytest.fixture(scope="module")
+def ends(lab: Lab) -> tuple[End, End]:
+    """Return the two ends with both sessions up."""
+    a, b = lab.namespace("a"), lab.namespace("b")
+    for n in (1, 2, 3):
+        wire = [(m, f"ts-{n}", [f"169.254.1{n}.{i}/30"]) for i, m in ((1, a), (2, b))]
+        lab.wire(wire[0], wire[1])
+    hosts = [lab.namespace("hosta"), lab.namespace("hostb")]
+    for number, (machine, host) in enumerate(zip((a, b), hosts, strict=True), 1):
+        lab.wire(
+            (machine, "lan", [f"10.{number}0.0.1/24"]), (host, "eth0", [f"10.{number}0.0.2/24"])
+        )
+        host.route("default", "via", f"10.{number}0.0.1")
+    made = End(a, 1), End(b, 2)
+    for end in made:
+        end.directory.mkdir(mode=0o700)
+        end.write(TWO)
+        end.start()
+    for end in made:
+        end.wait_up(FIRST, SECOND)
+        wait_for("the route", partial(end.goes_by, f"10.{3 - end.number}0.0.0/24", "ts-1"), 10.0)
+    return made
+
+
+def test_both_ends_learn_and_the_first_tunnel_wins(ends: tuple[End, End]) -> None:
+    for end in ends:
+        other = f"10.{3 - end.number}0.0.0/24"
+        routes = {one.owner: one for one in end.judged() if str(one.route.prefix) == other}
+        assert routes["office-1"].standing is Standing.BEST
+        assert routes["office-2"].standing is Standing.STANDBY
+        assert routes["office-2"].why == "preference 100 before 101"
+        assert end.goes_by(other, "ts-1")
+        assert all("metric 200000" in line for line in end.kernel())
+
+
+def test_bfd_moves_traffic_off_a_silent_path_within_its_bound(ends: tuple[End, End]) -> None:
+    """300 ms x 3 is 0.9 s; twice that is granted to a machine that is busy."""
+    a, b = ends
+    running = probe.start(
+        a.machine.lab.namespaces["hosta"], b.machine.lab.namespaces["hostb"], "10.20.0.2"
+    )
+    with impair.cut_off(b.machine, "ts-1"):
+        for end in ends:
+            wait_for("the switch", partial(end.goes_by, f"10.{3 - end.number}0", "ts-2"), 10.0)
+    for end in ends:
+        end.wait_up(FIRST)
+        wait_for("the return", partial(end.goes_by, f"10.{3 - end.number}0", "ts-1"), 20.0)
+    seen = running.stop()
+    print(f"silence {seen.silence_ms:.0f} ms")
+    assert seen.goes_on
+    assert 500 < seen.silence_ms < 1800
+
+
+def test_a_lost_carrier_moves_traffic_at_once(ends: tuple[End, End]) -> None:
+    a, _ = ends
+    hosts = a.machine.lab.namespaces
+    running = probe.start(hosts["hosta"], hosts["hostb"], "10.20.0.2")
+    a.machine.ip("link", "set", "ts-1", "down")
+    for end in ends:
+        wait_for("the switch", partial(end.goes_by, f"10.{3 - end.number}0", "ts-2"), 10.0)
+    a.machine.ip("link", "set", "ts-1", "up")
+    for end in ends:
+        end.wait_up(FIRST)
+        wait_for("the return", partial(end.goes_by, f"10.{3 - end.number}0", "ts-1"), 20.0)
+    seen = running.stop()
+    print(f"silence {seen.silence_ms:.0f} ms")
+    assert seen.goes_on
+    assert seen.silence_ms < 500
+
+
+def test_another_peer_and_other_filters_leave_sessions_alone(ends: tuple[End, End]) -> None:
+    a, b = ends
+    before = a.sessions()
+    a.apply("plan_of(peer(1, prepend=2), peer(2, bfd=Bfd(200, 3)), peer(3))")
+    assert "bgp_office-3" in a.sessions()
+    b.apply("plan_of(peer(1), peer(2), peer(3))")
+    a.wait_up(FIRST, SECOND, "bgp_office-3")
+    after = a.sessions()
+    for name in (FIRST, SECOND):
+        # The stamp may wobble by a millisecond.
+        assert after[name].since[:-2] == before[name].since[:-2]
+    best = next(one for one in b.judged() if one.standing is Standing.BEST and one.kind == "bgp")
+    assert best.route.as_path == ("65001",) * 3
+    for end in ends:
+        end.apply(TWO)
+        assert set(end.sessions()) == {FIRST, SECOND}
+
+
+def test_what_a_peer_may_not_announce_is_refused(ends: tuple[End, End]) -> None:
+    """Our own prefix, a default route, and more prefixes than allowed; the session stays up."""
+    a, b = ends
+    more = (
+        "ip_network('10.20.0.0/24'), ip_network('0.0.0.0/0'), ip_network('10.10.0.128/25'),"
+        "ip_network('169.254.99.0/24'), *ip_network('10.64.0.0/16').subnets(new_prefix=20)"
+    )
+    attachments = f"(Attachment('vpc', 'lan', ({more})),)"
+    b.apply(f"RoutingPlan((replace({TWO}.gateways[0], attachments={attachments}),))")
+    wait_for("the announcements", lambda: len(a.judged()) > 10, 10.0)
+    refused = {str(one.route.prefix) for one in a.judged() if one.standing is Standing.REFUSED}
+    assert refused == {"0.0.0.0/0", "10.10.0.128/25", "169.254.99.0/24"}
+    a.apply("plan_of(peer(1, prefix_limit=5), peer(2))")
+    wait_for("the limit", lambda: a.sessions()[FIRST].limit_hit, 10.0)
+    assert a.sessions()[FIRST].is_up
+    wait_for("the warning", lambda: a.says("bgp prefix limit"), 10.0)
+    for end in ends:
+        end.apply(TWO)
+        end.wait_up(FIRST, SECOND)
+
+
+def test_a_killed_bird_is_started_again_and_traffic_out_of_it_goes_on(
+    ends: tuple[End, End],
+) -> None:
+    a, b = ends
+    pid, routes = a.bird_pid(), a.kernel()
+    os.kill(pid, signal.SIGKILL)
+    assert a.kernel() == routes
+    wait_for("a new BIRD", lambda: a.bird_pid() != pid and a.is_up(FIRST, SECOND), 20.0)
+    assert a.kernel() == routes
+    assert a.says("bird ended")
+    assert "-R" in Path(f"/proc/{a.bird_pid()}/cmdline").read_text().split("\0")
+    b.wait_up(FIRST, SECOND)
+
+
+def test_bird_goes_on_without_its_router_and_is_found_again(ends: tuple[End, End]) -> None:
+    a, _ = ends
+    pid, before = a.bird_pid(), a.sessions()
+    assert a.process is not None
+    a.process.stop()
+    assert a.is_up(FIRST, SECOND)
+    a.start()
+    assert a.says("bird found")
+    assert a.bird_pid() == pid
+    assert a.sessions()[FIRST].since[:-2] == before[FIRST].since[:-2]
+    # It is watched although it is no child of this process.
+    os.kill(pid, signal.SIGKILL)
+    wait_for("a new BIRD", lambda: a.bird_pid() != pid and a.is_up(FIRST, SECOND), 20.0)
+
+
+def test_a_plan_without_peers_ends_bird_and_its_routes(ends: tuple[End, End]) -> None:
+    a, b = ends
+    pid = a.bird_pid()
+    a.apply("RoutingPlan()")
+    assert not Path(f"/proc/{pid}").exists()
+    assert a.kernel() == []
+    wait_for("the peer to notice", lambda: b.kernel() == [], 10.0)
+    a.apply(TWO)
+    a.wait_up(FIRST, SECOND)
+    assert "-R" not in Path(f"/proc/{a.bird_pid()}/cmdline").read_text().split("\0")
