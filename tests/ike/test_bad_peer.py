@@ -492,7 +492,7 @@ def test_child_sa_that_the_peer_replaced_and_never_deleted_goes_in_the_end() -> 
     replaced = pair.b.all(ChildSaUp)[0].inbound.spi
     pair.advance(59.0)
     assert replaced in pair.b.plane.inbound
-    pair.advance(2.0)
+    pair.advance(8.0)
     assert replaced not in pair.b.plane.inbound
     assert pair.b.ike_sas == 1
 
