@@ -160,7 +160,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="run bench throughput", description=__doc__)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here")
     parser.add_argument("--rounds", type=int, default=2, help="runs a figure is the median of")
-    parser.add_argument("--seconds", type=float, default=3.0, help="length of one run")
+    parser.add_argument("--seconds", type=float, default=2.0, help="length of one run")
     parser.add_argument("--ways", nargs="+", choices=list(PEERS), default=list(PEERS))
     parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS))
     chosen = parser.parse_args(arguments)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -26,6 +27,17 @@ def lose(machine: Namespace, device: str, percent: int) -> None:
 def lose_none(machine: Namespace, device: str) -> None:
     """Take away `lose`."""
     _nft(machine, f"delete table netdev {_table(device, 'lose')}\n")
+
+
+def double(machine: Namespace, device: str) -> None:
+    """Send half of what goes out by a device twice, chosen at random."""
+    rule = f'numgen random mod 100 < 50 dup to "{device}"'
+    _nft(machine, _netdev(device, "double", rule, hooks=("egress",)))
+
+
+def double_none(machine: Namespace, device: str) -> None:
+    """Take away `double`."""
+    _nft(machine, f"delete table netdev {_table(device, 'double')}\n")
 
 
 @contextmanager
@@ -62,7 +74,7 @@ def nat_away(router: Namespace) -> None:
 
 def forget_flows(router: Namespace) -> None:
     """Make a router forget its translations, as a restart of it would."""
-    router.run("python3", "-c", _FORGET_FLOWS)
+    router.run(sys.executable, "-c", _FORGET_FLOWS)
 
 
 # One netlink message to the connection tracking: IPCTNL_MSG_CT_DELETE without a flow means all.
@@ -80,11 +92,13 @@ def _table(device: str, name: str) -> str:
     return f"{name}_{device.replace('-', '_')}"
 
 
-def _netdev(device: str, name: str, verdict: str) -> str:
+def _netdev(
+    device: str, name: str, verdict: str, hooks: tuple[str, ...] = ("ingress", "egress")
+) -> str:
     chains = "".join(
         f'  chain {hook} {{\n    type filter hook {hook} device "{device}" priority 0\n'
         f"    {verdict}\n  }}\n"
-        for hook in ("ingress", "egress")
+        for hook in hooks
     )
     return f"table netdev {_table(device, name)} {{\n{chains}}}\n"
 

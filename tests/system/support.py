@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -143,7 +144,7 @@ def assert_nothing_lost(seen: probe.Result) -> None:
 def inject(machine: Namespace, packets: Sequence[bytes]) -> None:
     """Send whole IP packets from a machine, as they are."""
     text = json.dumps([packet.hex() for packet in packets])
-    machine.run("python3", "-c", _INJECT, text=text)
+    machine.run(sys.executable, "-c", _INJECT, text=text)
 
 
 # Raw sockets fill in nothing but the checksum and length of the IPv4 header.

@@ -8,13 +8,22 @@ Both ends give a silent peer up after at most three seconds.
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import pytest
 
 from lab import impair, probe, sites
 from lab.commands import wait_for
-from tests.system.support import FIRST, SECOND, Ends, ping, reach_each_other, wait_status
+from tests.system.support import (
+    FIRST,
+    SECOND,
+    Ends,
+    assert_nothing_lost,
+    ping,
+    reach_each_other,
+    wait_status,
+)
 
 pytestmark = pytest.mark.system
 
@@ -112,6 +121,26 @@ def test_a_peer_that_never_answers_is_asked_until_it_does(ends: Ends) -> None:
     ends.swan.start()
     ends.ours.wait_up(timeout_s=30.0)
     reach_each_other(ends.pair)
+
+
+def test_a_path_that_doubles_packets_changes_nothing_inside(ends: Ends) -> None:
+    """Messages of IKE come twice, and so does every packet of ESP: each counts once."""
+    device = (ends.pair.b.gateway, "wan1")
+    impair.double(*device)
+    try:
+        ends.agree([ends.connection()], {"start": "initiate"})
+        ends.ours.wait_up()
+        running = probe.start(ends.pair.a.host, ends.pair.b.host, ends.pair.b.host4)
+        before = ends.ours.tunnels()[FIRST].spis
+        ends.swan.rekey_child(FIRST)
+        wait_for("the rekey", lambda: ends.ours.tunnels()[FIRST].spis != before, 10.0)
+        time.sleep(0.5)
+        seen = running.stop()
+    finally:
+        impair.double_none(*device)
+    assert_nothing_lost(seen)
+    assert seen.duplicates == 0
+    assert ends.ours.tunnels()[FIRST].drops["replay"] > 100
 
 
 def test_a_tunnel_comes_up_although_a_third_of_all_packets_is_lost(ends: Ends) -> None:

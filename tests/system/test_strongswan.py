@@ -65,6 +65,18 @@ SUITES = [
         "AES_GCM_16-256",
     ),
     (
+        "aes192gcm16-prfsha384-ecp384",
+        "aes192gcm16",
+        "AES_GCM_16-192-PRF_HMAC_SHA2_384-ECP_384",
+        "AES_GCM_16-192",
+    ),
+    (
+        "aes192-sha256-prfsha256-x25519",
+        "aes192-sha384",
+        "AES_CBC-192-HMAC_SHA2_256_128-PRF_HMAC_SHA2_256-CURVE_25519",
+        "AES_CBC-192-HMAC_SHA2_384_192",
+    ),
+    (
         "aes128gcm16-prfsha384-ecp384",
         "aes128-sha256-ecp384",
         "AES_GCM_16-128-PRF_HMAC_SHA2_384-ECP_384",
