@@ -140,8 +140,9 @@ gw_merge_add(struct gw_merge *merge, uint8_t *packet, const struct gw_packet *in
 	size_t header_len = (size_t)info->ip_len + info->l4_header_len;
 	size_t payload = info->len - header_len;
 	bool tcp = info->protocol == GW_PROTO_TCP;
+	uint32_t parts_max = tcp ? GW_MERGE_PARTS : GW_MERGE_UDP_PARTS;
 
-	if (merge->closed || merge->count == GW_MERGE_PARTS ||
+	if (merge->closed || merge->count == parts_max ||
 		header_len != merge->header_len || payload > merge->size ||
 		merge->total + payload > IP_LEN_MAX)
 		return false;

@@ -261,6 +261,26 @@ test_refused_segmentation_falls_back_to_single_datagrams(void)
 }
 
 static void
+test_a_dead_queue_is_told_once_and_left_alone(void)
+{
+	struct gw_punt record;
+	uint8_t data[4096];
+
+	begin();
+	(void)close(plane.tun[0]);
+	plane.queues = 0;
+	CHECK(punt_get(&plane, GW_PUNT_WORKER_FAILED, &record, data) > 0);
+	CHECK(record.tunnel == TUNNEL);
+	/* The worker still serves its socket, and is not woken by the queue again. */
+	udp_send("\xff", 1);
+	wait_drops(&plane, GW_DROP_KEEPALIVE, 1);
+	CHECK(recv(plane.punt, data, sizeof(data), MSG_DONTWAIT) < 0);
+	CHECK(gw_dp_del_tunnel(plane.dp, TUNNEL) == GW_OK);
+	CHECK(gw_dp_del_tunnel(plane.dp, TUNNEL) == GW_E_NOENT);
+	end();
+}
+
+static void
 test_ike_and_keepalives_are_sent(void)
 {
 	struct gw_tunnel config;
@@ -290,6 +310,7 @@ main(void)
 	test_dscp_is_copied_or_not();
 	test_syn_is_clamped_both_ways();
 	test_refused_segmentation_falls_back_to_single_datagrams();
+	test_a_dead_queue_is_told_once_and_left_alone();
 	test_ike_and_keepalives_are_sent();
 	return 0;
 }
