@@ -27,6 +27,7 @@ PACKETS_SOFT_ESN = 1 << 63
 PACKETS_HARD_ESN = (1 << 64) - 1
 HARD_FACTOR = 1.2  # room after the soft limit for retries of the rekey
 HARD_MORE_S = 30.0
+VOLUME_FACTOR = 2  # the same for packets and bytes: at full rate a lost request costs a good part
 
 
 class Stage(Enum):
@@ -127,9 +128,9 @@ def draw_limits(lifetime: Lifetime, esn: bool, random: Random) -> Limits:
     wanted = min(lifetime.packets or most, most)
     return Limits(
         soft_packets=int(wanted * early),
-        hard_packets=min(int(lifetime.packets * HARD_FACTOR) or hard, hard),
+        hard_packets=min(lifetime.packets * VOLUME_FACTOR or hard, hard),
         soft_bytes=int(lifetime.bytes * early),
-        hard_bytes=int(lifetime.bytes * HARD_FACTOR),
+        hard_bytes=lifetime.bytes * VOLUME_FACTOR,
     )
 
 

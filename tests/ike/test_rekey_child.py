@@ -162,7 +162,7 @@ def test_limits_of_a_child_sa_are_jittered_and_below_the_wrap() -> None:
     pair = IkePair.established(config_a(child_lifetime=life), config_b())
     limits = pair.a.all(ChildSaUp)[0].limits
     assert (limits.soft_packets, limits.soft_bytes) == (450, 900)
-    assert (limits.hard_packets, limits.hard_bytes) == (600, 1200)
+    assert (limits.hard_packets, limits.hard_bytes) == (1000, 2000)
     unlimited = pair.b.all(ChildSaUp)[0].limits
     assert unlimited.soft_packets < unlimited.hard_packets == 2**32 - 1
     assert unlimited.soft_bytes == 0
