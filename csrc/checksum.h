@@ -65,7 +65,7 @@ gw_sum_fold(uint64_t sum)
 static inline uint64_t
 gw_sum_pseudo(const uint8_t *ip, uint8_t protocol, uint32_t l4_len)
 {
-	uint8_t tail[8] = { 0 };
+	uint8_t tail[8] = {0};
 
 	gw_put_be32(tail, l4_len);
 	tail[7] = protocol;

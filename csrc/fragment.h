@@ -11,7 +11,7 @@ uint32_t gw_fragment_count(const struct gw_packet *info, uint32_t mtu);
 uint32_t gw_fragment_len(const struct gw_packet *info, uint32_t mtu, uint32_t index);
 
 /* Write fragment `index` of a packet whose checksums are complete. Returns gw_fragment_len(). */
-uint32_t gw_fragment_write(const uint8_t *packet, const struct gw_packet *info, uint32_t mtu,
-			   uint32_t index, uint8_t *out);
+uint32_t gw_fragment_write(const uint8_t *packet, const struct gw_packet *info,
+	uint32_t mtu, uint32_t index, uint8_t *out);
 
 #endif

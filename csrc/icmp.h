@@ -16,6 +16,6 @@
  * section 2.4 (e)): an ICMP error, a later fragment, a source that is no single host.
  */
 size_t gw_icmp_too_big(const uint8_t *packet, const struct gw_packet *info, uint32_t mtu,
-		       const uint8_t *source, uint8_t *out);
+	const uint8_t *source, uint8_t *out);
 
 #endif

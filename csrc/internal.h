@@ -35,7 +35,7 @@
 #include "selector.h"
 
 #define GW_SPI_SLOTS ((size_t)1 << GW_SPI_SLOT_BITS)
-#define GW_SPI_MIN 256u
+#define GW_SPI_MIN   256u
 
 #define GW_CACHE_LINE 64
 
@@ -48,8 +48,9 @@
  * socket's maker may have asked for. A message that found no room would be lost without notice.
  */
 #define GW_CONTROL_SIZE 128u
-_Static_assert(2 * CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(struct in6_pktinfo)) <= GW_CONTROL_SIZE,
-	       "GW_CONTROL_SIZE is too small");
+_Static_assert(2 * CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(struct in6_pktinfo)) <=
+		       GW_CONTROL_SIZE,
+	"GW_CONTROL_SIZE is too small");
 /* Segments in one UDP_SEGMENT send: UDP_MAX_SEGMENTS of kernels before 6.9. */
 #define GW_GSO_SEGMENTS 64u
 /*
@@ -66,7 +67,7 @@ _Static_assert(2 * CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(struct in6_pktinf
 #define GW_OUT_SIZE (4u * 65536u)
 /* Datagrams (each up to 64 KiB by GRO) that one recvmmsg() takes. */
 #define GW_IN_MESSAGES 64u
-#define GW_IN_SIZE 65536u
+#define GW_IN_SIZE     65536u
 _Static_assert(GW_OUT_MESSAGES <= GW_IN_MESSAGES, "sendmmsg() uses recvmmsg()'s headers");
 /* Segments of one SA opened side by side. */
 #define GW_IN_RUN 64u
@@ -77,7 +78,8 @@ typedef _Atomic uint64_t gw_counter;
 static inline void
 gw_count(gw_counter *counter, uint64_t add)
 {
-	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + add,
+	atomic_store_explicit(counter,
+		atomic_load_explicit(counter, memory_order_relaxed) + add,
 		memory_order_relaxed);
 }
 
@@ -106,13 +108,13 @@ struct gw_source {
 };
 
 struct gw_socket_state {
-	struct gw_source source;        /* first: epoll's pointer is a source */
-	struct gw_socket config;        /* its fd is source.fd */
-	struct gw_socket_state *next;   /* control only */
+	struct gw_source source;      /* first: epoll's pointer is a source */
+	struct gw_socket config;      /* its fd is source.fd */
+	struct gw_socket_state *next; /* control only */
 };
 
 struct gw_queue {
-	struct gw_source source;        /* first */
+	struct gw_source source; /* first */
 	struct gw_tunnel_state *tunnel;
 	uint32_t worker;
 };
@@ -124,7 +126,8 @@ struct gw_path_state {
 	struct gw_path path;
 	struct sockaddr_storage remote;
 	socklen_t remote_len;
-	const struct gw_socket_state *socket[GW_WORKERS_MAX]; /* by worker; NULL = none has the address */
+	const struct gw_socket_state
+		*socket[GW_WORKERS_MAX]; /* by worker; NULL = none has the address */
 };
 
 struct gw_options_state {
@@ -139,7 +142,7 @@ struct gw_inbound {
 	struct gw_tunnel_state *tunnel;
 	struct gw_selectors *selectors;
 	uint64_t soft_packets, hard_packets, soft_bytes, hard_bytes;
-	struct gw_inbound *next;        /* of the tunnel; control only */
+	struct gw_inbound *next; /* of the tunnel; control only */
 
 	/* Under `lock`, held by a worker for one run of packets. */
 	pthread_mutex_t lock;
@@ -148,10 +151,10 @@ struct gw_inbound {
 	uint64_t packets;
 	uint64_t bytes;
 	uint64_t last_at_ns;
-	uint64_t notice_at_ns;          /* not before this time is another notice tried */
+	uint64_t notice_at_ns; /* not before this time is another notice tried */
 	bool first_told;
 	bool soft_told;
-	bool hard_hit;                  /* a packet was refused */
+	bool hard_hit; /* a packet was refused */
 	bool hard_told;
 };
 
@@ -160,12 +163,13 @@ struct gw_outbound {
 	const struct gw_suite *suite;
 	struct gw_tunnel_state *tunnel;
 	struct gw_selectors *selectors;
-	uint64_t seq_max;               /* last sequence number that may be used */
+	uint64_t seq_max; /* last sequence number that may be used */
 	uint64_t soft_packets, hard_packets, soft_bytes, hard_bytes;
-	struct gw_cipher *cipher[GW_WORKERS_MAX]; /* of the workers that have a queue of the tunnel */
+	struct gw_cipher *cipher
+		[GW_WORKERS_MAX]; /* of the workers that have a queue of the tunnel */
 
 	_Alignas(GW_CACHE_LINE) _Atomic uint64_t seq; /* last one reserved */
-	_Atomic uint64_t bytes;         /* of inner packets, reserved with the sequence numbers */
+	_Atomic uint64_t bytes; /* of inner packets, reserved with the sequence numbers */
 	gw_counter last_at_ns;
 	gw_counter notice_at_ns;
 	atomic_bool soft_told;
@@ -187,9 +191,10 @@ struct gw_tunnel_state {
 	uint32_t queue_count;
 	bool uso;
 	struct gw_queue queue[GW_WORKERS_MAX];
-	struct gw_queue *write_queue[GW_WORKERS_MAX]; /* by worker: where it writes inbound packets */
-	struct gw_tunnel_state *next;   /* control only: same hash bucket */
-	struct gw_inbound *inbound;     /* control only */
+	struct gw_queue *write_queue
+		[GW_WORKERS_MAX];     /* by worker: where it writes inbound packets */
+	struct gw_tunnel_state *next; /* control only: same hash bucket */
+	struct gw_inbound *inbound;   /* control only */
 
 	_Atomic(struct gw_outbound *) outbound;
 	_Atomic(struct gw_path_state *) path;
@@ -197,7 +202,8 @@ struct gw_tunnel_state {
 
 	struct gw_rate rate;
 	struct gw_rate icmp_rate;
-	gw_counter gso_retry_at_ns;     /* until then UDP_SEGMENT is not used: the kernel refused it */
+	gw_counter
+		gso_retry_at_ns; /* until then UDP_SEGMENT is not used: the kernel refused it */
 	_Atomic uint64_t path_told_at_ns;
 	struct gw_tunnel_counters *counters; /* by worker */
 };
@@ -206,13 +212,13 @@ struct gw_tunnel_state {
 
 /* One datagram, or one GSO run of datagrams, that waits to be sent. */
 struct gw_out_message {
-	uint32_t start;         /* offset in worker->out */
+	uint32_t start; /* offset in worker->out */
 	uint32_t len;
 	uint32_t inner_bytes;
-	uint16_t size;          /* bytes of every segment but the last */
+	uint16_t size; /* bytes of every segment but the last */
 	uint16_t count;
 	uint8_t tos;
-	bool closed;            /* its last segment was shorter */
+	bool closed; /* its last segment was shorter */
 };
 
 /* What a worker sends for one tunnel in one batch. The tunnel's pointers are loaded once per batch. */
@@ -225,7 +231,7 @@ struct gw_out_batch {
 	struct gw_tunnel_counters *counters;
 	uint64_t now_ns;
 	bool gso;
-	uint32_t used;          /* bytes of worker->out in use */
+	uint32_t used; /* bytes of worker->out in use */
 	uint32_t message_count;
 	struct gw_out_message messages[GW_OUT_MESSAGES];
 };
@@ -234,7 +240,7 @@ struct gw_out_batch {
 struct gw_in_message {
 	uint8_t *data;
 	size_t len;
-	uint32_t size;          /* of one segment: UDP_GRO's, or len */
+	uint32_t size; /* of one segment: UDP_GRO's, or len */
 	uint8_t tos;
 	const struct sockaddr_storage *from;
 };
@@ -242,7 +248,7 @@ struct gw_in_message {
 struct gw_in_batch {
 	const struct gw_socket_state *socket;
 	uint64_t now_ns;
-	struct gw_inbound *sa;          /* of the run */
+	struct gw_inbound *sa; /* of the run */
 	uint32_t run_count;
 	struct gw_cipher_op ops[GW_IN_RUN];
 	uint32_t op_message[GW_IN_RUN]; /* which received datagram each came in */
@@ -268,12 +274,13 @@ struct gw_worker_counters {
 struct gw_buffers {
 	struct gw_out_batch out_batch;
 	struct gw_in_batch in_batch;
-	struct mmsghdr headers[GW_IN_MESSAGES];         /* of recvmmsg() or sendmmsg() */
+	struct mmsghdr headers[GW_IN_MESSAGES]; /* of recvmmsg() or sendmmsg() */
 	struct iovec parts[GW_IN_MESSAGES];
 	struct sockaddr_storage from[GW_IN_MESSAGES];
 	_Alignas(GW_CACHE_LINE) uint8_t control[GW_IN_MESSAGES][GW_CONTROL_SIZE];
 	_Alignas(GW_CACHE_LINE) uint8_t read[GW_READ_AT + GW_READ_SIZE];
-	_Alignas(GW_CACHE_LINE) uint8_t scratch[65536]; /* a packet that is to be fragmented; an ICMP error */
+	_Alignas(GW_CACHE_LINE) uint8_t
+		scratch[65536]; /* a packet that is to be fragmented; an ICMP error */
 	_Alignas(GW_CACHE_LINE) uint8_t out[GW_OUT_SIZE];
 	_Alignas(GW_CACHE_LINE) uint8_t in[GW_IN_MESSAGES][GW_IN_SIZE];
 };
@@ -282,12 +289,13 @@ struct gw_worker {
 	_Alignas(GW_CACHE_LINE) struct gw_dp *dp;
 	uint32_t index;
 	int epoll_fd;
-	struct gw_source wake;          /* an eventfd: stop */
-	bool running;                   /* under dp->control */
-	uint32_t queue_count;           /* under dp->control: TUN queues it reads */
-	uint32_t in_wanted;             /* datagrams the next recvmmsg() asks for */
-	struct gw_buffers *buffers;     /* while it runs */
-	_Alignas(GW_CACHE_LINE) _Atomic uint64_t seen; /* epoch in which its batch began; 0 = idle */
+	struct gw_source wake;      /* an eventfd: stop */
+	bool running;               /* under dp->control */
+	uint32_t queue_count;       /* under dp->control: TUN queues it reads */
+	uint32_t in_wanted;         /* datagrams the next recvmmsg() asks for */
+	struct gw_buffers *buffers; /* while it runs */
+	_Alignas(GW_CACHE_LINE) _Atomic uint64_t
+		seen; /* epoch in which its batch began; 0 = idle */
 	struct gw_worker_counters counters;
 };
 
@@ -303,19 +311,19 @@ struct gw_dp {
 	struct gw_dp_config config;
 	pthread_mutex_t control;
 	struct gw_worker *workers;
-	_Atomic(struct gw_inbound *) *spi_table;        /* GW_SPI_SLOTS */
-	_Atomic uint64_t epoch;                         /* from 1 */
+	_Atomic(struct gw_inbound *) *spi_table; /* GW_SPI_SLOTS */
+	_Atomic uint64_t epoch;                  /* from 1 */
 	atomic_bool stop;
 	atomic_int punt_fd;
-	_Atomic uint64_t unknown_spi_at_ns;             /* no punt of an unknown SPI before */
+	_Atomic uint64_t unknown_spi_at_ns; /* no punt of an unknown SPI before */
 
 	/* Under `control`. */
 	struct gw_socket_state *sockets;
-	struct gw_tunnel_state **tunnels;               /* hash table by id */
-	uint32_t tunnel_buckets;                        /* power of two */
+	struct gw_tunnel_state **tunnels; /* hash table by id */
+	uint32_t tunnel_buckets;          /* power of two */
 	uint32_t tunnel_count;
 	struct gw_retired *retired;
-	atomic_bool retired_any;                        /* read by workers */
+	atomic_bool retired_any; /* read by workers */
 };
 
 /* ---- epoch.c ---- */
@@ -345,17 +353,18 @@ uint64_t gw_now_ns(void);
 void gw_inbound_batch(struct gw_worker *worker, const struct gw_socket_state *sock);
 
 /* Where a datagram that came in on a socket is from, as a path. */
-void gw_path_of(const struct gw_socket_state *sock, const struct sockaddr_storage *from, struct gw_path *out);
+void gw_path_of(const struct gw_socket_state *sock, const struct sockaddr_storage *from,
+	struct gw_path *out);
 
 /* Put an ESP packet of received datagram `message` into the run of its SA. */
-void gw_open_add(struct gw_worker *worker, struct gw_in_batch *batch, uint32_t message, uint8_t *esp,
-		 size_t len);
+void gw_open_add(struct gw_worker *worker, struct gw_in_batch *batch, uint32_t message,
+	uint8_t *esp, size_t len);
 /* Open the run, if there is one, and deliver its packets. */
 void gw_open_run(struct gw_worker *worker, struct gw_in_batch *batch);
 
 /* Merge an inner packet with what came before it, or write it now. It is borrowed until the batch ends. */
-void gw_tun_merge(struct gw_worker *worker, struct gw_in_batch *batch, struct gw_tunnel_state *tunnel,
-		  uint8_t *packet, const struct gw_packet *info);
+void gw_tun_merge(struct gw_worker *worker, struct gw_in_batch *batch,
+	struct gw_tunnel_state *tunnel, uint8_t *packet, const struct gw_packet *info);
 /* Write all that was merged. */
 void gw_tun_flush(struct gw_worker *worker, struct gw_in_batch *batch);
 
@@ -363,16 +372,18 @@ void gw_tun_flush(struct gw_worker *worker, struct gw_in_batch *batch);
 bool gw_outbound_batch(struct gw_worker *worker, struct gw_queue *queue);
 
 /* Begin, fill and send what a batch sends. */
-void gw_out_begin(struct gw_worker *worker, struct gw_out_batch *batch, struct gw_tunnel_state *tunnel);
+void gw_out_begin(struct gw_worker *worker, struct gw_out_batch *batch,
+	struct gw_tunnel_state *tunnel);
 /* Room for `need` bytes: sends what is there if it must. Returns the place, or NULL if need is more than the buffer. */
 uint8_t *gw_out_room(struct gw_worker *worker, struct gw_out_batch *batch, size_t need);
 /* Add a sealed packet that lies at gw_out_room()'s place or right behind the last one added. */
-void gw_out_add(struct gw_worker *worker, struct gw_out_batch *batch, const uint8_t *esp, size_t len,
-		size_t inner_len, uint8_t tos);
+void gw_out_add(struct gw_worker *worker, struct gw_out_batch *batch, const uint8_t *esp,
+	size_t len, size_t inner_len, uint8_t tos);
 void gw_out_flush(struct gw_worker *worker, struct gw_out_batch *batch);
 
 /* Write a packet with its offload header to the tunnel's TUN. False (counted) if the kernel refused it. */
-bool gw_tun_write(struct gw_worker *worker, struct gw_tunnel_state *tunnel, struct iovec *parts, size_t count);
+bool gw_tun_write(struct gw_worker *worker, struct gw_tunnel_state *tunnel,
+	struct iovec *parts, size_t count);
 
 /* ---- tunnel.c, sa.c, socket.c: under dp->control ---- */
 
@@ -383,9 +394,11 @@ void gw_inbound_free(void *sa);
 void gw_outbound_free(void *sa);
 struct gw_inbound *gw_inbound_find(const struct gw_dp *dp, uint32_t spi);
 /* Make the path of a tunnel again, for other sockets or another path. GW_E_NOMEM. */
-GW_MUST_CHECK int gw_tunnel_set_path(struct gw_dp *dp, struct gw_tunnel_state *tunnel, const struct gw_path *path);
+GW_MUST_CHECK int gw_tunnel_set_path(
+	struct gw_dp *dp, struct gw_tunnel_state *tunnel, const struct gw_path *path);
 void gw_socket_free(void *sock);
-const struct gw_socket_state *gw_socket_for(const struct gw_dp *dp, const struct gw_path *path, uint32_t worker);
+const struct gw_socket_state *gw_socket_for(
+	const struct gw_dp *dp, const struct gw_path *path, uint32_t worker);
 /* The remote end of a path as a socket address. */
 socklen_t gw_path_remote(const struct gw_path *path, struct sockaddr_storage *out);
 bool gw_path_ok(const struct gw_path *path);
@@ -393,8 +406,10 @@ bool gw_path_ok(const struct gw_path *path);
 /* ---- punt.c: called by workers ---- */
 
 /* Send one record. False if there is no punt socket or it is full. */
-bool gw_punt_send(struct gw_worker *worker, const struct gw_punt *record, const void *data, size_t len);
+bool gw_punt_send(struct gw_worker *worker, const struct gw_punt *record,
+	const void *data, size_t len);
 /* Tell of an SA: first packet, soft or hard limit. */
-bool gw_punt_sa(struct gw_worker *worker, enum gw_punt_type type, uint32_t tunnel, uint32_t spi);
+bool gw_punt_sa(
+	struct gw_worker *worker, enum gw_punt_type type, uint32_t tunnel, uint32_t spi);
 
 #endif

@@ -13,13 +13,13 @@ struct gw_packet {
 	uint16_t l4_header_len; /* bytes of TCP or UDP header; 0 if none is whole */
 	uint16_t source_port;   /* of ICMP: type << 8 | code, here and in dest_port */
 	uint16_t dest_port;
-	uint8_t family;         /* 4 or 6 */
-	uint8_t protocol;       /* of what follows the IP header */
-	uint8_t tos;            /* DSCP and ECN */
-	bool has_ports;         /* ports (or ICMP type and code) were in this packet */
-	bool plain;             /* neither options, extension headers nor a fragment */
-	bool fragment;          /* a fragment, the first one included */
-	bool df;                /* must not be fragmented: IPv4 with DF, and every IPv6 packet */
+	uint8_t family;   /* 4 or 6 */
+	uint8_t protocol; /* of what follows the IP header */
+	uint8_t tos;      /* DSCP and ECN */
+	bool has_ports;   /* ports (or ICMP type and code) were in this packet */
+	bool plain;       /* neither options, extension headers nor a fragment */
+	bool fragment;    /* a fragment, the first one included */
+	bool df; /* must not be fragmented: IPv4 with DF, and every IPv6 packet */
 };
 
 /* GW_E_INVALID: not IP, or a header with impossible lengths. GW_E_SHORT: less than the header says. */

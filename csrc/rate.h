@@ -13,7 +13,8 @@
 #include <stdint.h>
 
 struct gw_rate_config {
-	uint64_t ps_per_unit;   /* picoseconds that one unit (a byte, a packet) costs; 0 = no limit */
+	uint64_t
+		ps_per_unit; /* picoseconds that one unit (a byte, a packet) costs; 0 = no limit */
 	uint64_t burst_ns;
 };
 
@@ -25,7 +26,7 @@ struct gw_rate {
 static inline struct gw_rate_config
 gw_rate_make(uint64_t units_per_s, uint64_t burst_ns)
 {
-	struct gw_rate_config config = { 0, burst_ns };
+	struct gw_rate_config config = {0, burst_ns};
 
 	if (units_per_s > 0)
 		config.ps_per_unit = UINT64_C(1000000000000) / units_per_s;

@@ -8,7 +8,7 @@
 
 /* Both sides' selectors, in one block. */
 struct gw_selectors {
-	bool any4;              /* every IPv4 packet matches: nothing to look at */
+	bool any4; /* every IPv4 packet matches: nothing to look at */
 	bool any6;
 	uint16_t local_count;
 	uint16_t remote_count;
@@ -23,6 +23,6 @@ GW_MUST_CHECK int gw_selectors_new(const struct gw_sa *sa, struct gw_selectors *
  * A packet whose ports are not known (a later fragment) is within a selector of all ports only.
  */
 bool gw_selectors_match(const struct gw_selectors *selectors, const uint8_t *packet,
-			const struct gw_packet *info, bool outbound);
+	const struct gw_packet *info, bool outbound);
 
 #endif

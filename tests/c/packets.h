@@ -11,16 +11,16 @@
 #define PACKET_MAX (65535u + 64u)
 
 struct flow {
-	int family;             /* 4 or 6 */
-	int protocol;           /* 6 or 17 */
-	unsigned options_len;   /* bytes of TCP options */
+	int family;           /* 4 or 6 */
+	int protocol;         /* 6 or 17 */
+	unsigned options_len; /* bytes of TCP options */
 	unsigned ttl;
 	unsigned tos;
-	unsigned id;            /* IPv4 */
+	unsigned id; /* IPv4 */
 	bool df;
 	unsigned sport, dport;
 	uint32_t seq, ack;
-	unsigned flags;         /* TCP */
+	unsigned flags; /* TCP */
 	unsigned window;
 };
 
@@ -116,7 +116,8 @@ checksums_hold(const uint8_t *p, size_t len)
 
 	if (p[0] >> 4 == 4 && slow_sum(0, p, ip_len) != 0xffff)
 		return false;
-	return slow_sum(slow_pseudo(p, protocol, len - ip_len), p + ip_len, len - ip_len) == 0xffff;
+	return slow_sum(slow_pseudo(p, protocol, len - ip_len), p + ip_len,
+		       len - ip_len) == 0xffff;
 }
 
 static inline void

@@ -19,17 +19,17 @@
 #include "gw_dp.h"
 #include "packets.h"
 
-#define WORKERS    2u
+#define WORKERS     2u
 #define DEADLINE_MS 10000
-#define TUNNEL     7u
+#define TUNNEL      7u
 
 struct plane {
 	struct gw_dp *dp;
-	int tun[WORKERS];       /* the test's ends of the TUN queues */
+	int tun[WORKERS]; /* the test's ends of the TUN queues */
 	uint32_t queues;
-	int punt;               /* the test's end */
+	int punt; /* the test's end */
 	uint16_t port;
-	bool ipv6;              /* outer packets: ::1 instead of 127.0.0.1 */
+	bool ipv6; /* outer packets: ::1 instead of 127.0.0.1 */
 	pthread_t threads[WORKERS];
 	bool running;
 };
@@ -85,7 +85,8 @@ udp_socket(uint16_t *port)
 static inline int
 udp6_socket(uint16_t *port)
 {
-	struct sockaddr_in6 address = {.sin6_family = AF_INET6, .sin6_port = htons(*port),
+	struct sockaddr_in6 address = {.sin6_family = AF_INET6,
+		.sin6_port = htons(*port),
 		.sin6_addr = IN6ADDR_LOOPBACK_INIT};
 	socklen_t len = sizeof(address);
 	int on = 1, fd = socket(AF_INET6, SOCK_DGRAM | SOCK_NONBLOCK, 0);
@@ -102,7 +103,9 @@ udp6_socket(uint16_t *port)
 static inline void
 plane_add_socket(struct plane *plane, uint32_t worker)
 {
-	struct gw_socket sock = {.worker = worker, .family = 4, .encap = GW_ENCAP_UDP,
+	struct gw_socket sock = {.worker = worker,
+		.family = 4,
+		.encap = GW_ENCAP_UDP,
 		.address = {127, 0, 0, 1}};
 
 	if (plane->ipv6) {
@@ -142,9 +145,12 @@ tunnel_config(const struct plane *plane, uint16_t remote_port, uint32_t id)
 {
 	struct gw_tunnel tunnel = {.id = id, .uso = 1};
 
-	tunnel.path = (struct gw_path){.family = 4, .encap = GW_ENCAP_UDP,
-		.local_port = plane->port, .remote_port = remote_port,
-		.local = {127, 0, 0, 1}, .remote = {127, 0, 0, 1}};
+	tunnel.path = (struct gw_path){.family = 4,
+		.encap = GW_ENCAP_UDP,
+		.local_port = plane->port,
+		.remote_port = remote_port,
+		.local = {127, 0, 0, 1},
+		.remote = {127, 0, 0, 1}};
 	if (plane->ipv6) {
 		tunnel.path.family = 6;
 		memcpy(tunnel.path.local, &in6addr_loopback, 16);
@@ -176,8 +182,12 @@ plane_add_tunnel(struct plane *plane, uint16_t remote_port, uint32_t queues)
 static inline struct gw_sa
 sa_config(uint32_t spi)
 {
-	struct gw_sa sa = {.spi = spi, .encr = GW_ENCR_AES_GCM_16, .encr_key_len = 36,
-		.replay_window = 1024, .local_count = 2, .remote_count = 2};
+	struct gw_sa sa = {.spi = spi,
+		.encr = GW_ENCR_AES_GCM_16,
+		.encr_key_len = 36,
+		.replay_window = 1024,
+		.local_count = 2,
+		.remote_count = 2};
 
 	memset(sa.encr_key, (int)(spi & 0xff), 36);
 	sa.local[0] = (struct gw_selector){.family = 4, .last_port = 65535};
@@ -241,7 +251,8 @@ static inline void
 tun_put(int tun, const struct gw_vnet *vnet, const uint8_t *packet, size_t len)
 {
 	static const struct gw_vnet none;
-	struct iovec parts[2] = {{(void *)(uintptr_t)(vnet != NULL ? vnet : &none), GW_VNET_LEN},
+	struct iovec parts[2] = {
+		{(void *)(uintptr_t)(vnet != NULL ? vnet : &none), GW_VNET_LEN},
 		{(void *)(uintptr_t)packet, len}};
 	struct msghdr header = {.msg_iov = parts, .msg_iovlen = 2};
 
@@ -264,7 +275,8 @@ tun_get(int tun, struct gw_vnet *vnet, uint8_t *packet, size_t size)
 
 /* Wait for a record of this type; others are passed over. Returns the length of its data. */
 static inline size_t
-punt_get(struct plane *plane, enum gw_punt_type type, struct gw_punt *record, uint8_t *data)
+punt_get(struct plane *plane, enum gw_punt_type type, struct gw_punt *record,
+	uint8_t *data)
 {
 	struct iovec parts[2] = {{record, sizeof(*record)}, {data, 4096}};
 	struct msghdr header = {.msg_iov = parts, .msg_iovlen = 2};
@@ -295,7 +307,8 @@ wait_counted(struct plane *plane, uint64_t out, uint64_t in)
 	struct gw_tunnel_stats stats = tunnel_stats(plane);
 	int i;
 
-	for (i = 0; i < DEADLINE_MS && (stats.out_packets < out || stats.in_packets < in); i++) {
+	for (i = 0; i < DEADLINE_MS && (stats.out_packets < out || stats.in_packets < in);
+		i++) {
 		(void)poll(NULL, 0, 1);
 		stats = tunnel_stats(plane);
 	}
