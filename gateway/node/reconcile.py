@@ -326,10 +326,8 @@ class Reconciler:
 
     # ---- the end ----
 
-    def remove_all(self) -> None:
-        """Remove every tunnel and route of ours: the gateway is to end, not to be restarted."""
-        for tunnel in self._tunnels:
-            self._remove(tunnel)
+    def remove_routes(self) -> None:
+        """Remove every route of ours: the gateway is to end. The devices go with the data plane."""
         for route in self._kernel.routes():
             self._try_route(self._kernel.del_route, route)
 

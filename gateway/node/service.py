@@ -17,6 +17,7 @@ import secrets
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -27,6 +28,7 @@ from gateway.dataplane.remote import RemotePlane, spawn_dataplane
 from gateway.errors import ConfigError, DataPlaneError, GatewayError, UsageError
 from gateway.ike.endpoint import IkeEndpoint
 from gateway.ike.events import Reason
+from gateway.model.document import Loaded
 from gateway.model.load import load
 from gateway.node.commands import Commands
 from gateway.node.control_socket import ControlError, ControlSocket
@@ -83,11 +85,8 @@ class SystemRandom:
         return None
 
 
-def load_plan(config: Path, journal: Journal) -> NodePlan:
-    """
-    Return the plan of the document in `config`; its warnings go to the log. Raises ConfigError.
-    """
-    loaded = load(config)
+def plan_of(loaded: Loaded, journal: Journal) -> NodePlan:
+    """Return the plan of a document; its warnings go to the log."""
     for warning in loaded.warnings:
         journal.warning("document", text=warning)
     return plan(loaded.document)
@@ -140,7 +139,7 @@ class Gateway:
         start.
         """
         try:
-            self._start()
+            self._start_or_leave_nothing()
             await self._control.open()
             self._announce()
             async with asyncio.TaskGroup() as group:
@@ -160,6 +159,15 @@ class Gateway:
             self._kernel.close()
             self._plane.close()
         return outcome
+
+    def _start_or_leave_nothing(self) -> None:
+        """Start; if that fails, a data plane without tunnels is not left behind."""
+        try:
+            self._start()
+        except GatewayError:
+            if not self._plane.state().tunnels:
+                self._plane.stop()
+            raise
 
     def _start(self) -> None:
         self._plane.on_punt(self._daemon.punt_received)
@@ -207,13 +215,13 @@ class Gateway:
                 self._guarded(self._reconciler.repair)
 
     def _guarded(self, act: Callable[[], None]) -> None:
-        """
-        Do something that an error in the kernel or the data plane must not end the process by.
-        """
+        """Do something that must not end the process, whatever it meets: the guard of our tasks."""
         try:
             act()
         except GatewayError as error:
             self._journal.error("failed", what=act.__name__, text=str(error))
+        except Exception as error:  # a bug of ours must not take the tunnels along
+            report_bug(self._journal, act.__name__, error)
 
     async def _tick(self) -> None:
         began_at = time.monotonic()
@@ -260,8 +268,8 @@ class Gateway:
         async with self._reloading:
             self._notifier.reloading()
             try:
-                wanted = await asyncio.to_thread(load_plan, self._settings.config, self._journal)
-                change = self._reconciler.apply(wanted)
+                loaded = await asyncio.to_thread(load, self._settings.config)
+                change = self._reconciler.apply(plan_of(loaded, self._journal))
             except ConfigError as error:
                 for problem in error.problems:
                     self._journal.error("reload refused", problem=problem)
@@ -271,6 +279,7 @@ class Gateway:
                 raise
             finally:
                 self._notifier.ready(f"{len(self._tunnels)} tunnels")
+                self._said = ""
         summary = summary_of(change)
         self._journal.info("reloaded", **{key: len(names) for key, names in summary.items()})
         return dict(summary)
@@ -334,7 +343,7 @@ class Gateway:
             return
         if outcome is not Outcome.PLANE_LOST:
             await self._say_goodbye()
-            self._reconciler.remove_all()
+            self._reconciler.remove_routes()
         with contextlib.suppress(DataPlaneError):
             self._plane.stop()
 
@@ -404,20 +413,25 @@ async def serve(settings: Settings) -> int:
 
 
 async def _serve_until_done(settings: Settings, journal: Journal, notifier: Notifier) -> None:
-    wanted = load_plan(settings.config, journal)
+    wanted = plan_of(load(settings.config), journal)
     while True:
         gateway = Gateway(settings, wanted, journal, notifier)
         if await gateway.run() is not Outcome.PLANE_LOST:
             return
         await asyncio.sleep(PAUSE_S)
         with contextlib.suppress(ConfigError):  # then the document of before goes on
-            wanted = load_plan(settings.config, journal)
+            wanted = plan_of(load(settings.config), journal)
 
 
 def _surprise(journal: Journal, context: dict[str, object]) -> None:
-    """Log an exception that nobody expected: a bug of ours; the daemon goes on."""
-    import traceback
-
+    """Log an exception in a callback of the event loop; the daemon goes on."""
     error = context.get("exception")
-    text = "".join(traceback.format_exception(error)) if isinstance(error, Exception) else ""
-    journal.error("bug", message=str(context.get("message", "")), traceback=text)
+    report_bug(
+        journal, str(context.get("message", "")), error if isinstance(error, Exception) else None
+    )
+
+
+def report_bug(journal: Journal, where: str, error: Exception | None) -> None:
+    """Log an exception that nobody expected, with its traceback."""
+    text = "".join(traceback.format_exception(error)) if error is not None else ""
+    journal.error("bug", where=where, traceback=text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -118,9 +119,15 @@ def gateway(
         end(running)
 
 
+def has_dataplane(place: Path) -> bool:
+    """Say whether a data plane process listens there."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as probe:
+        return probe.connect_ex(str(place / "dataplane.sock")) == 0
+
+
 def end(running: Running) -> None:
     """Stop the gateway and its data plane; start one for that if only the data plane is left."""
-    if running.process.poll() is not None and (running.place / "dataplane.sock").exists():
+    if running.process.poll() is not None and has_dataplane(running.place):
         running.process = start(running.place).process
         wait_until("answering", lambda: answers(running), running)
     if running.process.poll() is None:

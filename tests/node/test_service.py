@@ -8,12 +8,14 @@ import os
 import signal
 import socket
 from collections.abc import Iterator
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 
 from gateway.cli.client import Refused, ask
 from gateway.dataplane.remote import connect
+from gateway.node.udp import open_ike_socket
 from tests.node.network import ip
 from tests.node.process import DOCUMENT, Running, answers, gateway, start, wait_until
 
@@ -100,6 +102,16 @@ def test_mistakes_in_the_document_are_all_said_and_end_with_status_2(place: Path
     assert "inner_cidr" in running.log
     assert "colour" in running.log
     assert not (place / "dataplane.sock").exists()
+
+
+def test_a_port_in_use_ends_the_start_and_leaves_nothing_behind(place: Path) -> None:
+    with open_ike_socket(ip_address("192.0.2.1")):
+        running = start(place)
+        assert running.ended() == 1
+    assert "UDP 192.0.2.1 port 500: in use by another program" in running.log
+    assert "ts-office" not in ip("link")
+    with pytest.raises(OSError, match=r"refused|No such file"):
+        connect(place / "dataplane.sock")
 
 
 def test_hangup_applies_the_difference(running: Running) -> None:
