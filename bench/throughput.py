@@ -65,7 +65,7 @@ def sample(joined: Joined, kind: str, seconds: float) -> Sample:
     return Sample(
         gbps=gbps,
         kpps=flow.kpps,
-        loss_percent=100.0 * flow.lost / flow.sent if flow.sent else 0.0,
+        loss_percent=100.0 * (1.0 - flow.arrived / flow.sent) if flow.sent else 0.0,
         cpu_s_per_gbit=statistics.fmean(used) / (gbps * flow.seconds) if used and gbps else 0.0,
     )
 
