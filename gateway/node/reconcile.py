@@ -190,10 +190,7 @@ class Reconciler:
     def _give_sockets(self, address: Address, port: int, kind: EncapKind) -> None:
         """Hand one socket for each worker to the data plane."""
         for worker in range(self.workers):
-            if port:
-                made = open_nat_t_socket(address)
-            else:
-                made = open_raw_esp_socket(address, worker, self.workers)
+            made = open_nat_t_socket(address) if port else open_raw_esp_socket(address)
             self._give_socket(made, worker, address, port, kind)
         self._plane_sockets.add((str(address), port, int(kind)))
 

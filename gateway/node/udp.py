@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import os
 import socket
-import struct
 from collections import Counter
 from collections.abc import Callable
 from ipaddress import ip_address
@@ -28,7 +26,6 @@ _IPV6_MTU_DISCOVER, _IPV6_MTU = 23, 24
 _IP_PKTINFO = 8
 _UDP_GRO = 104
 _SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
-_SO_ATTACH_FILTER = 26
 
 _ESP_PROTOCOL = 50
 _BATCH = 64  # datagrams read before the loop gets its turn again
@@ -120,37 +117,13 @@ def open_nat_t_socket(address: Address) -> socket.socket:
     return sock
 
 
-def open_raw_esp_socket(address: Address, worker: int = 0, workers: int = 1) -> socket.socket:
-    """
-    Return one worker's socket for ESP as protocol 50. Raises SocketError.
-
-    The kernel gives every packet to every raw socket of the address, so each takes only its share.
-    """
+def open_raw_esp_socket(address: Address) -> socket.socket:
+    """Return one worker's socket for ESP as protocol 50. Raises SocketError."""
     sock = _make(address, socket.SOCK_RAW, _ESP_PROTOCOL, 0)
-    if workers > 1:
-        _take_share(sock, worker, workers)
     _set_buffers(sock, _ESP_BUFFER_BYTES)
     _set_path_mtu_discovery(sock, _PMTUDISC_WANT)
     _ask_for_details(sock)
     return sock
-
-
-def _take_share(sock: socket.socket, worker: int, workers: int) -> None:
-    """
-    Let a raw socket take only the SPIs that belong to `worker`: SPI modulo the number of workers.
-
-    So all packets of an SA come to one worker, the owner of its replay window.
-    """
-    # IPv4 shows the filter its header: X = its length, A = the word behind it. IPv6 does not.
-    load4, load6 = [(0xB1, 0, 0, 0), (0x40, 0, 0, 0)], [(0x20, 0, 0, 0)]
-    modulo, compare = (0x94, 0, 0, workers), (0x15, 0, 1, worker)
-    take, leave = (0x06, 0, 0, 0xFFFFFFFF), (0x06, 0, 0, 0)
-    load = load4 if sock.family == socket.AF_INET else load6
-    program = [*load, modulo, compare, take, leave]
-    code = b"".join(struct.pack("=HBBL", *line) for line in program)
-    held = ctypes.create_string_buffer(code)
-    fprog = struct.pack("@HP", len(program), ctypes.addressof(held))
-    sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, fprog)
 
 
 def outer_mtu(local: Address, remote: Address) -> int | None:
