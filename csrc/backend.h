@@ -32,8 +32,8 @@ struct gw_cipher_ops {
 struct gw_cipher {
 	const struct gw_cipher_ops *ops;
 	const struct gw_suite *suite;
-	struct gw_cipher *
-		few; /* keyed alike, for short runs of packets; NULL: this one does all */
+	/* Keyed alike, for short runs of packets; NULL: this one does all. */
+	struct gw_cipher *few;
 	bool outbound;
 	bool esn;
 	uint32_t salt; /* host order; 0 for CBC */

@@ -34,8 +34,8 @@ struct gw_cut {
 	const uint8_t *packet;
 	uint32_t len;   /* bytes of the packet */
 	uint32_t count; /* inner packets in it: 1 or more */
-	uint16_t
-		header_len; /* IP and transport header, in front of every segment; 0 = not cut */
+	/* IP and transport header, in front of every segment; 0 = not cut. */
+	uint16_t header_len;
 	uint16_t ip_len;
 	uint16_t size;       /* payload bytes of every segment but the last */
 	uint16_t csum_start; /* if needs_csum and not cut */

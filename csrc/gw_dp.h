@@ -32,11 +32,10 @@
 
 #define GW_ABI_VERSION   1
 #define GW_WORKERS_MAX   16
-#define GW_SELECTORS_MAX 32 /* traffic selectors of one SA and side */
-#define GW_KEY_MAX       64 /* bytes */
-#define GW_DROPS_MAX     48 /* at least the number of drop reasons */
-#define GW_SPI_SLOT_BITS                                                                 \
-	20 /* the low bits of an inbound SPI are its slot in the SA table */
+#define GW_SELECTORS_MAX 32    /* traffic selectors of one SA and side */
+#define GW_KEY_MAX       64    /* bytes */
+#define GW_DROPS_MAX     48    /* at least the number of drop reasons */
+#define GW_SPI_SLOT_BITS 20    /* low bits of an inbound SPI: its slot in the SA table */
 #define GW_PUNT_DATA_MAX 65536 /* bytes of data behind a punt record */
 
 enum gw_err {
@@ -104,8 +103,8 @@ struct gw_sa {
 	uint16_t replay_window; /* packets, inbound only: 64 to 4096 */
 	uint8_t encr_key[GW_KEY_MAX];
 	uint8_t integ_key[GW_KEY_MAX];
-	uint64_t
-		soft_packets; /* limits: 0 = none. Soft: punted once. Hard: the SA refuses */
+	/* Limits, 0 = none. Soft: punted once. Hard: the SA refuses. */
+	uint64_t soft_packets;
 	uint64_t hard_packets;
 	uint64_t soft_bytes; /* bytes of inner packets */
 	uint64_t hard_bytes;
@@ -122,17 +121,17 @@ struct gw_tunnel_options {
 	uint16_t mss_clamp6; /* TCP MSS over IPv6, bytes; 0 = do not clamp */
 	uint64_t rate_bps;   /* inner bits per second outbound; 0 = no cap */
 	uint8_t copy_dscp; /* 1 = copy DSCP outward (RFC 4301 section 5.1.2); ECN always, by RFC 6040 */
-	uint8_t icmp4
-		[4]; /* source of ICMP errors toward inner senders; 0 = the packet's destination */
+	/* Source of ICMP errors toward inner senders; 0 = the packet's destination. */
+	uint8_t icmp4[4];
 	uint8_t icmp6[16];
 };
 
 struct gw_tunnel {
 	uint32_t id;          /* the caller's; not 0 */
 	uint32_t queue_count; /* TUN queues: 1 pins the tunnel to one worker */
-	int queue_fd
-		[GW_WORKERS_MAX]; /* IFF_TUN | IFF_NO_PI | IFF_VNET_HDR, non-blocking; taken */
-	uint8_t uso;              /* 1 = TUNSETOFFLOAD accepted USO4 and USO6 */
+	/* IFF_TUN | IFF_NO_PI | IFF_VNET_HDR, non-blocking; taken. */
+	int queue_fd[GW_WORKERS_MAX];
+	uint8_t uso; /* 1 = TUNSETOFFLOAD accepted USO4 and USO6 */
 	struct gw_path path;
 	struct gw_tunnel_options options;
 };

@@ -165,8 +165,8 @@ struct gw_outbound {
 	struct gw_selectors *selectors;
 	uint64_t seq_max; /* last sequence number that may be used */
 	uint64_t soft_packets, hard_packets, soft_bytes, hard_bytes;
-	struct gw_cipher *cipher
-		[GW_WORKERS_MAX]; /* of the workers that have a queue of the tunnel */
+	/* Of the workers that have a queue of the tunnel. */
+	struct gw_cipher *cipher[GW_WORKERS_MAX];
 
 	_Alignas(GW_CACHE_LINE) _Atomic uint64_t seq; /* last one reserved */
 	_Atomic uint64_t bytes; /* of inner packets, reserved with the sequence numbers */
@@ -191,8 +191,8 @@ struct gw_tunnel_state {
 	uint32_t queue_count;
 	bool uso;
 	struct gw_queue queue[GW_WORKERS_MAX];
-	struct gw_queue *write_queue
-		[GW_WORKERS_MAX];     /* by worker: where it writes inbound packets */
+	/* By worker: where it writes inbound packets. */
+	struct gw_queue *write_queue[GW_WORKERS_MAX];
 	struct gw_tunnel_state *next; /* control only: same hash bucket */
 	struct gw_inbound *inbound;   /* control only */
 
@@ -202,8 +202,8 @@ struct gw_tunnel_state {
 
 	struct gw_rate rate;
 	struct gw_rate icmp_rate;
-	gw_counter
-		gso_retry_at_ns; /* until then UDP_SEGMENT is not used: the kernel refused it */
+	/* Until then UDP_SEGMENT is not used: the kernel refused it. */
+	gw_counter gso_retry_at_ns;
 	_Atomic uint64_t path_told_at_ns;
 	struct gw_tunnel_counters *counters; /* by worker */
 };
@@ -294,8 +294,8 @@ struct gw_worker {
 	uint32_t queue_count;       /* under dp->control: TUN queues it reads */
 	uint32_t in_wanted;         /* datagrams the next recvmmsg() asks for */
 	struct gw_buffers *buffers; /* while it runs */
-	_Alignas(GW_CACHE_LINE) _Atomic uint64_t
-		seen; /* epoch in which its batch began; 0 = idle */
+	/* Epoch in which its batch began; 0 = idle. */
+	_Alignas(GW_CACHE_LINE) _Atomic uint64_t seen;
 	struct gw_worker_counters counters;
 };
 

@@ -13,8 +13,8 @@
 #include <stdint.h>
 
 struct gw_rate_config {
-	uint64_t
-		ps_per_unit; /* picoseconds that one unit (a byte, a packet) costs; 0 = no limit */
+	/* Picoseconds that one unit (a byte, a packet) costs; 0 = no limit. */
+	uint64_t ps_per_unit;
 	uint64_t burst_ns;
 };
 

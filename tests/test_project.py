@@ -1,4 +1,4 @@
-"""The project's own rules, as far as no tool checks them (craft: a rule that is only written down decays)."""
+"""The project's own rules, as far as no tool checks them: a rule only written down decays."""
 
 from __future__ import annotations
 
@@ -21,7 +21,18 @@ PURE = [
     "gateway/node/plan.py",
     "gateway/node/mtu.py",
     "gateway/node/difference.py",
-    "gateway/model/resources.py",
+    *sorted(
+        f"gateway/model/{file.name}"
+        for file in (ROOT / "gateway/model").glob("*.py")
+        if file.name != "load.py"
+    ),
+    "gateway/routing/bird_conf.py",
+    "gateway/routing/choice.py",
+    "gateway/routing/plan.py",
+    "gateway/routing/replies.py",
+    "gateway/routing/state.py",
+    "gateway/routing/view.py",
+    "gateway/routing/wanted.py",
 ]
 FORBIDDEN = {
     "asyncio",
@@ -68,7 +79,7 @@ def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
 
 
 def c_functions(path: Path) -> Iterator[tuple[str, int]]:
-    """Yield name and length of each function in a C file (name in column 0, body braces likewise)."""
+    """Yield name and length of each function in a C file: its name and braces stand in column 0."""
     lines = path.read_text().splitlines()
     for number, line in enumerate(lines):
         if line != "{":
