@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.dataplane import seccomp
 from gateway.dataplane.process import arguments
 from gateway.dataplane.remote import SOCKET_NAME
 
@@ -87,6 +88,45 @@ def test_the_data_plane_is_started_with_options_it_has() -> None:
     program, command, *options = start.split()
     assert (program, command) == ("/usr/bin/twinspan", "dataplane")
     arguments(options)
+
+
+def group(name: str) -> set[str]:
+    """Return the system calls of one of systemd's groups."""
+    listed = subprocess.run(
+        ["systemd-analyze", "syscall-filter", name], capture_output=True, text=True, check=True
+    ).stdout
+    found: set[str] = set()
+    for line in listed.splitlines()[1:]:
+        entry = line.strip()
+        if entry and not entry.startswith("#"):
+            found |= group(entry) if entry.startswith("@") else {entry}
+    return found
+
+
+def allowed_calls(unit: str) -> set[str]:
+    """Return the system calls that a unit's filters leave, as systemd.exec(5) combines them."""
+    allowed: set[str] = set()
+    for line in settings(unit)["SystemCallFilter"]:
+        named = line.removeprefix("~").split()
+        calls = {call for each in named for call in (group(each) if each[0] == "@" else {each})}
+        allowed = allowed - calls if line.startswith("~") else allowed | calls
+    return allowed
+
+
+@needs_systemd
+def test_the_data_plane_may_do_what_it_needs_and_not_become_anybody() -> None:
+    allowed = allowed_calls("twinspan-dataplane.service")
+    starting = {"capset", "seccomp", "prctl", "prlimit64", "mlockall", "execve", "openat"}
+    assert set(seccomp.X86_64.numbers) | starting <= allowed
+    assert not {"setuid", "mount", "init_module", "ptrace", "bpf"} & allowed
+
+
+@needs_systemd
+def test_the_gateway_may_do_what_it_needs() -> None:
+    allowed = allowed_calls("twinspan-gateway.service")
+    needed = {"socket", "bind", "ioctl", "setsockopt", "sendmsg", "flock", "memfd_create", "umask"}
+    assert needed | {"epoll_create1", "eventfd2", "clone3", "openat", "unlink"} <= allowed
+    assert not {"setuid", "mount", "init_module", "ptrace", "bpf", "chown"} & allowed
 
 
 @needs_systemd
