@@ -196,6 +196,7 @@ struct gw_tunnel_stats {
 	uint64_t drops[GW_DROPS_MAX]; /* by drop reason: gw_drop_name() */
 };
 
+/* Bytes are of inner packets; inbound with their ESP padding, which is what limits go by. */
 struct gw_sa_stats {
 	uint64_t packets;
 	uint64_t bytes;
