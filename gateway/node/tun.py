@@ -7,6 +7,7 @@ open.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import struct
@@ -112,11 +113,13 @@ def _set_offload(queues: list[int]) -> bool:
 
 def _why(error: OSError, name: str) -> str:
     match error.errno:
-        case 16 | 17:  # EBUSY, EEXIST
+        case errno.EBUSY | errno.EEXIST:
             return f"an interface named {name} exists already"
-        case 1 | 13:  # EPERM, EACCES
-            return "not permitted; CAP_NET_ADMIN and /dev/net/tun are needed"
-        case 2 | 19 | 6:  # ENOENT, ENODEV, ENXIO
+        case errno.EPERM:
+            return "not permitted: CAP_NET_ADMIN is needed"
+        case errno.EACCES:
+            return "this user may not open /dev/net/tun"
+        case errno.ENOENT | errno.ENODEV | errno.ENXIO:
             return "/dev/net/tun is missing; load the module tun"
         case _:
             return os.strerror(error.errno or 0)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import socket
 from collections import Counter
@@ -61,7 +62,8 @@ def _make(address: Address, kind: int, protocol: int, port: int) -> socket.socke
         sock.bind((str(address), port))
     except OSError as error:
         sock.close()
-        why = "in use by another program" if error.errno == 98 else os.strerror(error.errno or 0)
+        in_use = error.errno == errno.EADDRINUSE
+        why = "in use by another program" if in_use else os.strerror(error.errno or 0)
         raise SocketError(f"can not bind {what}: {why}") from error
     return sock
 
