@@ -159,6 +159,8 @@ class _Sender:
                 self._note(left)
             _try_send(self.link, _datagram(self.sent, self.size))
             self.sent += 1
+            # Also when there is no time to wait: an echo counts from when it is read.
+            self._note(0.0)
         end = time.monotonic() + _LAST_ECHO_S
         while (left := end - time.monotonic()) > 0 and len(self.echoes) < self.sent:
             self._note(left)

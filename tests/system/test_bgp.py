@@ -1,0 +1,270 @@
+"""
+Two of our gateways with BGP and BFD over both tunnels.
+
+    host a --- gw a (twinspan) ==== wan1, wan2 ==== gw b (twinspan) --- host b
+               AS 65000                              AS 65001
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from lab import impair, probe, sites, topology
+from lab.commands import LabError, wait_for
+from lab.netns import Lab
+from lab.topology import Pair, Site
+from lab.twinspan import Document, Twinspan, Value
+from tests.system.support import FIRST, SECOND, assert_nothing_lost, reach_each_other, wait_status
+
+pytestmark = pytest.mark.system
+
+ASNS = {"a": 65000, "b": 65001}
+Json = Mapping[str, object]
+
+
+def document(
+    here: Site, there: Site, keys: sites.Secrets, settings: Mapping[str, Value]
+) -> Document:
+    """Return the document of `here` with BGP toward `there`."""
+    mine, theirs = ASNS[here.name], ASNS[there.name]
+    made = sites.document(
+        here, there, keys, settings={"routing": "bgp", "local_asn": mine, **settings}
+    )
+    (connection,) = made.connections
+    return replace(made, connections=[replace(connection, customer={"asn": theirs})])
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """The two sites with their gateways."""
+
+    pair: Pair
+    a: Twinspan
+    b: Twinspan
+
+    @property
+    def both(self) -> tuple[tuple[Site, Twinspan, Site], ...]:
+        return (self.pair.a, self.a, self.pair.b), (self.pair.b, self.b, self.pair.a)
+
+    def wait_by(self, number: int, timeout_s: float = 20.0) -> None:
+        """Wait until both sites send through that tunnel."""
+        for here, gateway, there in self.both:
+            wait_for(
+                f"{here.name} to send by tunnel {number}",
+                partial(goes_by, here, there, number),
+                timeout_s,
+            )
+            assert gateway.is_alive
+
+    def wait_sessions(self, timeout_s: float = 30.0) -> None:
+        """Wait until all BGP and BFD sessions are up."""
+        for _, gateway, _ in self.both:
+            try:
+                wait_for("sessions", partial(all_up, gateway), timeout_s, every_s=0.3)
+            except LabError as error:
+                raise LabError(f"{error}\n{gateway.cli('bgp')}\n{bird_log(gateway)}") from error
+
+
+def peers(gateway: Twinspan) -> dict[str, Json]:
+    return {peer["tunnel"]: peer for peer in json.loads(gateway.cli("bgp", "--json"))["peers"]}
+
+
+def all_up(gateway: Twinspan) -> bool:
+    found = peers(gateway)
+    return bool(found) and all(
+        peer["state"] == "established" and peer["bfd"] == "up" for peer in found.values()
+    )
+
+
+def bird_log(gateway: Twinspan) -> str:
+    file = gateway.directory / "bird.log"
+    return file.read_text()[-3000:] if file.exists() else "no log of BIRD"
+
+
+def bird_pid(gateway: Twinspan) -> int:
+    return int((gateway.directory / "bird.pid").read_text())
+
+
+def kernel_route(here: Site, there: Site) -> str:
+    return here.gateway.ip("route", "show", there.lan4, "proto", "bird")
+
+
+def goes_by(here: Site, there: Site, number: int) -> bool:
+    """Return whether the kernel's route to the other site goes by that tunnel now."""
+    found = here.gateway.ip("route", "get", there.host4)
+    return f"dev ts-{sites.tunnel_name(number)} " in found
+
+
+@pytest.fixture(scope="module")
+def network(lab: Lab) -> Network:
+    """Return both gateways with all sessions up and traffic on the first tunnel."""
+    pair, keys = topology.four_machines(lab), sites.Secrets()
+    a, b = (
+        Twinspan(here.gateway, document(here, there, keys, {"start": start}))
+        for here, there, start in ((pair.a, pair.b, "initiate"), (pair.b, pair.a, "respond"))
+    )
+    b.start()
+    a.start()
+    a.wait_up()
+    b.wait_up()
+    made = Network(pair, a, b)
+    made.wait_sessions()
+    made.wait_by(1)
+    return made
+
+
+def test_lan_reaches_lan_by_learned_routes(network: Network) -> None:
+    for here, _, there in network.both:
+        assert "metric 200000" in kernel_route(here, there)
+        # The node has no route of its own, but the one that fails closed.
+        own = here.gateway.ip("route", "show", there.lan4, "proto", "85")
+        assert own.split()[0] == "unreachable"
+        assert len(own.splitlines()) == 1
+    reach_each_other(network.pair)
+
+
+def test_commands_show_sessions_and_why_a_route_won(network: Network) -> None:
+    found = peers(network.a)
+    assert (found[FIRST]["asn"], found[FIRST]["imported"], found[FIRST]["exported"]) == (
+        65001,
+        1,
+        1,
+    )
+    assert (found[FIRST]["active"], found[SECOND]["active"]) == (True, False)
+    assert found[FIRST]["bfd_wanted"] == "300x3"
+    routes = json.loads(network.a.cli("routes", "--json"))["routes"]
+    by_owner = {route["owner"]: route for route in routes}
+    assert by_owner[FIRST]["standing"] == "best"
+    assert by_owner[SECOND]["why"] == "preference 100 before 101"
+    assert by_owner["vpc"]["kind"] == "vpc_attachment"
+    assert "established, bfd up, 1 in, 1 out" in network.a.cli("status")
+    assert "preference 100 before 101" in network.a.cli("routes")
+    wait_for("the mark", lambda: "established*" in network.a.cli("bgp"), 5.0)
+
+
+def test_a_silent_path_is_left_by_bfd_and_taken_again(network: Network) -> None:
+    """BFD 300 ms x 3 is 0.9 s; the bound leaves room for a machine that does other work."""
+    running = probe.start(network.pair.a.host, network.pair.b.host, network.pair.b.host4)
+    with impair.cut_off(network.pair.b.gateway, "wan1"):
+        network.wait_by(2, 10.0)
+        reach_each_other(network.pair)
+    network.wait_by(1, 40.0)
+    network.wait_sessions()
+    seen = running.stop()
+    print(f"BFD 300x3, path cut: {seen.silence_ms:.0f} ms of silence")
+    assert seen.goes_on
+    assert 500 < seen.silence_ms < 2000
+    assert any("bgp down" in entry for entry in network.a.cli("log").splitlines())
+
+
+def test_a_lost_carrier_moves_traffic_at_once(network: Network) -> None:
+    running = probe.start(network.pair.a.host, network.pair.b.host, network.pair.b.host4)
+    network.a.cli("down", FIRST)
+    network.wait_by(2, 10.0)
+    wait_status(network.b, FIRST, "down")
+    reach_each_other(network.pair)
+    network.a.cli("up", FIRST)
+    wait_status(network.b, FIRST, "up")
+    network.wait_by(1, 40.0)
+    network.wait_sessions()
+    seen = running.stop()
+    print(f"carrier lost: {seen.silence_ms:.0f} ms of silence")
+    assert seen.goes_on
+    assert seen.silence_ms < 500
+
+
+def test_a_killed_bird_stops_nothing_that_leaves_us(network: Network) -> None:
+    """Our routes stay in the kernel; the peer comes back to us within about a second."""
+    pid, route = bird_pid(network.a), kernel_route(network.pair.a, network.pair.b)
+    running = probe.start(network.pair.a.host, network.pair.b.host, network.pair.b.host4)
+    os.kill(pid, signal.SIGKILL)
+    assert kernel_route(network.pair.a, network.pair.b) == route
+    wait_for("another BIRD", lambda: bird_pid(network.a) != pid, 10.0)
+    network.wait_sessions()
+    assert kernel_route(network.pair.a, network.pair.b) == route
+    seen = running.stop()
+    print(f"BIRD killed: {seen.silence_ms:.0f} ms of silence")
+    assert seen.goes_on
+    assert seen.silence_ms < 4000
+    assert "bird ended" in network.a.cli("log")
+
+
+def test_bird_and_traffic_go_on_when_the_gateway_process_restarts(network: Network) -> None:
+    pid, since = bird_pid(network.a), peers(network.a)[FIRST]["since"]
+    running = probe.start(network.pair.a.host, network.pair.b.host, network.pair.b.host4)
+    network.a.stop()
+    network.a.start()
+    network.a.wait_up()
+    network.wait_sessions()
+    assert bird_pid(network.a) == pid
+    assert str(peers(network.a)[FIRST]["since"])[:-2] == str(since)[:-2]
+    assert_nothing_lost(running.stop())
+
+
+def test_a_reload_that_adds_a_static_route_leaves_sessions_alone(network: Network) -> None:
+    before = peers(network.a)
+    text = network.a.config.read_text()
+    route = (
+        '\n[[route]]\nborder_gateway = "main"\nprefix = "10.77.0.0/16"\nvpn_connection = "office"\n'
+    )
+    try:
+        network.a.config.write_text(text + route)
+        network.a.cli("reload")
+        wait_for(
+            "the static route",
+            lambda: (
+                "dev ts-office-1"
+                in network.pair.a.gateway.ip("route", "show", "10.77.0.0/16", "proto", "bird")
+            ),
+            10.0,
+        )
+        after = peers(network.a)
+        for name in (FIRST, SECOND):
+            assert str(after[name]["since"])[:-2] == str(before[name]["since"])[:-2]
+        routes = json.loads(network.a.cli("routes", "--json"))["routes"]
+        static = [route for route in routes if route["prefix"] == "10.77.0.0/16"]
+        assert [(one["kind"], one["standing"], one["owner"]) for one in static] == [
+            ("static", "best", FIRST),
+            ("static", "standby", SECOND),
+        ]
+    finally:
+        network.a.config.write_text(text)
+        network.a.cli("reload")
+    assert network.pair.a.gateway.ip("route", "show", "10.77.0.0/16") == ""
+
+
+def test_no_clear_text_leaves_when_every_tunnel_is_down(network: Network) -> None:
+    for name in (FIRST, SECOND):
+        network.a.cli("down", name)
+    wait_for(
+        "BIRD's route to go",
+        lambda: kernel_route(network.pair.a, network.pair.b) == "",
+        10.0,
+    )
+    with pytest.raises(LabError, match="unreachable"):
+        network.pair.a.gateway.ip("route", "get", network.pair.b.host4)
+    for name in (FIRST, SECOND):
+        network.a.cli("up", name)
+    network.wait_by(1, 40.0)
+
+
+def test_without_bgp_bird_ends_and_stop_leaves_nothing(network: Network) -> None:
+    pid = bird_pid(network.a)
+    network.a.write(
+        sites.document(network.pair.a, network.pair.b, sites.Secrets(), settings={"admin": "down"})
+    )
+    network.a.cli("reload")
+    assert not Path(f"/proc/{pid}").exists()
+    assert network.pair.a.gateway.ip("route", "show", "proto", "bird") == ""
+    other = bird_pid(network.b)
+    network.b.end()
+    assert not Path(f"/proc/{other}").exists()
+    assert network.pair.b.gateway.ip("route", "show", "proto", "bird") == ""
