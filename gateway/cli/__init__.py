@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import typer
 
-from gateway.cli import act, check, process, show
+from gateway.cli import act, check, process, routing, show
 
 app = typer.Typer(
     name="twinspan",
@@ -19,6 +19,8 @@ app = typer.Typer(
 app.command()(process.gateway)
 app.command()(show.status)
 app.command()(show.explain)
+app.command()(routing.bgp)
+app.command()(routing.routes)
 app.command()(act.up)
 app.command()(act.down)
 app.command()(act.rekey)

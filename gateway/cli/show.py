@@ -52,11 +52,31 @@ def status_lines(answer: Json, *, colours: bool) -> list[str]:
     head += f", pid {answer['pid']}, since {since}"
     rows = [_row(tunnel, colours=colours) for tunnel in tunnels]
     lines = [paint(head, "bold", colours=colours)]
-    lines += table(_HEAD, rows) if rows else []
+    lines += table(*_with_bgp(rows, tunnels)) if rows else []
     lines += [f"{tunnel['name']}: {_why(tunnel)}" for tunnel in tunnels if tunnel["reason"]]
     notes = answer["notes"]
     assert isinstance(notes, list)
     return lines + [f"note: {note}" for note in notes]
+
+
+def _with_bgp(
+    rows: list[tuple[str, ...]], tunnels: list[Json]
+) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Return head and rows; where a tunnel has BGP, with the session after the state."""
+    sessions = [_object(tunnel.get("bgp")) for tunnel in tunnels]
+    if not any(sessions):
+        return _HEAD, rows
+    at = _HEAD.index("STATE") + 1
+    both = zip(rows, sessions, strict=True)
+    wide = [(*row[:at], _bgp(session), *row[at:]) for row, session in both]
+    return (*_HEAD[:at], "BGP", *_HEAD[at:]), wide
+
+
+def _bgp(session: Json) -> str:
+    if not session:
+        return "-"
+    bfd = "" if session["bfd"] == "off" else f", bfd {session['bfd']}"
+    return f"{session['state']}{bfd}, {session['imported']} in, {session['exported']} out"
 
 
 def _row(tunnel: Json, *, colours: bool) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 
+from gateway.model.check_bgp import BGP_RULES
 from gateway.model.check_tunnels import TUNNEL_RULES
 from gateway.model.locate import Path
 from gateway.model.problem import Problem, shown
@@ -38,6 +39,13 @@ JUDGED_BY = {
     "inner_local": {"inner_cidr"},
     "child_lifetime_s": {"ike_lifetime_s"},
     "preference": {"preference"},
+    "asn": {"asn", "local_asn", "customer_gateway", "border_gateway"},
+    "local_asn": {"asn", "customer_gateway", "border_gateway"},
+    "router_id": {"public_addresses"},
+    "inner_cidr": {"inner_cidr"},
+    "prefix": {"inner_cidr", "tunnel"},
+    "bgp_keepalive_s": {"bgp_hold_s"},
+    "cidrs": {"cidrs", "vpc_attachment"},
 }
 
 
@@ -45,7 +53,7 @@ def check(document: Document, incomplete: Collection[str] = ()) -> tuple[Problem
     """Return all that is wrong with `document`, then what is probably not meant (warnings)."""
     found = [problem for rule in RULES for problem in rule(document)]
     tunnels = resolve_tunnels(document)
-    for tunnel_rule in TUNNEL_RULES:
+    for tunnel_rule in (*TUNNEL_RULES, *BGP_RULES):
         found.extend(tunnel_rule(document, tunnels))
     found.extend(_colliding_metrics(document, tunnels))
     missing = set(incomplete)
@@ -141,10 +149,10 @@ def _connections(document: Document) -> Iterator[Problem]:
         path: Path = ("vpn_connection", at)
         yield from _twice(connection.remote_cidrs, (*path, "remote_cidrs"), "is listed twice")
         yield from _tunnel_count(len(connection.tunnel), (*path, "tunnel"))
-        if connection.routing == "static" and connection.local_cidrs:
+        if connection.routing != "policy" and connection.local_cidrs:
             text = 'has a meaning with routing = "policy" only; local_ts narrows selectors'
             yield Problem((*path, "local_cidrs"), text)
-        if connection.remote_cidrs or connection.name in routed:
+        if connection.remote_cidrs or connection.name in routed or connection.routing == "bgp":
             continue
         if connection.routing == "policy":
             text = "is required with policy routing: the customer's prefixes"
@@ -216,6 +224,8 @@ def _colliding_metrics(
         for connection in document.vpn_connection
     }
     for resolved in tunnels:
+        if resolved.connection.routing == "bgp":
+            continue  # equal preferences share the traffic
         wanted = [(cidr, resolved.preference) for cidr in set(resolved.connection.remote_cidrs)]
         for route in extra[resolved.connection.name]:
             wanted.append((route.prefix, route.preference + resolved.preference))

@@ -26,6 +26,8 @@ from pydantic import (
 from gateway.ike.config import Encap, Start
 from gateway.model.types import (
     Asn,
+    BfdText,
+    BgpPassword,
     EspProposalText,
     IdentityText,
     IkeProposalText,
@@ -34,6 +36,7 @@ from gateway.model.types import (
     Name,
     OuterAddress,
     Prefix,
+    RouterId,
     Seconds,
     SelectorText,
 )
@@ -52,12 +55,6 @@ def _zero_or_at_least(least: int) -> AfterValidator:
         return value
 
     return AfterValidator(judge)
-
-
-def _routing(value: object) -> object:
-    if value == "bgp":
-        raise ValueError("bgp is not available in this version; use static or policy")
-    return value
 
 
 def _addresses(value: object) -> object:
@@ -99,6 +96,12 @@ class BorderGateway(BaseModel):
 
     name: Name
     asn: Asn = Field(default=65000, description="our AS number")
+    router_id: RouterId | None = Field(
+        default=None, description="BGP identifier; without it, our first public IPv4 address"
+    )
+    spoke_isolation: StrictBool = Field(
+        default=True, description="customers do not learn each other's prefixes by BGP"
+    )
 
 
 class VpcAttachment(BaseModel):
@@ -216,6 +219,25 @@ class TunnelSettings(BaseModel):
     remote_ts: tuple[SelectorText, ...] = Field(
         default=(), description="the peer's traffic selectors; none: by routing"
     )
+    bfd: BfdText = Field(
+        default="300x3",
+        description="with bgp: BFD every so many ms, down when so many are missing; or off",
+    )
+    bgp_hold_s: Annotated[StrictInt, Field(ge=3, le=65535)] = Field(
+        default=30, description="with bgp: hold time in seconds"
+    )
+    bgp_keepalive_s: Annotated[StrictInt, Field(ge=1, le=65535)] | None = Field(
+        default=None, description="with bgp: seconds between keepalives; without it, hold time / 3"
+    )
+    bgp_prefix_limit: Annotated[StrictInt, Field(ge=1, le=1_000_000)] = Field(
+        default=300, description="with bgp: routes taken from the peer; more are left out"
+    )
+    bgp_prepend: Annotated[StrictInt, Field(ge=0, le=10)] = Field(
+        default=0, description="with bgp: how often our AS number is put before what we announce"
+    )
+    bgp_password: BgpPassword | None = Field(
+        default=None, description="with bgp: TCP MD5 password of the session (RFC 2385)"
+    )
 
 
 class VpnTunnel(TunnelSettings):
@@ -252,13 +274,18 @@ class VpnConnection(TunnelSettings):
     name: Name
     border_gateway: Name = Field(description="name of a border_gateway")
     customer_gateway: Name = Field(description="name of a customer_gateway")
-    routing: Annotated[Literal["static", "policy"], BeforeValidator(_routing)] = Field(
+    routing: Literal["static", "bgp", "policy"] = Field(
         default="static",
-        description="static: any traffic may pass, routes choose it; policy: the selectors are"
-        " local_cidrs and remote_cidrs",
+        description="static: any traffic may pass, routes choose it; bgp: the routes are learned;"
+        " policy: the selectors are local_cidrs and remote_cidrs",
     )
     remote_cidrs: tuple[Prefix, ...] = Field(
-        default=(), description="prefixes of the customer, routed through the tunnels"
+        default=(),
+        description="prefixes of the customer, routed through the tunnels; with bgp what may be"
+        " learned, none: anything but a default route",
+    )
+    local_asn: Asn | None = Field(
+        default=None, description="our AS number here, where it is not the border gateway's"
     )
     local_cidrs: tuple[Prefix, ...] = Field(
         default=(), description="with policy: our prefixes; none: those of the VPC attachments"

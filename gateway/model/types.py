@@ -20,6 +20,7 @@ from pydantic import (
     Field,
     PlainSerializer,
     PlainValidator,
+    SecretStr,
     StrictFloat,
     StrictInt,
     StrictStr,
@@ -37,6 +38,10 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
 INTERFACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,14}")
 HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,126}[A-Za-z0-9_])?")
 RESERVED_INTERFACES = frozenset({"lo", "all", "default"})  # the kernel and its sysctl tree use them
+BFD = re.compile(r"([1-9][0-9]{1,4})x([1-9][0-9]?)")
+BFD_INTERVALS_MS = (50, 10000)  # at 10 ms a busy machine loses sessions that are well
+BFD_MULTIPLIERS = (2, 50)
+PASSWORD_MAX = 80  # bytes of a TCP MD5 key, TCP_MD5SIG_MAXKEYLEN
 RESERVED_ASNS = frozenset({0, 23456, 65535, 4294967295})  # RFC 7607, RFC 6793, RFC 7300
 
 # RFC 8247 section 2 and RFC 8221 section 5: names strongSwan knows and we refuse on sight.
@@ -133,6 +138,54 @@ def _asn(value: int) -> int:
     return value
 
 
+def parse_bfd(text: str) -> tuple[int, int] | None:
+    """
+    Return interval in milliseconds and multiplier of a text as "300x3", None for "off".
+
+    Raises ValueError.
+    """
+    if text == "off":
+        return None
+    found = BFD.fullmatch(text)
+    if found is None:
+        raise ValueError('must be milliseconds and a count, as in "300x3", or "off"')
+    interval, multiplier = int(found[1]), int(found[2])
+    for value, (least, most), what in (
+        (interval, BFD_INTERVALS_MS, "the interval"),
+        (multiplier, BFD_MULTIPLIERS, "the multiplier"),
+    ):
+        if not least <= value <= most:
+            raise ValueError(f"{what} must be {least} to {most}")
+    return interval, multiplier
+
+
+def _bfd(text: str) -> str:
+    parse_bfd(text)
+    return text
+
+
+def parse_router_id(value: object) -> IPv4Address:
+    """Return the BGP identifier that `value` names (RFC 6286). Raises ValueError."""
+    if not isinstance(value, str | IPv4Address):
+        raise ValueError("must be written as an IPv4 address in quotes")
+    try:
+        found = IPv4Address(value)
+    except ValueError:
+        raise ValueError("must be written as an IPv4 address") from None
+    if int(found) == 0:
+        raise ValueError("must not be 0.0.0.0")
+    return found
+
+
+def _password(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value()
+    if not 1 <= len(text) <= PASSWORD_MAX:
+        raise ValueError(f"must have 1 to {PASSWORD_MAX} characters")
+    if not (text.isascii() and text.isprintable()) or '"' in text or text != text.strip():
+        raise ValueError('needs characters of ASCII that print, without " and space at its ends')
+    return value
+
+
 def refuse_legacy(text: str) -> None:
     """Raise ValueError if `text` names an algorithm that RFC 8247 or RFC 8221 advise against."""
     for token in text.lower().split("-"):
@@ -196,3 +249,6 @@ IkeProposalText = Annotated[StrictStr, AfterValidator(_ike_proposal)]
 EspProposalText = Annotated[StrictStr, AfterValidator(_esp_proposal)]
 SelectorText = Annotated[StrictStr, AfterValidator(_selector)]
 Seconds = Annotated[StrictFloat, Field(allow_inf_nan=False)]
+BfdText = Annotated[StrictStr, AfterValidator(_bfd)]
+RouterId = Annotated[IPv4Address, PlainValidator(parse_router_id), PlainSerializer(str), _IP]
+BgpPassword = Annotated[SecretStr, AfterValidator(_password)]

@@ -10,8 +10,10 @@ from gateway.node.daemon import IkeDaemon
 from gateway.node.journal import Journal
 from gateway.node.plan import TunnelPlan
 from gateway.node.reconcile import Reconciler
+from gateway.node.routing import RoutingReport
 from gateway.node.status import StatusView
 from gateway.node.tunnel import Tunnels
+from gateway.routing.replies import BirdError
 
 LOG_LINES = 100
 LOG_LINES_MAX = 2000
@@ -42,6 +44,7 @@ class Commands:
         tunnels: Tunnels,
         status: StatusView,
         journal: Journal,
+        routing: RoutingReport,
     ) -> None:
         self._life = life
         self._daemon = daemon
@@ -49,6 +52,7 @@ class Commands:
         self._tunnels = tunnels
         self._status = status
         self._journal = journal
+        self._routing = routing
         self._table: dict[str, Callable[[Request], Awaitable[object]]] = {
             "status": self._show_status,
             "explain": self._explain,
@@ -56,6 +60,8 @@ class Commands:
             "down": self._down,
             "rekey": self._rekey,
             "reload": self._reload,
+            "bgp": self._bgp,
+            "routes": self._routes,
             "stop": self._stop,
             "version": self._version,
         }
@@ -105,6 +111,15 @@ class Commands:
 
     async def _reload(self, request: Request) -> object:
         return await self._life.reload()
+
+    async def _bgp(self, request: Request) -> object:
+        return await self._routing.bgp()
+
+    async def _routes(self, request: Request) -> object:
+        try:
+            return await self._routing.routes()
+        except BirdError as error:
+            raise ControlError(f"the routes of BGP are not known: {error}") from None
 
     async def _stop(self, request: Request) -> object:
         self._life.stop(stop_dataplane=True)

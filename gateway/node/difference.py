@@ -40,6 +40,7 @@ FACET_OF = {
     "copy_dscp": Facet.OPTIONS,
     "replay_window": Facet.OPTIONS,
     "routes": Facet.ROUTES,
+    "fail_closed": Facet.ROUTES,
 }
 
 

@@ -28,6 +28,7 @@ def notes(plan: NodePlan, workers: int, kernel: Netlink) -> list[str]:
 
 def _forwarding(plan: NodePlan) -> list[str]:
     versions = {route.prefix.version for tunnel in plan.tunnels for route in tunnel.routes}
+    versions |= {peer.local.version for peer in plan.routing.peers}
     switches = {4: "ipv4/ip_forward", 6: "ipv6/conf/all/forwarding"}
     return [
         f"net.{switches[version].replace('/', '.')} is 0:"
@@ -49,6 +50,7 @@ def _dead_routes(plan: NodePlan) -> list[str]:
         for tunnel in plan.tunnels
         if any(route.prefix.version == 6 for route in tunnel.routes)
     ]
+    interfaces += [peer.interface for peer in plan.routing.peers if peer.local.version == 6]
     switch = "ipv6/conf/{}/ignore_routes_with_linkdown"
     if all(_value(switch.format(name)) in ("1", "") for name in interfaces):
         return []

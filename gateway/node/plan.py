@@ -22,6 +22,8 @@ from gateway.model.tunnels import (
     selector_texts,
 )
 from gateway.model.types import AnyNetwork, key_of
+from gateway.routing.plan import NO_ROUTING, RoutingPlan
+from gateway.routing.wanted import routing_plan
 from gateway.sa import Address
 from gateway.secret import Secret
 
@@ -55,6 +57,7 @@ class TunnelPlan:
     replay_window: int  # packets
     queues: int  # of the TUN device
     routes: tuple[RoutePlan, ...]
+    fail_closed: tuple[AnyNetwork, ...] = ()  # prefixes that BGP routes: never in clear without it
 
     @property
     def local(self) -> Address:
@@ -75,22 +78,26 @@ class NodePlan:
     workers: int
     sockets: tuple[Address, ...]
     tunnels: tuple[TunnelPlan, ...]
+    routing: RoutingPlan = NO_ROUTING
 
 
 def plan(document: Document) -> NodePlan:
     """Return what the node does for `document`, which has passed its checks (`model.document`)."""
-    gateway = document.gateway
+    gateway, tunnels = document.gateway, resolve_tunnels(document)
     return NodePlan(
         name=gateway.name,
         workers=gateway.workers,
         sockets=gateway.public_addresses,
-        tunnels=tuple(_tunnel(document, resolved) for resolved in resolve_tunnels(document)),
+        tunnels=tuple(_tunnel(document, resolved) for resolved in tunnels),
+        routing=routing_plan(document, tunnels),
     )
 
 
 def _tunnel(document: Document, resolved: ResolvedTunnel) -> TunnelPlan:
     settings, tunnel = resolved.settings, resolved.tunnel
     inner = inner_interface(tunnel.inner_cidr, tunnel.inner_local)
+    routes = _routes(document, resolved.connection, resolved.preference)
+    is_bgp = resolved.connection.routing == "bgp"
     return TunnelPlan(
         name=resolved.name,
         connection=resolved.connection.name,
@@ -105,7 +112,8 @@ def _tunnel(document: Document, resolved: ResolvedTunnel) -> TunnelPlan:
         copy_dscp=settings.copy_dscp,
         replay_window=settings.replay_window,
         queues=settings.workers,
-        routes=_routes(document, resolved.connection, resolved.preference),
+        routes=() if is_bgp else routes,
+        fail_closed=tuple(dict.fromkeys(r.prefix for r in routes)) if is_bgp else (),
     )
 
 

@@ -308,6 +308,7 @@ class Reconciler:
         """
         routes: set[Route] = set()
         for plan in wanted.tunnels:
+            routes |= {Route(prefix, FAIL_CLOSED_METRIC, None) for prefix in plan.fail_closed}
             for route in plan.routes:
                 routes.add(Route(route.prefix, FAIL_CLOSED_METRIC, None))
                 if plan.name in self._tunnels.by_name:

@@ -40,9 +40,12 @@ from gateway.node.netlink import Netlink
 from gateway.node.notify import Notifier
 from gateway.node.plan import NodePlan, plan
 from gateway.node.reconcile import Reconciler
+from gateway.node.routing import RoutingReport
 from gateway.node.seal import Legacy, SealError, load_key, seal, unseal
 from gateway.node.status import StatusView
 from gateway.node.tunnel import Tunnels
+from gateway.routing.replies import BirdError
+from gateway.routing.router import Router
 
 CONTROL_SOCKET, LOCK, SEAL_KEY = "gateway.sock", "gateway.lock", "seal.key"
 TICK_S = 1.0
@@ -125,10 +128,14 @@ class Gateway:
             time.monotonic,
             time.time,
         )
+        self._router = Router(settings.runtime_dir, journal)
+        routing = RoutingReport(self._router, self._reconciler, self._tunnels)
         status = StatusView(
-            self._daemon, self._reconciler, self._tunnels, self._plane, self._kernel
+            self._daemon, self._reconciler, self._tunnels, self._plane, self._kernel, routing
         )
-        commands = Commands(self, self._daemon, self._reconciler, self._tunnels, status, journal)
+        commands = Commands(
+            self, self._daemon, self._reconciler, self._tunnels, status, journal, routing
+        )
         self._control = ControlSocket(settings.runtime_dir / CONTROL_SOCKET, commands.answer)
 
     # ---- life ----
@@ -139,7 +146,7 @@ class Gateway:
         start.
         """
         try:
-            self._start_or_leave_nothing()
+            await self._start_or_leave_nothing()
             await self._control.open()
             self._announce()
             async with asyncio.TaskGroup() as group:
@@ -148,6 +155,7 @@ class Gateway:
                     group.create_task(self._reload_on_hangup()),
                     group.create_task(self._notifier.keep_watchdog_quiet()),
                     group.create_task(self._watch_for_trouble()),
+                    group.create_task(self._router.run()),
                 ]
                 outcome = await self._ended
                 for task in tasks:
@@ -155,19 +163,25 @@ class Gateway:
             await self._end(outcome)
         finally:
             await self._control.close()
+            self._router.leave()
             self._daemon.close()
             self._kernel.close()
             self._plane.close()
         return outcome
 
-    def _start_or_leave_nothing(self) -> None:
+    async def _start_or_leave_nothing(self) -> None:
         """Start; if that fails, a data plane without tunnels is not left behind."""
         try:
+            await self._router.prepare(self._wanted.routing)
             self._start()
         except GatewayError:
             if not self._plane.state().tunnels:
                 self._plane.stop()
             raise
+        try:
+            await self._router.apply(self._wanted.routing)
+        except (BirdError, OSError) as error:  # the tunnels are of use without it
+            self._journal.error("bird", text=str(error))
 
     def _start(self) -> None:
         self._plane.on_punt(self._daemon.punt_received)
@@ -269,7 +283,10 @@ class Gateway:
             self._notifier.reloading()
             try:
                 loaded = await asyncio.to_thread(load, self._settings.config)
-                change = self._reconciler.apply(plan_of(loaded, self._journal))
+                wanted = plan_of(loaded, self._journal)
+                await self._router.prepare(wanted.routing)
+                change = self._reconciler.apply(wanted)
+                await self._router.apply(wanted.routing)
             except ConfigError as error:
                 for problem in error.problems:
                     self._journal.error("reload refused", problem=problem)
@@ -342,10 +359,17 @@ class Gateway:
             self._leave()
             return
         if outcome is not Outcome.PLANE_LOST:
+            await self._end_routing()  # first: the peers leave the tunnels before they go
             await self._say_goodbye()
             self._reconciler.remove_routes()
         with contextlib.suppress(DataPlaneError):
             self._plane.stop()
+
+    async def _end_routing(self) -> None:
+        try:
+            await self._router.end()
+        except BirdError as error:
+            self._journal.error("bird", text=str(error))
 
     async def _say_goodbye(self) -> None:
         """Send a Delete for every IKE SA, and give the peers a moment to answer."""

@@ -23,6 +23,7 @@ from gateway.node.machine import notes
 from gateway.node.netlink import Netlink
 from gateway.node.plan import TunnelPlan
 from gateway.node.reconcile import Reconciler
+from gateway.node.routing import RoutingReport
 from gateway.node.tunnel import Tunnel, Tunnels
 from gateway.sa import TrafficSelector
 
@@ -45,12 +46,14 @@ class StatusView:
         tunnels: Tunnels,
         plane: DataPlane,
         kernel: Netlink,
+        routing: RoutingReport,
     ) -> None:
         self._daemon = daemon
         self._reconciler = reconciler
         self._tunnels = tunnels
         self._plane = plane
         self._kernel = kernel
+        self._routing = routing
         self._clock = time.monotonic
         self._began_at = time.time()
         self.version = gateway.__version__
@@ -66,7 +69,10 @@ class StatusView:
             "pid": os.getpid(),
             "since_s": round(time.time() - self._began_at, 1),
             "public_addresses": [str(address) for address in plan.sockets] if plan else [],
-            "notes": notes(plan, self._reconciler.workers, self._kernel) if plan else [],
+            "notes": [
+                *(notes(plan, self._reconciler.workers, self._kernel) if plan else []),
+                *self._routing.notes,
+            ],
             "tunnels": [self._tunnel(plan, plan.name in active) for plan in plans],
             "counters": self._counters(),
         }
@@ -115,6 +121,7 @@ class StatusView:
             "children": [_child(child, self._clock()) for child in ike.children] if ike else [],
             "mtu": tunnel.fits.mtu if tunnel and tunnel.fits else plan.mtu,
             "active": active,
+            "bgp": self._routing.of_tunnel(plan.name),
             **self._traffic(tunnel),
         }
 
@@ -161,17 +168,19 @@ class StatusView:
 
     def _active(self, plans: tuple[TunnelPlan, ...]) -> set[str]:
         """
-        Return the tunnel of each connection that traffic takes now: of those up, the lowest metric.
+        Return the tunnel of each connection that traffic takes now: of those up, the lowest metric;
+        with BGP those that its routes go through.
         """
         best: dict[str, TunnelPlan] = {}
+        learned = {plan.name for plan in plans if self._routing.is_active(plan.name)}
         for plan in plans:
             tunnel = self._tunnels.by_name.get(plan.name)
-            if tunnel is None or not tunnel.is_up:
+            if tunnel is None or not tunnel.is_up or self._routing.is_active(plan.name) is not None:
                 continue
             holder = best.get(plan.connection)
             if holder is None or _metric(plan) < _metric(holder):
                 best[plan.connection] = plan
-        return {plan.name for plan in best.values()}
+        return learned | {plan.name for plan in best.values()}
 
     # ---- the whole gateway ----
 

@@ -94,3 +94,6 @@ class RoutingPlan:
     def peers(self) -> tuple[BgpPeer, ...]:
         """Return the peers of all Border Gateways."""
         return tuple(peer for gateway in self.gateways for peer in gateway.peers)
+
+
+NO_ROUTING = RoutingPlan()

@@ -18,7 +18,7 @@ from gateway.routing.bird import Bird
 from gateway.routing.bird_conf import KERNEL_METRIC, bird_conf
 from gateway.routing.choice import Judged, judge
 from gateway.routing.kernel import flush_routes
-from gateway.routing.plan import RoutingPlan
+from gateway.routing.plan import NO_ROUTING, RoutingPlan
 from gateway.routing.process import (
     BirdFiles,
     BirdProcess,
@@ -64,7 +64,8 @@ class Router:
         self._heard_at = 0.0
         self._wait_s = BACKOFF_S[0]
         self._binary = ""
-        self.plan = RoutingPlan()
+        self.plan = NO_ROUTING
+        self.tunnels: frozenset[str] = frozenset()  # those with BGP
         self.view = RoutingView()
 
     @property
@@ -98,6 +99,7 @@ class Router:
             if self._process is None:
                 self._adopt()
             before, self.plan = self.plan, plan
+            self.tunnels = frozenset(peer.tunnel for peer in plan.peers)
             if not plan.gateways:
                 await self._end()
                 self.view = RoutingView()
@@ -233,7 +235,7 @@ class Router:
             if self._process is None:
                 self._adopt()
             await self._end()
-            self.plan = RoutingPlan()
+            self.plan = NO_ROUTING
 
     async def _end(self) -> None:
         process, self._process = self._process, None

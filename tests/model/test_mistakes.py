@@ -72,7 +72,7 @@ VALUES: list[tuple[Edits, Path, str]] = [
     ([((*CUSTOMER, "identity"), "keyid:xyz")], (*CUSTOMER, "identity"), "hexadecimal"),
     ([((*CUSTOMER, "identity"), "")], (*CUSTOMER, "identity"), "is not an identity"),
     ([((*CUSTOMER, "name"), REMOVED)], (*CUSTOMER, "name"), "is required"),
-    ([((*CONNECTION, "routing"), "bgp")], (*CONNECTION, "routing"), "bgp is not available"),
+    ([((*CONNECTION, "routing"), "ospf")], (*CONNECTION, "routing"), "must be one of"),
     ([((*CONNECTION, "routing"), "ospf")], (*CONNECTION, "routing"), 'must be one of "static"'),
     (
         [((*CONNECTION, "remote_cidrs"), ["10.20.0.1/16"])],

@@ -9,6 +9,7 @@ import io
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from gateway.dataplane.plane import LocalPlane
 from gateway.ike.endpoint import IkeEndpoint
@@ -16,9 +17,11 @@ from gateway.node.daemon import IkeDaemon
 from gateway.node.journal import Journal
 from gateway.node.netlink import Netlink
 from gateway.node.reconcile import Reconciler
+from gateway.node.routing import RoutingReport
 from gateway.node.service import SystemRandom
 from gateway.node.status import StatusView
 from gateway.node.tunnel import Tunnels
+from gateway.routing.router import Router
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,8 @@ def parts(plane: LocalPlane) -> Iterator[Parts]:
     daemon = IkeDaemon(endpoint, plane, tunnels, journal, time.monotonic, time.time)
     plane.on_punt(daemon.punt_received)
     reconciler = Reconciler(plane, kernel, daemon, tunnels, journal, time.monotonic, time.time)
-    status = StatusView(daemon, reconciler, tunnels, plane, kernel)
+    routing = RoutingReport(Router(Path("/run"), journal), reconciler, tunnels)
+    status = StatusView(daemon, reconciler, tunnels, plane, kernel, routing)
     try:
         yield Parts(plane, kernel, tunnels, daemon, reconciler, status, journal, log)
     finally:

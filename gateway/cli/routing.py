@@ -1,0 +1,107 @@
+"""`twinspan bgp` and `routes`: who we speak BGP with, and where each prefix goes and why."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import typer
+
+from gateway.cli.client import DEFAULT_RUNTIME_DIR, Json, RuntimeDir, ask_one
+from gateway.cli.show import AsJson
+from gateway.cli.table import paint, table
+
+_BGP_HEAD = (
+    "TUNNEL",
+    "PEER",
+    ">AS",
+    "BGP",
+    "BFD",
+    "SINCE",
+    ">LEARNED",
+    ">REFUSED",
+    ">ANNOUNCED",
+    "LAST ERROR",
+)
+_ROUTES_HEAD = ("PREFIX", "STATE", "TYPE", "BY", "NEXT HOP", "AS PATH", "WHY")
+_COLOURS = {"best": "green", "shares": "green", "refused": "red", "down": "red"}
+
+
+def bgp(as_json: AsJson = False, runtime_dir: RuntimeDir = Path(DEFAULT_RUNTIME_DIR)) -> None:
+    """Show every BGP session with its BFD. `*` marks a tunnel that carries traffic."""
+    answer = ask_one(runtime_dir, "bgp")
+    if as_json:
+        typer.echo(json.dumps(answer, indent=2))
+        return
+    for line in bgp_lines(answer, colours=sys.stdout.isatty()):
+        typer.echo(line)
+
+
+def bgp_lines(answer: Json, *, colours: bool) -> list[str]:
+    """Return the lines of `twinspan bgp`."""
+    peers = _objects(answer["peers"])
+    if answer["error"]:
+        return [f"the state of BGP is not known: {answer['error']}"]
+    if not peers:
+        return ['no connection has routing = "bgp"']
+    lines = table(_BGP_HEAD, [_peer_row(peer, colours=colours) for peer in peers])
+    for peer in peers:
+        if peer["limit_hit"]:
+            lines.append(
+                f"{peer['tunnel']}: the peer announces more than bgp_prefix_limit"
+                f" {peer['prefix_limit']}: the rest is left out"
+            )
+    return lines
+
+
+def _peer_row(peer: Json, *, colours: bool) -> tuple[str, ...]:
+    is_up = peer["state"] == "established"
+    state = str(peer["state"]) + ("*" if peer["active"] else "")
+    return (
+        str(peer["tunnel"]),
+        str(peer["remote"]),
+        str(peer["asn"]),
+        paint(state, "green" if is_up else "red", colours=colours),
+        str(peer["bfd"]),
+        str(peer["since"]).partition(".")[0],
+        str(peer["imported"]),
+        str(peer["refused"]),
+        str(peer["exported"]),
+        str(peer["error"]),
+    )
+
+
+def routes(as_json: AsJson = False, runtime_dir: RuntimeDir = Path(DEFAULT_RUNTIME_DIR)) -> None:
+    """Show every route to and from the customers: what became of it, and why."""
+    answer = ask_one(runtime_dir, "routes")
+    if as_json:
+        typer.echo(json.dumps(answer, indent=2))
+        return
+    for line in routes_lines(answer, colours=sys.stdout.isatty()):
+        typer.echo(line)
+
+
+def routes_lines(answer: Json, *, colours: bool) -> list[str]:
+    """Return the lines of `twinspan routes`."""
+    rows = [_route_row(route, colours=colours) for route in _objects(answer["routes"])]
+    return table(_ROUTES_HEAD, rows) if rows else ["no routes"]
+
+
+def _route_row(route: Json, *, colours: bool) -> tuple[str, ...]:
+    standing = str(route["standing"])
+    colour = _COLOURS.get(standing)
+    hops = route["next_hops"]
+    return (
+        str(route["prefix"]),
+        paint(standing, colour, colours=colours) if colour else standing,
+        str(route["kind"]).replace("_", " "),
+        str(route["owner"]),
+        ", ".join(str(hop) for hop in hops) if isinstance(hops, list) else "",
+        str(route["as_path"]),
+        str(route["why"]),
+    )
+
+
+def _objects(value: object) -> list[Json]:
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []

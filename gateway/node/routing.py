@@ -1,0 +1,140 @@
+"""
+What the gateway reports of its routing: the JSON of `twinspan bgp` and `twinspan routes`, and the
+BGP part of `twinspan status`.
+"""
+
+from __future__ import annotations
+
+from gateway.node.reconcile import FAIL_CLOSED_METRIC, Reconciler
+from gateway.node.tunnel import Tunnels
+from gateway.routing.choice import Judged, Standing
+from gateway.routing.router import Router
+from gateway.routing.view import PeerView
+
+Json = dict[str, object]
+
+
+class RoutingReport:
+    """Reads what the router knows; changes nothing."""
+
+    def __init__(self, router: Router, reconciler: Reconciler, tunnels: Tunnels) -> None:
+        self._router = router
+        self._reconciler = reconciler
+        self._tunnels = tunnels
+
+    async def bgp(self) -> Json:
+        """Return every BGP peer as it is now."""
+        view = await self._router.refresh() if self._router.plan.gateways else self._router.view
+        return {
+            "bird_pid": self._router.pid,
+            "error": view.error,
+            "peers": [_peer(peer) for peer in view.peers.values()],
+        }
+
+    async def routes(self) -> Json:
+        """Return every route to and from the customers, with what became of it and why."""
+        learned = [_judged(one) for one in await self._router.routes()]
+        return {"routes": [*learned, *self._static()]}
+
+    def of_tunnel(self, name: str) -> Json | None:
+        """Return state and counts of a tunnel's BGP session; None where it has none."""
+        peer = self._router.view.peers.get(name)
+        if peer is None:
+            return dict(_UNKNOWN) if name in self._router.tunnels else None
+        shown = _peer(peer)
+        return {key: shown[key] for key in _UNKNOWN}
+
+    @property
+    def notes(self) -> list[str]:
+        """Return what an operator should know."""
+        error = self._router.view.error
+        return [f"the state of BGP is not known: {error}"] if error else []
+
+    def is_active(self, name: str) -> bool | None:
+        """Return whether BGP sends traffic through a tunnel; None where BGP does not decide."""
+        if name not in self._router.tunnels:
+            return None
+        peer = self._router.view.peers.get(name)
+        return peer is not None and peer.is_active
+
+    # ---- static connections ----
+
+    def _static(self) -> list[Json]:
+        plans = self._reconciler.plan.tunnels if self._reconciler.plan else ()
+        found = [
+            (route.prefix, route.metric, plan, self._is_up(plan.name))
+            for plan in plans
+            for route in plan.routes
+        ]
+        best: dict[object, int] = {}
+        for prefix, metric, _, is_up in found:
+            if is_up:
+                best[prefix] = min(best.get(prefix, FAIL_CLOSED_METRIC), metric)
+        return [
+            {
+                "prefix": str(prefix),
+                "standing": _standing(is_up, metric == best.get(prefix)),
+                "kind": "static",
+                "owner": plan.name,
+                "connection": plan.connection,
+                "next_hops": [plan.interface],
+                "as_path": "",
+                "why": f"metric {metric}" if is_up else "the tunnel is down",
+            }
+            for prefix, metric, plan, is_up in found
+        ]
+
+    def _is_up(self, name: str) -> bool:
+        tunnel = self._tunnels.by_name.get(name)
+        return tunnel is not None and tunnel.is_up
+
+
+def _standing(is_up: bool, is_best: bool) -> str:
+    if not is_up:
+        return "down"
+    return Standing.BEST.value if is_best else Standing.STANDBY.value
+
+
+_UNKNOWN: Json = {"state": "unknown", "bfd": "unknown", "imported": 0, "exported": 0, "error": ""}
+
+
+def _peer(view: PeerView) -> Json:
+    peer, bgp, bfd = view.peer, view.bgp, view.bfd
+    return {
+        "tunnel": peer.tunnel,
+        "connection": peer.connection,
+        "border_gateway": peer.border_gateway,
+        "interface": peer.interface,
+        "local": str(peer.local),
+        "remote": str(peer.remote),
+        "local_asn": peer.local_asn,
+        "asn": peer.asn,
+        "state": bgp.state.lower() if bgp else "unknown",
+        "since": bgp.since if bgp else "",
+        "error": bgp.error if bgp else "",
+        "hold_s": bgp.hold_s if bgp else 0,
+        "imported": bgp.imported if bgp else 0,
+        "refused": bgp.filtered if bgp else 0,
+        "exported": bgp.exported if bgp else 0,
+        "prefix_limit": peer.prefix_limit,
+        "limit_hit": bgp.limit_hit if bgp else False,
+        "bfd": view.bfd_text,
+        "bfd_wanted": f"{peer.bfd.interval_ms}x{peer.bfd.multiplier}" if peer.bfd else "off",
+        "bfd_timeout_s": bfd.timeout_s if bfd else 0,
+        "preference": peer.preference,
+        "active": view.is_active,
+    }
+
+
+def _judged(one: Judged) -> Json:
+    route = one.route
+    return {
+        "prefix": str(route.prefix),
+        "standing": one.standing.value,
+        "kind": one.kind,
+        "owner": one.owner,
+        "connection": "",
+        "next_hops": [f"{address} {device}".strip() for address, device in route.vias],
+        "as_path": " ".join(route.as_path),
+        "why": one.why,
+    }
