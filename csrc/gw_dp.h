@@ -160,20 +160,21 @@ struct gw_dp_config {
 
 /* What goes up the punt socket: this record, then `length` bytes of data, in one message. */
 enum gw_punt_type {
-	GW_PUNT_REPLY =
-		0, /* never from C: the serving process answers control messages with it */
-	GW_PUNT_IKE =
-		1, /* data: an IKE datagram, the non-ESP marker removed; path says from where */
-	GW_PUNT_SOFT_LIMIT = 2, /* tunnel, spi: an SA reached a soft limit; once per SA */
-	GW_PUNT_HARD_LIMIT = 3, /* tunnel, spi: an SA reached a hard limit; once per SA */
-	GW_PUNT_PATH_CHANGED =
-		4, /* tunnel, path: an authenticated packet came from a new remote address or port */
-	GW_PUNT_UNKNOWN_SPI =
-		5, /* spi, path: ESP for an SPI nobody installed; at most 10 a second */
-	GW_PUNT_FIRST_INBOUND =
-		6, /* tunnel, spi: the first packet arrived on an inbound SA */
-	GW_PUNT_WORKER_FAILED =
-		7 /* data: text; a worker met an error it can not go on from */
+	/* Never from C: the serving process answers control messages with it. */
+	GW_PUNT_REPLY = 0,
+	/* Data: an IKE datagram, the non-ESP marker removed; path says from where. */
+	GW_PUNT_IKE = 1,
+	/* Tunnel, spi: an SA reached a soft limit, or a hard limit; each once per SA. */
+	GW_PUNT_SOFT_LIMIT = 2,
+	GW_PUNT_HARD_LIMIT = 3,
+	/* Tunnel, path: an authenticated packet came from a new remote address or port. */
+	GW_PUNT_PATH_CHANGED = 4,
+	/* Spi, path: ESP for an SPI nobody installed; at most 10 a second. */
+	GW_PUNT_UNKNOWN_SPI = 5,
+	/* Tunnel, spi: the first packet arrived on an inbound SA. */
+	GW_PUNT_FIRST_INBOUND = 6,
+	/* Data: text; a worker met an error it can not go on from. */
+	GW_PUNT_WORKER_FAILED = 7
 };
 
 struct gw_punt {

@@ -301,7 +301,7 @@ def deadline(sa: IkeSa) -> float:
     if sa.is_usable:
         timers = sa.config.timers
         times += [sa.rekey_at, sa.hard_at, sa.child_at]
-        if timers.liveness:
+        if timers.liveness and _may_give_up(sa):
             times.append(_silence_ends(sa))
         if sa.nat.local:
             times.append(sa.sent_at + timers.keepalive)
@@ -315,6 +315,17 @@ def _silence_ends(sa: IkeSa) -> float:
     if sa.window.outstanding is None:
         return at
     return at + sum(timers.liveness_retransmit_after)
+
+
+def _may_give_up(sa: IkeSa) -> bool:
+    """
+    Return whether the outstanding request, if any, was sent as often as a liveness check is.
+
+    Silence alone proves nothing: it may be this process that stood still, and then the answer waits
+    in the socket.
+    """
+    request = sa.window.outstanding
+    return request is None or request.tries >= len(sa.config.timers.liveness_retransmit_after)
 
 
 def on_time(sa: IkeSa, now: float) -> None:
@@ -402,7 +413,7 @@ def _established_on_time(sa: IkeSa, now: float) -> None:
     if sa.child_at <= now:
         sa.child_at = math.inf
         sa.tasks.add(Task(Work.NEW_CHILD))
-    if timers.liveness and _silence_ends(sa) <= now:
+    if timers.liveness and _may_give_up(sa) and _silence_ends(sa) <= now:
         if sa.window.outstanding is None:
             sa.tasks.add(Task(Work.LIVENESS))
         else:

@@ -1,9 +1,9 @@
 """
 The IKE core of one gateway: all tunnels, all IKE SAs. Bytes, calls and time go in, events come out.
 
-    receive(datagram, path, now)   a datagram came, without non-ESP marker on_time(now)
-    `deadline` has come initiate, close, rekey_...     the operator, the data plane or the shell
-    wants something
+    receive(datagram, path, now)    a datagram came, without non-ESP marker
+    on_time(now)                    `deadline` has come
+    initiate, close, rekey_...      the operator, the data plane or the shell wants something
 
 Each returns the events that follow, to be carried out in their order, and `deadline` then says when
 `on_time` is next needed. Nothing here reads a clock, draws its own randomness, or knows a socket.

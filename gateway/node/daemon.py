@@ -113,7 +113,9 @@ class IkeDaemon:
             case PuntType.SOFT_LIMIT:
                 self.carry_out(self.endpoint.soft_limit(punt.spi, now))
             case PuntType.HARD_LIMIT:
+                # The rekey that the soft limit asked for has not come; it must come now.
                 self._journal.warning("hard_limit", spi=f"{punt.spi:#010x}", **self._of(punt))
+                self.carry_out(self.endpoint.soft_limit(punt.spi, now))
             case PuntType.PATH_CHANGED:
                 tunnel = self._tunnels.by_number.get(punt.tunnel)
                 if tunnel is not None and tunnel.name in self.known and punt.path is not None:

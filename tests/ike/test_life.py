@@ -84,6 +84,22 @@ def test_dead_peer_is_noticed_in_time_while_a_rekey_is_outstanding() -> None:
     assert pair.a.ike_sas == 0
 
 
+def test_a_process_that_stood_still_asks_again_before_it_gives_the_peer_up() -> None:
+    """The answer to the liveness check waits in the socket while the process does not run."""
+    pair = IkePair.established()
+    pair.advance(9.9)
+    pair.a.is_frozen = pair.b.is_frozen = True
+    pair.now = pair.a.endpoint.deadline
+    pair.a.on_time()
+    pair.now += 60.0
+    pair.a.on_time()
+    pair.a.is_frozen = pair.b.is_frozen = False
+    pair.deliver_all()
+    pair.advance(1.0)
+    assert pair.a.all(IkeSaDown) == []
+    assert pair.a.state == "established"
+
+
 def test_no_liveness_where_it_is_off() -> None:
     pair = IkePair.established(config_a(timers=NO_LIVENESS), config_b(timers=NO_LIVENESS))
     pair.advance(500.0)

@@ -1,10 +1,12 @@
 """
 Two IKE endpoints, one virtual clock, and a link under the test's hand.
 
-    pair = IkePair.established() pair.a.rekey_child() pair.deliver_to_b()          # one datagram,
-    the oldest that is on its way pair.drop_to_a() pair.deliver_all()           # until nothing is
-    on its way pair.advance(5.0)            # time passes; timers fire at their deadlines;
-    everything is delivered
+    pair = IkePair.established()
+    pair.a.rekey_child()
+    pair.deliver_to_b()     # one datagram, the oldest that is on its way
+    pair.drop_to_a()
+    pair.deliver_all()      # until nothing is on its way
+    pair.advance(5.0)       # time passes; timers fire at their deadlines; everything is delivered
 
 Each side has a `Plane` that does with `ChildSaUp` and its like what a data plane does, and checks
 what must hold of them: no key is used for sending twice, an inbound SA is there before its peer may
