@@ -6,6 +6,7 @@ The laboratory itself: its instruments see what they are there to see.
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from lab.topology import Pair
 from tests.system.support import ping
 
 pytestmark = pytest.mark.system
+
+GONE, KEPT = f"tsg{os.getpid()}", f"tsk{os.getpid()}"
 
 
 @pytest.fixture(scope="module")
@@ -67,23 +70,25 @@ def test_loss_is_as_much_as_was_asked_for(pair: Pair) -> None:
 
 
 def test_a_lab_leaves_nothing_behind() -> None:
-    with Lab("tsgone") as lab:
+    with Lab(GONE) as lab:
         machine = lab.namespace("one")
         process = machine.start("sleep", "sleep", "60")
-        assert process.pid in machine.pids()
+        wait_for("the program to be inside", lambda: process.pid in machine.pids(), 5.0)
     assert not process.is_alive
-    assert not list(Path("/run/netns").glob("tsgone-*"))
-    assert not directory_of("tsgone").exists()
+    assert not list(Path("/run/netns").glob(f"{GONE}-*"))
+    assert not directory_of(GONE).exists()
 
 
 def test_a_lab_is_removed_by_name_with_what_runs_in_it() -> None:
-    lab = Lab("tskept", keep=True)
+    lab = Lab(KEPT, keep=True)
     with lab:
-        process = lab.namespace("one").start("sleep", "sleep", "60")
+        machine = lab.namespace("one")
+        process = machine.start("sleep", "sleep", "60")
+        wait_for("the program to be inside", lambda: process.pid in machine.pids(), 5.0)
     assert process.is_alive
-    remove("tskept")
+    remove(KEPT)
     assert not process.is_alive
-    assert not list(Path("/run/netns").glob("tskept-*"))
+    assert not list(Path("/run/netns").glob(f"{KEPT}-*"))
 
 
 def test_failures_have_the_words_of_the_program() -> None:
