@@ -35,7 +35,8 @@ def ends(lab: Lab) -> Ends:
     ours = Twinspan(
         pair.a.gateway, sites.document(pair.a, pair.b, keys, settings={"admin": "down"})
     )
-    swan = StrongSwan(pair.b.gateway, timing=Timing(timeout_s=0.5, base=1.0, tries=3))
+    # Given up after 6.6 s: soon enough for tests, late enough for a machine that is busy.
+    swan = StrongSwan(pair.b.gateway, timing=Timing(timeout_s=0.5, base=1.5, tries=4))
     ours.start()
     swan.start()
     return Ends(lab, pair, keys, ours, swan)

@@ -3,7 +3,7 @@ What goes wrong between our daemon and strongSwan: silence, death, loss, a path 
 
     host a --- gw a (twinspan) ==== wan1, wan2 ==== gw b (strongSwan) --- host b
 
-Both ends give a silent peer up after at most three seconds.
+Ours gives a silent peer up after three seconds, strongSwan after eight.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.system
 
 QUICK = {"liveness_s": 1, "liveness_timeout_s": 2}
 RATE = 200
-SILENCE_MOST_MS = 6000.0
+SILENCE_MOST_MS = 9000.0  # strongSwan: 1 s until it asks, 6.6 s without an answer
 
 
 def _twins(ends: Ends) -> None:

@@ -3,7 +3,7 @@ Rekeys from either end under traffic: no packet may be lost by them.
 
     host a --- gw a (twinspan) ==== wan1 ==== gw b (strongSwan) --- host b
 
-A probe of 500 datagrams a second and a paced iperf3 run all the while; both count.
+A probe of 200 datagrams a second and a paced iperf3 run all the while; both count.
 """
 
 from __future__ import annotations
@@ -41,6 +41,10 @@ def _are_others(ends: Ends, before: tuple[object, ...]) -> bool:
     return set(_spis(ends)).isdisjoint(before)
 
 
+def _probe(ends: Ends) -> probe.Probe:
+    return probe.start(ends.pair.a.host, ends.pair.b.host, ends.pair.b.host4, rate=200)
+
+
 def _ours_child(ends: Ends) -> None:
     ends.ours.cli("rekey", FIRST)
 
@@ -61,16 +65,17 @@ def _carried(ends: Ends) -> None:
     """Run paced traffic of iperf3 both ways while a probe counts, and check that none is lost."""
     a, b = ends.pair.a.host, ends.pair.b.host
     for direction in ((), ("-R",)):
-        # Bursts of a sender that had to wait must fit the receiver's buffer: 1 Mbit/s.
-        paced = ("-u", "-b", "1M", "-l", "500", *direction)
+        # charon reads its one socket with one thread and the kernel's default buffer: what a busy
+        # machine holds up for half a second must fit there.
+        paced = ("-u", "-b", "320k", "-l", "500", *direction)
         flow = iperf.measure(a, b, ends.pair.b.host4, *paced, seconds=1.0)
-        assert flow.sent > 100
+        assert flow.sent > 50
         assert flow.lost == 0
 
 
 @pytest.mark.parametrize("rekey", [_ours_child, _theirs_child])
 def test_a_child_sa_rekey_loses_no_packet(up: Ends, rekey: Callable[[Ends], None]) -> None:
-    running = probe.start(up.pair.a.host, up.pair.b.host, up.pair.b.host4)
+    running = _probe(up)
     seen_spis = [_spis(up)]
     for _ in range(3):
         rekey(up)
@@ -82,7 +87,7 @@ def test_a_child_sa_rekey_loses_no_packet(up: Ends, rekey: Callable[[Ends], None
 
 @pytest.mark.parametrize("rekey", [_ours_ike, _theirs_ike])
 def test_an_ike_sa_rekey_loses_no_packet(up: Ends, rekey: Callable[[Ends], None]) -> None:
-    running = probe.start(up.pair.a.host, up.pair.b.host, up.pair.b.host4)
+    running = _probe(up)
     spis = [sa.initiator_spi for sa in up.swan.sas()]
     children = _spis(up)
     rekey(up)
@@ -106,7 +111,7 @@ def test_an_ike_sa_rekey_loses_no_packet(up: Ends, rekey: Callable[[Ends], None]
 
 def test_rekeys_that_collide_lose_no_packet(up: Ends) -> None:
     """Both ends begin a Child SA rekey at the same moment, twice."""
-    running = probe.start(up.pair.a.host, up.pair.b.host, up.pair.b.host4)
+    running = _probe(up)
     for _ in range(2):
         before = _spis(up)
         _theirs_child(up)
@@ -119,10 +124,10 @@ def test_a_limit_of_packets_rekeys_by_itself(ends: Ends) -> None:
     settings: dict[str, Value] = {"start": "initiate", "child_lifetime_packets": 1000}
     ends.agree([ends.connection()], settings)
     ends.ours.wait_up()
-    running = probe.start(ends.pair.a.host, ends.pair.b.host, ends.pair.b.host4)
+    running = _probe(ends)
     for _ in range(2):
         before = _spis(ends)
-        wait_for("a rekey", partial(_are_others, ends, before), 12.0)
+        wait_for("a rekey", partial(_are_others, ends, before), 20.0)
     assert_nothing_lost(running.stop())
 
 
