@@ -147,6 +147,7 @@ def explain_lines(answer: Json) -> list[str]:
     lines += _fields("ike", answer["ike"])
     for child in _objects(answer["children"]):
         lines += _fields("child", child)
+    lines += _fields("bgp", answer.get("bgp"))
     lines += _fields("wanted", answer["wanted"])
     drops = _object(answer["drops"])
     dropped = ", ".join(f"{name} {count}" for name, count in drops.items())

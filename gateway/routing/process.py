@@ -22,13 +22,12 @@ CONF, SOCKET, PID, LOG = "bird.conf", "bird.sock", "bird.pid", "bird.log"
 OLDEST = (2, 0, 12)
 CHECK_S = 30.0  # a document of 1,000 connections takes under a second
 
-_PLACES = "/usr/local/sbin:/usr/sbin:/sbin"  # a daemon's PATH may lack them
+PLACES = "/usr/local/sbin:/usr/sbin:/usr/local/bin:/usr/bin"  # not a daemon's PATH: it lacks them
 
 
-def find_bird() -> str:
+def find_bird(places: str = PLACES) -> str:
     """Return where the BIRD program is. Raises ConfigError with the package that has it."""
-    path = os.environ.get("PATH", os.defpath)
-    found = shutil.which("bird", path=f"{path}:{_PLACES}")
+    found = shutil.which("bird", path=places)
     if found is None:
         text = 'routing = "bgp" needs the program bird, which is not here: apt-get install bird2'
         raise ConfigError([text])

@@ -106,11 +106,13 @@ class Router:
                 return
             self._binary = find_bird()
             text = self._text(plan)
-            is_new = not self._files.conf.exists() or self._files.conf.read_text() != text
+            # What is left of a BIRD that did not end by our word: its routes are in the kernel.
+            is_left = self._files.conf.exists()
+            is_new = not is_left or self._files.conf.read_text() != text
             if is_new:
                 self._files.write_conf("bird.conf.new", text).replace(self._files.conf)
             if self.pid is None:
-                self._start()
+                self._start(recover=is_left)
             elif is_new or not before.gateways:
                 await self._configure()
 
@@ -138,10 +140,8 @@ class Router:
             self._begin_watch()
             self._log.info("bird found", pid=self._process.pid)
 
-    def _start(self) -> None:
-        # A pid file that is still there is of a BIRD that did not end by our word: its routes
-        # are in the kernel. A recovering BIRD waits for every session, so not at a first start.
-        recover = self._files.pid.exists()
+    def _start(self, *, recover: bool) -> None:
+        """Start BIRD; a recovering one waits for every session, so not where none was before."""
         self._process = spawn(self._binary, self._files, recover=recover)
         self._begin_watch()
         self._log.info("bird started", pid=self._process.pid, recover=recover)
@@ -182,7 +182,7 @@ class Router:
             async with self._changing:
                 if self._process is None and self.plan.gateways:
                     with contextlib.suppress(OSError):
-                        self._start()
+                        self._start(recover=True)
 
     async def _poll(self) -> None:
         while True:

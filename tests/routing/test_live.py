@@ -117,6 +117,11 @@ plan = {plan}
     def wait_up(self, *protocols: str) -> None:
         wait_for(f"{protocols} at {self.machine.name}", lambda: self.is_up(*protocols), 20.0)
 
+    def wait_exported(self, protocol: str, count: int) -> None:
+        wait_for(
+            f"{count} routes to be told", lambda: self.sessions()[protocol].exported == count, 10.0
+        )
+
     def judged(self) -> list[Judged]:
         return [*judge(wait(self.bird.routes()))]
 
@@ -190,7 +195,7 @@ def test_bfd_moves_traffic_off_a_silent_path_within_its_bound(ends: tuple[End, E
     seen = running.stop()
     print(f"silence {seen.silence_ms:.0f} ms")
     assert seen.goes_on
-    assert 500 < seen.silence_ms < 1800
+    assert 500 < len(seen.lost) * seen.period_ms < 1800
 
 
 def test_a_lost_carrier_moves_traffic_at_once(ends: tuple[End, End]) -> None:
@@ -207,7 +212,7 @@ def test_a_lost_carrier_moves_traffic_at_once(ends: tuple[End, End]) -> None:
     seen = running.stop()
     print(f"silence {seen.silence_ms:.0f} ms")
     assert seen.goes_on
-    assert seen.silence_ms < 500
+    assert len(seen.lost) * seen.period_ms < 200
 
 
 def test_another_peer_and_other_filters_leave_sessions_alone(ends: tuple[End, End]) -> None:
@@ -226,6 +231,58 @@ def test_another_peer_and_other_filters_leave_sessions_alone(ends: tuple[End, En
     for end in ends:
         end.apply(TWO)
         assert set(end.sessions()) == {FIRST, SECOND}
+
+
+def test_tunnels_of_equal_preference_share_the_traffic(ends: tuple[End, End]) -> None:
+    a, b = ends
+    same = "plan_of(peer(1), replace(peer(2), preference=100))"
+    for end in ends:
+        end.apply(same)
+    for end in ends:
+        wait_for("two next hops", partial(has_both, end, f"10.{3 - end.number}0.0.0/24"), 10.0)
+    found = {one.owner: one.standing for one in a.judged() if one.kind == "bgp"}
+    assert set(found.values()) == {Standing.BEST, Standing.SHARES}
+    a.machine.ip("link", "set", "ts-2", "down")
+    for end in ends:
+        wait_for("the other one", partial(end.goes_by, f"10.{3 - end.number}0", "ts-1"), 10.0)
+        assert not has_both(end, f"10.{3 - end.number}0.0.0/24")
+    a.machine.ip("link", "set", "ts-2", "up")
+    for end in ends:
+        end.apply(TWO)
+        end.wait_up(FIRST, SECOND)
+        wait_for("one", partial(end.goes_by, f"10.{3 - end.number}0", "ts-1"), 10.0)
+    b.wait_up(FIRST, SECOND)
+
+
+def has_both(end: End, prefix: str) -> bool:
+    return end.machine.ip("route", "show", prefix, "proto", "bird").count("nexthop") == 2
+
+
+@pytest.mark.parametrize("isolated", [True, False])
+def test_spokes_learn_of_each_other_only_without_isolation(
+    ends: tuple[End, End], isolated: bool
+) -> None:
+    """Machine b is two customers: the office in AS 65002, a branch in AS 65003 by wire three."""
+    a, b = ends
+    branch = 'replace(peer(3), tunnel="branch-1", connection="branch", {})'
+    hub = f"plan_of(peer(1), {branch.format('asn=65003')})"
+    if not isolated:
+        hub = f"RoutingPlan((replace({hub}.gateways[0], spoke_isolation=False),))"
+    b.apply(f"plan_of(peer(1), {branch.format('local_asn=65003')})")
+    a.apply(hub)
+    for end in ends:
+        end.wait_up(FIRST, "bgp_branch-1")
+    a.wait_exported("bgp_branch-1", 1 if isolated else 2)
+    heard = {
+        (one.owner, one.route.as_path) for one in b.judged() if one.standing is Standing.REFUSED
+    }
+    # What comes back is b's own prefix, so it refuses it; but it was told.
+    # The office is not told of what it announces itself, which is the better route here.
+    assert heard == (set() if isolated else {("branch-1", ("65001", "65002"))})
+    for end in ends:
+        end.apply(TWO)
+    for end in ends:
+        end.wait_up(FIRST, SECOND)
 
 
 def test_what_a_peer_may_not_announce_is_refused(ends: tuple[End, End]) -> None:
@@ -247,6 +304,26 @@ def test_what_a_peer_may_not_announce_is_refused(ends: tuple[End, End]) -> None:
     for end in ends:
         end.apply(TWO)
         end.wait_up(FIRST, SECOND)
+
+
+def test_a_bird_of_somebody_else_leaves_our_routes_alone(ends: tuple[End, End]) -> None:
+    """Debian starts one when it installs the package; it exports what it has, with metric 32."""
+    a, _ = ends
+    before = a.kernel()
+    conf = a.directory / "other.conf"
+    conf.write_text(
+        f'log "{a.directory}/other.log" all;\nrouter id 9.9.9.9;\nprotocol device {{}}\n'
+        "protocol kernel { scan time 1; ipv4 { export all; }; }\n"
+        "protocol static { ipv4; route 10.99.0.0/16 blackhole; }\n"
+    )
+    sock = a.directory / "other.sock"
+    other = a.machine.start("other", "bird", "-f", "-c", str(conf), "-s", str(sock))
+    wait_for("its route", lambda: len(a.kernel()) == len(before) + 1, 10.0)
+    # It adds its route at its first scan of the kernel's, and would remove ours at that.
+    assert set(before) < set(a.kernel())
+    other.stop()
+    assert a.kernel() == before
+    assert a.is_up(FIRST, SECOND)
 
 
 def test_a_killed_bird_is_started_again_and_traffic_out_of_it_goes_on(
@@ -287,4 +364,5 @@ def test_a_plan_without_peers_ends_bird_and_its_routes(ends: tuple[End, End]) ->
     wait_for("the peer to notice", lambda: b.kernel() == [], 10.0)
     a.apply(TWO)
     a.wait_up(FIRST, SECOND)
+    # It left nothing in the kernel, so the new one has nothing to recover.
     assert "-R" not in Path(f"/proc/{a.bird_pid()}/cmdline").read_text().split("\0")

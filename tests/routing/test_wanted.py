@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Address, ip_address, ip_network
+from pathlib import Path as FilePath
 
+from gateway.model.document import parse_document
+from gateway.model.load import load
 from gateway.model.locate import Path
 from gateway.node.plan import NodePlan, plan
 from gateway.routing.plan import NO_ROUTING, Bfd, BgpPeer
-from tests.support.documents import CONNECTION, FIRST, SECOND, document
+from tests.support.documents import CONNECTION, FIRST, PSK, SECOND, document
 
+ROOT = FilePath(__file__).parents[2]
 BGP: tuple[Path, object] = ((*CONNECTION, "routing"), "bgp")
 ROUTE: Path = ("route",)
 
@@ -84,3 +88,16 @@ def test_the_node_adds_no_routes_but_those_that_fail_closed() -> None:
 
 def test_static_connections_beside_it_keep_their_routes() -> None:
     assert all(t.routes and not t.fail_closed for t in plan(document()).tunnels)
+
+
+def test_the_example_is_what_the_guide_says() -> None:
+    loaded = load(ROOT / "docs/examples/bgp.toml")
+    first, second = plan(loaded.document).routing.peers
+    assert (first.asn, first.bfd, second.preference) == (65010, Bfd(300, 3), 101)
+    guide = (ROOT / "docs/configuration.md").read_text()
+    block = guide.split("\n## BGP\n")[1].split("```toml\n")[1].split("```")[0]
+    head = '[gateway]\npublic_addresses = ["192.0.2.1", "198.51.100.1"]\n'
+    made = parse_document(
+        head + block.replace('psk_file = "office.psk"', f'psk = "{PSK}"'), "guide", None
+    ).document
+    assert len(plan(made).routing.peers) == 2

@@ -84,6 +84,10 @@ def all_up(gateway: Twinspan) -> bool:
     )
 
 
+def answers(gateway: Twinspan) -> bool:
+    return '"tunnels"' in gateway.cli("status", "--json", check=False)
+
+
 def bird_log(gateway: Twinspan) -> str:
     file = gateway.directory / "bird.log"
     return file.read_text()[-3000:] if file.exists() else "no log of BIRD"
@@ -91,6 +95,11 @@ def bird_log(gateway: Twinspan) -> str:
 
 def bird_pid(gateway: Twinspan) -> int:
     return int((gateway.directory / "bird.pid").read_text())
+
+
+def lost_ms(seen: probe.Result) -> float:
+    """Return the time of the probes that were lost; a busy machine delays some but loses none."""
+    return len(seen.lost) * seen.period_ms
 
 
 def runs(pid: int) -> bool:
@@ -167,9 +176,9 @@ def test_a_silent_path_is_left_by_bfd_and_taken_again(network: Network) -> None:
     network.wait_by(1, 40.0)
     network.wait_sessions()
     seen = running.stop()
-    print(f"BFD 300x3, path cut: {seen.silence_ms:.0f} ms of silence")
+    print(f"BFD 300x3, path cut: {seen.silence_ms:.0f} ms of silence, {lost_ms(seen):.0f} ms lost")
     assert seen.goes_on
-    assert 500 < seen.silence_ms < 2000
+    assert 500 < lost_ms(seen) < 2000
     assert any("bgp down" in entry for entry in network.a.cli("log").splitlines())
 
 
@@ -184,9 +193,9 @@ def test_a_lost_carrier_moves_traffic_at_once(network: Network) -> None:
     network.wait_by(1, 40.0)
     network.wait_sessions()
     seen = running.stop()
-    print(f"carrier lost: {seen.silence_ms:.0f} ms of silence")
+    print(f"carrier lost: {seen.silence_ms:.0f} ms of silence, {lost_ms(seen):.0f} ms lost")
     assert seen.goes_on
-    assert seen.silence_ms < 500
+    assert lost_ms(seen) < 200
 
 
 def test_a_killed_bird_stops_nothing_that_leaves_us(network: Network) -> None:
@@ -199,10 +208,25 @@ def test_a_killed_bird_stops_nothing_that_leaves_us(network: Network) -> None:
     network.wait_sessions()
     assert kernel_route(network.pair.a, network.pair.b) == route
     seen = running.stop()
-    print(f"BIRD killed: {seen.silence_ms:.0f} ms of silence")
+    print(f"BIRD killed: {seen.silence_ms:.0f} ms of silence, {lost_ms(seen):.0f} ms lost")
     assert seen.goes_on
-    assert seen.silence_ms < 4000
+    assert lost_ms(seen) < 4000
     assert "bird ended" in network.a.cli("log")
+
+
+def test_a_lost_data_plane_comes_back_with_its_sessions(network: Network) -> None:
+    """Its TUN devices go with it; BIRD finds those that follow under the same names."""
+    pid = bird_pid(network.a)
+    (plane,) = set(network.a.pids()) - {network.a.pid}
+    os.kill(plane, signal.SIGKILL)
+    wait_for("another", lambda: set(network.a.pids()) - {network.a.pid, plane}, 10.0)
+    # Nobody answers until the gateway has begun again.
+    wait_for("the gateway", partial(answers, network.a), 20.0)
+    network.a.wait_up(timeout_s=40.0)
+    network.wait_sessions(40.0)
+    network.wait_by(1)
+    assert bird_pid(network.a) == pid
+    reach_each_other(network.pair)
 
 
 def test_bird_and_traffic_go_on_when_the_gateway_process_restarts(network: Network) -> None:

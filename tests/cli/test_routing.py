@@ -1,0 +1,61 @@
+"""The tables of `twinspan bgp` and `twinspan routes`."""
+
+from __future__ import annotations
+
+from gateway.cli.client import Json
+from gateway.cli.routing import bgp_lines, routes_lines
+
+PEER: Json = {
+    "tunnel": "office-1",
+    "remote": "169.254.11.2",
+    "asn": 65010,
+    "state": "established",
+    "active": True,
+    "bfd": "up",
+    "since": "2026-11-22 08:23:30.117",
+    "imported": 5,
+    "refused": 2,
+    "exported": 1,
+    "error": "",
+    "limit_hit": True,
+    "prefix_limit": 300,
+}
+
+
+def test_sessions_are_a_table_and_a_reached_limit_is_said() -> None:
+    head, row, limit = bgp_lines({"error": "", "peers": [PEER]}, colours=False)
+    assert head.split() == [
+        *("TUNNEL", "PEER", "AS", "BGP", "BFD", "SINCE"),
+        *("LEARNED", "REFUSED", "ANNOUNCED", "LAST", "ERROR"),
+    ]
+    assert row.split() == [
+        *("office-1", "169.254.11.2", "65010", "established*", "up"),
+        *("2026-11-22", "08:23:30", "5", "2", "1"),
+    ]
+    assert limit == (
+        "office-1: the peer announces more than bgp_prefix_limit 300: the rest is left out"
+    )
+
+
+def test_no_sessions_and_no_bird_are_said_in_words() -> None:
+    assert bgp_lines({"error": "", "peers": []}, colours=False) == [
+        'no connection has routing = "bgp"'
+    ]
+    (line,) = bgp_lines({"error": "no BIRD answers", "peers": []}, colours=False)
+    assert line == "the state of BGP is not known: no BIRD answers"
+
+
+def test_routes_show_what_became_of_them_and_why() -> None:
+    route = {
+        "prefix": "10.20.0.0/16",
+        "standing": "standby",
+        "kind": "bgp",
+        "owner": "office-2",
+        "next_hops": ["169.254.12.2 ts-office-2"],
+        "as_path": "65010",
+        "why": "preference 100 before 101",
+    }
+    _, row = routes_lines({"routes": [route]}, colours=True)
+    assert "10.20.0.0/16  standby  bgp   office-2" in row
+    assert row.endswith("65010    preference 100 before 101")
+    assert routes_lines({"routes": []}, colours=False) == ["no routes"]

@@ -1,0 +1,80 @@
+"""What is known of the peers, and what of its changes goes to the log."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from gateway.routing.state import BfdState, BgpState
+from gateway.routing.view import RoutingView, changes, view_of
+from tests.routing.plans import OFFICE, TWIN, plan_of
+
+UP = BgpState(
+    protocol="bgp_office-1",
+    state="Established",
+    since="",
+    error="",
+    imported=1,
+    filtered=0,
+    exported=1,
+    limit_hit=False,
+    hold_s=30.0,
+    local_asn=65000,
+    asn=65010,
+    neighbor_id="",
+)
+UP_TWIN = replace(UP, protocol="bgp_office-2")
+DOWN = replace(UP, state="Idle", error="Error: BFD session down")
+BFD = BfdState("169.254.11.2", "ts-1", "Up", "", 0.3, 0.9)
+PLAN = plan_of(OFFICE, TWIN)
+
+
+def view(
+    *sessions: BgpState, preferred: dict[str, int] | None = None, bfd: tuple[BfdState, ...] = ()
+) -> RoutingView:
+    return view_of(PLAN, sessions, preferred or {}, bfd)
+
+
+def events(before: RoutingView, after: RoutingView) -> list[tuple[str, object]]:
+    return [(one.event, one.fields["tunnel"]) for one in changes(before, after)]
+
+
+def test_bfd_belongs_to_the_peer_with_its_address_and_interface() -> None:
+    peers = view(UP, UP_TWIN, bfd=(BFD,)).peers
+    assert peers["office-1"].bfd_text == "up"
+    assert peers["office-2"].bfd_text == "down"
+    off = view_of(plan_of(replace(OFFICE, bfd=None)), (UP,), {}, ())
+    assert off.peers["office-1"].bfd_text == "off"
+
+
+def test_the_tunnel_with_the_best_routes_is_active() -> None:
+    peers = view(UP, UP_TWIN, preferred={"bgp_office-1": 3}).peers
+    assert [peer.is_active for peer in peers.values()] == [True, False]
+
+
+def test_tunnels_of_equal_preference_are_active_together_while_they_are_up() -> None:
+    plan = plan_of(OFFICE, replace(TWIN, preference=100))
+    preferred = {"bgp_office-1": 3, "bgp_office-2": 0}
+    peers = view_of(plan, (UP, UP_TWIN), preferred, ()).peers
+    assert all(peer.is_active for peer in peers.values())
+    peers = view_of(plan, (UP, replace(UP_TWIN, state="Idle")), preferred, ()).peers
+    assert [peer.is_active for peer in peers.values()] == [True, False]
+
+
+def test_a_static_route_makes_its_tunnel_active_without_a_session() -> None:
+    peers = view(DOWN, preferred={"static_office-1": 1}).peers
+    assert [peer.is_active for peer in peers.values()] == [True, False]
+
+
+def test_ups_and_downs_and_a_reached_limit_are_told_once() -> None:
+    assert events(RoutingView(), view(UP)) == [("bgp up", "office-1")]
+    assert events(view(UP), view(UP)) == []
+    assert events(view(UP), view(DOWN)) == [("bgp down", "office-1")]
+    (down,) = changes(view(UP), view(DOWN))
+    assert (down.is_good, down.fields["error"]) == (False, "Error: BFD session down")
+    hit = view(replace(UP, limit_hit=True))
+    assert events(view(UP), hit) == [("bgp prefix limit", "office-1")]
+    assert events(hit, hit) == []
+
+
+def test_a_bird_that_does_not_answer_is_no_change_of_sessions() -> None:
+    assert events(view(UP), RoutingView(error="no BIRD answers")) == []
