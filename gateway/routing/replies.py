@@ -46,6 +46,21 @@ class Line:
     is_last: bool
 
 
+def is_last(line: bytes) -> bool:
+    """Return whether a line of BIRD's, as it came, ends a reply."""
+    return line[4:5] == b" " and line[:4].isdigit()
+
+
+def lines_of(reply: list[bytes]) -> list[Line]:
+    """Return the lines of a reply as it came, without line ends. Raises ReplyError."""
+    lines: list[Line] = []
+    code = 0
+    for raw in reply:
+        lines.append(line_of(raw.decode("utf-8", "replace"), code))
+        code = lines[-1].code
+    return lines
+
+
 def line_of(text: str, code: int) -> Line:
     """Return one line; `code` is that of the line before it. Raises ReplyError."""
     if text.startswith((" ", "\t")):

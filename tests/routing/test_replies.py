@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.routing import replies
 from gateway.routing.replies import (
     Line,
     ReplyError,
@@ -27,10 +28,7 @@ NAMES = sorted(file.stem for file in RECORDED.glob("*.txt"))
 
 
 def lines_of(text: str) -> list[Line]:
-    lines: list[Line] = []
-    for one in text.splitlines():
-        lines.append(line_of(one, lines[-1].code if lines else 0))
-    return lines
+    return replies.lines_of(text.encode("utf-8", "surrogatepass").splitlines())
 
 
 def recorded(name: str) -> list[Line]:
