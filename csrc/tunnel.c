@@ -69,6 +69,8 @@ gw_tunnel_set_path(
 	for (i = 0; i < dp->config.workers; i++)
 		state->socket[i] = gw_socket_for(dp, path, i);
 	gw_retire(dp, free, atomic_exchange(&tunnel->path, state));
+	/* The next change is news again, however soon it comes. */
+	atomic_store_explicit(&tunnel->path_told_at_ns, 0, memory_order_relaxed);
 	return GW_OK;
 }
 

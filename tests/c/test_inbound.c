@@ -213,6 +213,10 @@ test_a_new_address_of_the_peer_is_told(void)
 	CHECK(gw_dp_set_path(plane.dp, TUNNEL, &record.path) == GW_OK);
 	tun_put(plane.tun[0], NULL, packet, len);
 	wait_readable(moved);
+	/* And back within the same second. */
+	udp_send(esp, sealed(packet, len));
+	(void)punt_get(&plane, GW_PUNT_PATH_CHANGED, &record, data);
+	CHECK(record.tunnel == TUNNEL && record.path.remote_port != port);
 	end();
 	(void)close(moved);
 }
