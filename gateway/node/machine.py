@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 from gateway.node.netlink import Netlink
@@ -23,7 +24,21 @@ def notes(plan: NodePlan, workers: int, kernel: Netlink) -> list[str]:
             f"the data plane runs {workers} workers, the document wants {plan.workers}:"
             " twinspan stop and start"
         )
-    return found + _forwarding(plan) + _dead_routes(plan) + _loops(plan, kernel)
+    return (
+        found + _attachments(plan) + _forwarding(plan) + _dead_routes(plan) + _loops(plan, kernel)
+    )
+
+
+def _attachments(plan: NodePlan) -> list[str]:
+    """Say which prefixes BGP does not announce because the interface before them is missing."""
+    present = {name for _, name in socket.if_nameindex()}
+    return [
+        f"there is no interface {attachment.interface}:"
+        f" the cidrs of vpc_attachment {attachment.name} are not announced by BGP"
+        for gateway in plan.routing.gateways
+        for attachment in gateway.attachments
+        if attachment.prefixes and attachment.interface not in present
+    ]
 
 
 def _forwarding(plan: NodePlan) -> list[str]:

@@ -29,7 +29,6 @@ from gateway.routing.state import BfdState, BgpState, LearnedRoute
 
 T = TypeVar("T")
 
-TIMEOUT_S = 10.0  # of a question; BIRD itself answers in milliseconds
 REPLY_BYTES_MAX = 1 << 26  # 64 MiB: some 200,000 routes
 LINE_BYTES_MAX = 1 << 16  # an AS path may be long
 ERROR = 8000
@@ -40,7 +39,7 @@ CONFIGURED, CONFIGURING = 3, 4
 class Bird:
     """The BIRD that listens at `path`."""
 
-    def __init__(self, path: Path, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(self, path: Path, timeout_s: float) -> None:
         self.path = path
         self._timeout_s = timeout_s
 

@@ -31,11 +31,12 @@ from gateway.routing.process import (
 from gateway.routing.replies import BirdError, Unanswered
 from gateway.routing.view import RoutingView, changes, view_of
 
-ANSWERS_S = 10.0  # after which a BIRD that was started must answer
+PATIENCE_S = 10.0  # how long one answer of BIRD's may take, or the first after its start
+HANGS = 3  # times as long without any answer, and it is killed and started again
 ENDS_S = 5.0
-HANGS_S = 30.0  # without an answer for so long it is killed and started again
 POLL_S = 2.0
-POLL_SHARE = 50  # reading takes at most one part in so many of the time
+POLL_SHARE = 50  # reading takes at most one part in so many of the time, or once in POLL_MAX_S
+POLL_MAX_S = 30.0
 BACKOFF_S = (0.1, 10.0)  # first and longest wait before a BIRD that ended is started again
 STABLE_S = 60.0  # after so long a life the wait is the first one again
 
@@ -53,10 +54,11 @@ class Log(Protocol):
 class Router:
     """Holds the wanted routing plan and the BIRD that carries it out."""
 
-    def __init__(self, directory: Path, log: Log) -> None:
+    def __init__(self, directory: Path, log: Log, patience_s: float = PATIENCE_S) -> None:
         self._files = BirdFiles(directory.resolve())
         self._log = log
-        self._bird = Bird(self._files.socket)
+        self._patience_s = patience_s
+        self._bird = Bird(self._files.socket, patience_s)
         self._process: BirdProcess | None = None
         self._changing = asyncio.Lock()
         self._begun = asyncio.Event()  # there is a process to watch
@@ -118,7 +120,7 @@ class Router:
 
     async def _configure(self) -> None:
         """Have BIRD read its file, also one that has just begun. Raises BirdError."""
-        end = time.monotonic() + ANSWERS_S
+        end = time.monotonic() + self._patience_s
         while True:
             try:
                 return await self._bird.configure()
@@ -189,8 +191,9 @@ class Router:
             began_at = time.monotonic()
             if self.plan.gateways:
                 await self.refresh()
-            took_s = time.monotonic() - began_at
-            await asyncio.sleep(max(POLL_S, took_s * POLL_SHARE))
+            # What is waited for a BIRD that does not answer costs nothing.
+            took_s = 0.0 if self.view.error else time.monotonic() - began_at
+            await asyncio.sleep(min(max(POLL_S, took_s * POLL_SHARE), POLL_MAX_S))
 
     async def refresh(self) -> RoutingView:
         """Read BIRD's state; what has changed goes to the log. Return the state."""
@@ -211,7 +214,7 @@ class Router:
     def _kill_hanging(self) -> None:
         process = self._process
         silent_s = time.monotonic() - max(self._heard_at, self._began_at)
-        if process is not None and process.is_alive and silent_s >= HANGS_S:
+        if process is not None and process.is_alive and silent_s >= HANGS * self._patience_s:
             self._log.error("bird hangs", pid=process.pid)
             process.kill()
 

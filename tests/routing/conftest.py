@@ -1,9 +1,9 @@
-"""A laboratory for each module of the routing's live tests."""
+"""A laboratory for each module of the routing's live tests; its logs stand beside a failure."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from itertools import count
 
 import pytest
@@ -20,3 +20,17 @@ def lab() -> Iterator[Lab]:
         pytest.skip("needs root: makes network namespaces")
     with Lab(f"rt{os.getpid()}n{next(_numbers)}") as made:
         yield made
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Put the ends of the daemons' logs beside a failure."""
+    report = yield
+    made = item.funcargs.get("lab") if isinstance(item, pytest.Function) else None
+    if report.failed and isinstance(made, Lab):
+        for log in sorted(made.directory.rglob("*.log")):
+            text = log.read_text(errors="replace").splitlines()[-40:]
+            report.sections.append((str(log.relative_to(made.directory)), "\n".join(text)))
+    return report

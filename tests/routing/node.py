@@ -41,7 +41,7 @@ def read_plan(file: Path) -> RoutingPlan:
 
 
 async def main(directory: Path, file: Path) -> None:
-    router = Router(directory, Printer())
+    router = Router(directory, Printer(), patience_s=1.0)
     loop = asyncio.get_running_loop()
     asked: asyncio.Queue[signal.Signals] = asyncio.Queue()
     for sign in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):

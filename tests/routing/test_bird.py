@@ -16,7 +16,9 @@ WELCOME = b"0001 BIRD 2.0.12 ready.\n"
 
 
 @asynccontextmanager
-async def server(place: Path, answer: Callable[[bytes], bytes | None]) -> AsyncIterator[Bird]:
+async def server(
+    place: Path, answer: Callable[[bytes], bytes | None], timeout_s: float = 10.0
+) -> AsyncIterator[Bird]:
     """Serve one reply a connection: `answer` gets the question; None is silence."""
     silent = asyncio.Event()
 
@@ -31,7 +33,7 @@ async def server(place: Path, answer: Callable[[bytes], bytes | None]) -> AsyncI
 
     listening = await asyncio.start_unix_server(serve, place / "bird.sock")
     async with listening:
-        yield Bird(place / "bird.sock", timeout_s=0.3)
+        yield Bird(place / "bird.sock", timeout_s)
         silent.set()
 
 
@@ -61,14 +63,14 @@ async def test_what_bird_refuses_is_said_in_its_words(tmp_path: Path) -> None:
 
 
 async def test_a_bird_that_is_silent_is_not_waited_for(tmp_path: Path) -> None:
-    async with server(tmp_path, lambda _: None) as bird:
+    async with server(tmp_path, lambda _: None, timeout_s=0.2) as bird:
         with pytest.raises(Unanswered, match="does not answer 'show protocols all'"):
             await bird.sessions()
 
 
 async def test_nobody_at_the_socket_is_told(tmp_path: Path) -> None:
     with pytest.raises(Unanswered, match="no BIRD answers"):
-        await Bird(tmp_path / "nothing").routes()
+        await Bird(tmp_path / "nothing", timeout_s=1.0).routes()
 
 
 @pytest.mark.parametrize(

@@ -367,3 +367,39 @@ def test_a_plan_without_peers_ends_bird_and_its_routes(ends: tuple[End, End]) ->
     a.wait_up(FIRST, SECOND)
     # It left nothing in the kernel, so the new one has nothing to recover.
     assert "-R" not in Path(f"/proc/{a.bird_pid()}/cmdline").read_text().split("\0")
+
+
+def test_a_bird_that_hangs_is_killed_and_started_again(ends: tuple[End, End]) -> None:
+    """The router of these tests has a patience of one second, the gateway's has ten."""
+    a, _ = ends
+    pid = a.bird_pid()
+    os.kill(pid, signal.SIGSTOP)
+    wait_for("its end", lambda: a.says("bird hangs"), 20.0)
+    wait_for("a new BIRD", lambda: a.bird_pid() != pid and a.is_up(FIRST, SECOND), 20.0)
+
+
+def test_ipv6_is_routed_by_a_session_over_ipv6(ends: tuple[End, End]) -> None:
+    for end in ends:
+        end.machine.address("ts-3", f"fd00:3::{end.number}/126")
+        end.machine.address("lan", f"fd00:{end.number}0::1/64")
+    for end in ends:
+        local, remote = (f"ip_address('fd00:3::{n}')" for n in (end.number, 3 - end.number))
+        six = f"replace(peer(3), tunnel='six', local={local}, remote={remote})"
+        lan = f"(Attachment('vpc', 'lan', (ip_network('fd00:{end.number}0::/64'),)),)"
+        end.apply(
+            f"RoutingPlan((replace(plan_of(peer(1), peer(2), {six}).gateways[0],"
+            f" attachments={lan}),))"
+        )
+    for end in ends:
+        end.wait_up(FIRST, SECOND, "bgp_six")
+        prefix = f"fd00:{3 - end.number}0::/64"
+        wait_for("the route", partial(has_route6, end, prefix), 10.0)
+    (session,) = [one for one in wait(ends[0].bird.bfd()) if one.interface == "ts-3"]
+    assert (session.address, session.is_up) == ("fd00:3::2", True)
+    for end in ends:
+        end.apply(TWO)
+
+
+def has_route6(end: End, prefix: str) -> bool:
+    route = end.machine.ip("-6", "route", "show", prefix, "proto", "bird")
+    return "via fd00:3::" in route and "metric 200000" in route
