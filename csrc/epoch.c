@@ -6,6 +6,10 @@
  * object, any other can not. Sequential consistency matters in one place: a worker stores `seen`
  * before it loads a pointer, and control swaps the pointer before it reads `seen`; so either
  * control sees the worker or the worker sees the new pointer.
+ *
+ * A worker learns of its sources from epoll before its batch begins. So it loads the epoch before
+ * epoll_wait() and again once `seen` is set, and serves nothing if control retired something in
+ * between: a source leaves epoll before it is retired, and what epoll told may be freed by now.
  */
 #define _GNU_SOURCE 1
 #include <stdlib.h>

@@ -86,9 +86,11 @@ static int
 loop(struct gw_worker *worker)
 {
 	struct epoll_event events[EVENTS_MAX];
+	uint64_t epoch;
 	int i, count;
 
 	while (!atomic_load_explicit(&worker->dp->stop, memory_order_acquire)) {
+		epoch = atomic_load(&worker->dp->epoch);
 		count = epoll_wait(worker->epoll_fd, events, EVENTS_MAX, -1);
 		if (count < 0 && errno != EINTR) {
 			tell_failed(worker, 0, "epoll_wait", errno);
@@ -96,6 +98,10 @@ loop(struct gw_worker *worker)
 		}
 		gw_count(&worker->counters.wakeups, 1);
 		gw_worker_enter(worker);
+		/* What control retired while we waited may be freed, a source among it. The others
+		 * are level-triggered: epoll tells of them again. */
+		if (atomic_load(&worker->dp->epoch) != epoch)
+			count = 0;
 		for (i = 0; i < count; i++)
 			serve(worker, events[i].data.ptr);
 		gw_worker_leave(worker);
@@ -140,6 +146,9 @@ gw_dp_run(struct gw_dp *dp, uint32_t index)
 
 	if (dp == NULL || index >= dp->config.workers)
 		return GW_E_INVALID;
+	err = gw_cipher_start_thread();
+	if (err != GW_OK)
+		return err;
 	pthread_mutex_lock(&dp->control);
 	err = start(dp, index);
 	pthread_mutex_unlock(&dp->control);

@@ -1,0 +1,127 @@
+/*
+ * What a worker was told of, and control removed before it could look: the linker puts a pause
+ * between epoll_wait() and the worker, so that the order of things is always the worst one.
+ */
+#include <semaphore.h>
+#include <stdatomic.h>
+#include <sys/epoll.h>
+
+#include "aead.h"
+#include "peer.h"
+
+static atomic_bool armed;
+static atomic_int threads_started;
+static sem_t told, go_on;
+
+int __real_epoll_wait(int fd, struct epoll_event *events, int max, int timeout);
+int __wrap_epoll_wait(int fd, struct epoll_event *events, int max, int timeout);
+int __real_gw_cipher_start_thread(void);
+int __wrap_gw_cipher_start_thread(void);
+
+int
+__wrap_epoll_wait(int fd, struct epoll_event *events, int max, int timeout)
+{
+	int count = __real_epoll_wait(fd, events, max, timeout);
+
+	if (count > 0 && atomic_exchange(&armed, false)) {
+		CHECK(sem_post(&told) == 0);
+		CHECK(sem_wait(&go_on) == 0);
+	}
+	return count;
+}
+
+int
+__wrap_gw_cipher_start_thread(void)
+{
+	atomic_fetch_add(&threads_started, 1);
+	return __real_gw_cipher_start_thread();
+}
+
+/* The next worker that is told of something stops before it looks. */
+static void
+arm(void)
+{
+	atomic_store(&armed, true);
+}
+
+static void
+wait_told(void)
+{
+	CHECK(sem_wait(&told) == 0);
+}
+
+static void
+let_go(void)
+{
+	CHECK(sem_post(&go_on) == 0);
+}
+
+static void
+test_a_removed_tunnel_is_not_read(void)
+{
+	size_t len = make_packet(packet, &udp4, 100, &random_state);
+
+	begin();
+	arm();
+	tun_put(plane.tun[0], NULL, packet, len);
+	wait_told();
+	CHECK(gw_dp_del_tunnel(plane.dp, TUNNEL) == GW_OK);
+	let_go();
+	end();
+}
+
+static void
+test_a_removed_socket_is_not_read(void)
+{
+	struct gw_socket sock = {
+		.family = 4, .encap = GW_ENCAP_UDP, .address = {127, 0, 0, 1}};
+
+	begin();
+	sock.port = plane.port;
+	arm();
+	udp_send("\xff", 1);
+	wait_told();
+	CHECK(gw_dp_del_socket(plane.dp, &sock) == GW_OK);
+	let_go();
+	end();
+}
+
+static void
+test_what_stays_is_read_after_a_change(void)
+{
+	struct gw_tunnel config;
+
+	begin();
+	config = tunnel_config(&plane, peer_port, TUNNEL);
+	arm();
+	udp_send("\xff", 1);
+	wait_told();
+	CHECK(gw_dp_set_options(plane.dp, TUNNEL, &config.options) == GW_OK);
+	let_go();
+	wait_drops(&plane, GW_DROP_KEEPALIVE, 1);
+	end();
+}
+
+static void
+test_a_worker_makes_what_its_thread_needs(void)
+{
+	atomic_store(&threads_started, 0);
+	begin();
+	/* A worker that serves has done so before. */
+	udp_send("\xff", 1);
+	wait_drops(&plane, GW_DROP_KEEPALIVE, 1);
+	CHECK(atomic_load(&threads_started) > 0);
+	end();
+	CHECK(atomic_load(&threads_started) == WORKERS);
+}
+
+int
+main(void)
+{
+	CHECK(sem_init(&told, 0, 0) == 0 && sem_init(&go_on, 0, 0) == 0);
+	test_what_stays_is_read_after_a_change();
+	test_a_removed_tunnel_is_not_read();
+	test_a_removed_socket_is_not_read();
+	test_a_worker_makes_what_its_thread_needs();
+	return 0;
+}
