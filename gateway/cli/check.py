@@ -12,6 +12,7 @@ import typer
 
 if TYPE_CHECKING:
     from gateway.node.plan import NodePlan
+    from gateway.routing.plan import BgpPeer
 
 EXIT_MISTAKES = 1
 PSK_ALPHABET = string.ascii_letters + string.digits
@@ -60,6 +61,7 @@ def _say_mistakes(problems: list[str], as_json: bool) -> None:
 
 def _tunnels(node: NodePlan) -> list[dict[str, str]]:
     """Return what the file's tunnels come to, with every default filled in and no secret."""
+    peers = {peer.tunnel: peer for peer in node.routing.peers}
     return [
         {
             "name": tunnel.name,
@@ -72,9 +74,18 @@ def _tunnels(node: NodePlan) -> list[dict[str, str]]:
             "start": tunnel.ike.start.value,
             "admin": "up" if tunnel.admin_up else "down",
             "routes": ",".join(f"{route.prefix}@{route.metric}" for route in tunnel.routes),
+            "bgp": _bgp(peers.get(tunnel.name)),
         }
         for tunnel in node.tunnels
     ]
+
+
+def _bgp(peer: BgpPeer | None) -> str:
+    """Return a tunnel's BGP session as text: both AS numbers, and BFD."""
+    if peer is None:
+        return "off"
+    bfd = f"{peer.bfd.interval_ms}x{peer.bfd.multiplier}" if peer.bfd else "off"
+    return f"AS{peer.local_asn}-AS{peer.asn}@{peer.preference},bfd={bfd}"
 
 
 def genpsk() -> None:

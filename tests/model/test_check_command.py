@@ -41,7 +41,15 @@ def test_show_lists_what_the_tunnels_come_to_without_keys(tmp_path: Path) -> Non
     assert code == 0
     assert "name=office-1  interface=ts-office-1  local=192.0.2.1  remote=203.0.113.9" in out
     assert "routes=10.20.0.0/16@101" in out
+    assert "bgp=off" in out
     assert PSK not in out
+
+
+def test_show_says_with_whom_bgp_is_spoken(tmp_path: Path) -> None:
+    example = Path(__file__).parents[2] / "docs/examples/bgp.toml"
+    code, out, _ = run("check", str(example), "--show")
+    assert code == 0
+    assert "bgp=AS65000-AS65010@100,bfd=300x3" in out
 
 
 def test_every_mistake_is_said_and_counted(tmp_path: Path) -> None:

@@ -1,0 +1,67 @@
+"""
+What the node itself does of routing, and reports of it: static connections, and what fails closed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+
+from gateway.dataplane.plane import LocalPlane
+from gateway.node.netlink import Route
+from gateway.node.plan import plan
+from gateway.node.reconcile import FAIL_CLOSED_METRIC
+from gateway.node.routing import RoutingReport
+from gateway.routing.router import Router
+from tests.node.gateway_parts import Parts, parts
+from tests.node.network import ip
+from tests.support.documents import CONNECTION, document
+
+pytestmark = pytest.mark.system
+
+RESPOND = ((*CONNECTION, "start"), "respond")
+BGP = ((*CONNECTION, "routing"), "bgp")
+CLOSED = Route(ip_network("10.20.0.0/16"), FAIL_CLOSED_METRIC, None)
+
+
+@pytest.fixture
+async def gw(network: None) -> AsyncIterator[Parts]:
+    for address in ("192.0.2.1/32", "198.51.100.1/32"):
+        ip(f"addr add {address} dev lo")
+    with LocalPlane(1) as plane, parts(plane) as made:
+        yield made
+
+
+@pytest.fixture
+def report(gw: Parts, tmp_path: Path) -> RoutingReport:
+    """Return the report of a router that has no BGP to do."""
+    return RoutingReport(Router(tmp_path, gw.journal), gw.reconciler, gw.tunnels)
+
+
+async def test_static_routes_are_reported_with_their_tunnels(
+    gw: Parts, report: RoutingReport
+) -> None:
+    gw.reconciler.apply(plan(document(RESPOND)))
+    answer = await report.routes()
+    routes = answer["routes"]
+    assert isinstance(routes, list)
+    assert [(one["prefix"], one["owner"], one["standing"], one["why"]) for one in routes] == [
+        ("10.20.0.0/16", "office-1", "down", "the tunnel is down"),
+        ("10.20.0.0/16", "office-2", "down", "the tunnel is down"),
+    ]
+    assert await report.bgp() == {"bird_pid": None, "error": "", "peers": []}
+    assert report.of_tunnel("office-1") is None
+    assert report.is_active("office-1") is None
+
+
+async def test_with_bgp_only_the_route_that_fails_closed_is_the_nodes(gw: Parts) -> None:
+    gw.reconciler.apply(plan(document(RESPOND)))
+    assert len(gw.kernel.routes()) == 3
+    change = gw.reconciler.apply(plan(document(RESPOND, BGP)))
+    assert [one.new.name for one in change.changed] == ["office-1", "office-2"]
+    assert gw.kernel.routes() == {CLOSED}
+    gw.reconciler.apply(plan(document(RESPOND)))
+    assert len(gw.kernel.routes()) == 3
