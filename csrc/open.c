@@ -209,9 +209,10 @@ watch_path(struct gw_worker *worker, struct gw_in_batch *batch,
 	if (told_at != 0 && batch->now_ns < told_at + PATH_NOTICE_NS)
 		return;
 	record.spi = batch->sa->spi;
-	if (gw_punt_send(worker, &record, NULL, 0))
-		atomic_store_explicit(
-			&tunnel->path_told_at_ns, batch->now_ns, memory_order_relaxed);
+	/* Before it is sent: control's answer, a new path, begins again with 0. */
+	atomic_store(&tunnel->path_told_at_ns, batch->now_ns);
+	if (!gw_punt_send(worker, &record, NULL, 0))
+		atomic_store(&tunnel->path_told_at_ns, told_at);
 }
 
 void
