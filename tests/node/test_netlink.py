@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import gc
 import struct
+import sys
 from collections.abc import Iterator
-from ipaddress import ip_interface, ip_network
+from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from gateway.node.netlink import (
     Netlink,
@@ -162,3 +165,40 @@ def test_a_value_out_of_range_is_refused_with_the_kernels_words(kernel: Netlink)
     with pytest.raises(NetlinkError, match=r"link ts-1 mtu 70000: .*mtu") as refused:
         kernel.set_mtu("ts-1", 70000)
     assert refused.value.errno == errno.EINVAL
+
+
+@pytest.mark.usefixtures("twins")
+def test_it_answers_inside_the_event_loop_of_the_gateway() -> None:
+    async def ask() -> tuple[dict[str, bool], set[Route], str | None, str | None]:
+        kernel = Netlink()
+        try:
+            kernel.set_up("ts-2", up=False)
+            kernel.add_address("ts-1", ip_interface("169.254.10.1/30"))
+            kernel.add_address("ts-1", ip_interface("fd00:10::1/126"))
+            kernel.add_route(Route(NET4, 100, "ts-1"))
+            toward4 = kernel.device_toward(ip_address("127.0.0.1"))
+            return kernel.links(), kernel.routes(), toward4, kernel.device_toward(ip_address("::1"))
+        finally:
+            kernel.close()
+
+    links, routes, toward4, toward6 = uvloop.run(ask())
+
+    assert (links["ts-1"], links["ts-2"]) == (True, False)
+    assert routes == {Route(NET4, 100, "ts-1")}
+    assert (toward4, toward6) == ("lo", "lo")
+
+
+def test_no_answer_stays_behind_in_memory(kernel: Netlink) -> None:
+    def ask(times: int) -> int:
+        for _ in range(times):
+            kernel.set_up("lo", up=True)
+            kernel.addresses("lo")
+            kernel.routes()
+            kernel.device_toward(ip_address("127.0.0.1"))
+            assert kernel.device_toward(ip_address("192.0.2.1")) is None
+        gc.collect()
+        return sys.getallocatedblocks()
+
+    ask(100)  # pyroute2 remembers the last 255 sequence numbers
+    before = ask(1)
+    assert ask(500) - before < 300
