@@ -8,14 +8,9 @@
 
 #include "backend.h"
 
-#define AEAD(encr, key_len)                                                              \
-	{                                                                                \
-		encr, GW_INTEG_NONE, key_len, 4, 8, 16, 4, 0                             \
-	}
+#define AEAD(encr, key_len) {encr, GW_INTEG_NONE, key_len, 4, 8, 16, 4, 0}
 #define CBC(integ, key_len, icv_len, integ_key_len)                                      \
-	{                                                                                \
-		GW_ENCR_AES_CBC, integ, key_len, 0, 16, icv_len, 16, integ_key_len       \
-	}
+	{GW_ENCR_AES_CBC, integ, key_len, 0, 16, icv_len, 16, integ_key_len}
 
 /* ICV and HMAC key lengths: RFC 4868 section 2.6. AEAD blocks: padding to 4 bytes (RFC 4303 section 2.4). */
 static const struct gw_suite suites[] = {

@@ -126,7 +126,7 @@ fix_transport(const struct gw_cut *cut, uint32_t index, uint8_t *l4, uint32_t l4
 	if (index > 0)
 		l4[13] &= (uint8_t)~GW_TCP_CWR;
 	if (index + 1 < cut->count)
-		l4[13] &= (uint8_t) ~(GW_TCP_FIN | GW_TCP_PSH);
+		l4[13] &= (uint8_t)~(GW_TCP_FIN | GW_TCP_PSH);
 	return l4 + 16;
 }
 
