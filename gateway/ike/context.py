@@ -27,12 +27,14 @@ class EndpointLimits:
 
     cookie_from: int = 30  # half-open IKE SAs from which strangers are asked for a cookie
     half_open: int = 2000  # half-open IKE SAs, all told
-    half_open_per_address: int = 10  # the same for one address that is not configured
+    half_open_per_address: int = (
+        10  # the same for one address; a configured one needs a cookie then
+    )
     children: int = 8  # Child SAs in one IKE SA, those that linger included
     ike_sas_per_tunnel: int = (
         4  # authenticated IKE SAs of one tunnel, while peers sort out duplicates
     )
-    clear_answers_per_s: float = 20.0  # unprotected error answers, to all addresses together
+    clear_answers_per_s: float = 20.0  # unprotected errors, to strangers and as many to known peers
     slots: int = 1 << SLOT_BITS  # inbound ESP SAs
 
 

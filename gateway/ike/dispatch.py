@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 
 from gateway.errors import ChildSaNotFound, IntegrityError, PeerError, WireError
-from gateway.ike import fragments, reasons
+from gateway.ike import reasons
 from gateway.ike.child import ChildSa, Stage
 from gateway.ike.drops import DropReason
 from gateway.ike.events import Keepalive, PathChanged, Reason
@@ -37,7 +37,6 @@ PROTECTED = frozenset(
     {ExchangeType.IKE_AUTH, ExchangeType.CREATE_CHILD_SA, ExchangeType.INFORMATIONAL}
 )
 LIVES = frozenset({State.ESTABLISHED, State.REKEYED, State.CLOSING})
-FRAGMENT_NUMBER = slice(32, 34)  # in an SKF datagram: header (28), payload header (4), number (2)
 
 
 # ---- messages ----
@@ -77,15 +76,15 @@ def _receive_request(sa: IkeSa, header: Header, datagram: bytes, path: Path, now
     if not is_fitting:
         sa.drop(DropReason.STATE, path)
         return
-    if not is_fragment(header) or _fragment_number(datagram) == 1:
-        sa.first_fragment = digest(datagram)
     try:
         message = _open(sa, header, datagram, path)
     except PeerError as error:
+        _note_first(sa, header, datagram)
         _answer_error(sa, header, None, error, path, now)
         return
     if message is None:
         return
+    _note_first(sa, header, datagram)
     sa.context.count(f"in.request.{ExchangeType(header.exchange).name.lower()}")
     _heard(sa, path, now)
     try:
@@ -107,8 +106,10 @@ def _is_in_window(sa: IkeSa, header: Header, datagram: bytes, path: Path, now: f
     return False
 
 
-def _fragment_number(datagram: bytes) -> int:
-    return int.from_bytes(datagram[FRAGMENT_NUMBER], "big")
+def _note_first(sa: IkeSa, header: Header, datagram: bytes) -> None:
+    """Note what a retransmission of the request begins with, now that it is known to be genuine."""
+    is_whole = not is_fragment(header)
+    sa.first_fragment = digest(datagram) if is_whole else sa.request_fragments.first_digest
 
 
 def _open(sa: IkeSa, header: Header, datagram: bytes, path: Path) -> Message | None:
@@ -122,16 +123,10 @@ def _open(sa: IkeSa, header: Header, datagram: bytes, path: Path) -> Message | N
         if not is_fragment(header):
             return open_sealed(datagram, header, sa.keys.open)
         parts = sa.response_fragments if header.is_response else sa.request_fragments
-        message = parts.add(datagram, header, sa.keys.open)
+        return parts.add(datagram, header, sa.keys.open)
     except IntegrityError:
         sa.drop(DropReason.FRAGMENT if is_fragment(header) else DropReason.BAD_ICV, path)
         return None
-    if message is not None:
-        if header.is_response:
-            sa.response_fragments = fragments.Reassembly()
-        else:
-            sa.request_fragments = fragments.Reassembly()
-    return message
 
 
 def _answer(sa: IkeSa, message: Message, path: Path, now: float) -> None:
@@ -257,6 +252,8 @@ def _take_abandoned(sa: IkeSa, request: Request, message: Message, now: float) -
     is_refused = negotiate.first_error(message) is not None
     if rival is not None and rival.state is State.ESTABLISHED:
         rekey_ike.replace(sa, rival, now)
+    elif offer is not None and is_refused and len(offer.spi) == rekey_ike.SPI_LEN:
+        sa.rekey_at = now + sa.context.jitter(*rekey_child.BUSY_S)
     elif offer is None or is_refused:
         _release(sa, request)
         informational.plan_child(sa, now)

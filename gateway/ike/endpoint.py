@@ -89,6 +89,8 @@ class IkeEndpoint:
             raise UsageError(f"{tunnel}: the peer's address is not known; it has to begin")
         one.is_stopped = False
         one.is_wanted = True
+        if one.attempt is not None:
+            one.attempt.close_wanted = None
         if one.is_idle:
             one.retry_at = now
             self._begin_due(one, now)
@@ -210,7 +212,9 @@ class IkeEndpoint:
                 self._sort_duplicates(owner, now)
                 self._settle(owner, now)
             elif isinstance(owner, IkeSa):
-                dispatch.on_time(owner, now)
+                # Another IKE SA of its tunnel may have ended it since its deadline was set.
+                if owner.state is not State.CLOSED:
+                    dispatch.on_time(owner, now)
                 self._settle_sa(owner, now)
         return self._events(now)
 

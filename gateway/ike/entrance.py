@@ -48,7 +48,9 @@ class Entrance:
         self._half_open = HalfOpen(context.limits)
         self._by_init: dict[tuple[bytes, Address, int], IkeSa] = {}  # SPIi and source, as responder
         self._jar = CookieJar(context.random.bytes(COOKIE_SECRET_LEN))
+        # Two, so that strangers can not use up what configured peers need to be told.
         self._answers = RateLimit(context.limits.clear_answers_per_s, now)
+        self._known_answers = RateLimit(context.limits.clear_answers_per_s, now)
         self._by_addresses: dict[tuple[Address, Address | None], list[Tunnel]] = {}
 
     def configure(self, tunnels: Iterable[Tunnel]) -> None:
@@ -226,7 +228,8 @@ class Entrance:
 
     def _answer_clear(self, header: Header, notify: Notify, path: Path, now: float) -> bool:
         """Answer a request with an error, if the rate allows; return whether it did."""
-        if not self._answers.take(now):
+        is_known = (path.local, path.remote) in self._by_addresses
+        if not (self._known_answers if is_known else self._answers).take(now):
             return False
         self._send_notify(header, notify, path)
         return True

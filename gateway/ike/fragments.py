@@ -24,6 +24,7 @@ from gateway.ike.message import (
     seal_payload,
 )
 from gateway.ike.payloads import parse_chain, serialise_chain
+from gateway.ike.window import digest
 
 FRAGMENTS_MAX = 64
 CONTENT_MAX = 65536  # bytes of one message
@@ -75,9 +76,10 @@ class Reassembly:
     messages within its window, so a replayed old fragment does not get here.
     """
 
-    __slots__ = ("_first", "_key", "_pieces", "_total")
+    __slots__ = ("_first", "_key", "_pieces", "_total", "first_digest")
 
     def __init__(self) -> None:
+        self.first_digest = b""  # of the last fragment 1 that was genuine
         self._key: tuple[int, int, int] | None = None
         self._total = 0
         self._first = int(PayloadType.NONE)
@@ -109,6 +111,7 @@ class Reassembly:
         self._pieces[number] = piece
         if number == 1:
             self._first = following
+            self.first_digest = digest(datagram)
         if len(self._pieces) < total:
             return None
         content = b"".join(self._pieces[at] for at in range(1, total + 1))

@@ -24,9 +24,10 @@ class HalfOpen:
     """
     Counts half-open IKE SAs.
 
-    Configured peers are exempt from cookies and from the bound per address: after a restart of ours
-    they all come back at once, and some never answer a cookie. They are few and known, and the
-    bound on the total holds for all.
+    Configured peers are exempt from cookies: after a restart of ours they all come back at once,
+    and some never answer a cookie. But anybody can send with a known address, so one that has
+    reached the bound per address has to show by a cookie that it receives our answers; then the
+    bound on the total alone holds for it.
     """
 
     def __init__(self, limits: EndpointLimits) -> None:
@@ -51,9 +52,10 @@ class HalfOpen:
         """Return what to do; `has_cookie` says that the request carries a good one."""
         if len(self._owners) >= self._limits.half_open:
             return Admission.DROP
+        is_many = self._by_address[address] >= self._limits.half_open_per_address
         if is_configured:
-            return Admission.ADMIT
-        if self._by_address[address] >= self._limits.half_open_per_address:
+            return Admission.ASK_COOKIE if is_many and not has_cookie else Admission.ADMIT
+        if is_many:
             return Admission.DROP
         if len(self._owners) >= self._limits.cookie_from and not has_cookie:
             return Admission.ASK_COOKIE

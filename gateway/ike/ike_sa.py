@@ -231,7 +231,8 @@ class IkeSa:
         """Send datagrams as they are."""
         for datagram in datagrams:
             self.context.emit(Send(datagram, path))
-        self.sent_at = now
+        if path == self.path:  # what goes elsewhere keeps no NAT mapping open
+            self.sent_at = now
 
     def _seal(self, whole: Message) -> tuple[bytes, ...]:
         assert self.keys is not None

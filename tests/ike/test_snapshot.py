@@ -90,6 +90,22 @@ def test_child_sa_stays_while_its_abandoned_rekey_is_undone() -> None:
         assert pair.has_traffic(), pair.story()
 
 
+def test_abandoned_rekey_of_the_ike_sa_that_was_refused_is_tried_again() -> None:
+    """TEMPORARY_FAILURE (RFC 7296 section 2.25): the old keys live on, but not to their end."""
+    pair = IkePair.established()
+    pair.b.rekey_child()
+    # <-- b: CREATE_CHILD_SA { N(REKEY_SA) ... } is on its way when a rekeys the IKE SA
+    pair.a.rekey_ike()
+    pair.a.restart()
+    pair.deliver_to_b()
+    # <-- b: CREATE_CHILD_SA { N(TEMPORARY_FAILURE) }
+    pair.deliver_all()
+    assert pair.a.endpoint.counters.get("rekey_ike.done", 0) == 0
+    pair.advance(60.0)
+    assert pair.a.endpoint.counters["rekey_ike.done"] == 1
+    assert_works(pair)
+
+
 def test_restart_while_closing_still_closes() -> None:
     pair = IkePair.established()
     pair.a.close()

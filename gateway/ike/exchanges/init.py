@@ -82,6 +82,7 @@ def _send(sa: IkeSa, attempt: InitAttempt, group: int, now: float) -> None:
     ]
     datagram = serialise_clear(sa.message(ExchangeType.IKE_SA_INIT, 0, tuple(payloads), False))
     attempt.requests[group] = datagram
+    sa.pending_error = None  # what made us send again was a better answer than it
     schedule = sa.config.timers.retransmit_after
     request = Request(
         0, ExchangeType.IKE_SA_INIT, (datagram,), Task(Work.INIT, group), schedule, now
