@@ -9,6 +9,7 @@ the RFC says, and the worst that happens is the end of that one IKE SA.
 from __future__ import annotations
 
 import dataclasses
+import json
 from ipaddress import ip_address
 
 import pytest
@@ -18,7 +19,7 @@ from hypothesis.strategies import binary, integers, sampled_from
 from gateway.ike.config import Lifetime, Timers
 from gateway.ike.context import EndpointLimits
 from gateway.ike.drops import DropReason
-from gateway.ike.events import ChildSaUp, Dropped, Event, Send
+from gateway.ike.events import ChildSaUp, Dropped, Event, IkeSaDown, Send
 from gateway.ike.iana import ExchangeType, NotifyType, PayloadType, ProtocolId
 from gateway.ike.message import Message, parse_clear, parse_header, serialise_clear
 from gateway.ike.payloads import (
@@ -631,6 +632,22 @@ def test_answer_with_a_key_exchange_we_did_not_begin_is_undone() -> None:
     assert len(pair.a.all(ChildSaUp)) == 1
     assert pair.a.state == "established"
     assert pair.has_traffic()
+
+
+def test_bad_answer_to_an_ike_rekey_in_a_collision_leaves_no_ike_sa_behind() -> None:
+    """Both rekey at once; b's answer to a's request can not be computed with: all is closed."""
+    pair = IkePair.established()
+    pair.a.rekey_ike()
+    forger = Forger.of(pair.b)
+    number = parse_header(pair.hold_to_b().datagram).message_id
+    pair.b.rekey_ike()
+    pair.deliver_to_a()  # a holds the IKE SA that b asked for
+    forger.send(ExchangeType.CREATE_CHILD_SA, NONCE, message_id=number, is_response=True)
+    pair.link.flights.clear()
+    pair.cut()
+    pair.advance(200.0)
+    assert pair.a.all(IkeSaDown)
+    assert json.loads(pair.a.endpoint.snapshot(pair.now))["sas"] == []
 
 
 def test_ike_auth_answer_without_the_child_sa_leaves_the_ike_sa_up() -> None:

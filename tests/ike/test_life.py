@@ -176,6 +176,31 @@ def test_close_while_it_is_set_up_leaves_nothing(delivered: int) -> None:
     assert pair.a.codes() == []
 
 
+def test_tunnel_closed_and_wanted_again_while_it_is_set_up_is_tried_for_ever() -> None:
+    """The peer never answers IKE_AUTH: a new attempt follows, as after any other failure."""
+    pair = IkePair.started()
+    pair.deliver_to_b()
+    pair.deliver_to_a()
+    pair.cut()
+    pair.link.flights.clear()
+    pair.a.close()
+    pair.a.initiate()
+    pair.advance(60.0)
+    assert "peer_unreachable" in pair.a.codes()
+    pair.cut(False)
+    pair.wait_for(pair.has_traffic, 120.0)
+
+
+def test_tunnel_closed_and_wanted_again_while_it_is_set_up_comes_up() -> None:
+    pair = IkePair.started()
+    pair.deliver_to_b()
+    pair.deliver_to_a()
+    pair.a.close()
+    pair.a.initiate()
+    pair.deliver_all()
+    assert pair.has_traffic()
+
+
 def test_close_all_closes_all() -> None:
     pair = IkePair.established()
     pair.a.take(pair.a.endpoint.close_all(pair.now))
@@ -489,6 +514,27 @@ def test_changed_tunnel_is_begun_again() -> None:
     assert pair.has_traffic()
     pair.advance(15.0)
     assert pair.a.ike_sas == pair.b.ike_sas == 1
+
+
+def test_late_answer_to_a_changed_tunnel_is_not_heard_of() -> None:
+    """
+    Its IKE SA is closed without having been up: what is up by that name now is another one, with
+    another path.
+    """
+    pair = IkePair.started()
+    pair.deliver_to_b()
+    pair.deliver_to_a()
+    pair.deliver_to_b()
+    # <-- b: IKE_AUTH { IDr, AUTH ... } is late
+    late = pair.hold_to_a()
+    pair.a.reconfigure(config_a(start=Start.RESPOND))
+    pair.release(late)
+    assert not pair.a.all(IkeSaUp)
+    assert not pair.a.all(IkeSaDown)
+    # a: INFORMATIONAL { D } -->
+    pair.deliver_all()
+    assert [down.reason.code for down in pair.b.all(IkeSaDown)] == ["deleted_by_peer"]
+    assert not pair.b.plane.inbound
 
 
 def test_removed_tunnel_is_closed_and_others_stay() -> None:

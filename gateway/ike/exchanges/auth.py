@@ -87,6 +87,8 @@ def receive_response(sa: IkeSa, request: Request, response: Message, now: float)
 
     # Authenticated. Nothing above this line changed `sa`.
     sa.peer_id = identity
+    # One that is to be closed is never announced: by its name the shell may know another by now.
+    sa.is_parked = sa.close_wanted is not None
     sa.establish(On.AUTH_RESPONSE, tunnel, now)
     tunnel.joined(now)
     if sa.close_wanted is not None:

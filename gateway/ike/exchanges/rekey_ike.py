@@ -156,6 +156,7 @@ def receive_response(sa: IkeSa, request: Request, response: Message, now: float)
     except PeerError as problem:
         # The peer holds an IKE SA that we cannot compute: nothing but a new beginning helps.
         reason = reasons.from_error(problem, "the answer to our rekey of the IKE SA")
+        sa.rival = rival  # goes with it
         informational.close(sa, reason, now)
         return
     sa.context.count("rekey_ike.done")
