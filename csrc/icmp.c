@@ -40,21 +40,25 @@ icmp4_is_error(const struct gw_packet *info)
 static bool
 may_answer4(const uint8_t *packet, const struct gw_packet *info)
 {
-	const uint8_t *source = packet + 12;
+	const uint8_t *source = packet + 12, *dest = packet + 16;
 
 	if ((gw_be16(packet + 6) & GW_IPV4_OFFSET) != 0 || icmp4_is_error(info))
 		return false;
-	return source[0] != 0 && source[0] != 127 && source[0] < 224;
+	/* From 224 on: multicast, reserved, broadcast. */
+	return source[0] != 0 && source[0] != 127 && source[0] < 224 && dest[0] < 224;
 }
 
 static bool
-may_answer6(const uint8_t *packet, const struct gw_packet *info)
+may_answer6(const uint8_t *packet, const struct gw_packet *info, const uint8_t *own)
 {
-	const uint8_t *source = packet + 8;
+	const uint8_t *source = packet + 8, *dest = packet + 24;
 
 	if (source[0] == 0xff || all_zero(source, 16))
 		return false;
-	/* Types below 128 are errors; a multicast destination may be answered by this error. */
+	/* A multicast may be answered by this error, but is no address to send it from. */
+	if (dest[0] == 0xff && all_zero(own, 16))
+		return false;
+	/* Types below 128 are errors. */
 	return info->protocol != GW_PROTO_ICMPV6 ||
 	       (info->has_ports && info->source_port >> 8 >= 128);
 }
@@ -114,7 +118,7 @@ gw_icmp_too_big(const uint8_t *packet, const struct gw_packet *info, uint32_t mt
 {
 	if (info->family == 4 && may_answer4(packet, info))
 		return too_big4(packet, info, mtu, source, out);
-	if (info->family == 6 && may_answer6(packet, info))
+	if (info->family == 6 && may_answer6(packet, info, source))
 		return too_big6(packet, info, mtu, source, out);
 	return 0;
 }

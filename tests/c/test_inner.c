@@ -84,6 +84,8 @@ again(uint8_t *changed, unsigned value)
 static void
 test_what_must_not_be_answered_is_not(void)
 {
+	static const uint8_t own[16] = {0xfd, 1};
+	const struct gw_packet multicast = {.len = 1548, .ip_len = 40, .family = 6};
 	struct gw_packet info;
 
 	packet[0] = 0x45;
@@ -92,9 +94,15 @@ test_what_must_not_be_answered_is_not(void)
 	CHECK(again(packet + 12, 0) == 0);
 	CHECK(again(packet + 12, 127) == 0);
 	CHECK(again(packet + 12, 10) == 576);
+	CHECK(again(packet + 16, 239) == 0); /* multicast destination */
+	CHECK(again(packet + 16, 255) == 0);
 	packet[0] = 0x60;
 	CHECK(again(packet + 8, 0xff) == 0);
 	CHECK(again(packet + 8, 0xfd) == GW_ICMP_MAX);
+	/* ICMPv6 may answer a multicast, but never from its address. */
+	CHECK(again(packet + 24, 0xff) == 0);
+	CHECK(gw_icmp_too_big(packet, &multicast, 1400, own, out) == GW_ICMP_MAX);
+	CHECK(memcmp(out + 8, own, 16) == 0);
 	/* ICMP errors are not answered, queries are. */
 	(void)make_packet(packet, &udp4, 1500, &random_state);
 	packet[9] = 1;
