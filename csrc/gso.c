@@ -143,7 +143,11 @@ finish_checksum(const struct gw_cut *cut, uint8_t *out, uint8_t *field, uint32_t
 		gw_put_be16(field, 0xffff);
 }
 
-/* The kernel left the pseudo-header's sum in the field: adding all from csum_start finishes it. */
+/*
+ * The kernel left the pseudo-header's sum in the field: adding all from csum_start finishes it.
+ * What is there may lie within a tunnel, so it may be UDP whatever cut->protocol is; to other
+ * protocols zero and all ones are the same.
+ */
 static void
 finish_partial(const struct gw_cut *cut, uint8_t *out)
 {
@@ -151,7 +155,7 @@ finish_partial(const struct gw_cut *cut, uint8_t *out)
 	uint8_t *field = start + cut->csum_offset;
 
 	gw_sum_store(field, gw_sum(0, start, cut->len - cut->csum_start));
-	if (cut->protocol == GW_PROTO_UDP && gw_be16(field) == 0)
+	if (gw_be16(field) == 0)
 		gw_put_be16(field, 0xffff);
 }
 

@@ -217,6 +217,39 @@ test_a_partial_checksum_is_finished(void)
 	}
 }
 
+/*
+ * The kernel may leave us the checksum of a packet in a packet (a tunnel of the LAN): a UDP one that
+ * comes out as zero must be all ones, whatever the outer packet is. Over IPv6 zero is not allowed.
+ */
+static void
+test_a_partial_checksum_inside_is_never_zero(void)
+{
+	const struct flow outer = {.family = 6, .protocol = 17, .ttl = 64};
+	const struct gw_vnet vnet = {
+		.flags = GW_VNET_NEEDS_CSUM, .csum_start = 40 + 4 + 40, .csum_offset = 6};
+	struct gw_packet info;
+	struct gw_cut cut;
+	unsigned random = 3;
+	uint8_t *inner = big + 44, *udp = inner + 40;
+	size_t len;
+
+	/* GRE in IPv6, in it UDP over IPv6. Two bytes of payload make the checksum zero. */
+	len = make_packet(inner, &outer, 100, &random);
+	put16(udp + 8, 0);
+	seal_checksums(inner, len, 17);
+	put16(udp + 8, get16(udp + 6));
+	put16(udp + 6, slow_pseudo(inner, 17, len - 40));
+	write_ip(big, &outer);
+	put32(big + 40, 0x86dd);
+	big[6] = 47;
+	len += 44;
+	put16(big + 4, (unsigned)(len - 40));
+	info = parsed(big, len);
+	CHECK(gw_cut_begin(&vnet, big, &info, &cut) == GW_OK);
+	CHECK(gw_cut_write(&cut, 0, again) == len);
+	CHECK(get16(again + 90) == 0xffff);
+}
+
 /* Segments of one flow, as a sender makes them: `count` of `size`, the last of `last` bytes. */
 static void
 make_segments(const struct flow *f, unsigned count, size_t size, size_t last, size_t *len,
@@ -466,6 +499,7 @@ main(void)
 	test_a_smaller_size_cuts_smaller_segments();
 	test_impossible_offload_headers_are_refused();
 	test_a_partial_checksum_is_finished();
+	test_a_partial_checksum_inside_is_never_zero();
 	test_merging_and_cutting_gives_the_same_bytes();
 	test_one_packet_is_left_as_it_is();
 	test_segments_that_would_not_come_out_equal_are_not_merged();
