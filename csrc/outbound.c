@@ -213,16 +213,16 @@ answer_too_big(struct gw_worker *worker, struct gw_out_batch *batch,
 	(void)gw_tun_write(worker, batch->tunnel, parts, 2);
 }
 
-/* Finish a packet that must be fragmented; a UDP super-packet is sent as one datagram each. */
+/* Send the first `count` datagrams of a packet in fragments: more than one in a UDP super-packet. */
 static void
 seal_fragments(struct gw_worker *worker, struct gw_out_batch *batch,
-	const struct packet_plan *plan)
+	const struct packet_plan *plan, uint32_t count)
 {
 	struct packet_plan piece = *plan;
 	uint8_t *whole = worker->buffers->scratch;
 	uint32_t i, at, len;
 
-	for (i = 0; i < plan->cut.count; i++) {
+	for (i = 0; i < count; i++) {
 		len = gw_cut_write(&plan->cut, i, whole);
 		if (gw_packet_parse(whole, len, &piece.info) != GW_OK) {
 			drop(batch, GW_DROP_BAD_OFFLOAD, 1);
@@ -317,8 +317,7 @@ make_fit(struct gw_worker *worker, struct gw_out_batch *batch, struct packet_pla
 		return false;
 	}
 	if (plan->cut.header_len == 0 || plan->cut.protocol != GW_PROTO_TCP) {
-		if (pass_rate(batch, plan) == plan->count)
-			seal_fragments(worker, batch, plan);
+		seal_fragments(worker, batch, plan, pass_rate(batch, plan));
 		return false;
 	}
 	gw_cut_resize(&plan->cut, (uint16_t)(plan->mtu - plan->cut.header_len));

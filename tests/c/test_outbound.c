@@ -147,6 +147,30 @@ test_the_rate_cap_lets_control_pass(void)
 	end();
 }
 
+/* A UDP super-packet whose datagrams must be fragmented: those that the cap lets pass are sent. */
+static void
+test_the_rate_cap_counts_every_datagram_of_a_super_packet(void)
+{
+	const struct gw_vnet vnet = {.flags = 1,
+		.gso_type = GW_VNET_GSO_UDP_L4,
+		.gso_size = 2000,
+		.csum_start = 20,
+		.csum_offset = 6};
+	struct gw_tunnel config;
+	size_t i, len = make_packet(packet, &udp4, 60000, &random_state);
+
+	begin();
+	config = tunnel_config(&plane, peer_port, TUNNEL);
+	config.options.rate_bps = 1000;
+	CHECK(gw_dp_set_options(plane.dp, TUNNEL, &config.options) == GW_OK);
+	/* 128 KiB pass: two super-packets of 30 datagrams, then 5 (and a bit) of the third. */
+	for (i = 0; i < 3; i++)
+		tun_put(plane.tun[0], &vnet, packet, len);
+	wait_counted(&plane, 2 * 65, 0);
+	wait_drops(&plane, GW_DROP_RATE, 90 - 65);
+	end();
+}
+
 /* The TOS byte of the next datagram that the peer gets. */
 static uint8_t
 receive_tos(void)
@@ -307,6 +331,7 @@ main(void)
 	test_outbound_limits();
 	test_packets_that_do_not_fit();
 	test_the_rate_cap_lets_control_pass();
+	test_the_rate_cap_counts_every_datagram_of_a_super_packet();
 	test_dscp_is_copied_or_not();
 	test_syn_is_clamped_both_ways();
 	test_refused_segmentation_falls_back_to_single_datagrams();
