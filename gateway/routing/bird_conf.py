@@ -147,7 +147,7 @@ def _refused(plan: RoutingPlan, gateway: BgpGateway, at: int, family: int) -> st
     """
     Return the function that says what no peer of a Border Gateway may announce.
 
-    Those are what goes nowhere, our own prefixes, and what holds the outer address of a tunnel.
+    Those are what goes nowhere, our own prefixes, and what would lead a tunnel elsewhere.
     """
     ours = [
         f"{prefix}+"
@@ -155,10 +155,11 @@ def _refused(plan: RoutingPlan, gateway: BgpGateway, at: int, family: int) -> st
         for prefix in attachment.prefixes
         if prefix.version == family and prefix.prefixlen  # who announces a default takes all else
     ]
+    inner = [f"{network}+" for network in plan.inner if network.version == family]
     outer = [f"{ip_network(a)}-" for a in plan.outer if a.version == family]
     # The default route holds every outer address; whether it is taken is said by `accepted`.
     outside = [f"(net != {_DEFAULT[family]} && {_in(outer)})"] if outer else []
-    refused = [_in([*_GOES_NOWHERE[family], *ours]), *outside]
+    refused = [_in([*_GOES_NOWHERE[family], *ours, *inner]), *outside]
     return _block(f"function refused_{at}_{family}()", [f"return {' || '.join(refused)};"])
 
 

@@ -83,12 +83,14 @@ class RoutingPlan:
     """
     All BGP of one gateway VM. Without gateways no BIRD runs.
 
-    `outer` are the addresses that the VM's own tunnels go to: no prefix that holds one is learned,
-    or the tunnel would be led into itself.
+    No customer may lead the VM's own tunnels elsewhere, into themselves or into its own: no prefix
+    is learned that holds one of `outer`, the peers' outer addresses, or lies within one of `inner`,
+    the networks inside. (Our own outer address may be private and lie within what is learned.)
     """
 
     gateways: tuple[BgpGateway, ...] = ()
     outer: tuple[Address, ...] = ()
+    inner: tuple[Network, ...] = ()
 
     @property
     def peers(self) -> tuple[BgpPeer, ...]:

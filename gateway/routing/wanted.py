@@ -31,6 +31,7 @@ def routing_plan(document: Document, tunnels: Sequence[ResolvedTunnel]) -> Routi
             if gateway.name in by_gateway
         ),
         outer=tuple(sorted({t.remote for t in tunnels if t.remote is not None}, key=str)),
+        inner=tuple(sorted({n for t in tunnels if (n := t.tunnel.inner_cidr)}, key=str)),
     )
 
 

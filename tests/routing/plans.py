@@ -79,4 +79,5 @@ def rich_plan() -> RoutingPlan:
             BgpGateway("second", IPv4Address("198.51.100.1"), True, (), (other,)),
         ),
         (ip_address("203.0.113.9"), ip_address("2001:db8::9")),
+        (ip_network("10.255.0.0/30"), ip_network("fd00:1::/126")),
     )

@@ -67,8 +67,10 @@ def test_the_gateway_announces_its_attachments_under_its_id() -> None:
     assert gateway.router_id == IPv4Address("10.9.8.7")
 
 
-def test_no_learned_prefix_may_hold_a_peers_outer_address() -> None:
-    assert planned().routing.outer == (ip_address("203.0.113.10"), ip_address("203.0.113.9"))
+def test_no_learned_prefix_may_lead_a_tunnel_elsewhere() -> None:
+    found = planned().routing
+    assert [str(address) for address in found.outer] == ["203.0.113.10", "203.0.113.9"]
+    assert [str(network) for network in found.inner] == ["169.254.10.0/30", "169.254.10.4/30"]
 
 
 def test_the_node_adds_no_routes_but_those_that_fail_closed() -> None:
