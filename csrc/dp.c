@@ -152,6 +152,6 @@ gw_dp_set_punt(struct gw_dp *dp, int fd)
 	atomic_store(&dp->punt_fd, fd);
 	/* The old one is the caller's to close from here on: no worker may be sending on it. */
 	gw_quiesce(dp);
-	pthread_mutex_unlock(&dp->control);
+	gw_control_unlock(dp);
 	return GW_OK;
 }

@@ -26,6 +26,25 @@ gw_worker_enter(struct gw_worker *worker)
 	atomic_store(&worker->seen, atomic_load(&worker->dp->epoch));
 }
 
+/* Whoever holds the lock instead of us does this when it lets go of it. */
+static void
+reclaim_wanted(struct gw_dp *dp)
+{
+	while (atomic_load(&dp->reclaim_wanted) &&
+		pthread_mutex_trylock(&dp->control) == 0) {
+		atomic_store(&dp->reclaim_wanted, false);
+		gw_reclaim(dp);
+		pthread_mutex_unlock(&dp->control);
+	}
+}
+
+void
+gw_control_unlock(struct gw_dp *dp)
+{
+	pthread_mutex_unlock(&dp->control);
+	reclaim_wanted(dp);
+}
+
 void
 gw_worker_leave(struct gw_worker *worker)
 {
@@ -33,10 +52,10 @@ gw_worker_leave(struct gw_worker *worker)
 
 	atomic_store(&worker->seen, 0);
 	/* The last worker to pass frees, so that nothing waits for the next control call. */
-	if (atomic_load(&dp->retired_any) && pthread_mutex_trylock(&dp->control) == 0) {
-		gw_reclaim(dp);
-		pthread_mutex_unlock(&dp->control);
-	}
+	if (!atomic_load(&dp->retired_any))
+		return;
+	atomic_store(&dp->reclaim_wanted, true);
+	reclaim_wanted(dp);
 }
 
 /* Has every worker that was in a batch when `epoch` began ended it? */

@@ -324,6 +324,8 @@ struct gw_dp {
 	uint32_t tunnel_count;
 	struct gw_retired *retired;
 	atomic_bool retired_any; /* read by workers */
+	/* A worker has passed a batch: gw_reclaim() may find something. */
+	atomic_bool reclaim_wanted;
 };
 
 /* ---- epoch.c ---- */
@@ -338,6 +340,9 @@ void gw_worker_leave(struct gw_worker *worker);
  * the note it waits for the workers.
  */
 void gw_retire(struct gw_dp *dp, void (*free_fn)(void *), void *object);
+
+/* Unlock dp->control; never by other means. Does what a worker could not do meanwhile. */
+void gw_control_unlock(struct gw_dp *dp);
 
 /* Free what can be freed. Under dp->control. */
 void gw_reclaim(struct gw_dp *dp);

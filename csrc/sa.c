@@ -109,7 +109,7 @@ gw_dp_add_inbound(struct gw_dp *dp, uint32_t tunnel, const struct gw_sa *sa)
 		return GW_E_INVALID;
 	pthread_mutex_lock(&dp->control);
 	err = insert_inbound(dp, tunnel, sa);
-	pthread_mutex_unlock(&dp->control);
+	gw_control_unlock(dp);
 	return err;
 }
 
@@ -138,7 +138,7 @@ gw_dp_del_inbound(struct gw_dp *dp, uint32_t spi)
 		atomic_store(&dp->spi_table[spi & (GW_SPI_SLOTS - 1)], NULL);
 		gw_retire(dp, gw_inbound_free, sa);
 	}
-	pthread_mutex_unlock(&dp->control);
+	gw_control_unlock(dp);
 	return sa == NULL ? GW_E_NOENT : GW_OK;
 }
 
@@ -206,7 +206,7 @@ gw_dp_set_outbound(struct gw_dp *dp, uint32_t id, const struct gw_sa *config)
 			gw_retire(dp, gw_outbound_free,
 				atomic_exchange(&tunnel->outbound, sa));
 	}
-	pthread_mutex_unlock(&dp->control);
+	gw_control_unlock(dp);
 	return err;
 }
 
@@ -221,6 +221,6 @@ gw_dp_clear_outbound(struct gw_dp *dp, uint32_t id)
 	tunnel = gw_tunnel_find(dp, id);
 	if (tunnel != NULL)
 		gw_retire(dp, gw_outbound_free, atomic_exchange(&tunnel->outbound, NULL));
-	pthread_mutex_unlock(&dp->control);
+	gw_control_unlock(dp);
 	return tunnel == NULL ? GW_E_NOENT : GW_OK;
 }

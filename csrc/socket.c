@@ -233,7 +233,7 @@ gw_dp_add_socket(struct gw_dp *dp, const struct gw_socket *sock)
 		return GW_E_INVALID;
 	pthread_mutex_lock(&dp->control);
 	err = insert_socket(dp, sock);
-	pthread_mutex_unlock(&dp->control);
+	gw_control_unlock(dp);
 	return err;
 }
 
@@ -285,7 +285,7 @@ gw_dp_del_socket(struct gw_dp *dp, const struct gw_socket *config)
 		return GW_E_INVALID;
 	pthread_mutex_lock(&dp->control);
 	err = remove_sockets(dp, config);
-	pthread_mutex_unlock(&dp->control);
+	gw_control_unlock(dp);
 	return err;
 }
 
@@ -323,7 +323,7 @@ gw_dp_send_ike(
 		return GW_E_INVALID;
 	pthread_mutex_lock(&dp->control);
 	err = send_parts(dp, path, parts, 2);
-	pthread_mutex_unlock(&dp->control);
+	gw_control_unlock(dp);
 	return err;
 }
 
@@ -346,6 +346,6 @@ gw_dp_send_keepalive(struct gw_dp *dp, uint32_t id)
 		err = path.encap == GW_ENCAP_UDP ? send_parts(dp, &path, &part, 1)
 						 : GW_E_INVALID;
 	}
-	pthread_mutex_unlock(&dp->control);
+	gw_control_unlock(dp);
 	return err;
 }

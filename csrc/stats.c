@@ -38,7 +38,7 @@ gw_dp_tunnel_stats(struct gw_dp *dp, uint32_t id, struct gw_tunnel_stats *out)
 	tunnel = gw_tunnel_find(dp, id);
 	for (i = 0; tunnel != NULL && i < dp->config.workers; i++)
 		add_counters(&tunnel->counters[i], out);
-	pthread_mutex_unlock(&dp->control);
+	gw_control_unlock(dp);
 	return tunnel == NULL ? GW_E_NOENT : GW_OK;
 }
 
@@ -60,7 +60,7 @@ gw_dp_inbound_stats(struct gw_dp *dp, uint32_t spi, struct gw_sa_stats *out)
 		out->last_at_ns = sa->last_at_ns;
 		pthread_mutex_unlock(&sa->lock);
 	}
-	pthread_mutex_unlock(&dp->control);
+	gw_control_unlock(dp);
 	return sa == NULL ? GW_E_NOENT : GW_OK;
 }
 
@@ -83,7 +83,7 @@ gw_dp_outbound_stats(struct gw_dp *dp, uint32_t id, struct gw_sa_stats *out)
 		out->bytes = atomic_load(&sa->bytes);
 		out->last_at_ns = gw_counter_get(&sa->last_at_ns);
 	}
-	pthread_mutex_unlock(&dp->control);
+	gw_control_unlock(dp);
 	return sa == NULL ? GW_E_NOENT : GW_OK;
 }
 

@@ -258,7 +258,7 @@ gw_dp_add_tunnel(struct gw_dp *dp, const struct gw_tunnel *config)
 		return GW_E_INVALID;
 	pthread_mutex_lock(&dp->control);
 	err = insert_tunnel(dp, config);
-	pthread_mutex_unlock(&dp->control);
+	gw_control_unlock(dp);
 	return err;
 }
 
@@ -283,7 +283,7 @@ gw_dp_del_tunnel(struct gw_dp *dp, uint32_t id)
 				&dp->spi_table[inbound->spi & (GW_SPI_SLOTS - 1)], NULL);
 		gw_retire(dp, gw_tunnel_free, tunnel);
 	}
-	pthread_mutex_unlock(&dp->control);
+	gw_control_unlock(dp);
 	return tunnel == NULL ? GW_E_NOENT : GW_OK;
 }
 
@@ -298,7 +298,7 @@ gw_dp_set_options(struct gw_dp *dp, uint32_t id, const struct gw_tunnel_options 
 	pthread_mutex_lock(&dp->control);
 	tunnel = gw_tunnel_find(dp, id);
 	err = tunnel == NULL ? GW_E_NOENT : set_options(dp, tunnel, options);
-	pthread_mutex_unlock(&dp->control);
+	gw_control_unlock(dp);
 	return err;
 }
 
@@ -313,7 +313,7 @@ gw_dp_set_path(struct gw_dp *dp, uint32_t id, const struct gw_path *path)
 	pthread_mutex_lock(&dp->control);
 	tunnel = gw_tunnel_find(dp, id);
 	err = tunnel == NULL ? GW_E_NOENT : gw_tunnel_set_path(dp, tunnel, path);
-	pthread_mutex_unlock(&dp->control);
+	gw_control_unlock(dp);
 	return err;
 }
 
@@ -331,6 +331,6 @@ gw_dp_set_carrier(struct gw_dp *dp, uint32_t id, bool up)
 		err = ioctl(tunnel->queue[0].source.fd, TUNSETCARRIER, &carrier) == 0
 			      ? GW_OK
 			      : GW_E_SYS;
-	pthread_mutex_unlock(&dp->control);
+	gw_control_unlock(dp);
 	return err;
 }

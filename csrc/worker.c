@@ -151,7 +151,7 @@ gw_dp_run(struct gw_dp *dp, uint32_t index)
 		return err;
 	pthread_mutex_lock(&dp->control);
 	err = start(dp, index);
-	pthread_mutex_unlock(&dp->control);
+	gw_control_unlock(dp);
 	if (err != GW_OK)
 		return err;
 	worker = &dp->workers[index];
@@ -162,7 +162,7 @@ gw_dp_run(struct gw_dp *dp, uint32_t index)
 	(void)munmap(worker->buffers, sizeof(struct gw_buffers));
 	worker->buffers = NULL;
 	worker->running = false;
-	pthread_mutex_unlock(&dp->control);
+	gw_control_unlock(dp);
 	return err;
 }
 

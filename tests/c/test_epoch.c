@@ -1,6 +1,7 @@
 /*
  * What a worker was told of, and control removed before it could look: the linker puts a pause
- * between epoll_wait() and the worker, so that the order of things is always the worst one.
+ * between epoll_wait() and the worker, and in other places, so that the order of things is always the
+ * worst one.
  */
 #include <semaphore.h>
 #include <stdatomic.h>
@@ -11,23 +12,68 @@
 
 static atomic_bool armed;
 static atomic_int threads_started;
-static sem_t told, go_on;
+static atomic_bool armed_in_batch, armed_unlock;
+static sem_t told, go_on, refused;
 
 int __real_epoll_wait(int fd, struct epoll_event *events, int max, int timeout);
 int __wrap_epoll_wait(int fd, struct epoll_event *events, int max, int timeout);
+int __real_recvmmsg(int fd, struct mmsghdr *headers, unsigned count, int flags,
+	struct timespec *wait);
+int __wrap_recvmmsg(int fd, struct mmsghdr *headers, unsigned count, int flags,
+	struct timespec *wait);
+int __real_pthread_mutex_trylock(pthread_mutex_t *lock);
+int __wrap_pthread_mutex_trylock(pthread_mutex_t *lock);
+int __real_pthread_mutex_unlock(pthread_mutex_t *lock);
+int __wrap_pthread_mutex_unlock(pthread_mutex_t *lock);
 int __real_gw_cipher_start_thread(void);
 int __wrap_gw_cipher_start_thread(void);
+
+static void
+pause_if(atomic_bool *wanted)
+{
+	if (!atomic_exchange(wanted, false))
+		return;
+	CHECK(sem_post(&told) == 0);
+	CHECK(sem_wait(&go_on) == 0);
+}
 
 int
 __wrap_epoll_wait(int fd, struct epoll_event *events, int max, int timeout)
 {
 	int count = __real_epoll_wait(fd, events, max, timeout);
 
-	if (count > 0 && atomic_exchange(&armed, false)) {
-		CHECK(sem_post(&told) == 0);
-		CHECK(sem_wait(&go_on) == 0);
-	}
+	if (count > 0)
+		pause_if(&armed);
 	return count;
+}
+
+int
+__wrap_recvmmsg(
+	int fd, struct mmsghdr *headers, unsigned count, int flags, struct timespec *wait)
+{
+	pause_if(&armed_in_batch);
+	return __real_recvmmsg(fd, headers, count, flags, wait);
+}
+
+int
+__wrap_pthread_mutex_trylock(pthread_mutex_t *lock)
+{
+	int error = __real_pthread_mutex_trylock(lock);
+
+	if (error != 0)
+		CHECK(sem_post(&refused) == 0);
+	return error;
+}
+
+/* The worker ends its batch while control still holds the lock. */
+int
+__wrap_pthread_mutex_unlock(pthread_mutex_t *lock)
+{
+	if (atomic_exchange(&armed_unlock, false)) {
+		CHECK(sem_post(&go_on) == 0);
+		CHECK(sem_wait(&refused) == 0);
+	}
+	return __real_pthread_mutex_unlock(lock);
 }
 
 int
@@ -102,6 +148,23 @@ test_what_stays_is_read_after_a_change(void)
 	end();
 }
 
+/* Its TUN queue is closed though no packet comes any more: a device of that name may be made again. */
+static void
+test_a_removed_tunnel_is_freed_without_another_batch(void)
+{
+	uint8_t data;
+
+	begin();
+	atomic_store(&armed_in_batch, true);
+	udp_send("\xff", 1);
+	wait_told();
+	atomic_store(&armed_unlock, true);
+	CHECK(gw_dp_del_tunnel(plane.dp, TUNNEL) == GW_OK);
+	wait_readable(plane.tun[0]);
+	CHECK(recv(plane.tun[0], &data, 1, 0) == 0);
+	end();
+}
+
 static void
 test_a_worker_makes_what_its_thread_needs(void)
 {
@@ -118,10 +181,12 @@ test_a_worker_makes_what_its_thread_needs(void)
 int
 main(void)
 {
-	CHECK(sem_init(&told, 0, 0) == 0 && sem_init(&go_on, 0, 0) == 0);
+	CHECK(sem_init(&told, 0, 0) == 0 && sem_init(&go_on, 0, 0) == 0 &&
+		sem_init(&refused, 0, 0) == 0);
 	test_what_stays_is_read_after_a_change();
 	test_a_removed_tunnel_is_not_read();
 	test_a_removed_socket_is_not_read();
+	test_a_removed_tunnel_is_freed_without_another_batch();
 	test_a_worker_makes_what_its_thread_needs();
 	return 0;
 }
