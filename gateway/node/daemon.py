@@ -63,6 +63,7 @@ class IkeDaemon:
         self._clock = clock
         self._wall = wall
         self._timer: asyncio.TimerHandle | None = None
+        self._is_closed = False
         self._next_sample = 0
         self.known: frozenset[str] = frozenset()  # tunnels that the core was told of
         self.worker_failed = False
@@ -105,6 +106,8 @@ class IkeDaemon:
 
     def punt_received(self, punt: Punt) -> None:
         """The fast path has something to say."""
+        if self._is_closed:
+            return  # as if lost on the way: the next gateway process has the core's state by now
         now = self._clock()
         match punt.type:
             case PuntType.IKE:
@@ -319,7 +322,8 @@ class IkeDaemon:
             self._timer = asyncio.get_running_loop().call_later(delay, self._timer_fired)
 
     def close(self) -> None:
-        """Stop listening and forget the timer; the endpoint stays as it is."""
+        """Stop listening and forget the timer; from now on the endpoint stays as it is."""
+        self._is_closed = True
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -36,6 +36,8 @@ FAIL_CLOSED_METRIC = (
     4_000_000_000  # behind every route of a tunnel: no clear text when all are down
 )
 
+NOT_ALLOWED = Reason("admin_down", "the tunnel is not allowed to be up any more")
+
 _SOCKETS = ((NAT_T_PORT, EncapKind.UDP), (0, EncapKind.ESP))
 
 
@@ -82,6 +84,7 @@ class Reconciler:
                 self._close_sockets(self.plan)
             raise
         self.plan = wanted
+        self._stop_clear_text(wanted)
         remade = {c.new.name for c in change.changed if Facet.INTERFACE in c.facets}
         gone = {plan.name for plan in change.removed} | remade
         self._tell_ike(plan for plan in wanted.tunnels if plan.name not in remade)
@@ -175,6 +178,8 @@ class Reconciler:
             if tunnel.name in self._daemon.known:
                 status = self._daemon.endpoint.tunnel_status(tunnel.name)
                 tunnel.adopt(status, self._wall() - status.age_s)
+            else:
+                tunnel.give_up_orphans(NOT_ALLOWED, self._wall())
             self._try_tunnel(tunnel.plan, self._fit)
 
     # ---- sockets ----
@@ -301,6 +306,12 @@ class Reconciler:
             self._try_route(self._kernel.add_route, route)
         for route in sorted(actual - routes, key=str):
             self._try_route(self._kernel.del_route, route)
+
+    def _stop_clear_text(self, wanted: NodePlan) -> None:
+        """Fail closed first: until a tunnel is made its packets must not take another route."""
+        closed = {route for route in self._wanted_routes(wanted) if route.interface is None}
+        for route in sorted(closed - self._kernel.routes(), key=str):
+            self._try_route(self._kernel.add_route, route)
 
     def _wanted_routes(self, wanted: NodePlan) -> set[Route]:
         """

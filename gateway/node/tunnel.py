@@ -114,10 +114,20 @@ class Tunnel:
         Remove a Child SA; without carrier if it was in use: the core has named a successor before,
         if any.
         """
+        if spi_in in self.orphans:
+            self._orphan_down(spi_in, reason, at)
+            return
         if self.children.pop(spi_in, None) is None:
             return
         self.waiting.pop(spi_in, None)
         if self.active == spi_in:
+            self._stop_sending(reason, at)
+        self.plane.del_inbound(spi_in)
+
+    def _orphan_down(self, spi_in: int, reason: Reason, at: float) -> None:
+        """Remove an SA of the process before: a restored core has closed it before we knew it."""
+        self.orphans.discard(spi_in)
+        if not self.is_up:
             self._stop_sending(reason, at)
         self.plane.del_inbound(spi_in)
 

@@ -183,6 +183,14 @@ async def test_a_punt_about_nothing_we_know_is_harmless(gw: Parts, kind: PuntTyp
     assert gw.plane.state() == before
 
 
+async def test_nothing_of_the_core_moves_after_the_end(gw: Parts) -> None:
+    """Its state is with the next gateway process by then, which will use these message IDs."""
+    gw.daemon.close()
+    before = dict(gw.daemon.endpoint.counters)
+    gw.daemon.punt_received(Punt(PuntType.IKE, 0, 0, PATH, b"\xff" * 40))
+    assert dict(gw.daemon.endpoint.counters) == before
+
+
 async def test_a_failed_worker_is_told(gw: Parts) -> None:
     gw.daemon.punt_received(Punt(PuntType.WORKER_FAILED, 0, 0, None, b"epoll_wait: errno 9"))
     assert gw.daemon.trouble.is_set()

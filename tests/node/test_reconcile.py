@@ -13,7 +13,7 @@ import pytest
 
 from gateway.dataplane.interface import PlaneSa
 from gateway.dataplane.plane import LocalPlane
-from gateway.ike.events import Reason
+from gateway.ike.events import ChildSaDown, Reason
 from gateway.ike.selectors import ANY4
 from gateway.node.netlink import Route
 from gateway.node.plan import NodePlan, plan
@@ -84,6 +84,24 @@ async def test_clear_text_goes_nowhere_while_all_tunnels_are_down(gw: Parts) -> 
     with pytest.raises(Exception, match="returned non-zero") as refused:
         ip("route get 10.20.0.9")
     assert "No route to host" in str(getattr(refused.value, "stderr", ""))
+
+
+async def test_clear_text_is_stopped_before_the_first_device_is_made(
+    gw: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hundreds of devices take seconds; meanwhile a default route would carry clear text."""
+    seen: list[set[Route]] = []
+    set_up = gw.kernel.set_up
+
+    def watched(interface: str, *, up: bool) -> None:
+        seen.append(gw.kernel.routes())
+        set_up(interface, up=up)
+
+    monkeypatch.setattr(gw.kernel, "set_up", watched)
+    gw.reconciler.apply(wanted())
+
+    assert len(seen) == 2
+    assert all(Route(NET, FAIL_CLOSED_METRIC, None) in routes for routes in seen)
 
 
 async def test_again_the_same_plan_touches_nothing(gw: Parts) -> None:
@@ -305,6 +323,48 @@ async def test_sas_that_no_core_knows_carry_on_until_their_time_is_over(gw: Part
 
         assert not tunnel.is_up
         assert "restart" in str(tunnels(later)[0]["reason"])
+        assert gw.plane.state().tunnels[1] == ()
+        assert "NO-CARRIER" in ip("link show ts-office-1")
+
+
+async def test_sas_that_no_core_knows_end_at_once_where_the_tunnel_is_not_allowed(
+    gw: Parts,
+) -> None:
+    """The document said admin = "down" while no gateway process was there to read it."""
+    gw.reconciler.apply(wanted())
+    give_sas(gw.plane, tunnel=1, spi=0x00500007)
+    gw.plane.set_carrier(1, True)
+    gw.daemon.close()
+    down = wanted(((*FIRST, "admin"), "down"))
+
+    with parts(gw.plane) as later:
+        later.reconciler.take_over(gw.plane.state(), down)
+        later.reconciler.apply(down)
+        later.reconciler.adopt()
+
+        assert tunnels(later)[0]["status"] == "down"
+        assert gw.plane.state().tunnels[1] == ()
+        assert "NO-CARRIER" in ip("link show ts-office-1")
+
+
+async def test_an_sa_of_before_goes_when_the_core_says_so(gw: Parts) -> None:
+    """
+    A restored IKE SA whose tunnel was changed meanwhile is closed: the peer drops its Child SA, so
+    traffic must not go on into it.
+    """
+    gw.reconciler.apply(wanted())
+    give_sas(gw.plane, tunnel=1, spi=0x00500007)
+    gw.plane.set_carrier(1, True)
+    gw.daemon.close()
+
+    with parts(gw.plane) as later:
+        later.reconciler.take_over(gw.plane.state(), wanted())
+        later.reconciler.apply(wanted())
+        changed = Reason("reconfigured", "the tunnel was changed")
+        later.daemon.carry_out([ChildSaDown("office-1", 0x00500007, changed)])
+        later.reconciler.adopt()
+
+        assert tunnels(later)[0]["status"] == "down"
         assert gw.plane.state().tunnels[1] == ()
         assert "NO-CARRIER" in ip("link show ts-office-1")
 
