@@ -127,7 +127,7 @@ def test_both_families_travel_inside_either_family(ends: Ends, outer: int, start
 
 
 def test_a_wrong_group_guess_is_corrected_when_we_respond(ends: Ends) -> None:
-    """IKE_SA_INIT with KE for ecp384 --> <-- INVALID_KE_PAYLOAD, again with x25519."""
+    """IKE_SA_INIT with KE for ecp384 meets INVALID_KE_PAYLOAD and comes again with x25519."""
     offer = "aes256gcm16-prfsha384-ecp384-x25519"
     ours = {"ike_proposals": ["aes256gcm16-prfsha384-x25519"], "start": "respond"}
     ends.agree([ends.connection(ike=offer)], ours)
