@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from gateway.routing.bird_conf import BGP, STATIC
 from gateway.routing.plan import BgpPeer, RoutingPlan
@@ -95,6 +96,20 @@ def _active(
     return shares | {p.tunnel for p in plan.peers if preferred.get(STATIC + p.tunnel)}
 
 
+WOBBLE_S = 0.5  # BIRD computes the stamp anew each time, a millisecond more or less
+
+
+def _is_another(was: PeerView, now: PeerView) -> bool:
+    """Return whether a session that is up both times went down in between."""
+    if not (was.bgp and now.bgp and was.is_up and now.is_up):
+        return False
+    try:
+        before, after = (datetime.fromisoformat(each.bgp.since) for each in (was, now) if each.bgp)
+    except ValueError:
+        return False
+    return abs((after - before).total_seconds()) > WOBBLE_S
+
+
 def changes(before: RoutingView, after: RoutingView) -> Iterator[RoutingChange]:
     """Yield what an operator would want to read of the way from one view to the next."""
     if after.error:
@@ -104,6 +119,8 @@ def changes(before: RoutingView, after: RoutingView) -> Iterator[RoutingChange]:
         fields: dict[str, str | int | float | bool] = {"tunnel": tunnel}
         if now.is_up and not (was and was.is_up):
             yield RoutingChange("bgp up", True, {**fields, "asn": now.peer.asn})
+        if was and _is_another(was, now):
+            yield RoutingChange("bgp restarted", False, {**fields, "asn": now.peer.asn})
         if was and was.is_up and not now.is_up:
             error = now.bgp.error if now.bgp else ""
             yield RoutingChange("bgp down", False, {**fields, "error": error or "not known"})

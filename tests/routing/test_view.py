@@ -76,5 +76,15 @@ def test_ups_and_downs_and_a_reached_limit_are_told_once() -> None:
     assert events(hit, hit) == []
 
 
+def test_a_session_that_went_down_and_up_between_two_views_is_told() -> None:
+    first = replace(UP, since="2026-11-22 08:23:30.117")
+    same = replace(UP, since="2026-11-22 08:23:30.118")
+    later = replace(UP, since="2026-11-22 08:24:01.000")
+    assert events(view(first), view(same)) == []
+    assert events(view(first), view(later)) == [("bgp restarted", "office-1")]
+    assert events(view(first), view(replace(later, state="Idle"))) == [("bgp down", "office-1")]
+    assert events(view(first), view(replace(UP, since="08:24:01"))) == []
+
+
 def test_a_bird_that_does_not_answer_is_no_change_of_sessions() -> None:
     assert events(view(UP), RoutingView(error="no BIRD answers")) == []
