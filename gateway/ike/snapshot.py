@@ -1,7 +1,8 @@
 """
 The established IKE SAs as bytes, so that a restarted gateway process goes on with them.
 
-The data plane, which is another process, keeps the ESP SAs; here are the IKE SAs' keys, windows and
+The data plane, which is another process, keeps the ESP SAs, but for outbound ones that were never
+used: their keys are lost, and a rekey makes up for it. Here are the IKE SAs' keys, windows and
 timers (times are of the monotonic clock, which the restart does not touch). Not here: IKE SAs that
 are not established (they begin again), ESP keys, and the private values of an exchange under way.
 Such a request is repeated all the same, because message IDs must not be skipped, and what the peer
@@ -362,10 +363,16 @@ def _load_child(one: Loaded) -> ChildSa:
         one["replaces"],
         one["replaced_by"],
         Stage[one["stage"]],
-        Use[one["use"]],
+        _load_use(one["use"]),
         down_at,
         _load_reason(one["reason"]),
     )
+
+
+def _load_use(name: str) -> Use:
+    """Return the use of an outbound SA; one never used is lost: only the process before had it."""
+    use = Use[name]
+    return Use.RETIRED if use is Use.UNUSED else use
 
 
 def _bytes(text: str) -> bytes:

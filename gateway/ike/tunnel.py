@@ -98,7 +98,8 @@ class Tunnel:
         use: bool,
     ) -> None:
         """Report a new Child SA; `use` says whether to send on it at once."""
-        use = use or self.in_use is None
+        # One that is deleted on the wire is in use for want of a better one: here it is.
+        use = use or self.in_use is None or self.in_use.stage is Stage.LINGERING
         if use:
             self._take(child)
         context.count("child_sa_up")

@@ -106,6 +106,23 @@ def test_abandoned_rekey_of_the_ike_sa_that_was_refused_is_tried_again() -> None
     assert_works(pair)
 
 
+def test_rekeyed_child_sa_whose_outbound_keys_went_with_the_restart_is_rekeyed() -> None:
+    """
+    b has answered a rekey, and still sends on the old Child SA when it is restarted: only the
+    process that is gone had the keys to send on the new one.
+    """
+    pair = IkePair.established()
+    pair.a.rekey_child()
+    pair.deliver_to_b()
+    pair.b.restart()
+    # <-- b: CREATE_CHILD_SA, then a: INFORMATIONAL { D } -->
+    pair.deliver_all()
+    pair.wait_for(pair.has_traffic, 1.0)
+    pair.advance(30.0)
+    assert pair.has_traffic(), pair.story()
+    assert_works(pair)
+
+
 def test_restart_while_closing_still_closes() -> None:
     pair = IkePair.established()
     pair.a.close()

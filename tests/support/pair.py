@@ -93,6 +93,7 @@ class Plane:
         self.children: dict[int, ChildSaUp] = {}  # by inbound SPI
         self.sending_on: int | None = None  # inbound SPI of the Child SA in use
         self.used: set[int] = set()
+        self.lost: set[int] = set()  # outbound SAs whose keys went with a gateway process
         self.heard: set[int] = set()
 
     @property
@@ -122,6 +123,7 @@ class Plane:
 
     def _send_on(self, spi: int) -> None:
         assert spi not in self.used, "an outbound SA is used again: its nonces start over"
+        assert spi not in self.lost, "the keys of an outbound SA that was never used are lost"
         self.used.add(spi)
         self.sending_on = spi
 
@@ -184,6 +186,7 @@ class Side:
     def restart(self) -> None:
         """Replace the gateway process; the data plane lives on."""
         blob = self.endpoint.snapshot(self.pair.now)
+        self.plane.lost |= self.plane.children.keys() - self.plane.used
         self.endpoint = IkeEndpoint(self.random, self.pair.now, self.limits)
         self.start()
         self.take(self.endpoint.restore(blob, self.pair.now))
