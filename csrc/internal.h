@@ -373,7 +373,7 @@ void gw_tun_merge(struct gw_worker *worker, struct gw_in_batch *batch,
 /* Write all that was merged. */
 void gw_tun_flush(struct gw_worker *worker, struct gw_in_batch *batch);
 
-/* Read one batch from a TUN queue and carry it to the network. False if the queue is dead. */
+/* Read one batch from a TUN queue and carry it to the network. False if the queue is dead: errno says of what. */
 bool gw_outbound_batch(struct gw_worker *worker, struct gw_queue *queue);
 
 /* Begin, fill and send what a batch sends. */

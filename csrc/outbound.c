@@ -357,14 +357,14 @@ gw_outbound_batch(struct gw_worker *worker, struct gw_queue *queue)
 	struct gw_out_batch *batch = &worker->buffers->out_batch;
 	uint8_t *data = worker->buffers->read + GW_READ_AT;
 	uint64_t reads = 0, bytes = 0;
-	bool alive = true;
+	int error = EAGAIN;
 	ssize_t len;
 
 	gw_out_begin(worker, batch, queue->tunnel);
 	while (reads < READS_MAX && bytes < BYTES_MAX) {
 		len = read(queue->source.fd, data, GW_READ_SIZE);
 		if (len <= 0) {
-			alive = len < 0 && (errno == EAGAIN || errno == EINTR);
+			error = len < 0 ? errno : 0;
 			break;
 		}
 		reads++;
@@ -373,5 +373,6 @@ gw_outbound_batch(struct gw_worker *worker, struct gw_queue *queue)
 	}
 	gw_out_flush(worker, batch);
 	gw_count(&worker->counters.tun_reads, reads);
-	return alive;
+	errno = error; /* sending has its own */
+	return error == EAGAIN || error == EINTR;
 }

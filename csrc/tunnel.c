@@ -238,9 +238,10 @@ insert_tunnel(struct gw_dp *dp, const struct gw_tunnel *config)
 	assign_queues(dp, tunnel, config);
 	err = watch(dp, tunnel);
 	if (err != GW_OK) {
-		/* The descriptors stay the caller's. */
+		/* The descriptors stay the caller's: no worker may still read one. */
+		gw_quiesce(dp);
 		tunnel->queue_count = 0;
-		gw_retire(dp, gw_tunnel_free, tunnel);
+		gw_tunnel_free(tunnel);
 		return err;
 	}
 	tunnel->next = *bucket_of(dp, tunnel->id);

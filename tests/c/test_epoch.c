@@ -3,6 +3,7 @@
  * between epoll_wait() and the worker, and in other places, so that the order of things is always the
  * worst one.
  */
+#include <errno.h>
 #include <semaphore.h>
 #include <stdatomic.h>
 #include <sys/epoll.h>
@@ -12,7 +13,10 @@
 
 static atomic_bool armed;
 static atomic_int threads_started;
-static atomic_bool armed_in_batch, armed_unlock;
+static atomic_bool armed_in_batch, armed_refusal, armed_read, armed_dead;
+static atomic_bool returned;
+static _Thread_local bool armed_unlock, has_waited;
+static atomic_int workers_running;
 static sem_t told, go_on, refused;
 
 int __real_epoll_wait(int fd, struct epoll_event *events, int max, int timeout);
@@ -25,6 +29,10 @@ int __real_pthread_mutex_trylock(pthread_mutex_t *lock);
 int __wrap_pthread_mutex_trylock(pthread_mutex_t *lock);
 int __real_pthread_mutex_unlock(pthread_mutex_t *lock);
 int __wrap_pthread_mutex_unlock(pthread_mutex_t *lock);
+int __real_epoll_ctl(int epoll, int op, int fd, struct epoll_event *event);
+int __wrap_epoll_ctl(int epoll, int op, int fd, struct epoll_event *event);
+ssize_t __real_read(int fd, void *data, size_t size);
+ssize_t __wrap_read(int fd, void *data, size_t size);
 int __real_gw_cipher_start_thread(void);
 int __wrap_gw_cipher_start_thread(void);
 
@@ -40,7 +48,12 @@ pause_if(atomic_bool *wanted)
 int
 __wrap_epoll_wait(int fd, struct epoll_event *events, int max, int timeout)
 {
-	int count = __real_epoll_wait(fd, events, max, timeout);
+	int count;
+
+	if (!has_waited)
+		atomic_fetch_add(&workers_running, 1);
+	has_waited = true;
+	count = __real_epoll_wait(fd, events, max, timeout);
 
 	if (count > 0)
 		pause_if(&armed);
@@ -69,11 +82,41 @@ __wrap_pthread_mutex_trylock(pthread_mutex_t *lock)
 int
 __wrap_pthread_mutex_unlock(pthread_mutex_t *lock)
 {
-	if (atomic_exchange(&armed_unlock, false)) {
+	if (armed_unlock) {
+		armed_unlock = false;
 		CHECK(sem_post(&go_on) == 0);
 		CHECK(sem_wait(&refused) == 0);
 	}
 	return __real_pthread_mutex_unlock(lock);
+}
+
+/* A refusal reaches the caller when a worker already reads the queue that was taken before. */
+int
+__wrap_epoll_ctl(int epoll, int op, int fd, struct epoll_event *event)
+{
+	int error = __real_epoll_ctl(epoll, op, fd, event);
+
+	if (error != 0 && atomic_exchange(&armed_refusal, false))
+		CHECK(sem_wait(&told) == 0);
+	return error;
+}
+
+ssize_t
+__wrap_read(int fd, void *data, size_t size)
+{
+	ssize_t len;
+	int i;
+
+	if (atomic_exchange(&armed_read, false)) {
+		CHECK(sem_post(&told) == 0);
+		for (i = 0; i < 100 && !atomic_load(&returned); i++)
+			(void)poll(NULL, 0, 1);
+		CHECK(!atomic_load(&returned));
+	}
+	len = __real_read(fd, data, size);
+	if (len < 0 && atomic_exchange(&armed_dead, false))
+		errno = EBADFD;
+	return len;
 }
 
 int
@@ -81,6 +124,15 @@ __wrap_gw_cipher_start_thread(void)
 {
 	atomic_fetch_add(&threads_started, 1);
 	return __real_gw_cipher_start_thread();
+}
+
+static void
+begin_running(void)
+{
+	atomic_store(&workers_running, 0);
+	begin();
+	while (atomic_load(&workers_running) < (int)WORKERS)
+		(void)poll(NULL, 0, 1);
 }
 
 /* The next worker that is told of something stops before it looks. */
@@ -107,7 +159,7 @@ test_a_removed_tunnel_is_not_read(void)
 {
 	size_t len = make_packet(packet, &udp4, 100, &random_state);
 
-	begin();
+	begin_running();
 	arm();
 	tun_put(plane.tun[0], NULL, packet, len);
 	wait_told();
@@ -122,7 +174,7 @@ test_a_removed_socket_is_not_read(void)
 	struct gw_socket sock = {
 		.family = 4, .encap = GW_ENCAP_UDP, .address = {127, 0, 0, 1}};
 
-	begin();
+	begin_running();
 	sock.port = plane.port;
 	arm();
 	udp_send("\xff", 1);
@@ -137,7 +189,7 @@ test_what_stays_is_read_after_a_change(void)
 {
 	struct gw_tunnel config;
 
-	begin();
+	begin_running();
 	config = tunnel_config(&plane, peer_port, TUNNEL);
 	arm();
 	udp_send("\xff", 1);
@@ -154,14 +206,61 @@ test_a_removed_tunnel_is_freed_without_another_batch(void)
 {
 	uint8_t data;
 
-	begin();
+	begin_running();
 	atomic_store(&armed_in_batch, true);
 	udp_send("\xff", 1);
 	wait_told();
-	atomic_store(&armed_unlock, true);
+	armed_unlock = true;
 	CHECK(gw_dp_del_tunnel(plane.dp, TUNNEL) == GW_OK);
 	wait_readable(plane.tun[0]);
 	CHECK(recv(plane.tun[0], &data, 1, 0) == 0);
+	end();
+}
+
+/* On failure descriptors stay the caller's: no worker reads them any more. */
+static void
+test_a_refused_tunnel_leaves_its_descriptors(void)
+{
+	struct gw_tunnel config;
+	int pair[2], file;
+
+	begin_running();
+	config = tunnel_config(&plane, peer_port, TUNNEL + 1);
+	CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, pair) == 0);
+	file = open("/dev/null", O_RDWR); /* epoll takes none (EPERM) */
+	CHECK(file >= 0);
+	config.queue_count = 2;
+	config.queue_fd[0] = pair[0];
+	config.queue_fd[1] = file;
+	tun_put(pair[1], NULL, packet, make_packet(packet, &udp4, 100, &random_state));
+	atomic_store(&armed_refusal, true);
+	atomic_store(&armed_read, true);
+	CHECK(gw_dp_add_tunnel(plane.dp, &config) == GW_E_SYS);
+	atomic_store(&returned, true);
+	CHECK(close(pair[0]) == 0 && close(pair[1]) == 0 && close(file) == 0);
+	end();
+}
+
+/* The record says what the queue died of, not what the kernel said of the packets read before. */
+static void
+test_a_dead_queue_is_told_with_its_error(void)
+{
+	struct gw_tunnel config;
+	struct gw_punt record;
+	char data[4096], wanted[32];
+
+	begin_running();
+	config = tunnel_config(&plane, peer_port, TUNNEL);
+	memset(config.path.remote, 0xff, 4); /* may not be sent to: EACCES */
+	CHECK(gw_dp_set_path(plane.dp, TUNNEL, &config.path) == GW_OK);
+	atomic_store(&armed_dead, true);
+	tun_put(plane.tun[0], NULL, packet,
+		make_packet(packet, &udp4, 100, &random_state));
+	(void)punt_get(&plane, GW_PUNT_WORKER_FAILED, &record, (uint8_t *)data);
+	CHECK(drops(&plane, GW_DROP_SEND) == 1);
+	(void)snprintf(wanted, sizeof(wanted), "errno %d", EBADFD);
+	data[record.length] = 0;
+	CHECK(strstr(data, wanted) != NULL);
 	end();
 }
 
@@ -169,7 +268,7 @@ static void
 test_a_worker_makes_what_its_thread_needs(void)
 {
 	atomic_store(&threads_started, 0);
-	begin();
+	begin_running();
 	/* A worker that serves has done so before. */
 	udp_send("\xff", 1);
 	wait_drops(&plane, GW_DROP_KEEPALIVE, 1);
@@ -187,6 +286,8 @@ main(void)
 	test_a_removed_tunnel_is_not_read();
 	test_a_removed_socket_is_not_read();
 	test_a_removed_tunnel_is_freed_without_another_batch();
+	test_a_refused_tunnel_leaves_its_descriptors();
+	test_a_dead_queue_is_told_with_its_error();
 	test_a_worker_makes_what_its_thread_needs();
 	return 0;
 }
