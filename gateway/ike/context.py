@@ -9,10 +9,13 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from gateway.errors import WireError
 from gateway.ike.config import Random
+from gateway.ike.dh import KeyPair
 from gateway.ike.drops import DropReason
 from gateway.ike.events import Dropped, Event
 from gateway.sa import Path
+from gateway.secret import Secret
 
 if TYPE_CHECKING:
     from gateway.ike.ike_sa import IkeSa
@@ -104,6 +107,7 @@ class Context:
     events: list[Event] = field(default_factory=list)
     counters: Counter[str] = field(default_factory=Counter)
     sas: dict[bytes, IkeSa] = field(default_factory=dict)  # by the SPI that we chose
+    spare_keys: dict[int, KeyPair] = field(default_factory=dict)  # by group, met by bad values only
 
     def emit(self, event: Event) -> None:
         """Add an event; the order is what the shell carries out."""
@@ -117,6 +121,22 @@ class Context:
         """Count and report a datagram that goes no further."""
         self.count("drop." + reason.value)
         self.emit(Dropped(reason.value, path, tunnel))
+
+    def exchange_keys(self, group: int, peer: bytes) -> tuple[KeyPair, Secret]:
+        """
+        Return a key pair that nobody else will get, and its shared secret with the peer's value.
+
+        Raises WireError for a bad value; the key pair then waits for the next peer, so that bad
+        values cost little.
+        """
+        key_pair = self.spare_keys.pop(group, None)
+        if key_pair is None:
+            key_pair = KeyPair.generate(group, self.random.private_key(group))
+        try:
+            return key_pair, key_pair.shared(peer)
+        except WireError:
+            self.spare_keys[group] = key_pair
+            raise
 
     def new_ike_spi(self) -> bytes:
         """Return 8 random bytes that no IKE SA of ours uses and that are not zero."""

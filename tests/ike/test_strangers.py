@@ -8,12 +8,14 @@ from __future__ import annotations
 import dataclasses
 from ipaddress import ip_address
 
+import pytest
+
 from gateway.ike.config import Encap, Timers
 from gateway.ike.context import EndpointLimits
 from gateway.ike.events import Keepalive, Send
 from gateway.ike.iana import ExchangeType, NotifyType, ProtocolId
 from gateway.ike.message import Message, parse_clear, parse_header, serialise_clear
-from gateway.ike.payloads import Notify
+from gateway.ike.payloads import KeyExchange, Notify
 from gateway.ike.proposals import parse_proposal
 from gateway.ike.selectors import parse_selector
 from gateway.sa import Path
@@ -96,6 +98,37 @@ def test_spoofed_configured_peer_can_not_take_every_half_open_place() -> None:
     pair.release(genuine)
     pair.deliver_all()
     assert pair.has_traffic()
+
+
+def test_bad_key_exchange_values_cost_no_key_pair_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """RFC 6989: a value outside of the group is refused, before work that the sender is spared."""
+    made: list[int] = []
+    pair = IkePair()
+    monkeypatch.setattr(pair.b.random, "private_key", lambda group: made.append(group))
+    pair.start()
+    genuine = pair.hold_to_b()
+    request = parse_clear(genuine.datagram)
+    for number in range(1, 101):
+        bad = KeyExchange(request.one(KeyExchange).group, bytes(32))
+        payloads = tuple(bad if isinstance(one, KeyExchange) else one for one in request.payloads)
+        spi = number.to_bytes(8, "big")
+        forged = dataclasses.replace(request, spi_i=spi, payloads=payloads)
+        pair.b.receive(serialise_clear(forged), FROM_A)
+    assert pair.b.drops("refused") == 100
+    assert len(made) == 1
+    pair.link.flights.clear()
+    pair.release(genuine)
+    pair.deliver_all()
+    assert pair.has_traffic()
+
+
+def test_no_key_pair_is_used_for_two_ike_sas() -> None:
+    """A shared private value would make one IKE SA's secret cost the other (section 2.12)."""
+    pair = IkePair.started()
+    pair.deliver_to_b()
+    pair.b.receive(forged_init(pair, 1), FROM_A)
+    first, second = (parse_clear(event.datagram).one(KeyExchange) for event in pair.b.all(Send))
+    assert first.public != second.public
 
 
 def test_noise_of_strangers_does_not_keep_a_configured_peer_from_its_answer() -> None:

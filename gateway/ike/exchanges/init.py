@@ -227,8 +227,7 @@ def answer_request(
     candidates, suite, answer = _choose(offered, tunnels, key_exchange.group)
     if key_exchange.group != suite.group:
         raise InvalidKePayload(suite.group)
-    key_pair = KeyPair.generate(suite.group, context.random.private_key(suite.group))
-    shared = key_pair.shared(key_exchange.public)
+    key_pair, shared = context.exchange_keys(suite.group, key_exchange.public)
     sa = IkeSa(context, path, False, message.spi_i, context.new_ike_spi(), now, candidates)
     sa.suite, sa.nonce_i, sa.nonce_r = suite, nonce_i, context.random.bytes(NONCE_LEN)
     secrets = derive_ike(suite, shared, nonce_i, sa.nonce_r, sa.spi_i, sa.spi_r)
