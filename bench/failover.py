@@ -1,0 +1,313 @@
+"""
+Silence on the way between two sites when a path, a tunnel or a process fails, in both directions.
+
+    host a --- gw a ===== wan1, wan2 ===== gw b --- host b
+
+Two of our gateways with twin tunnels, the first preferred. A stream of 1,000 UDP datagrams a second
+flows each way while something fails; the silence is the longest time in which nothing arrives, from
+the failure until traffic is settled again. Each case is tried many times, one after the other, with
+everything repaired in between.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import signal
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from lab import impair, plot, sites, stream, topology, twins
+from lab.commands import LabError, end_cleanly, wait_for
+from lab.netns import Lab
+from lab.strongswan import StrongSwan, Timing
+from lab.topology import Pair
+from lab.twins import Twins
+
+_FIRST, _SECOND = sites.tunnel_name(1), sites.tunnel_name(2)
+_QUICK_TIMES = 3
+_TAIL_S = 0.5  # what follows a switch at once belongs to it
+DIRECTIONS = ("to_office", "from_office")
+# strongSwan's own defaults of retransmission; it gives up after 165 s.
+_SWAN_TIMING = Timing(timeout_s=4.0, base=1.8, tries=5)
+_SWAN_MOST_S = 240.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What one failure cost, in each direction."""
+
+    to_office: stream.Result
+    from_office: stream.Result
+
+    def silence_ms(self, direction: str | None = None) -> float:
+        """Return the silence of a direction, or of the worse one."""
+        return max(one.silence_ms for one in self._of(direction))
+
+    def lost(self, direction: str | None = None) -> int:
+        """Return the datagrams lost in a direction, or in both."""
+        return sum(one.lost for one in self._of(direction))
+
+    def _of(self, direction: str | None) -> tuple[stream.Result, ...]:
+        named = {"to_office": self.to_office, "from_office": self.from_office}
+        return tuple(named.values()) if direction is None else (named[direction],)
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A failure: `fail` returns when traffic has found its way, `repair` undoes it."""
+
+    fail: Callable[[], None]
+    repair: Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Bed:
+    """Two joined sites and what can fail there; `settle` returns when all is as at the start."""
+
+    pair: Pair
+    settle: Callable[[], None]
+    trials: Mapping[str, Trial]
+
+
+def gateways(bfd: str | None, lab: Lab) -> Bed:
+    """Make two of our gateways, with BGP and that BFD or with static routes."""
+    network = twins.build(lab, bfd)
+    office = network.pair.b.gateway
+    cut = Trial(partial(_cut, network), partial(impair.mend, office, "wan1"))
+    trials = {
+        "carrier": Trial(partial(_down, network), partial(_up, network)),
+        "gateway_restart": Trial(partial(_restart, network), _nothing),
+        "gateway_killed": Trial(partial(_kill, network), _nothing),
+        "bird_killed": Trial(partial(_kill_bird, network), _nothing),
+        "path_cut.bfd300": cut,
+        "path_cut.bfd50": cut,
+        "liveness": cut,
+    }
+    return Bed(network.pair, network.wait_settled, trials)
+
+
+def _nothing() -> None:
+    """Repair nothing: the failure has ended by itself."""
+
+
+def _cut(network: Twins) -> None:
+    impair.cut(network.pair.b.gateway, "wan1")
+    network.wait_by(2)
+
+
+def _down(network: Twins) -> None:
+    network.b.cli("down", _FIRST)
+    network.wait_by(2)
+
+
+def _up(network: Twins) -> None:
+    network.b.cli("up", _FIRST)
+
+
+def _restart(network: Twins) -> None:
+    network.a.stop()
+    network.a.start()
+    network.wait_settled()
+
+
+def _kill(network: Twins) -> None:
+    before = _spis(network)
+    network.a.kill()
+    network.a.start()
+    wait_for("new Child SAs", lambda: before.isdisjoint(_spis(network)), 40.0, every_s=0.2)
+    network.wait_settled()
+
+
+def _spis(network: Twins) -> set[object]:
+    return {spi for tunnel in network.a.tunnels().values() for spi in tunnel.spis}
+
+
+def _kill_bird(network: Twins) -> None:
+    pid = twins.bird_pid(network.a)
+    if pid is None:
+        raise LabError("the gateway has no BIRD")
+    os.kill(pid, signal.SIGKILL)
+    wait_for("another BIRD", lambda: twins.bird_pid(network.a) not in (pid, None), 10.0)
+    network.wait_settled()
+
+
+def strongswan(lab: Lab) -> Bed:
+    """Make two strongSwan gateways with two policy tunnels, DPD every 10 s, else their defaults."""
+    pair, keys = topology.four_machines(lab), sites.Secrets()
+    ends = [
+        StrongSwan(
+            here.gateway,
+            [sites.swan_connection(here, there, keys, n, dpd_delay="10s") for n in (1, 2)],
+            _SWAN_TIMING,
+        ).start()
+        for here, there in ((pair.a, pair.b), (pair.b, pair.a))
+    ]
+
+    def settle() -> None:
+        for name in (_SECOND, _FIRST):  # the newest of equal policies carries the traffic
+            if not ends[0].children(name):
+                ends[0].initiate(name)
+
+    def fail() -> None:
+        impair.cut(pair.b.gateway, "wan1")
+        wait_for(
+            "both ends to give tunnel 1 up",
+            lambda: not any(end.children(_FIRST) for end in ends),
+            _SWAN_MOST_S,
+            every_s=0.2,
+        )
+
+    repair = partial(impair.mend, pair.b.gateway, "wan1")
+    return Bed(pair, settle, {"strongswan.path_cut": Trial(fail, repair)})
+
+
+# Each bed with the cases that are tried in it.
+BEDS: Mapping[str, tuple[Callable[[Lab], Bed], tuple[str, ...]]] = {
+    "bfd300": (
+        partial(gateways, "300x3"),
+        ("path_cut.bfd300", "carrier", "gateway_restart", "gateway_killed", "bird_killed"),
+    ),
+    "bfd50": (partial(gateways, "50x3"), ("path_cut.bfd50",)),
+    "static": (partial(gateways, None), ("liveness",)),
+    "strongswan": (strongswan, ("strongswan.path_cut",)),
+}
+CASES = tuple(case for _, cases in BEDS.values() for case in cases)
+# Three minutes a time: only when asked for by name.
+_USUAL = tuple(case for case in CASES if not case.startswith("strongswan"))
+
+
+def once(bed: Bed, trial: Trial) -> Sample:
+    """Let something fail and return what it cost; all is repaired afterwards, not yet settled."""
+    bed.settle()
+    a, b = bed.pair.a, bed.pair.b
+    streams: list[stream.Stream] = []
+    try:
+        streams.append(stream.start(a.host, b.host, b.host4, port=7017))
+        streams.append(stream.start(b.host, a.host, a.host4, port=7018))
+        since_ns = time.time_ns()
+        try:
+            trial.fail()
+            time.sleep(_TAIL_S)
+        finally:
+            trial.repair()
+        there, back = (one.stop(since_ns) for one in streams)
+    except BaseException:
+        for one in streams:
+            one.kill()
+        raise
+    if not (there.goes_on and back.goes_on):
+        raise LabError("traffic did not come back")
+    return Sample(there, back)
+
+
+def measure(cases: Sequence[str], times: int) -> dict[str, list[Sample]]:
+    """Try each case that many times. Progress goes to standard error."""
+    found: dict[str, list[Sample]] = {}
+    for name, (build, cases_here) in BEDS.items():
+        chosen = [case for case in cases_here if case in cases]
+        if not chosen:
+            continue
+        print(f"joining two sites: {name}", file=sys.stderr)
+        with Lab(f"fo{os.getpid()}{name}") as lab:
+            bed = build(lab)
+            for case in chosen:
+                found[case] = []
+                for turn in range(times):
+                    found[case].append(once(bed, bed.trials[case]))
+                    print(f"{case} {turn + 1}/{times} {_words(found[case][-1])}", file=sys.stderr)
+    return found
+
+
+def _words(one: Sample) -> str:
+    return ", ".join(
+        f"{way.replace('_', ' ')} {one.silence_ms(way):.0f} ms silent, {one.lost(way)} lost"
+        for way in DIRECTIONS
+    )
+
+
+def p95(values: Sequence[float]) -> float:
+    """Return the smallest value that at least 95 % of the values do not exceed."""
+    return sorted(values)[math.ceil(0.95 * len(values)) - 1]
+
+
+def figures(case: str, samples: Sequence[Sample]) -> dict[str, float]:
+    """Return the named figures of one case; without a direction, the worse one of each time."""
+    found: dict[str, float] = {f"{case}.times": len(samples)}
+    for direction in (None, *DIRECTIONS):
+        name = case if direction is None else f"{case}.{direction}"
+        silences = [one.silence_ms(direction) for one in samples]
+        lost = [one.lost(direction) for one in samples]
+        found |= {
+            f"{name}.median_ms": round(statistics.median(silences), 1),
+            f"{name}.p95_ms": round(p95(silences), 1),
+            f"{name}.max_ms": round(max(silences), 1),
+            f"{name}.lost_median": statistics.median(lost),
+            f"{name}.lost_max": max(lost),
+            f"{name}.lost_packets": sum(lost),
+        }
+    return found
+
+
+def table(found: Mapping[str, float], cases: Sequence[str]) -> Table:
+    """Return the figures for a person."""
+    made = Table(title="Silence in ms (the worse direction of each time) and datagrams lost")
+    for head in ("what fails", "times", "median", "p95", "max"):
+        made.add_column(head, justify="left" if head == "what fails" else "right")
+    for head in ("max to office", "max from office", "lost, median", "lost, max"):
+        made.add_column(head, justify="right")
+    for case in cases:
+        keys = ("times", "median_ms", "p95_ms", "max_ms", "to_office.max_ms", "from_office.max_ms")
+        values = (found[f"{case}.{key}"] for key in (*keys, "lost_median", "lost_max"))
+        made.add_row(case, *(f"{value:.0f}" for value in values))
+    return made
+
+
+def picture(samples: Mapping[str, Sequence[Sample]]) -> str:
+    """Return the distribution as SVG."""
+    rows = {
+        case: {way.replace("_", " "): [one.silence_ms(way) for one in tried] for way in DIRECTIONS}
+        for case, tried in samples.items()
+    }
+    return plot.strips("Silence when something fails", "ms without an arrival", rows)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the bench from the command line."""
+    parser = argparse.ArgumentParser(prog="run bench failover", description=__doc__)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here")
+    parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw the distribution here")
+    parser.add_argument("--times", type=int, default=20, help="how often each case is tried")
+    parser.add_argument("--quick", action="store_true", help=f"the same as --times {_QUICK_TIMES}")
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=_USUAL, metavar="CASE")
+    chosen = parser.parse_args(arguments)
+    times = _QUICK_TIMES if chosen.quick else chosen.times
+    if times < 1:
+        parser.error("--times: at least 1")
+    end_cleanly()
+    try:
+        samples = measure(chosen.cases, times)
+    except LabError as error:
+        print(f"failover: {error}", file=sys.stderr)
+        return 1
+    found = {key: value for case in samples for key, value in figures(case, samples[case]).items()}
+    Console(width=120 if not sys.stdout.isatty() else None).print(table(found, list(samples)))
+    if chosen.json is not None:
+        chosen.json.write_text(json.dumps(found, indent=1) + "\n")
+    if chosen.plot is not None:
+        chosen.plot.write_text(picture(samples))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
