@@ -592,6 +592,11 @@ BAD_ANSWERS = {
     "another number": child_answer((dataclasses.replace(ESP_ANSWER, number=7),)),
     "supernet": child_answer(ts_i="10.0.0.0/8"),
     "other selectors": child_answer(ts_r="172.16.0.0/12"),
+    "more selectors than a Child SA holds": (
+        *child_answer()[:2],
+        TrafficSelectorsI(tuple(parse_selector(f"10.1.{number}.0/24") for number in range(33))),
+        child_answer()[3],
+    ),
     "reserved SPI": child_answer(spi=b"\0\0\0\x07"),
     "IKE instead of ESP": (
         SecurityAssociation(

@@ -31,7 +31,7 @@ from gateway.ike.payloads import (
     TrafficSelectorsR,
 )
 from gateway.ike.proposals import EspSuite, Proposal, check_answer_esp, groups_of, select_esp
-from gateway.ike.selectors import is_subset, narrow
+from gateway.ike.selectors import SELECTORS_MAX, is_subset, narrow
 from gateway.sa import TrafficSelector
 from gateway.secret import Secret
 
@@ -170,13 +170,13 @@ def accept(offer: Offer, response: Message, *, with_group: bool) -> Agreed:
     ts_i = response.one(TrafficSelectorsI).selectors
     ts_r = response.one(TrafficSelectorsR).selectors
     if (
-        not ts_i
-        or not ts_r
+        not 1 <= len(ts_i) <= SELECTORS_MAX
+        or not 1 <= len(ts_r) <= SELECTORS_MAX
         or not is_subset(ts_i, offer.local_ts)
         or not is_subset(ts_r, offer.remote_ts)
     ):
         raise TsUnacceptable(
-            f"the answer is no part of our offer: {reasons.selectors_text(ts_i)}"
+            f"the answer is no part of our offer, or too many parts: {reasons.selectors_text(ts_i)}"
             f" === {reasons.selectors_text(ts_r)}"
         )
     return Agreed(suite, _peer_spi(answer, answer[0].number or 1), ts_i, ts_r)
