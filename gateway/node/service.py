@@ -276,8 +276,9 @@ class Gateway:
 
     async def reload(self) -> dict[str, object]:
         """
-        Apply the difference to the document as it is now. Raises GatewayError, and then changed
-        nothing.
+        Apply the difference to the document as it is now.
+
+        Raises GatewayError; a document with a mistake changes nothing.
         """
         async with self._reloading:
             self._notifier.reloading()
@@ -294,6 +295,9 @@ class Gateway:
             except GatewayError as error:
                 self._journal.error("reload failed", text=str(error))
                 raise
+            except OSError as error:  # the runtime directory is full, or no descriptor is free
+                self._journal.error("reload failed", text=str(error))
+                raise ControlError(f"the reload failed: {error}") from error
             finally:
                 self._notifier.ready(f"{len(self._tunnels)} tunnels")
                 self._said = ""

@@ -133,6 +133,22 @@ def test_a_reload_with_a_mistake_changes_nothing_and_says_why(running: Running) 
     assert set(listed(running)) == {"office-1", "office-2"}
 
 
+def test_a_reload_that_the_system_refuses_leaves_the_gateway_running(running: Running) -> None:
+    """As when the disk is full: a directory stands where BIRD's configuration would be written."""
+    (running.place / "bird.conf.check").mkdir()
+    bgp = DOCUMENT.replace('start = "respond"', 'start = "respond"\nrouting = "bgp"')
+    running.config.write_text(
+        bgp.replace('name = "office"\npublic', 'name = "office"\nasn = 65010\npublic')
+    )
+
+    with pytest.raises(Refused, match=r"bird\.conf\.check"):
+        list(ask(running.place, {"command": "reload"}))
+    running.signal(signal.SIGHUP)
+
+    wait_until("said", lambda: running.log.count("reload failed") == 2, running)
+    assert set(listed(running)) == {"office-1", "office-2"}
+
+
 def test_the_loss_of_the_data_plane_is_repaired(running: Running) -> None:
     os.kill(dataplane_pid(running), signal.SIGKILL)
 
