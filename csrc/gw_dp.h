@@ -14,7 +14,7 @@
  * Errors. Functions return GW_OK or a negative enum gw_err; gw_strerror() gives the text.
  *
  * Numbers are in host byte order unless a name ends in _be; addresses are bytes in network
- * order, an IPv4 address in the first 4 of 16.
+ * order, an IPv4 address in the first 4 of 16 and zeros behind it: addresses are compared whole.
  *
  * Descriptors are *taken*: from a successful call on, the data plane closes them. On failure
  * they stay the caller's.
