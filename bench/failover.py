@@ -36,6 +36,7 @@ from lab.twins import Twins
 
 _FIRST, _SECOND = sites.tunnel_name(1), sites.tunnel_name(2)
 _QUICK_TIMES = 3
+_NOTHING_S = 3.0
 _TAIL_S = 0.5  # what follows a switch at once belongs to it
 DIRECTIONS = ("to_office", "from_office")
 # strongSwan's own defaults of retransmission; it gives up after 165 s.
@@ -86,6 +87,7 @@ def gateways(bfd: str | None, lab: Lab) -> Bed:
     office = network.pair.b.gateway
     cut = Trial(partial(_cut, network), partial(impair.mend, office, "wan1"))
     trials = {
+        "nothing": Trial(partial(time.sleep, _NOTHING_S), _nothing),
         "carrier": Trial(partial(_down, network), partial(_up, network)),
         "gateway_restart": Trial(partial(_restart, network), _nothing),
         "gateway_killed": Trial(partial(_kill, network), _nothing),
@@ -176,7 +178,10 @@ def strongswan(lab: Lab) -> Bed:
 BEDS: Mapping[str, tuple[Callable[[Lab], Bed], tuple[str, ...]]] = {
     "bfd300": (
         partial(gateways, "300x3"),
-        ("path_cut.bfd300", "carrier", "gateway_restart", "gateway_killed", "bird_killed"),
+        (
+            *("nothing", "path_cut.bfd300", "carrier"),
+            *("gateway_restart", "gateway_killed", "bird_killed"),
+        ),
     ),
     "bfd50": (partial(gateways, "50x3"), ("path_cut.bfd50",)),
     "static": (partial(gateways, None), ("liveness",)),
