@@ -201,4 +201,5 @@ def test_no_answer_stays_behind_in_memory(kernel: Netlink) -> None:
 
     ask(100)  # pyroute2 remembers the last 255 sequence numbers
     before = ask(1)
-    assert ask(500) - before < 300
+    # An answer is several blocks, so one left a round would be thousands.
+    assert ask(500) - before < 500
