@@ -144,9 +144,25 @@ def _kill_bird(network: Twins) -> None:
     network.wait_settled()
 
 
+def _know_neighbours(pair: Pair) -> None:
+    """
+    Let a cut look as it does behind a provider's router, which still answers to ARP.
+
+    Or the datagrams that wait for a neighbour would fill charon's only socket, and stall tunnel 2.
+    """
+    for here, there in ((pair.a, pair.b), (pair.b, pair.a)):
+        for device, address in zip(("wan1", "wan2"), there.public4, strict=True):
+            (link,) = json.loads(there.gateway.ip("-j", "link", "show", "dev", device))
+            mac = str(link["address"])
+            here.gateway.ip(
+                "neigh", "replace", address, "lladdr", mac, "dev", device, "nud", "permanent"
+            )
+
+
 def strongswan(lab: Lab) -> Bed:
     """Make two strongSwan gateways with two policy tunnels, DPD every 10 s, else their defaults."""
     pair, keys = topology.four_machines(lab), sites.Secrets()
+    _know_neighbours(pair)
     ends = [
         StrongSwan(
             here.gateway,
