@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 import gateway
+from gateway.model.load import load
+from gateway.node.plan import plan
 
 ROOT = Path(__file__).parent.parent
 PURE = [
@@ -152,6 +154,18 @@ def test_the_readme_names_every_command_of_run() -> None:
     assert {"demo", "test", "bench", "lint", "build"} <= set(usage)
     for command in ("demo", "test", "bench", "lint", "build"):
         assert f"./run {command}" in readme
+
+
+def test_the_readmes_document_has_no_mistake(tmp_path: Path) -> None:
+    text = re.search(r"```toml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert text is not None
+    key, file = tmp_path / "office.psk", tmp_path / "gateway.toml"
+    key.write_text("a key for a document that is only read\n")
+    key.chmod(0o600)
+    file.write_text(text[1].replace("/etc/twinspan/office.psk", str(key)))
+    loaded = load(file)
+    assert len(plan(loaded.document).tunnels) == 2
+    assert not loaded.warnings
 
 
 def test_nothing_in_the_tree_is_left_open() -> None:

@@ -43,7 +43,7 @@ def check(
     for warning in loaded.warnings:
         typer.echo(f"warning: {warning}", err=True)
     connections = len(loaded.document.vpn_connection)
-    typer.echo(f"{file}: ok: {connections} VPN connections, {len(node.tunnels)} VPN tunnels")
+    typer.echo(f"{file}: ok: VPN Connections: {connections}, VPN Tunnels: {len(node.tunnels)}")
     if show:
         for tunnel in _tunnels(node):
             typer.echo("  ".join(f"{key}={value}" for key, value in tunnel.items()))

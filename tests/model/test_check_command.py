@@ -33,7 +33,7 @@ def run(*arguments: str) -> tuple[int, str, str]:
 
 def test_a_good_file_is_ok(tmp_path: Path) -> None:
     path = write(tmp_path, TEXT)
-    assert run("check", str(path)) == (0, f"{path}: ok: 1 VPN connections, 2 VPN tunnels\n", "")
+    assert run("check", str(path)) == (0, f"{path}: ok: VPN Connections: 1, VPN Tunnels: 2\n", "")
 
 
 def test_show_lists_what_the_tunnels_come_to_without_keys(tmp_path: Path) -> None:
