@@ -39,18 +39,28 @@ class Legacy:
     taken_down: frozenset[str]
 
 
-def load_key(path: Path) -> Secret:
-    """Return the sealing key kept at `path`, made on first use. Raises OSError, SealError."""
-    try:
-        fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-    except FileExistsError:
-        value = path.read_bytes()
-        if len(value) != _KEY_BYTES:
-            raise SealError(f"{path} has {len(value)} bytes, need {_KEY_BYTES}") from None
-        return Secret(value)
+def make_key(path: Path) -> Secret:
+    """
+    Return a new sealing key, kept at `path` in place of any other. Raises OSError.
+
+    Made anew each time something is sealed, so a file that was damaged, or that stems from another
+    start, is in nobody's way.
+    """
+    value = secrets.token_bytes(_KEY_BYTES)
+    draft = path.with_suffix(".new")
+    draft.unlink(missing_ok=True)
+    fd = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
     with os.fdopen(fd, "wb") as file:
-        value = secrets.token_bytes(_KEY_BYTES)
         file.write(value)
+    draft.replace(path)
+    return Secret(value)
+
+
+def load_key(path: Path) -> Secret:
+    """Return the sealing key kept at `path`. Raises OSError, SealError."""
+    value = path.read_bytes()
+    if len(value) != _KEY_BYTES:
+        raise SealError(f"{path} has {len(value)} bytes, need {_KEY_BYTES}")
     return Secret(value)
 
 

@@ -41,7 +41,7 @@ from gateway.node.notify import Notifier
 from gateway.node.plan import NodePlan, plan
 from gateway.node.reconcile import Reconciler
 from gateway.node.routing import RoutingReport
-from gateway.node.seal import Legacy, SealError, load_key, seal, unseal
+from gateway.node.seal import Legacy, SealError, load_key, make_key, seal, unseal
 from gateway.node.status import StatusView
 from gateway.node.tunnel import Tunnels
 from gateway.routing.replies import BirdError
@@ -347,7 +347,7 @@ class Gateway:
 
     def _leave(self) -> None:
         """Leave our state with the data plane for the next gateway process."""
-        key = load_key(self._settings.runtime_dir / SEAL_KEY)
+        key = make_key(self._settings.runtime_dir / SEAL_KEY)
         snapshot = self._daemon.endpoint.snapshot(time.monotonic())
         down = frozenset(self._reconciler.taken_down)
         self._plane.put_blob(seal(Legacy(snapshot, down), key))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.node.seal import Legacy, SealError, load_key, seal, unseal
+from gateway.node.seal import Legacy, SealError, load_key, make_key, seal, unseal
 from gateway.secret import Secret
 
 KEY = Secret(bytes(range(32)))
@@ -43,12 +43,21 @@ def test_the_snapshot_is_not_in_the_blob() -> None:
     assert b"sk_d of an IKE SA" not in seal(Legacy(b"sk_d of an IKE SA", frozenset()), KEY)
 
 
-def test_the_key_is_made_once_and_only_its_owner_reads_it(tmp_path: Path) -> None:
+def test_the_key_is_found_again_and_only_its_owner_reads_it(tmp_path: Path) -> None:
     place = tmp_path / "seal.key"
-    key = load_key(place)
+    key = make_key(place)
     assert len(key) == 32
     assert load_key(place) == key
     assert place.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_damaged_key_file_is_in_nobodys_way_when_something_is_sealed(tmp_path: Path) -> None:
+    place = tmp_path / "seal.key"
+    place.write_bytes(b"short")
+    place.with_suffix(".new").write_bytes(b"left by a process that was killed")
+    key = make_key(place)
+    assert load_key(place) == key
+    assert [file.name for file in tmp_path.iterdir()] == ["seal.key"]
 
 
 def test_a_damaged_key_file_is_refused(tmp_path: Path) -> None:
