@@ -129,10 +129,3 @@ def plain_routes(pair: Pair) -> None:
     for here, there in ((pair.a, pair.b), (pair.b, pair.a)):
         here.gateway.route(there.lan4, "via", there.public4[0])
         here.gateway.route(there.lan6, "via", there.public6[0])
-
-
-def no_plain_routes(pair: Pair) -> None:
-    """Take away what `plain_routes` made."""
-    for here, there in ((pair.a, pair.b), (pair.b, pair.a)):
-        here.gateway.ip("route", "del", there.lan4)
-        here.gateway.ip("-6", "route", "del", there.lan6)

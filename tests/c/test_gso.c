@@ -2,59 +2,9 @@
 #include "gso.h"
 
 #include "merge.h"
-#include "packets.h"
-
-static const struct flow tcp4 = {.family = 4,
-	.protocol = 6,
-	.options_len = 12,
-	.ttl = 63,
-	.tos = 0x2a,
-	.id = 0xfffe,
-	.sport = 40000,
-	.dport = 443,
-	.seq = 0xfffffc00,
-	.ack = 77,
-	.flags = 0x10,
-	.window = 501};
-static const struct flow flows[] = {
-	{.family = 4,
-		.protocol = 6,
-		.options_len = 12,
-		.ttl = 63,
-		.tos = 0x2a,
-		.id = 0xfffe,
-		.sport = 40000,
-		.dport = 443,
-		.seq = 0xfffffc00,
-		.ack = 77,
-		.flags = 0x10},
-	{.family = 6,
-		.protocol = 6,
-		.options_len = 0,
-		.ttl = 1,
-		.tos = 0xff,
-		.sport = 1,
-		.dport = 65535,
-		.seq = 5,
-		.ack = 0xffffffff,
-		.flags = 0x10,
-		.window = 65535},
-	{.family = 4, .protocol = 17, .ttl = 255, .df = true, .sport = 4433, .dport = 53},
-	{.family = 6, .protocol = 17, .ttl = 64, .tos = 3, .sport = 500, .dport = 4500},
-};
-#define FLOWS (sizeof flows / sizeof flows[0])
+#include "flows.h"
 
 static uint8_t big[PACKET_MAX], again[PACKET_MAX], pieces[GW_MERGE_PARTS][2048];
-
-static struct gw_packet
-parsed(const uint8_t *data, size_t len)
-{
-	struct gw_packet info;
-
-	CHECK(gw_packet_parse(data, len, &info) == GW_OK);
-	CHECK(info.len == len);
-	return info;
-}
 
 static struct gw_vnet
 offload(const struct flow *f, size_t size)
