@@ -6,13 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 
 from gateway.model.locate import Path
 from gateway.model.problem import Problem, shown
-from gateway.model.resources import (
-    BorderGateway,
-    CustomerGateway,
-    Document,
-    TunnelSettings,
-    VpnConnection,
-)
+from gateway.model.resources import BorderGateway, CustomerGateway, Document, VpnConnection
+from gateway.model.settings import TunnelSettings
 from gateway.model.tunnels import ResolvedTunnel
 from gateway.routing.bird_conf import STATIC_SUM_MAX
 

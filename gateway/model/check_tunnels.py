@@ -8,7 +8,8 @@ from ipaddress import ip_network
 from gateway.ike.config import Start
 from gateway.ike.selectors import parse_selector
 from gateway.model.problem import Problem, shown
-from gateway.model.resources import SELECTORS_MAX, Document
+from gateway.model.resources import Document
+from gateway.model.settings import SELECTORS_MAX
 from gateway.model.tunnels import ResolvedTunnel, selector_texts
 from gateway.model.types import AnyNetwork, key_of
 from gateway.sa import TrafficSelector

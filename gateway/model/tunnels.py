@@ -18,11 +18,11 @@ from gateway.model.locate import Path
 from gateway.model.resources import (
     CustomerGateway,
     Document,
-    TunnelSettings,
     VpnConnection,
     VpnTunnel,
     effective_settings,
 )
+from gateway.model.settings import TunnelSettings
 from gateway.model.types import AnyAddress, AnyNetwork
 
 FIRST_PREFERENCE = 100  # of the first tunnel of a connection; the next ones count up

@@ -13,7 +13,8 @@ from gateway.ike.config import Identity, Lifetime, Timers, TunnelConfig
 from gateway.ike.iana import ProtocolId
 from gateway.ike.proposals import DEFAULT_ESP, DEFAULT_IKE, Proposal, parse_proposal
 from gateway.ike.selectors import parse_selector
-from gateway.model.resources import Document, TunnelSettings, VpnConnection
+from gateway.model.resources import Document, VpnConnection
+from gateway.model.settings import TunnelSettings
 from gateway.model.tunnels import (
     ResolvedTunnel,
     inner_interface,

@@ -13,18 +13,16 @@ from pydantic.fields import FieldInfo
 
 from gateway._native import lib
 from gateway.model.resources import (
-    SELECTORS_MAX,
-    WORKERS_MAX,
     BorderGateway,
     CustomerGateway,
     Document,
     Gateway,
     Route,
-    TunnelSettings,
     VpcAttachment,
     VpnConnection,
     VpnTunnel,
 )
+from gateway.model.settings import SELECTORS_MAX, WORKERS_MAX, TunnelSettings
 
 GUIDE = (Path(__file__).parents[2] / "docs/configuration.md").read_text()
 SETTINGS = set(TunnelSettings.model_fields)

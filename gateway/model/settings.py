@@ -1,0 +1,150 @@
+"""What may stand on a VPN Connection for all its tunnels, and on a VPN Tunnel for that one."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StrictBool,
+    StrictInt,
+    StrictStr,
+)
+
+from gateway.ike.config import Encap, Start
+from gateway.model.types import (
+    BfdText,
+    BgpPassword,
+    EspProposalText,
+    IdentityText,
+    IkeProposalText,
+    Seconds,
+    SelectorText,
+)
+
+SELECTORS_MAX = 32  # GW_SELECTORS_MAX of the data plane, for one side of an SA
+WORKERS_MAX = 16  # GW_WORKERS_MAX
+
+CONFIG = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+def _zero_or_at_least(least: int) -> AfterValidator:
+    def judge(value: int) -> int:
+        if 0 < value < least:
+            raise ValueError(f"must be 0 (no limit) or at least {least}")
+        return value
+
+    return AfterValidator(judge)
+
+
+class TunnelSettings(BaseModel):
+    """What may stand on a VPN Connection for all its tunnels, and on a VPN Tunnel for that one."""
+
+    model_config = CONFIG
+
+    psk: SecretStr | None = Field(
+        default=None, description="pre-shared key: text, or 0x and hexadecimal, or 0s and base64"
+    )
+    psk_file: StrictStr | None = Field(
+        default=None, description="file whose first line is the pre-shared key"
+    )
+    allow_weak_psk: StrictBool = Field(
+        default=False, description="accept a pre-shared key of less than 20 characters or 16 bytes"
+    )
+    local_id: IdentityText | None = Field(
+        default=None, description="our identity in IKE; without it, the tunnel's local address"
+    )
+    remote_id: IdentityText | None = Field(
+        default=None,
+        description='the peer\'s identity in IKE; "any" takes every identity that knows the key;'
+        " without it, the customer gateway's identity",
+    )
+    ike_proposals: tuple[IkeProposalText, ...] = Field(
+        default=(),
+        description="IKE proposals in order, as in aes256gcm16-prfsha384-x25519; none: our list",
+    )
+    esp_proposals: tuple[EspProposalText, ...] = Field(
+        default=(),
+        description="ESP proposals in order; a group in one asks for PFS; none: our list",
+    )
+    allow_legacy: StrictBool = Field(
+        default=False, description="allow algorithms that RFC 8247 and RFC 8221 advise against"
+    )
+    ike_lifetime_s: Annotated[Seconds, Field(ge=60, le=604800)] = Field(
+        default=14400.0, description="seconds until an IKE SA is rekeyed"
+    )
+    child_lifetime_s: Annotated[Seconds, Field(ge=30, le=604800)] = Field(
+        default=3600.0, description="seconds until a Child SA is rekeyed; less than ike_lifetime_s"
+    )
+    child_lifetime_bytes: Annotated[StrictInt, Field(ge=0, le=2**62), _zero_or_at_least(2**20)] = (
+        Field(0, description="bytes in one direction until a Child SA is rekeyed; 0 is no limit")
+    )
+    child_lifetime_packets: Annotated[StrictInt, Field(ge=0, le=2**62), _zero_or_at_least(1000)] = (
+        Field(0, description="packets in one direction until a Child SA is rekeyed; 0 is no limit")
+    )
+    liveness_s: Annotated[Seconds, Field(ge=0, le=3600)] = Field(
+        default=10.0,
+        description="seconds of silence until the peer is asked whether it lives; 0 is never",
+    )
+    liveness_timeout_s: Annotated[Seconds, Field(ge=0.5, le=600)] = Field(
+        default=6.5, description="seconds without an answer to that until the tunnel counts as down"
+    )
+    encap: Encap = Field(
+        default=Encap.PREFER,
+        description="ESP in UDP: prefer it always, auto only through a NAT, never (IP protocol 50)",
+    )
+    start: Start | None = Field(
+        default=None,
+        description="who begins: initiate or respond; without it we do, unless the customer's"
+        ' addresses are "any"',
+    )
+    replay_window: Annotated[StrictInt, Field(ge=64, le=4096)] = Field(
+        default=1024, description="anti-replay window in packets; holds for SAs made after a change"
+    )
+    rate_mbps: Annotated[StrictInt, Field(ge=0, le=400_000)] = Field(
+        default=0, description="cap on outbound inner traffic in Mbit/s; 0 is none"
+    )
+    mtu: Annotated[StrictInt, Field(ge=576, le=9200)] | None = Field(
+        default=None, description="MTU inside in bytes; without it, computed from suite and path"
+    )
+    copy_dscp: StrictBool = Field(
+        default=True, description="copy the DSCP of inner packets to the outer header"
+    )
+    workers: Annotated[StrictInt, Field(ge=1, le=WORKERS_MAX)] = Field(
+        default=1, description="TUN queues: with more than one, several workers carry this tunnel"
+    )
+    admin: Literal["up", "down"] = Field(
+        default="up", description="whether the tunnel is allowed to run"
+    )
+    fragment_size: Annotated[StrictInt, Field(ge=576, le=9200)] = Field(
+        default=1280, description="largest IKE datagram with its IP and UDP headers, in bytes"
+    )
+    local_ts: tuple[SelectorText, ...] = Field(
+        default=(), description="our traffic selectors, as in 10.0.0.0/8[tcp/443]; none: by routing"
+    )
+    remote_ts: tuple[SelectorText, ...] = Field(
+        default=(), description="the peer's traffic selectors; none: by routing"
+    )
+    bfd: BfdText = Field(
+        default="300x3",
+        description="with bgp: BFD every so many ms, down when so many are missing; or off",
+    )
+    bgp_hold_s: Annotated[StrictInt, Field(ge=3, le=65535)] = Field(
+        default=30, description="with bgp: hold time in seconds"
+    )
+    bgp_keepalive_s: Annotated[StrictInt, Field(ge=1, le=65535)] | None = Field(
+        default=None, description="with bgp: seconds between keepalives; without it, hold time / 3"
+    )
+    bgp_prefix_limit: Annotated[StrictInt, Field(ge=1, le=1_000_000)] = Field(
+        default=300, description="with bgp: routes taken from the peer; more are left out"
+    )
+    bgp_prepend: Annotated[StrictInt, Field(ge=0, le=10)] = Field(
+        default=0, description="with bgp: how often our AS number is put before what we announce"
+    )
+    bgp_password: BgpPassword | None = Field(
+        default=None, description="with bgp: TCP MD5 password of the session (RFC 2385)"
+    )
