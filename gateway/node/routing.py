@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from gateway.node.reconcile import FAIL_CLOSED_METRIC, Reconciler
 from gateway.node.tunnel import Tunnels
-from gateway.routing.choice import Judged, Standing
+from gateway.routing.choice import Fate, Judged
 from gateway.routing.router import Router
 from gateway.routing.view import PeerView
 
@@ -92,7 +92,7 @@ class RoutingReport:
 def _standing(is_up: bool, is_best: bool) -> str:
     if not is_up:
         return "down"
-    return Standing.BEST.value if is_best else Standing.STANDBY.value
+    return Fate.BEST.value if is_best else Fate.STANDBY.value
 
 
 _UNKNOWN: Json = {"state": "unknown", "bfd": "unknown", "imported": 0, "exported": 0, "error": ""}
@@ -130,7 +130,7 @@ def _judged(one: Judged) -> Json:
     route = one.route
     return {
         "prefix": str(route.prefix),
-        "standing": one.standing.value,
+        "standing": one.fate.value,
         "kind": one.kind,
         "owner": one.owner,
         "connection": "",

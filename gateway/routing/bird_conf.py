@@ -21,15 +21,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from ipaddress import ip_network
+from types import MappingProxyType
 
-from gateway.routing.plan import Attachment, Bfd, BgpGateway, BgpPeer, RoutingPlan
+from gateway.routing.plan import (
+    Attachment,
+    Bfd,
+    BgpGateway,
+    BgpPeer,
+    RoutingPlan,
+    Standing,
+    Standings,
+)
 
 KERNEL_METRIC = 200_000  # above the metrics of static connections, at most 120,000
-LOCAL_PREF_BASE = 100_000  # BGP prefers the higher value; a tunnel's preference is at most 60,000
+LOCAL_PREF_BASE = 200_000  # BGP prefers the higher value; a tunnel's preference is at most 60,000
+DEMOTION = 100_000  # what a DEMOTED tunnel's preference is worse by, for LOCAL_PREF and MED
+DEMOTED_PREPENDS = 3  # for a peer that looks at neither MED nor GRACEFUL_SHUTDOWN
+GRACEFUL_SHUTDOWN = "(65535, 0)"  # RFC 8326: who hears it prefers every other way
 # BIRD's own preferences, 16 bits, the higher wins: attachments, then static routes, then BGP's 100.
 ATTACHED_PREFERENCE = 65_535
 STATIC_PREFERENCE = 65_400  # less the route's preference, at most STATIC_SUM_MAX
 STATIC_SUM_MAX = 65_000
+STATIC_DEMOTED = 50  # below BGP
 ECMP_LIMIT = 8  # tunnels of one connection
 RECOVERY_S = 5  # how long a restarted BIRD waits for sessions before it changes kernel routes
 LOG_BYTES = 1 << 20
@@ -45,9 +58,14 @@ _GOES_NOWHERE = {
 _DEFAULT = {4: "0.0.0.0/0", 6: "::/0"}
 
 
-def bird_conf(plan: RoutingPlan, log: str) -> str:
+_ALL_NORMAL: Standings = MappingProxyType({})
+
+
+def bird_conf(plan: RoutingPlan, log: str, standings: Standings = _ALL_NORMAL) -> str:
     """
     Return BIRD's configuration for `plan`, which has gateways; `log` is the file it logs to.
+
+    Another standing of a tunnel changes filters and static routes, never a session.
     """
     families: list[int] = sorted({peer.local.version for peer in plan.peers})
     blocks = [
@@ -61,7 +79,8 @@ def bird_conf(plan: RoutingPlan, log: str) -> str:
         for attachment in gateway.attachments:
             blocks += _announce(attachment, at, families)
         for peer in gateway.peers:
-            blocks += [*_static(at, peer), _session(gateway, at, peer)]
+            standing = standings.get(peer.tunnel, Standing.NORMAL)
+            blocks += [*_static(at, peer, standing), _session(gateway, at, peer, standing)]
     return "\n".join(blocks)
 
 
@@ -180,21 +199,23 @@ def _announce(attachment: Attachment, at: int, families: list[int]) -> Iterator[
             yield _block(f"protocol static {name}", [channel, "check link yes;", *routes])
 
 
-def _static(at: int, peer: BgpPeer) -> Iterator[str]:
+def _static(at: int, peer: BgpPeer, standing: Standing) -> Iterator[str]:
     """Yield the static routes into a tunnel: before BGP, gone with the carrier or with BFD."""
-    if not peer.static_routes:
+    if not peer.static_routes or standing is Standing.WITHDRAWN:
         return
+    is_last = standing is Standing.DEMOTED
     via = f"via {peer.remote}{' bfd' if peer.bfd else ''}"
     routes = [
         f"route {prefix} {via} "
-        f"{{ preference = {STATIC_PREFERENCE - total}; border_gateway = {at}; }};"
+        f"{{ preference = {STATIC_DEMOTED if is_last else STATIC_PREFERENCE - total};"
+        f" border_gateway = {at}; }};"
         for prefix, total in peer.static_routes
     ]
     head = f"protocol static '{STATIC}{peer.tunnel}'"
     yield _block(head, [f"ipv{peer.local.version};", "check link yes;", *routes])
 
 
-def _session(gateway: BgpGateway, at: int, peer: BgpPeer) -> str:
+def _session(gateway: BgpGateway, at: int, peer: BgpPeer, standing: Standing) -> str:
     family = peer.local.version
     password = [f'password "{peer.password.reveal().decode()}";'] if peer.password else []
     return _block(
@@ -214,15 +235,21 @@ def _session(gateway: BgpGateway, at: int, peer: BgpPeer) -> str:
                     "next hop self;",
                     "import keep filtered on;",
                     f"receive limit {peer.prefix_limit} action block;",
-                    _import_filter(peer, at),
-                    _export_filter(gateway, at, peer),
+                    *_filters(gateway, at, peer, standing),
                 ],
             ),
         ],
     )
 
 
-def _import_filter(peer: BgpPeer, at: int) -> str:
+def _filters(gateway: BgpGateway, at: int, peer: BgpPeer, standing: Standing) -> list[str]:
+    if standing is Standing.WITHDRAWN:
+        return ["import none;", "export none;"]
+    is_last = standing is Standing.DEMOTED
+    return [_import_filter(peer, at, is_last), _export_filter(gateway, at, peer, is_last)]
+
+
+def _import_filter(peer: BgpPeer, at: int, is_last: bool) -> str:
     family = peer.local.version
     accepted = [f"{prefix}+" for prefix in peer.accepted if prefix.version == family]
     if accepted:
@@ -236,19 +263,31 @@ def _import_filter(peer: BgpPeer, at: int) -> str:
         [
             f"if refused_{at}_{family}() then reject;",
             taken,
-            f"bgp_local_pref = {LOCAL_PREF_BASE - peer.preference};",
+            *_local_pref(peer, is_last),
             f"border_gateway = {at};",
             "accept;",
         ],
     )
 
 
-def _export_filter(gateway: BgpGateway, at: int, peer: BgpPeer) -> str:
+def _local_pref(peer: BgpPeer, is_last: bool) -> list[str]:
+    """Return how much we like the peer's routes; less where the peer asks for it (RFC 8326)."""
+    usual = LOCAL_PREF_BASE - peer.preference
+    least = f"bgp_local_pref = {usual - DEMOTION};"
+    if is_last:
+        return [least]
+    asked = f"if {GRACEFUL_SHUTDOWN} ~ bgp_community then {least}"
+    return [f"bgp_local_pref = {usual};", asked]
+
+
+def _export_filter(gateway: BgpGateway, at: int, peer: BgpPeer, is_last: bool) -> str:
     told = [f'proto ~ "{ANNOUNCE}*"']
     if not gateway.spoke_isolation:
         told += _spokes(gateway, peer)
-    steer = [f"bgp_med = {peer.preference};"]
-    steer += [f"bgp_path.prepend({peer.local_asn});"] * peer.prepend
+    steer = [f"bgp_med = {peer.preference + DEMOTION * is_last};"]
+    steer += [f"bgp_community.add({GRACEFUL_SHUTDOWN});"] * is_last
+    prepends = peer.prepend + DEMOTED_PREPENDS * is_last
+    steer += [f"bgp_path.prepend({peer.local_asn});"] * prepends
     return _closed(
         "export filter",
         [

@@ -28,7 +28,7 @@ from gateway.routing.state import LearnedRoute
 _ORIGINS = {"IGP": 0, "EGP": 1, "Incomplete": 2}  # RFC 4271 section 5.1.1
 
 
-class Standing(Enum):
+class Fate(Enum):
     """What becomes of a route."""
 
     BEST = "best"
@@ -42,7 +42,7 @@ class Judged:
     """A route, what becomes of it, and why; of a best route why it beat the next one."""
 
     route: LearnedRoute
-    standing: Standing
+    fate: Fate
     why: str
 
     @property
@@ -65,7 +65,7 @@ def owner_of(protocol: str) -> str:
 
 
 def judge(routes: Iterable[LearnedRoute]) -> tuple[Judged, ...]:
-    """Return every route with its standing, by prefix, the best of each prefix first."""
+    """Return every route with its fate, by prefix, the best of each prefix first."""
     ordered = sorted(routes, key=lambda route: (_order(route.prefix), route.is_filtered))
     found: list[Judged] = []
     for _, group in groupby(ordered, key=lambda route: route.prefix):
@@ -79,7 +79,7 @@ def _order(prefix: Network) -> tuple[int, int, int]:
 
 def _judge_one(routes: list[LearnedRoute]) -> list[Judged]:
     refused = [
-        Judged(route, Standing.REFUSED, "not accepted from this peer")
+        Judged(route, Fate.REFUSED, "not accepted from this peer")
         for route in routes
         if route.is_filtered
     ]
@@ -87,11 +87,11 @@ def _judge_one(routes: list[LearnedRoute]) -> list[Judged]:
     best = next((route for route in taken if route.is_best), None)
     if best is None:
         unusable = "its next hop is not reachable"
-        return [*(Judged(route, Standing.STANDBY, unusable) for route in taken), *refused]
+        return [*(Judged(route, Fate.STANDBY, unusable) for route in taken), *refused]
     judged = [_against(best, other) for other in taken if other is not best]
     judged.sort(key=lambda one: _rank(one.route))
     why = _why_best(judged)
-    return [Judged(best, Standing.BEST, why), *judged, *refused]
+    return [Judged(best, Fate.BEST, why), *judged, *refused]
 
 
 def _why_best(others: list[Judged]) -> str:
@@ -106,11 +106,11 @@ def _against(best: LearnedRoute, other: LearnedRoute) -> Judged:
         ours, theirs = value(best), value(other)
         if ours != theirs:
             text = f"{name} {_shown(name, ours)} before {_shown(name, theirs)}"
-            return Judged(other, Standing.STANDBY, text)
+            return Judged(other, Fate.STANDBY, text)
     if best.as_path[:1] == other.as_path[:1] and best.med != other.med:
         # Only metrics of one neighbour can be compared (RFC 4271 section 9.1.2.2 c).
-        return Judged(other, Standing.STANDBY, f"MED {best.med} before {other.med}")
-    return Judged(other, Standing.SHARES, "equal: traffic is shared by flow")
+        return Judged(other, Fate.STANDBY, f"MED {best.med} before {other.med}")
+    return Judged(other, Fate.SHARES, "equal: traffic is shared by flow")
 
 
 def _rank(route: LearnedRoute) -> tuple[int, ...]:

@@ -6,13 +6,32 @@ What one gateway VM speaks BGP about: its sessions, what it announces, what it t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
 from ipaddress import IPv4Address, IPv4Network, IPv6Network
 
 from gateway.sa import Address
 from gateway.secret import Secret
 
 Network = IPv4Network | IPv6Network
+
+
+class Standing(Enum):
+    """
+    How far a tunnel may carry traffic, whatever its routes are. The stronger of two is the later.
+
+    NORMAL: as its routes say. DEMOTED: the last choice in both directions, still used when nothing
+    else is there. WITHDRAWN: the peer is told nothing and nothing is taken from it, the session
+    stays up.
+    """
+
+    NORMAL = "normal"
+    DEMOTED = "demoted"
+    WITHDRAWN = "withdrawn"
+
+
+Standings = Mapping[str, Standing]  # by tunnel; those not named are NORMAL
 
 
 @dataclass(frozen=True, slots=True)

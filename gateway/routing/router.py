@@ -18,7 +18,7 @@ from gateway.routing.bird import Bird
 from gateway.routing.bird_conf import KERNEL_METRIC, bird_conf
 from gateway.routing.choice import Judged, judge
 from gateway.routing.kernel import flush_routes
-from gateway.routing.plan import NO_ROUTING, RoutingPlan
+from gateway.routing.plan import NO_ROUTING, RoutingPlan, Standings
 from gateway.routing.process import (
     BirdFiles,
     BirdProcess,
@@ -66,6 +66,7 @@ class Router:
         self._heard_at = 0.0
         self._wait_s = BACKOFF_S[0]
         self._binary = ""
+        self._standings: Standings = {}
         self.plan = NO_ROUTING
         self.tunnels: frozenset[str] = frozenset()  # those with BGP
         self.view = RoutingView()
@@ -107,16 +108,32 @@ class Router:
                 self.view = RoutingView()
                 return
             self._binary = find_bird()
-            text = self._text(plan)
             # What is left of a BIRD that did not end by our word: its routes are in the kernel.
             is_left = self._files.conf.exists()
-            is_new = not is_left or self._files.conf.read_text() != text
-            if is_new:
-                self._files.write_conf("bird.conf.new", text).replace(self._files.conf)
+            is_new = self._write()
             if self.pid is None:
                 self._start(recover=is_left)
             elif is_new or not before.gateways:
                 await self._configure()
+
+    async def set_standings(self, standings: Standings) -> None:
+        """
+        Set how far each tunnel may carry traffic; those not named are NORMAL. No session is lost.
+
+        Names without BGP are of no account. Raises BirdError, OSError.
+        """
+        async with self._changing:
+            self._standings = dict(standings)
+            if self.plan.gateways and self._write() and self.pid is not None:
+                await self._configure()
+
+    def _write(self) -> bool:
+        """Write the plan as BIRD's configuration; return whether it differs from the last one."""
+        text = self._text(self.plan)
+        if self._files.conf.exists() and self._files.conf.read_text() == text:
+            return False
+        self._files.write_conf("bird.conf.new", text).replace(self._files.conf)
+        return True
 
     async def _configure(self) -> None:
         """Have BIRD read its file, also one that has just begun. Raises BirdError."""
@@ -134,7 +151,7 @@ class Router:
             await asyncio.sleep(0.05)  # nothing tells when it begins to listen
 
     def _text(self, plan: RoutingPlan) -> str:
-        return bird_conf(plan, str(self._files.log))
+        return bird_conf(plan, str(self._files.log), self._standings)
 
     def _adopt(self) -> None:
         self._process = find_running(self._files)

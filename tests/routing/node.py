@@ -3,8 +3,8 @@ A process that runs one `Router` for the live tests, as the gateway process does
 
     node.py DIRECTORY PLAN
 
-PLAN is a Python file that defines `plan`; SIGHUP reads and applies it again, SIGTERM leaves BIRD
-running, SIGINT ends it too. Events go to standard output, one a line.
+PLAN is a Python file that defines `plan`, and `standings` of its tunnels; SIGHUP reads and applies
+it again, SIGTERM leaves BIRD running, SIGINT ends it too. Events go to standard output, one a line.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import uvloop
 
-from gateway.routing.plan import RoutingPlan
+from gateway.routing.plan import RoutingPlan, Standings
 from gateway.routing.router import Router
 
 
@@ -34,10 +34,10 @@ class Printer:
         print("info", event, fields, flush=True)
 
 
-def read_plan(file: Path) -> RoutingPlan:
-    found = runpy.run_path(str(file))["plan"]
-    assert isinstance(found, RoutingPlan)
-    return found
+def read_plan(file: Path) -> tuple[RoutingPlan, Standings]:
+    found = runpy.run_path(str(file))
+    assert isinstance(found["plan"], RoutingPlan)
+    return found["plan"], found.get("standings", {})
 
 
 async def main(directory: Path, file: Path) -> None:
@@ -46,15 +46,17 @@ async def main(directory: Path, file: Path) -> None:
     asked: asyncio.Queue[signal.Signals] = asyncio.Queue()
     for sign in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(sign, asked.put_nowait, sign)
-    plan = read_plan(file)
+    plan, standings = read_plan(file)
+    await router.set_standings(standings)
     await router.prepare(plan)
     await router.apply(plan)
     life = asyncio.create_task(router.run())
     print("ready", flush=True)
     while (sign := await asked.get()) is signal.SIGHUP:
-        plan = read_plan(file)
+        plan, standings = read_plan(file)
         await router.prepare(plan)
         await router.apply(plan)
+        await router.set_standings(standings)
         print("applied", flush=True)
     life.cancel()
     await asyncio.wait([life])

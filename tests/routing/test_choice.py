@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.routing.bird_conf import ATTACHED_PREFERENCE, LOCAL_PREF_BASE, STATIC_PREFERENCE
-from gateway.routing.choice import Standing, judge
+from gateway.routing.choice import Fate, judge
 from gateway.routing.state import LearnedRoute
 
 PREFIX = ip_network("10.20.0.0/16")
@@ -39,19 +39,19 @@ def static(tunnel: str, *, best: bool = False, preference: int = 100) -> Learned
     return LearnedRoute(PREFIX, f"static_{tunnel}", "", best, value, (("169.254.11.2", "ts-1"),))
 
 
-def standings(*routes: LearnedRoute) -> list[tuple[str, Standing, str]]:
-    return [(one.owner, one.standing, one.why) for one in judge(routes)]
+def standings(*routes: LearnedRoute) -> list[tuple[str, Fate, str]]:
+    return [(one.owner, one.fate, one.why) for one in judge(routes)]
 
 
 def test_one_route_is_the_only_one() -> None:
-    assert standings(bgp("a", best=True)) == [("a", Standing.BEST, "the only one")]
+    assert standings(bgp("a", best=True)) == [("a", Fate.BEST, "the only one")]
 
 
 def test_a_static_route_wins_over_a_learned_one() -> None:
     why = "type static of preference 100 before bgp"
     assert standings(bgp("a"), static("b", best=True)) == [
-        ("b", Standing.BEST, why),
-        ("a", Standing.STANDBY, why),
+        ("b", Fate.BEST, why),
+        ("a", Fate.STANDBY, why),
     ]
 
 
@@ -74,21 +74,21 @@ def test_the_shorter_as_path_wins_among_equals() -> None:
 
 def test_metrics_of_one_neighbour_are_compared() -> None:
     _, other = judge([bgp("a", best=True, med=10), bgp("b", med=20)])
-    assert (other.standing, other.why) == (Standing.STANDBY, "MED 10 before 20")
+    assert (other.fate, other.why) == (Fate.STANDBY, "MED 10 before 20")
 
 
 def test_metrics_of_two_neighbours_are_not() -> None:
     _, other = judge([bgp("a", best=True, med=10), bgp("b", med=20, path="65020")])
-    assert other.standing is Standing.SHARES
+    assert other.fate is Fate.SHARES
 
 
 def test_a_refused_route_stands_last_and_is_never_best() -> None:
     refused = LearnedRoute(PREFIX, "bgp_a", "", True, 100, (), is_filtered=True)
-    assert [one.standing for one in judge([refused, bgp("b", best=True)])] == [
-        Standing.BEST,
-        Standing.REFUSED,
+    assert [one.fate for one in judge([refused, bgp("b", best=True)])] == [
+        Fate.BEST,
+        Fate.REFUSED,
     ]
-    assert [one.standing for one in judge([refused])] == [Standing.REFUSED]
+    assert [one.fate for one in judge([refused])] == [Fate.REFUSED]
 
 
 routes = st.builds(
@@ -102,7 +102,7 @@ routes = st.builds(
 
 def test_without_a_best_route_none_is_usable() -> None:
     (only,) = judge([bgp("a")])
-    assert (only.standing, only.why) == (Standing.STANDBY, "its next hop is not reachable")
+    assert (only.fate, only.why) == (Fate.STANDBY, "its next hop is not reachable")
 
 
 @given(st.lists(routes, min_size=1, max_size=8), st.data())
@@ -114,5 +114,5 @@ def test_every_route_is_judged_once_and_only_one_is_best(
     found[at] = replace(found[at], is_best=True)
     judged = judge(found)
     assert sorted(map(repr, found)) == sorted(repr(one.route) for one in judged)
-    assert [one.standing for one in judged].count(Standing.BEST) == 1
+    assert [one.fate for one in judged].count(Fate.BEST) == 1
     assert judged[0].route is found[at]

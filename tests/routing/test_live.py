@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,8 @@ from typing import TypeVar
 import pytest
 
 from gateway.routing.bird import Bird
-from gateway.routing.choice import Judged, Standing, judge
+from gateway.routing.choice import Fate, Judged, judge
+from gateway.routing.plan import Standing
 from gateway.routing.state import BgpState
 from lab import impair, probe
 from lab.commands import Process, wait_for
@@ -31,6 +32,7 @@ pytestmark = pytest.mark.system
 ROOT = Path(__file__).parents[2]
 FIRST, SECOND = "bgp_office-1", "bgp_office-2"
 T = TypeVar("T")
+NORMAL: Mapping[str, Standing] = {}
 
 
 @dataclass(slots=True)
@@ -50,14 +52,14 @@ class End:
     def bird(self) -> Bird:
         return Bird(self.directory / "bird.sock", timeout_s=2.0)
 
-    def write(self, plan: str) -> None:
+    def write(self, plan: str, standings: Mapping[str, Standing] = NORMAL) -> None:
         """Write the plan: an expression over `peer(number, **changes)` and `plan_of`."""
         other = 3 - self.number
         (self.directory / "plan.py").write_text(
             f"""
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
-from gateway.routing.plan import Attachment, Bfd, BgpGateway, RoutingPlan
+from gateway.routing.plan import Attachment, Bfd, BgpGateway, RoutingPlan, Standing
 from gateway.secret import Secret
 from tests.routing.plans import OFFICE
 
@@ -73,6 +75,7 @@ def plan_of(*peers, lan="10.{self.number}0.0.0/24"):
         (attachment,), peers),))
 
 plan = {plan}
+standings = {{ {", ".join(f"{name!r}: {one}" for name, one in standings.items())} }}
 """
         )
 
@@ -91,10 +94,10 @@ plan = {plan}
         assert self.process.is_alive, self.process.tail()
         return text in self.process.log.read_text()
 
-    def apply(self, plan: str) -> None:
+    def apply(self, plan: str, standings: Mapping[str, Standing] = NORMAL) -> None:
         assert self.process is not None
         before = self.process.log.read_text().count("applied")
-        self.write(plan)
+        self.write(plan, standings)
         self.process.child.send_signal(signal.SIGHUP)
         wait_for("the plan", lambda: self._applied() > before, 10.0)
 
@@ -175,8 +178,8 @@ def test_both_ends_learn_and_the_first_tunnel_wins(ends: tuple[End, End]) -> Non
     for end in ends:
         other = f"10.{3 - end.number}0.0.0/24"
         routes = {one.owner: one for one in end.judged() if str(one.route.prefix) == other}
-        assert routes["office-1"].standing is Standing.BEST
-        assert routes["office-2"].standing is Standing.STANDBY
+        assert routes["office-1"].fate is Fate.BEST
+        assert routes["office-2"].fate is Fate.STANDBY
         assert routes["office-2"].why == "preference 100 before 101"
         assert end.goes_by(other, "ts-1")
         assert all("metric 200000" in line for line in end.kernel())
@@ -217,6 +220,57 @@ def test_a_lost_carrier_moves_traffic_at_once(ends: tuple[End, End]) -> None:
     assert len(seen.lost) * seen.period_ms < 200
 
 
+@pytest.mark.parametrize("standing", [Standing.DEMOTED, Standing.WITHDRAWN])
+def test_a_standing_moves_traffic_both_ways_and_no_session(
+    ends: tuple[End, End], standing: Standing
+) -> None:
+    """One end alone says it; nothing is lost on the way there and back."""
+    a, b = ends
+    hosts = a.machine.lab.namespaces
+    before = [end.sessions() for end in ends]
+    streams = [
+        probe.start(hosts["hosta"], hosts["hostb"], "10.20.0.2"),
+        probe.start(hosts["hostb"], hosts["hosta"], "10.10.0.2"),
+    ]
+    a.apply(TWO, {"office-1": standing})
+    for end in ends:
+        wait_for("the move", partial(end.goes_by, f"10.{3 - end.number}0", "ts-2"), 10.0)
+    a.apply(TWO)
+    for end in ends:
+        wait_for("the return", partial(end.goes_by, f"10.{3 - end.number}0", "ts-1"), 10.0)
+    for one in streams:
+        seen = one.stop()
+        assert seen.goes_on
+        assert not seen.lost
+    for end, was in zip(ends, before, strict=True):
+        now = end.sessions()
+        assert [now[name].since[:-2] for name in was] == [was[name].since[:-2] for name in was]
+    assert all(one.is_up for one in wait(a.bird.bfd()))
+    assert b.is_up(FIRST, SECOND)
+
+
+def test_a_demoted_tunnel_is_used_when_it_is_the_last_and_a_withdrawn_one_is_not(
+    ends: tuple[End, End],
+) -> None:
+    a, b = ends
+    static = "static_routes=((ip_network('172.30.0.0/24'), 100),)"
+    alone = f"plan_of(peer(1, {static}))"
+    a.apply(alone, {"office-1": Standing.DEMOTED})
+    b.apply("plan_of(peer(1))")
+    a.wait_up(FIRST)
+    for prefix in ("10.20.0.0/24", "172.30.0.0/24"):
+        wait_for("the last choice", partial(a.goes_by, prefix, "ts-1"), 10.0)
+    wait_for("the other end's", partial(b.goes_by, "10.10.0.0/24", "ts-1"), 10.0)
+    a.apply(alone, {"office-1": Standing.WITHDRAWN})
+    wait_for("no route", lambda: a.kernel() == [] == b.kernel(), 10.0)
+    assert a.is_up(FIRST)
+    for end in ends:
+        end.apply(TWO)
+    for end in ends:
+        end.wait_up(FIRST, SECOND)
+        wait_for("the route", partial(end.goes_by, f"10.{3 - end.number}0", "ts-1"), 10.0)
+
+
 def test_another_peer_and_other_filters_leave_sessions_alone(ends: tuple[End, End]) -> None:
     a, b = ends
     before = a.sessions()
@@ -228,7 +282,7 @@ def test_another_peer_and_other_filters_leave_sessions_alone(ends: tuple[End, En
     for name in (FIRST, SECOND):
         # The stamp may wobble by a millisecond.
         assert after[name].since[:-2] == before[name].since[:-2]
-    best = next(one for one in b.judged() if one.standing is Standing.BEST and one.kind == "bgp")
+    best = next(one for one in b.judged() if one.fate is Fate.BEST and one.kind == "bgp")
     assert best.route.as_path == ("65001",) * 3
     for end in ends:
         end.apply(TWO)
@@ -242,8 +296,8 @@ def test_tunnels_of_equal_preference_share_the_traffic(ends: tuple[End, End]) ->
         end.apply(same)
     for end in ends:
         wait_for("two next hops", partial(has_both, end, f"10.{3 - end.number}0.0.0/24"), 10.0)
-    found = {one.owner: one.standing for one in a.judged() if one.kind == "bgp"}
-    assert set(found.values()) == {Standing.BEST, Standing.SHARES}
+    found = {one.owner: one.fate for one in a.judged() if one.kind == "bgp"}
+    assert set(found.values()) == {Fate.BEST, Fate.SHARES}
     a.machine.ip("link", "set", "ts-2", "down")
     for end in ends:
         wait_for("the other one", partial(end.goes_by, f"10.{3 - end.number}0", "ts-1"), 10.0)
@@ -275,9 +329,7 @@ def test_spokes_learn_of_each_other_only_without_isolation(
     for end in ends:
         end.wait_up(FIRST, "bgp_branch-1")
     a.wait_exported("bgp_branch-1", 1 if isolated else 2)
-    heard = {
-        (one.owner, one.route.as_path) for one in b.judged() if one.standing is Standing.REFUSED
-    }
+    heard = {(one.owner, one.route.as_path) for one in b.judged() if one.fate is Fate.REFUSED}
     # What comes back is b's own prefix, so it refuses it; but it was told.
     # The office is not told of what it announces itself, which is the better route here.
     assert heard == (set() if isolated else {("branch-1", ("65001", "65002"))})
@@ -297,7 +349,7 @@ def test_what_a_peer_may_not_announce_is_refused(ends: tuple[End, End]) -> None:
     attachments = f"(Attachment('vpc', 'lan', ({more})),)"
     b.apply(f"RoutingPlan((replace({TWO}.gateways[0], attachments={attachments}),))")
     wait_for("the announcements", lambda: len(a.judged()) > 10, 10.0)
-    refused = {str(one.route.prefix) for one in a.judged() if one.standing is Standing.REFUSED}
+    refused = {str(one.route.prefix) for one in a.judged() if one.fate is Fate.REFUSED}
     assert refused == {"0.0.0.0/0", "10.10.0.128/25", "169.254.99.0/24"}
     a.apply("plan_of(peer(1, prefix_limit=5), peer(2))")
     wait_for("the limit", lambda: a.sessions()[FIRST].limit_hit, 10.0)
