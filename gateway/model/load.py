@@ -22,6 +22,24 @@ def load_document(path: Path) -> Document:
 def load(path: Path) -> Loaded:
     """Return the document in the file `path` with its warnings. Raises ConfigError."""
     text, is_open = _read_text(path)
+    loaded = loaded_from(text, path)
+    if is_open and _has_own_psk(loaded.document):
+        warning = f"{path}: holds pre-shared keys and is readable by others"
+        return Loaded(loaded.document, (*loaded.warnings, warning))
+    return loaded
+
+
+def read_document_text(path: Path) -> str:
+    """Return the text of a document file, as it is. Raises ConfigError."""
+    return _read_text(path)[0]
+
+
+def loaded_from(text: str, path: Path) -> Loaded:
+    """
+    Return the document in `text`, which is or is to be that of the file `path`.
+
+    Raises ConfigError.
+    """
     warnings: list[str] = []
 
     def read_psk(name: str) -> str:
@@ -32,8 +50,6 @@ def load(path: Path) -> Loaded:
         return key
 
     loaded = parse_document(text, str(path), read_psk)
-    if is_open and _has_own_psk(loaded.document):
-        warnings.append(f"{path}: holds pre-shared keys and is readable by others")
     return Loaded(loaded.document, loaded.warnings + tuple(dict.fromkeys(warnings)))
 
 

@@ -127,13 +127,20 @@ def _pair(
     remotes = (named[1],) if named[1] else tuple(theirs)
     if not locals_ or not remotes:
         return named
+    pairs = pairs_in_turn(locals_, remotes)
+    alike = [pair for pair in pairs if pair[0].version == pair[1].version]
+    return (alike or pairs)[position % len(alike or pairs)]
+
+
+def pairs_in_turn(
+    locals_: Sequence[AnyAddress], remotes: Sequence[AnyAddress]
+) -> list[tuple[AnyAddress, AnyAddress]]:
+    """Return every pair of a local and a remote address, diagonally: 1-1, 2-2, then 1-2, 2-1."""
     turns = lcm(len(locals_), len(remotes))
-    pairs = [
+    return [
         (locals_[turn % len(locals_)], remotes[(turn + turn // turns) % len(remotes)])
         for turn in range(len(locals_) * len(remotes))
     ]
-    alike = [pair for pair in pairs if pair[0].version == pair[1].version]
-    return (alike or pairs)[position % len(alike or pairs)]
 
 
 def _in_turn(addresses: Sequence[AnyAddress], position: int) -> AnyAddress | None:
