@@ -35,7 +35,8 @@ def gateway(
     # Imported here: the daemon's modules would double the start time of every other command.
     import uvloop
 
-    from gateway.node.service import Settings, serve
+    from gateway.node.life import Settings
+    from gateway.node.service import serve
 
     settings = Settings(config, runtime_dir, in_process, stop_dataplane, verbose)
     raise typer.Exit(uvloop.run(serve(settings)))

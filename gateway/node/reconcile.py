@@ -12,7 +12,6 @@ peer.
 
 from __future__ import annotations
 
-import errno
 import socket
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -25,16 +24,13 @@ from gateway.node.daemon import IkeDaemon
 from gateway.node.difference import Change, Facet, difference
 from gateway.node.journal import Journal
 from gateway.node.mtu import inner_mtu
-from gateway.node.netlink import Netlink, NetlinkError, Route, leave_dead_routes6, settle_carrier
+from gateway.node.netlink import Netlink, NetlinkError, leave_dead_routes6, settle_carrier
 from gateway.node.plan import NodePlan, TunnelPlan
+from gateway.node.routes import Routes
 from gateway.node.tun import QUEUE_LEN, TunError, open_tun
 from gateway.node.tunnel import DEFAULT_OUTER_MTU, Tunnel, Tunnels, is_gone, options_of
 from gateway.node.udp import open_nat_t_socket, open_raw_esp_socket
 from gateway.sa import NAT_T_PORT, Address, Path
-
-FAIL_CLOSED_METRIC = (
-    4_000_000_000  # behind every route of a tunnel: no clear text when all are down
-)
 
 NOT_ALLOWED = Reason("admin_down", "the tunnel is not allowed to be up any more")
 
@@ -58,6 +54,7 @@ class Reconciler:
         self._kernel = kernel
         self._daemon = daemon
         self._tunnels = tunnels
+        self._routes = Routes(kernel, tunnels, journal)
         self._journal = journal
         self._clock = clock
         self._wall = wall
@@ -84,7 +81,7 @@ class Reconciler:
                 self._close_sockets(self.plan)
             raise
         self.plan = wanted
-        self._stop_clear_text(wanted)
+        self._routes.stop_clear_text(wanted)
         remade = {c.new.name for c in change.changed if Facet.INTERFACE in c.facets}
         gone = {plan.name for plan in change.removed} | remade
         self._tell_ike(plan for plan in wanted.tunnels if plan.name not in remade)
@@ -98,7 +95,7 @@ class Reconciler:
             )
         for plan in change.added:
             self._try_tunnel(plan, self._make)
-        self._set_routes(wanted)
+        self._routes.apply(wanted)
         self._close_sockets(wanted)
         self._tell_ike(wanted.tunnels)
         self.taken_down &= {plan.name for plan in wanted.tunnels}
@@ -123,7 +120,7 @@ class Reconciler:
         if broken or self.troubles:
             self.apply(self.plan)
         else:
-            self._set_routes(self.plan)
+            self._routes.apply(self.plan)
 
     def _tell_ike(self, plans: Iterable[TunnelPlan]) -> None:
         self._daemon.configure(
@@ -181,6 +178,12 @@ class Reconciler:
             else:
                 tunnel.give_up_orphans(NOT_ALLOWED, self._wall())
             self._try_tunnel(tunnel.plan, self._fit)
+
+    # ---- the end ----
+
+    def remove_routes(self) -> None:
+        """Remove every route of ours: the gateway is to end. The devices go with the data plane."""
+        self._routes.remove()
 
     # ---- sockets ----
 
@@ -296,49 +299,6 @@ class Reconciler:
             self._kernel.add_address(plan.interface, address)
         for address in sorted(actual - wanted, key=str):
             self._kernel.del_address(plan.interface, address)
-
-    # ---- routes ----
-
-    def _set_routes(self, wanted: NodePlan) -> None:
-        routes = self._wanted_routes(wanted)
-        actual = self._kernel.routes()
-        for route in sorted(routes - actual, key=str):
-            self._try_route(self._kernel.add_route, route)
-        for route in sorted(actual - routes, key=str):
-            self._try_route(self._kernel.del_route, route)
-
-    def _stop_clear_text(self, wanted: NodePlan) -> None:
-        """Fail closed first: until a tunnel is made its packets must not take another route."""
-        closed = {route for route in self._wanted_routes(wanted) if route.interface is None}
-        for route in sorted(closed - self._kernel.routes(), key=str):
-            self._try_route(self._kernel.add_route, route)
-
-    def _wanted_routes(self, wanted: NodePlan) -> set[Route]:
-        """
-        Return a route by each tunnel that has a device, and for each prefix one that fails closed.
-        """
-        routes: set[Route] = set()
-        for plan in wanted.tunnels:
-            routes |= {Route(prefix, FAIL_CLOSED_METRIC, None) for prefix in plan.fail_closed}
-            for route in plan.routes:
-                routes.add(Route(route.prefix, FAIL_CLOSED_METRIC, None))
-                if plan.name in self._tunnels.by_name:
-                    routes.add(Route(route.prefix, route.metric, plan.interface))
-        return routes
-
-    def _try_route(self, change: Callable[[Route], None], route: Route) -> None:
-        try:
-            change(route)
-        except NetlinkError as error:
-            if error.errno != errno.EEXIST:
-                self._journal.error("route", route=str(route), text=str(error))
-
-    # ---- the end ----
-
-    def remove_routes(self) -> None:
-        """Remove every route of ours: the gateway is to end. The devices go with the data plane."""
-        for route in self._kernel.routes():
-            self._try_route(self._kernel.del_route, route)
 
 
 def _exists(interface: str) -> bool:

@@ -5,7 +5,8 @@ BGP part of `twinspan status`.
 
 from __future__ import annotations
 
-from gateway.node.reconcile import FAIL_CLOSED_METRIC, Reconciler
+from gateway.node.reconcile import Reconciler
+from gateway.node.routes import FAIL_CLOSED_METRIC
 from gateway.node.tunnel import Tunnels
 from gateway.routing.choice import Fate, Judged
 from gateway.routing.router import Router

@@ -15,10 +15,10 @@ from gateway.dataplane.plane import LocalPlane
 from gateway.ike.endpoint import IkeEndpoint
 from gateway.node.daemon import IkeDaemon
 from gateway.node.journal import Journal
+from gateway.node.life import SystemRandom
 from gateway.node.netlink import Netlink
 from gateway.node.reconcile import Reconciler
 from gateway.node.routing import RoutingReport
-from gateway.node.service import SystemRandom
 from gateway.node.status import StatusView
 from gateway.node.tunnel import Tunnels
 from gateway.routing.router import Router

@@ -17,7 +17,7 @@ from gateway.ike.events import ChildSaDown, Reason
 from gateway.ike.selectors import ANY4
 from gateway.node.netlink import Route
 from gateway.node.plan import NodePlan, plan
-from gateway.node.reconcile import FAIL_CLOSED_METRIC
+from gateway.node.routes import FAIL_CLOSED_METRIC
 from gateway.node.tun import open_tun
 from gateway.node.udp import SocketError, open_ike_socket
 from gateway.sa import Encr, EspSa, Integ

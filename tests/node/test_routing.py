@@ -13,7 +13,7 @@ import pytest
 from gateway.dataplane.plane import LocalPlane
 from gateway.node.netlink import Route
 from gateway.node.plan import plan
-from gateway.node.reconcile import FAIL_CLOSED_METRIC
+from gateway.node.routes import FAIL_CLOSED_METRIC
 from gateway.node.routing import RoutingReport
 from gateway.routing.router import Router
 from tests.node.gateway_parts import Parts, parts

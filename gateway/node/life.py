@@ -1,0 +1,408 @@
+"""
+The life of one gateway: start, take over, reload, end.
+
+SIGTERM ends this process alone: the data plane goes on with every tunnel and keeps our sealed
+state, and the next gateway process takes both over. `twinspan stop` (or --stop-dataplane) ends the
+tunnels as well, with a Delete to each peer. If the data plane process is lost its SAs are lost with
+it, so everything is made anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import signal
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum, auto
+from pathlib import Path
+
+from gateway.dataplane.plane import LocalPlane
+from gateway.dataplane.remote import RemotePlane, spawn_dataplane
+from gateway.errors import ConfigError, DataPlaneError, GatewayError, UsageError
+from gateway.ike.endpoint import IkeEndpoint
+from gateway.ike.events import Reason
+from gateway.model.document import Loaded
+from gateway.model.load import load
+from gateway.node.commands import Commands
+from gateway.node.control_socket import ControlError, ControlSocket
+from gateway.node.daemon import IkeDaemon
+from gateway.node.difference import Change
+from gateway.node.journal import Journal
+from gateway.node.machine import notes
+from gateway.node.netlink import Netlink
+from gateway.node.notify import Notifier
+from gateway.node.plan import NodePlan, plan
+from gateway.node.reconcile import Reconciler
+from gateway.node.routing import RoutingReport
+from gateway.node.seal import Legacy, SealError, load_key, make_key, seal, unseal
+from gateway.node.status import StatusView
+from gateway.node.tunnel import Tunnels
+from gateway.routing.replies import BirdError
+from gateway.routing.router import Router
+
+CONTROL_SOCKET, SEAL_KEY = "gateway.sock", "seal.key"
+TICK_S = 1.0
+REPAIR_TICKS = 10  # what could not be made, or has gone, is made again so often
+ORPHAN_S = 90.0  # how long ESP SAs of a crashed gateway process are kept for the new IKE SA to come
+GOODBYE_S = 2.0  # how long Deletes may wait for their answers
+
+
+class Outcome(Enum):
+    """Why a gateway ended."""
+
+    LEAVE = auto()  # the tunnels go on in the data plane
+    STOP = auto()  # the tunnels end as well
+    PLANE_LOST = auto()  # begin again
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the command line says."""
+
+    config: Path
+    runtime_dir: Path
+    in_process: bool = False
+    stop_dataplane: bool = False
+    verbose: bool = False
+
+
+class SystemRandom:
+    """The randomness of the operating system, for the core."""
+
+    def bytes(self, count: int) -> bytes:
+        return secrets.token_bytes(count)
+
+    def uniform(self) -> float:
+        return secrets.randbits(53) / (1 << 53)
+
+    def private_key(self, group: int) -> None:
+        """Return None: the core makes a fresh one."""
+        return None
+
+
+def plan_of(loaded: Loaded, journal: Journal) -> NodePlan:
+    """Return the plan of a document; its warnings go to the log."""
+    for warning in loaded.warnings:
+        journal.warning("document", text=warning)
+    return plan(loaded.document)
+
+
+class Gateway:
+    """
+    One gateway on one data plane: everything that lives until the process ends or the data plane is
+    lost.
+    """
+
+    def __init__(
+        self, settings: Settings, wanted: NodePlan, journal: Journal, notifier: Notifier
+    ) -> None:
+        self._settings = settings
+        self._journal = journal
+        self._notifier = notifier
+        self._ended: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self._hangup = asyncio.Event()
+        self._reloading = asyncio.Lock()
+        self._wanted = wanted
+        self._said = ""
+        self._plane = open_plane(settings, wanted.workers)
+        self._kernel = Netlink()
+        self._tunnels = Tunnels()
+        endpoint = IkeEndpoint(SystemRandom(), time.monotonic())
+        self._daemon = IkeDaemon(
+            endpoint, self._plane, self._tunnels, journal, time.monotonic, time.time
+        )
+        self._reconciler = Reconciler(
+            self._plane,
+            self._kernel,
+            self._daemon,
+            self._tunnels,
+            journal,
+            time.monotonic,
+            time.time,
+        )
+        self._router = Router(settings.runtime_dir, journal)
+        routing = RoutingReport(self._router, self._reconciler, self._tunnels)
+        status = StatusView(
+            self._daemon, self._reconciler, self._tunnels, self._plane, self._kernel, routing
+        )
+        commands = Commands(
+            self, self._daemon, self._reconciler, self._tunnels, status, journal, routing
+        )
+        self._control = ControlSocket(settings.runtime_dir / CONTROL_SOCKET, commands.answer)
+
+    # ---- life ----
+
+    async def run(self) -> Outcome:
+        """
+        Run until told to end, or until the data plane is lost. Raises GatewayError if it can not
+        start.
+        """
+        try:
+            await self._start_or_leave_nothing()
+            await self._control.open()
+            self._announce()
+            async with asyncio.TaskGroup() as group:
+                tasks = [
+                    group.create_task(self._tick()),
+                    group.create_task(self._reload_on_hangup()),
+                    group.create_task(self._notifier.keep_watchdog_quiet()),
+                    group.create_task(self._watch_for_trouble()),
+                    group.create_task(self._router.run()),
+                ]
+                outcome = await self._ended
+                for task in tasks:
+                    task.cancel()
+            await self._end(outcome)
+        finally:
+            await self._control.close()
+            self._router.leave()
+            self._daemon.close()
+            self._kernel.close()
+            self._plane.close()
+        return outcome
+
+    async def _start_or_leave_nothing(self) -> None:
+        """Start; if that fails, a data plane without tunnels is not left behind."""
+        try:
+            await self._router.prepare(self._wanted.routing)
+            self._start()
+        except GatewayError:
+            if not self._plane.state().tunnels:
+                self._plane.stop()
+            raise
+        try:
+            await self._router.apply(self._wanted.routing)
+        except (BirdError, OSError) as error:  # the tunnels are of use without it
+            self._journal.error("bird", text=str(error))
+
+    def _start(self) -> None:
+        self._plane.on_punt(self._daemon.punt_received)
+        if isinstance(self._plane, RemotePlane):
+            self._plane.on_lost(self._plane_lost)
+        loop = asyncio.get_running_loop()
+        ending = Outcome.STOP if self._settings.stop_dataplane else Outcome.LEAVE
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._end_with, ending)
+        loop.add_signal_handler(signal.SIGHUP, self._hangup.set)
+        self._take_over()
+
+    def _announce(self) -> None:
+        text = f"{len(self._tunnels)} tunnels"
+        self._journal.info(
+            "gateway up",
+            name=self._wanted.name,
+            pid=os.getpid(),
+            config=str(self._settings.config),
+            tunnels=len(self._tunnels),
+        )
+        for note in notes(self._wanted, self._reconciler.workers, self._kernel):
+            self._journal.warning("machine", text=note)
+        self._notifier.ready(text)
+
+    def _end_with(self, outcome: Outcome) -> None:
+        if not self._ended.done():
+            self._ended.set_result(outcome)
+
+    def _plane_lost(self, why: str) -> None:
+        self._journal.error("data_plane lost", text=why)
+        self._end_with(Outcome.PLANE_LOST)
+
+    async def _watch_for_trouble(self) -> None:
+        """
+        Make a lost device anew at once; end a data plane in which a worker has failed: part of the
+        traffic is lost.
+        """
+        while True:
+            await self._daemon.trouble.wait()
+            self._daemon.trouble.clear()
+            if self._daemon.worker_failed:
+                self._end_with(Outcome.PLANE_LOST)
+            else:
+                self._guarded(self._reconciler.repair)
+
+    def _guarded(self, act: Callable[[], None]) -> None:
+        """Do something that must not end the process, whatever it meets: the guard of our tasks."""
+        try:
+            act()
+        except GatewayError as error:
+            self._journal.error("failed", what=act.__name__, text=str(error))
+        except Exception as error:  # a bug of ours must not take the tunnels along
+            report_bug(self._journal, act.__name__, error)
+
+    async def _tick(self) -> None:
+        began_at = time.monotonic()
+        count = 0
+        while True:
+            await asyncio.sleep(TICK_S)
+            count += 1
+            self._guarded(self._daemon.tick)
+            self._say_status()
+            if count % REPAIR_TICKS == 0:
+                self._guarded(self._reconciler.repair)
+            if time.monotonic() - began_at >= ORPHAN_S:
+                self._guarded(self._give_up_orphans)
+
+    def _say_status(self) -> None:
+        """Keep the service manager's one line up to date."""
+        up = sum(tunnel.is_up for tunnel in self._tunnels)
+        text = f"{up} of {len(self._tunnels)} tunnels up"
+        if text != self._said:
+            self._said = text
+            self._notifier.status(text)
+
+    def _give_up_orphans(self) -> None:
+        reason = Reason("restart", "the gateway has lost the IKE SA and could not make a new one")
+        for tunnel in self._tunnels:
+            if tunnel.orphans:
+                self._journal.warning("orphans removed", tunnel=tunnel.name)
+                tunnel.give_up_orphans(reason, time.time())
+
+    # ---- reload ----
+
+    async def _reload_on_hangup(self) -> None:
+        while True:
+            await self._hangup.wait()
+            self._hangup.clear()
+            with contextlib.suppress(GatewayError):  # it is in the log
+                await self.reload()
+
+    async def reload(self) -> dict[str, object]:
+        """
+        Apply the difference to the document as it is now.
+
+        Raises GatewayError; a document with a mistake changes nothing.
+        """
+        async with self._reloading:
+            self._notifier.reloading()
+            try:
+                loaded = await asyncio.to_thread(load, self._settings.config)
+                wanted = plan_of(loaded, self._journal)
+                await self._router.prepare(wanted.routing)
+                change = self._reconciler.apply(wanted)
+                await self._router.apply(wanted.routing)
+            except ConfigError as error:
+                for problem in error.problems:
+                    self._journal.error("reload refused", problem=problem)
+                raise
+            except GatewayError as error:
+                self._journal.error("reload failed", text=str(error))
+                raise
+            except OSError as error:  # the runtime directory is full, or no descriptor is free
+                self._journal.error("reload failed", text=str(error))
+                raise ControlError(f"the reload failed: {error}") from error
+            finally:
+                self._notifier.ready(f"{len(self._tunnels)} tunnels")
+                self._said = ""
+        summary = summary_of(change)
+        self._journal.info("reloaded", **{key: len(names) for key, names in summary.items()})
+        return dict(summary)
+
+    def stop(self, *, stop_dataplane: bool) -> None:
+        self._end_with(Outcome.STOP if stop_dataplane else Outcome.LEAVE)
+
+    # ---- from one gateway process to the next ----
+
+    def _take_over(self) -> None:
+        """Make the plan so, on top of what an earlier gateway process left in the data plane."""
+        self._reconciler.take_over(self._plane.state(), self._wanted)
+        left = len(self._tunnels)
+        legacy = self._read_legacy()
+        if legacy is not None:
+            self._reconciler.taken_down = set(legacy.taken_down)
+        self._reconciler.apply(self._wanted)
+        if legacy is not None:
+            self._restore(legacy.snapshot)
+        self._reconciler.adopt()
+        if left:
+            orphans = sum(len(tunnel.orphans) for tunnel in self._tunnels)
+            self._journal.info("taken over", tunnels=left, orphans=orphans)
+
+    def _read_legacy(self) -> Legacy | None:
+        blob = self._plane.get_blob()
+        if not blob:
+            return None
+        # Used once: from an old state an IKE SA would use message ids, and nonces, again.
+        self._plane.put_blob(b"")
+        try:
+            return unseal(blob, load_key(self._settings.runtime_dir / SEAL_KEY))
+        except (SealError, OSError) as error:
+            self._journal.error("state not restored", text=str(error))
+            return None
+
+    def _restore(self, snapshot: bytes) -> None:
+        try:
+            events = self._daemon.endpoint.restore(snapshot, time.monotonic())
+        except UsageError as error:
+            self._journal.error("state not restored", text=str(error))
+            return
+        self._daemon.carry_out(events)
+
+    def _leave(self) -> None:
+        """Leave our state with the data plane for the next gateway process."""
+        key = make_key(self._settings.runtime_dir / SEAL_KEY)
+        snapshot = self._daemon.endpoint.snapshot(time.monotonic())
+        down = frozenset(self._reconciler.taken_down)
+        self._plane.put_blob(seal(Legacy(snapshot, down), key))
+
+    # ---- the end ----
+
+    async def _end(self, outcome: Outcome) -> None:
+        self._notifier.stopping()
+        self._journal.info("gateway ends", how=outcome.name.lower())
+        if outcome is Outcome.LEAVE and not self._settings.in_process:
+            # Nothing of the core may move after its state is taken.
+            self._daemon.close()
+            self._leave()
+            return
+        if outcome is not Outcome.PLANE_LOST:
+            await self._end_routing()  # first: the peers leave the tunnels before they go
+            await self._say_goodbye()
+            self._reconciler.remove_routes()
+        with contextlib.suppress(DataPlaneError):
+            self._plane.stop()
+
+    async def _end_routing(self) -> None:
+        try:
+            await self._router.end()
+        except BirdError as error:
+            self._journal.error("bird", text=str(error))
+
+    async def _say_goodbye(self) -> None:
+        """Send a Delete for every IKE SA, and give the peers a moment to answer."""
+        self._daemon.close_all()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._daemon.idle.wait(), GOODBYE_S)
+
+
+def open_plane(settings: Settings, workers: int) -> LocalPlane | RemotePlane:
+    """
+    Return the data plane: the process that runs, a new one, or one in this process. Raises
+    DataPlaneError.
+    """
+    workers = workers or os.cpu_count() or 1
+    if settings.in_process:
+        return LocalPlane(workers)
+    try:
+        return spawn_dataplane(settings.runtime_dir, ["--workers", str(workers)])
+    except OSError as error:
+        raise DataPlaneError(f"no data plane process: {error}", 0, error.errno or 0) from error
+
+
+def summary_of(change: Change) -> dict[str, list[str]]:
+    """Return the names of the tunnels that a reload touched."""
+    return {
+        "added": [tunnel.name for tunnel in change.added],
+        "removed": [tunnel.name for tunnel in change.removed],
+        "changed": [changed.new.name for changed in change.changed],
+    }
+
+
+def report_bug(journal: Journal, where: str, error: Exception | None) -> None:
+    """Log an exception that nobody expected, with its traceback."""
+    text = "".join(traceback.format_exception(error)) if error is not None else ""
+    journal.error("bug", where=where, traceback=text)

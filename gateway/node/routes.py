@@ -1,0 +1,68 @@
+"""
+The routes that the node itself writes: those of static connections, and for each prefix of a
+customer one that fails closed.
+
+A tunnel's route is left by the kernel while its device has no carrier; behind all of them stands an
+unreachable one, so nothing leaves in clear when every tunnel is down.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+
+from gateway.node.journal import Journal
+from gateway.node.netlink import Netlink, NetlinkError, Route
+from gateway.node.plan import NodePlan
+from gateway.node.tunnel import Tunnels
+
+FAIL_CLOSED_METRIC = 4_000_000_000  # behind every route of a tunnel
+
+
+class Routes:
+    """Makes the kernel's routes those of a plan; touches only routes of our own protocol."""
+
+    def __init__(self, kernel: Netlink, tunnels: Tunnels, journal: Journal) -> None:
+        self._kernel = kernel
+        self._tunnels = tunnels
+        self._journal = journal
+
+    def apply(self, plan: NodePlan) -> None:
+        """Add what is missing, remove what is not wanted. Raises NetlinkError."""
+        routes = self._wanted(plan)
+        actual = self._kernel.routes()
+        for route in sorted(routes - actual, key=str):
+            self._try(self._kernel.add_route, route)
+        for route in sorted(actual - routes, key=str):
+            self._try(self._kernel.del_route, route)
+
+    def stop_clear_text(self, plan: NodePlan) -> None:
+        """Fail closed first: until a tunnel is made its packets must not take another route."""
+        closed = {route for route in self._wanted(plan) if route.interface is None}
+        for route in sorted(closed - self._kernel.routes(), key=str):
+            self._try(self._kernel.add_route, route)
+
+    def remove(self) -> None:
+        """Remove every route of ours."""
+        for route in self._kernel.routes():
+            self._try(self._kernel.del_route, route)
+
+    def _wanted(self, plan: NodePlan) -> set[Route]:
+        """
+        Return a route by each tunnel that has a device, and for each prefix one that fails closed.
+        """
+        routes: set[Route] = set()
+        for tunnel in plan.tunnels:
+            routes |= {Route(prefix, FAIL_CLOSED_METRIC, None) for prefix in tunnel.fail_closed}
+            for route in tunnel.routes:
+                routes.add(Route(route.prefix, FAIL_CLOSED_METRIC, None))
+                if tunnel.name in self._tunnels.by_name:
+                    routes.add(Route(route.prefix, route.metric, tunnel.interface))
+        return routes
+
+    def _try(self, change: Callable[[Route], None], route: Route) -> None:
+        try:
+            change(route)
+        except NetlinkError as error:
+            if error.errno != errno.EEXIST:
+                self._journal.error("route", route=str(route), text=str(error))
