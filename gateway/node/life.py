@@ -41,6 +41,7 @@ from gateway.node.reconcile import Reconciler
 from gateway.node.routing import RoutingReport
 from gateway.node.seal import Legacy, SealError, load_key, make_key, seal, unseal
 from gateway.node.status import StatusView
+from gateway.node.steering import Steering
 from gateway.node.tunnel import Tunnels
 from gateway.routing.replies import BirdError
 from gateway.routing.router import Router
@@ -112,6 +113,7 @@ class Gateway:
         self._plane = open_plane(settings, wanted.workers)
         self._kernel = Netlink()
         self._tunnels = Tunnels()
+        self._steering = Steering(journal, lambda: self._guarded(self._reconciler.move_traffic))
         endpoint = IkeEndpoint(SystemRandom(), time.monotonic())
         self._daemon = IkeDaemon(
             endpoint, self._plane, self._tunnels, journal, time.monotonic, time.time
@@ -121,6 +123,7 @@ class Gateway:
             self._kernel,
             self._daemon,
             self._tunnels,
+            self._steering,
             journal,
             time.monotonic,
             time.time,
@@ -153,6 +156,7 @@ class Gateway:
                     group.create_task(self._notifier.keep_watchdog_quiet()),
                     group.create_task(self._watch_for_trouble()),
                     group.create_task(self._router.run()),
+                    group.create_task(self._steer_bgp()),
                 ]
                 outcome = await self._ended
                 for task in tasks:
@@ -233,6 +237,16 @@ class Gateway:
             self._journal.error("failed", what=act.__name__, text=str(error))
         except Exception as error:  # a bug of ours must not take the tunnels along
             report_bug(self._journal, act.__name__, error)
+
+    async def _steer_bgp(self) -> None:
+        """Have BIRD follow the tunnels' standings."""
+        while True:
+            await self._steering.changed.wait()
+            self._steering.changed.clear()
+            try:
+                await self._router.set_standings(self._steering.standings)
+            except (BirdError, OSError) as error:
+                self._journal.error("bird", text=str(error))
 
     async def _tick(self) -> None:
         began_at = time.monotonic()

@@ -27,6 +27,7 @@ from gateway.node.mtu import inner_mtu
 from gateway.node.netlink import Netlink, NetlinkError, leave_dead_routes6, settle_carrier
 from gateway.node.plan import NodePlan, TunnelPlan
 from gateway.node.routes import Routes
+from gateway.node.steering import Steering
 from gateway.node.tun import QUEUE_LEN, TunError, open_tun
 from gateway.node.tunnel import DEFAULT_OUTER_MTU, Tunnel, Tunnels, is_gone, options_of
 from gateway.node.udp import open_nat_t_socket, open_raw_esp_socket
@@ -46,6 +47,7 @@ class Reconciler:
         kernel: Netlink,
         daemon: IkeDaemon,
         tunnels: Tunnels,
+        steering: Steering,
         journal: Journal,
         clock: Callable[[], float],
         wall: Callable[[], float],
@@ -54,7 +56,8 @@ class Reconciler:
         self._kernel = kernel
         self._daemon = daemon
         self._tunnels = tunnels
-        self._routes = Routes(kernel, tunnels, journal)
+        self._steering = steering
+        self.routes = Routes(kernel, tunnels, steering, journal)
         self._journal = journal
         self._clock = clock
         self._wall = wall
@@ -81,7 +84,7 @@ class Reconciler:
                 self._close_sockets(self.plan)
             raise
         self.plan = wanted
-        self._routes.stop_clear_text(wanted)
+        self.routes.stop_clear_text(wanted)
         remade = {c.new.name for c in change.changed if Facet.INTERFACE in c.facets}
         gone = {plan.name for plan in change.removed} | remade
         self._tell_ike(plan for plan in wanted.tunnels if plan.name not in remade)
@@ -95,10 +98,12 @@ class Reconciler:
             )
         for plan in change.added:
             self._try_tunnel(plan, self._make)
-        self._routes.apply(wanted)
+        self.routes.apply(wanted)
         self._close_sockets(wanted)
         self._tell_ike(wanted.tunnels)
-        self.taken_down &= {plan.name for plan in wanted.tunnels}
+        names = frozenset(plan.name for plan in wanted.tunnels)
+        self.taken_down &= names
+        self._steering.forget(names)
         return change
 
     def repair(self) -> None:
@@ -120,7 +125,12 @@ class Reconciler:
         if broken or self.troubles:
             self.apply(self.plan)
         else:
-            self._routes.apply(self.plan)
+            self.routes.apply(self.plan)
+
+    def move_traffic(self) -> None:
+        """Make the routes follow the tunnels' standings."""
+        if self.plan is not None:
+            self.routes.apply(self.plan)
 
     def _tell_ike(self, plans: Iterable[TunnelPlan]) -> None:
         self._daemon.configure(
@@ -183,7 +193,7 @@ class Reconciler:
 
     def remove_routes(self) -> None:
         """Remove every route of ours: the gateway is to end. The devices go with the data plane."""
-        self._routes.remove()
+        self.routes.remove()
 
     # ---- sockets ----
 

@@ -3,7 +3,8 @@ The routes that the node itself writes: those of static connections, and for eac
 customer one that fails closed.
 
 A tunnel's route is left by the kernel while its device has no carrier; behind all of them stands an
-unreachable one, so nothing leaves in clear when every tunnel is down.
+unreachable one, so nothing leaves in clear when every tunnel is down. A tunnel's standing moves its
+routes behind those of its twins, or takes them away.
 """
 
 from __future__ import annotations
@@ -13,16 +14,22 @@ from collections.abc import Callable
 
 from gateway.node.journal import Journal
 from gateway.node.netlink import Netlink, NetlinkError, Route
-from gateway.node.plan import NodePlan
+from gateway.node.plan import NodePlan, RoutePlan
+from gateway.node.steering import Steering
 from gateway.node.tunnel import Tunnels
+from gateway.routing.plan import Standing
 
 FAIL_CLOSED_METRIC = 4_000_000_000  # behind every route of a tunnel
+DEMOTED_METRIC = 1_000_000  # what a DEMOTED tunnel's routes are worse by: behind BIRD's, too
 
 
 class Routes:
     """Makes the kernel's routes those of a plan; touches only routes of our own protocol."""
 
-    def __init__(self, kernel: Netlink, tunnels: Tunnels, journal: Journal) -> None:
+    def __init__(
+        self, kernel: Netlink, tunnels: Tunnels, steering: Steering, journal: Journal
+    ) -> None:
+        self._steering = steering
         self._kernel = kernel
         self._tunnels = tunnels
         self._journal = journal
@@ -56,9 +63,16 @@ class Routes:
             routes |= {Route(prefix, FAIL_CLOSED_METRIC, None) for prefix in tunnel.fail_closed}
             for route in tunnel.routes:
                 routes.add(Route(route.prefix, FAIL_CLOSED_METRIC, None))
-                if tunnel.name in self._tunnels.by_name:
-                    routes.add(Route(route.prefix, route.metric, tunnel.interface))
+                if (metric := self.metric(tunnel.name, route)) is not None:
+                    routes.add(Route(route.prefix, metric, tunnel.interface))
         return routes
+
+    def metric(self, tunnel: str, route: RoutePlan) -> int | None:
+        """Return the metric that a tunnel's route has now; None while it has no route."""
+        standing = self._steering.of(tunnel)
+        if tunnel not in self._tunnels.by_name or standing is Standing.WITHDRAWN:
+            return None
+        return route.metric + DEMOTED_METRIC * (standing is Standing.DEMOTED)
 
     def _try(self, change: Callable[[Route], None], route: Route) -> None:
         try:

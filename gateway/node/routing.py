@@ -5,8 +5,8 @@ BGP part of `twinspan status`.
 
 from __future__ import annotations
 
+from gateway.node.plan import RoutePlan
 from gateway.node.reconcile import Reconciler
-from gateway.node.routes import FAIL_CLOSED_METRIC
 from gateway.node.tunnel import Tunnels
 from gateway.routing.choice import Fate, Judged
 from gateway.routing.router import Router
@@ -63,27 +63,32 @@ class RoutingReport:
     def _static(self) -> list[Json]:
         plans = self._reconciler.plan.tunnels if self._reconciler.plan else ()
         found = [
-            (route.prefix, route.metric, plan, self._is_up(plan.name))
-            for plan in plans
-            for route in plan.routes
+            (route, plan, self._metric(plan.name, route)) for plan in plans for route in plan.routes
         ]
         best: dict[object, int] = {}
-        for prefix, metric, _, is_up in found:
-            if is_up:
-                best[prefix] = min(best.get(prefix, FAIL_CLOSED_METRIC), metric)
+        for route, _, metric in found:
+            if metric is not None:
+                best[route.prefix] = min(best.get(route.prefix, metric), metric)
         return [
             {
-                "prefix": str(prefix),
-                "standing": _standing(is_up, metric == best.get(prefix)),
+                "prefix": str(route.prefix),
+                "standing": _standing(metric is not None, metric == best.get(route.prefix)),
                 "kind": "static",
                 "owner": plan.name,
                 "connection": plan.connection,
                 "next_hops": [plan.interface],
                 "as_path": "",
-                "why": f"metric {metric}" if is_up else "the tunnel is down",
+                "why": f"metric {metric}" if metric is not None else self._why_not(plan.name),
             }
-            for prefix, metric, plan, is_up in found
+            for route, plan, metric in found
         ]
+
+    def _metric(self, tunnel: str, route: RoutePlan) -> int | None:
+        """Return the metric of a route that can carry traffic, None for one that can not."""
+        return self._reconciler.routes.metric(tunnel, route) if self._is_up(tunnel) else None
+
+    def _why_not(self, tunnel: str) -> str:
+        return "the tunnel is withdrawn" if self._is_up(tunnel) else "the tunnel is down"
 
     def _is_up(self, name: str) -> bool:
         tunnel = self._tunnels.by_name.get(name)

@@ -178,9 +178,14 @@ class StatusView:
             if tunnel is None or not tunnel.is_up or self._routing.is_active(plan.name) is not None:
                 continue
             holder = best.get(plan.connection)
-            if holder is None or _metric(plan) < _metric(holder):
+            if holder is None or self._metric(plan) < self._metric(holder):
                 best[plan.connection] = plan
         return learned | {plan.name for plan in best.values()}
+
+    def _metric(self, plan: TunnelPlan) -> float:
+        """Return the best metric of a tunnel's routes; infinite if it is withdrawn."""
+        found = [self._reconciler.routes.metric(plan.name, route) for route in plan.routes]
+        return min((one for one in found if one is not None), default=math.inf if found else 0)
 
     # ---- the whole gateway ----
 
@@ -204,10 +209,6 @@ def _add(total: Json, more: Mapping[str, int]) -> None:
         before = total.get(name, 0)
         assert isinstance(before, int)
         total[name] = before + value
-
-
-def _metric(plan: TunnelPlan) -> int:
-    return min((route.metric for route in plan.routes), default=0)
 
 
 def _status(tunnel: Tunnel | None, ike: TunnelIkeStatus | None) -> str:

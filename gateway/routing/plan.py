@@ -6,7 +6,7 @@ What one gateway VM speaks BGP about: its sessions, what it announces, what it t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from ipaddress import IPv4Address, IPv4Network, IPv6Network
@@ -32,6 +32,11 @@ class Standing(Enum):
 
 
 Standings = Mapping[str, Standing]  # by tunnel; those not named are NORMAL
+
+
+def strongest(standings: Iterable[Standing]) -> Standing:
+    """Return the strongest of some standings; of none NORMAL."""
+    return max(standings, key=[*Standing].index, default=Standing.NORMAL)
 
 
 @dataclass(frozen=True, slots=True)

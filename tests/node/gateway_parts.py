@@ -20,6 +20,7 @@ from gateway.node.netlink import Netlink
 from gateway.node.reconcile import Reconciler
 from gateway.node.routing import RoutingReport
 from gateway.node.status import StatusView
+from gateway.node.steering import Steering
 from gateway.node.tunnel import Tunnels
 from gateway.routing.router import Router
 
@@ -33,6 +34,7 @@ class Parts:
     tunnels: Tunnels
     daemon: IkeDaemon
     reconciler: Reconciler
+    steering: Steering
     status: StatusView
     journal: Journal
     log: io.StringIO
@@ -49,11 +51,14 @@ def parts(plane: LocalPlane) -> Iterator[Parts]:
     endpoint = IkeEndpoint(SystemRandom(), time.monotonic())
     daemon = IkeDaemon(endpoint, plane, tunnels, journal, time.monotonic, time.time)
     plane.on_punt(daemon.punt_received)
-    reconciler = Reconciler(plane, kernel, daemon, tunnels, journal, time.monotonic, time.time)
+    steering = Steering(journal, lambda: reconciler.move_traffic())
+    reconciler = Reconciler(
+        plane, kernel, daemon, tunnels, steering, journal, time.monotonic, time.time
+    )
     routing = RoutingReport(Router(Path("/run"), journal), reconciler, tunnels)
     status = StatusView(daemon, reconciler, tunnels, plane, kernel, routing)
     try:
-        yield Parts(plane, kernel, tunnels, daemon, reconciler, status, journal, log)
+        yield Parts(plane, kernel, tunnels, daemon, reconciler, steering, status, journal, log)
     finally:
         daemon.close()
         kernel.close()
