@@ -79,6 +79,28 @@ class Stream:
         self.taker.kill()
 
 
+@dataclass(slots=True)
+class BothWays:
+    """A stream in each direction between two machines."""
+
+    there: Stream
+    back: Stream
+
+    def stop(self) -> tuple[Result, Result]:
+        """Stop both and return what was counted. Raises LabError if an end does not finish."""
+        return self.there.stop(), self.back.stop()
+
+
+def both_ways(a: tuple[Namespace, str], b: tuple[Namespace, str], rate: int = 1000) -> BothWays:
+    """Start a stream from a to b and one back; each is a machine and its address."""
+    there = start(a[0], b[0], b[1], rate)
+    try:
+        return BothWays(there, start(b[0], a[0], a[1], rate, port=7018))
+    except BaseException:
+        there.kill()
+        raise
+
+
 def start(
     sender: Namespace, receiver: Namespace, address: str, rate: int = 1000, port: int = 7017
 ) -> Stream:

@@ -55,13 +55,14 @@ class Pair:
     router: Namespace | None = None
 
 
-def _site(
+def site(
     lab: Lab,
     name: str,
     public4: tuple[str, ...],
     paths: int,
     machines: tuple[str, str] | None = None,
 ) -> Site:
+    """Make site a or b: a gateway and a host with a wire between them, no way to anywhere else."""
     gateway_name, host_name = machines or (f"gw{name}", f"host{name}")
     gateway, host = lab.namespace(gateway_name), lab.namespace(host_name)
     number = 1 if name == "a" else 2
@@ -97,15 +98,26 @@ def four_machines(
     `names` are those of the machines, (gateway, host) of site a and of site b.
     """
     named = names or (None, None)
-    a = _site(lab, "a", tuple(f"{net}.1" for net in _WAN4[:paths]), paths, named[0])
-    b = _site(lab, "b", tuple(f"{net}.2" for net in _WAN4[:paths]), paths, named[1])
-    for number, (net4, net6) in enumerate(zip(_WAN4[:paths], _WAN6[:paths], strict=True), 1):
-        lab.wire(
-            (a.gateway, f"wan{number}", (f"{net4}.1/24", f"{net6}:1/64")),
-            (b.gateway, f"wan{number}", (f"{net4}.2/24", f"{net6}:2/64")),
-            mtu,
-        )
+    a = site(lab, "a", public4("a", paths), paths, named[0])
+    b = site(lab, "b", public4("b", paths), paths, named[1])
+    for number in range(1, paths + 1):
+        path(lab, number, a.gateway, b.gateway, mtu)
     return Pair(a, b)
+
+
+def path(lab: Lab, number: int, a: Namespace, b: Namespace, mtu: int = 1500) -> None:
+    """Make path 1 or 2 between two gateways: device wan1 or wan2 at both, a is .1 and b is .2."""
+    net4, net6 = _WAN4[number - 1], _WAN6[number - 1]
+    lab.wire(
+        (a, f"wan{number}", (f"{net4}.1/24", f"{net6}:1/64")),
+        (b, f"wan{number}", (f"{net4}.2/24", f"{net6}:2/64")),
+        mtu,
+    )
+
+
+def public4(name: str, paths: int = 2) -> tuple[str, ...]:
+    """Return the public IPv4 addresses of site a or b."""
+    return tuple(f"{net}.{1 if name == 'a' else 2}" for net in _WAN4[:paths])
 
 
 def natted(lab: Lab) -> Pair:
@@ -115,8 +127,8 @@ def natted(lab: Lab) -> Pair:
     Site a is 192.0.2.1; the router is 192.0.2.254 toward it and 172.16.0.1 toward b, 172.16.0.2.
     Without rules of `impair.nat()` the router forwards and site a has no route back.
     """
-    a = _site(lab, "a", ("192.0.2.1",), 1)
-    b = _site(lab, "b", ("172.16.0.2",), 1)
+    a = site(lab, "a", ("192.0.2.1",), 1)
+    b = site(lab, "b", ("172.16.0.2",), 1)
     router = lab.namespace("router")
     lab.wire((a.gateway, "wan1", ("192.0.2.1/24",)), (router, "out", ("192.0.2.254/24",)))
     lab.wire((router, "in", ("172.16.0.1/24",)), (b.gateway, "wan1", ("172.16.0.2/24",)))
