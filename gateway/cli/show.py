@@ -14,6 +14,7 @@ from gateway.cli.table import amount, duration, paint, table
 
 _HEAD = (
     "CONNECTION",
+    "HA",
     "TUNNEL",
     "STATE",
     "LOCAL",
@@ -34,6 +35,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="print one JSON object")]
 def status(as_json: AsJson = False, runtime_dir: RuntimeDir = Path(DEFAULT_RUNTIME_DIR)) -> None:
     """
     Show every tunnel: is it allowed, is it up, and why not. `*` marks the one that carries traffic.
+    HA says whether the connection outlives the loss of any one address, ours or the customer's.
     """
     answer = ask_one(runtime_dir, "status")
     if as_json:
@@ -50,7 +52,8 @@ def status_lines(answer: Json, *, colours: bool) -> list[str]:
     since = duration(_number(answer["since_s"]))
     head = f"{answer['gateway']}: {up} of {len(tunnels)} tunnels up"
     head += f", pid {answer['pid']}, since {since}"
-    rows = [_row(tunnel, colours=colours) for tunnel in tunnels]
+    ha = {each["name"]: str(each["ha_status"]) for each in _objects(answer.get("connections"))}
+    rows = [_row(tunnel, ha.get(tunnel["connection"], "-"), colours=colours) for tunnel in tunnels]
     lines = [paint(head, "bold", colours=colours)]
     lines += table(*_with_bgp(rows, tunnels)) if rows else []
     lines += [f"{tunnel['name']}: {_why(tunnel)}" for tunnel in tunnels if tunnel["reason"]]
@@ -79,7 +82,7 @@ def _bgp(session: Json) -> str:
     return f"{session['state']}{bfd}, {session['imported']} in, {session['exported']} out"
 
 
-def _row(tunnel: Json, *, colours: bool) -> tuple[str, ...]:
+def _row(tunnel: Json, ha: str, *, colours: bool) -> tuple[str, ...]:
     state = str(tunnel["status"])
     mark = "*" if tunnel["active"] else ""
     if tunnel["admin"] == "down":
@@ -90,6 +93,7 @@ def _row(tunnel: Json, *, colours: bool) -> tuple[str, ...]:
     suite = children[-1]["suite"] if children else ike.get("suite", "-")
     return (
         str(tunnel["connection"]),
+        ha,
         str(tunnel["name"]),
         paint(state + mark, _COLOUR.get(state, "red"), colours=colours),
         str(tunnel["local"]),

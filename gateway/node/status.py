@@ -23,6 +23,7 @@ from gateway.node.machine import notes
 from gateway.node.netlink import Netlink
 from gateway.node.plan import TunnelPlan
 from gateway.node.reconcile import Reconciler
+from gateway.node.redundancy import Leg, ha_status
 from gateway.node.routing import RoutingReport
 from gateway.node.tunnel import Tunnel, Tunnels
 from gateway.sa import TrafficSelector
@@ -73,6 +74,7 @@ class StatusView:
                 *(notes(plan, self._reconciler.workers, self._kernel) if plan else []),
                 *self._routing.notes,
             ],
+            "connections": self._connections(plans),
             "tunnels": [self._tunnel(plan, plan.name in active) for plan in plans],
             "counters": self._counters(),
         }
@@ -97,6 +99,30 @@ class StatusView:
                 "inner_address": str(plan.inner_local) if plan.inner_local else None,
             },
         }
+
+    # ---- one connection ----
+
+    def _connections(self, plans: tuple[TunnelPlan, ...]) -> list[Json]:
+        legs: dict[str, list[Leg]] = {}
+        for plan in plans:
+            legs.setdefault(plan.connection, []).append(self._leg(plan))
+        owners = {plan.connection: plan.border_gateway for plan in plans}
+        return [
+            {
+                "name": name,
+                "border_gateway": owners[name],
+                "ha_status": ha_status(found).value,
+                "working": sum(leg.works for leg in found),
+            }
+            for name, found in legs.items()
+        ]
+
+    def _leg(self, plan: TunnelPlan) -> Leg:
+        tunnel = self._tunnels.by_name.get(plan.name)
+        local, remote = tunnel.outer_addresses() if tunnel else (plan.local, plan.remote)
+        session = self._routing.of_tunnel(plan.name)
+        is_up = tunnel is not None and tunnel.is_up
+        return Leg(local, remote, is_up and (session is None or session["state"] == "established"))
 
     # ---- one tunnel ----
 

@@ -56,6 +56,7 @@ STATUS: Json = {
     "gateway": "gw1",
     "pid": 42,
     "since_s": 90061.0,
+    "connections": [{"name": "office", "ha_status": "no_redundancy"}],
     "tunnels": [UP, DOWN],
     "notes": ["forwarding is off"],
     "counters": {},
@@ -67,10 +68,10 @@ def test_status_is_a_table_that_says_why_a_tunnel_is_down() -> None:
 
     assert lines[0] == "gw1: 1 of 2 tunnels up, pid 42, since 1d 1h"
     assert lines[1].split() == [
-        *("CONNECTION", "TUNNEL", "STATE", "LOCAL", "REMOTE", "SUITE", "SINCE"),
+        *("CONNECTION", "HA", "TUNNEL", "STATE", "LOCAL", "REMOTE", "SUITE", "SINCE"),
         *("IN", "OUT", "RECEIVED", "SENT", "DROPS"),
     ]
-    assert "office-1  up*" in lines[2]
+    assert "office      no_redundancy  office-1  up*" in lines[2]
     assert "1h 2m  1.50 Gbit/s  0 bit/s   12.3 MB  999 B      3" in lines[2]
     assert "office-2  connecting" in lines[3]
     assert lines[4] == (

@@ -7,6 +7,7 @@ A hybrid cloud with two customer addresses: twin tunnels to two devices of stron
 
 from __future__ import annotations
 
+import json
 import time
 
 import pytest
@@ -35,6 +36,12 @@ def active(hybrid: Hybrid) -> list[str]:
     return [tunnel.name for tunnel in tunnels if tunnel.raw["active"]]
 
 
+def ha_status(hybrid: Hybrid) -> str:
+    """Return what the status says of the one connection."""
+    (connection,) = json.loads(hybrid.gateway.cli("status", "--json"))["connections"]
+    return str(connection["ha_status"])
+
+
 def assert_switched(ways: tuple[stream.Result, ...], most_ms: float) -> None:
     """Check that both directions went on after at most that much silence."""
     print("silence", " and ".join(f"{seen.silence_ms:.0f} ms" for seen in ways))
@@ -47,6 +54,7 @@ def test_both_tunnels_are_up_and_the_sites_reach_each_other(hybrid: Hybrid) -> N
     tunnels = hybrid.gateway.tunnels()
     assert [name for name, tunnel in tunnels.items() if tunnel.is_up] == [FIRST, SECOND]
     wait_for("the mark", lambda: active(hybrid) == [FIRST], 5.0)
+    assert ha_status(hybrid) == "redundancy"
     reach_each_other(hybrid.pair)
 
 
@@ -58,6 +66,7 @@ def test_a_devices_daemon_stops_and_comes_back(hybrid: Hybrid) -> None:
     hybrid.wait_by(2)
     reach_each_other(hybrid.pair)
     assert_switched(streams.stop(), 300)
+    assert ha_status(hybrid) == "no_redundancy"
 
     streams = hybrid.streams()
     device.start_charon()
@@ -65,6 +74,7 @@ def test_a_devices_daemon_stops_and_comes_back(hybrid: Hybrid) -> None:
     for seen in streams.stop():
         assert seen.goes_on
         assert seen.lost == 0
+    wait_for("redundancy", lambda: ha_status(hybrid) == "redundancy", 5.0)
 
 
 def test_a_devices_daemon_dies_without_a_word(hybrid: Hybrid) -> None:
