@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import typer
 
-from gateway.cli import act, check, process, routing, show
+from gateway.cli import act, check, link, process, routing, show, split
 
 app = typer.Typer(
     name="twinspan",
@@ -30,6 +30,8 @@ app.command()(act.stop)
 app.command()(check.check)
 app.command()(check.genpsk)
 app.command()(check.schema)
+app.command()(link.link)
+app.command()(split.split)
 app.command()(act.version)
 # Its own parser reads the options, so that the process imports nothing of this package's.
 app.command(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from gateway.errors import ConfigError
 from gateway.model.document import Loaded, parse_document
@@ -12,6 +14,7 @@ from gateway.model.resources import Document
 
 DOCUMENT_BYTES_MAX = 16 * 2**20  # thousands of tunnels are one or two MiB
 PSK_FILE_BYTES_MAX = 4096
+_NO_KEYS: Mapping[Path, str] = MappingProxyType({})
 
 
 def load_document(path: Path) -> Document:
@@ -34,16 +37,18 @@ def read_document_text(path: Path) -> str:
     return _read_text(path)[0]
 
 
-def loaded_from(text: str, path: Path) -> Loaded:
+def loaded_from(text: str, path: Path, new_keys: Mapping[Path, str] = _NO_KEYS) -> Loaded:
     """
     Return the document in `text`, which is or is to be that of the file `path`.
 
-    Raises ConfigError.
+    `new_keys` are key files that are yet to be written. Raises ConfigError.
     """
     warnings: list[str] = []
 
     def read_psk(name: str) -> str:
         file = path.parent / name
+        if file in new_keys:
+            return new_keys[file]
         key, is_open = _read_psk(file)
         if is_open:
             warnings.append(f"{file}: holds a pre-shared key and is readable by others")

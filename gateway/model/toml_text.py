@@ -27,6 +27,13 @@ def tables_text(kind: str, tables: Sequence[Mapping[str, object]]) -> str:
     return toml_text({kind: list(tables)})
 
 
+def appended(text: str, tables: Mapping[str, Sequence[Mapping[str, object]]]) -> str:
+    """Return a document's text as it is, with `[[...]]` tables behind it in its kind of lines."""
+    gap = "\n" if text.endswith("\n") else "\n\n"
+    added = gap + "\n".join(tables_text(kind, those) for kind, those in tables.items())
+    return text + (added.replace("\n", "\r\n") if "\r\n" in text else added)
+
+
 def _blocks(table: Mapping[str, object], path: tuple[str, ...]) -> Iterator[str]:
     plain = {key: value for key, value in table.items() if not _is_tables(value)}
     if plain:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.model.toml_text import tables_text, toml_text
+from gateway.model.toml_text import appended, tables_text, toml_text
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "docs/examples").glob("*.toml"))
 
@@ -46,3 +46,15 @@ def test_tables_can_stand_behind_a_document() -> None:
 def test_what_has_no_text_is_refused() -> None:
     with pytest.raises(ValueError, match="no text for a date"):
         toml_text({"when": date(2026, 1, 1)})
+
+
+@pytest.mark.parametrize("text", ["", "a = 1", "a = 1\n", "a = 1 # why\r\n"])
+def test_what_is_appended_leaves_the_text_as_it_is(text: str) -> None:
+    both = appended(text, {"route": [{"prefix": "10.1.0.0/16"}], "x": [{"y": 2}]})
+    assert both.startswith(text)
+    assert tomllib.loads(both) == {
+        **tomllib.loads(text),
+        "route": [{"prefix": "10.1.0.0/16"}],
+        "x": [{"y": 2}],
+    }
+    assert both.count("\n") == both.count("\r\n") or "\r" not in text
