@@ -40,12 +40,13 @@ def bgp(as_json: AsJson = False, runtime_dir: RuntimeDir = Path(DEFAULT_RUNTIME_
 
 def bgp_lines(answer: Json, *, colours: bool) -> list[str]:
     """Return the lines of `twinspan bgp`."""
-    peers = _objects(answer["peers"])
-    if answer["error"]:
-        return [f"the state of BGP is not known: {answer['error']}"]
-    if not peers:
+    peers, birds = _objects(answer["peers"]), _objects(answer["birds"])
+    if not birds:
         return ['no connection has routing = "bgp"']
-    lines = table(_BGP_HEAD, [_peer_row(peer, colours=colours) for peer in peers])
+    lines = [f"the state of BGP is not known: {bird['error']}" for bird in birds if bird["error"]]
+    if not peers:
+        return lines
+    lines += table(_BGP_HEAD, [_peer_row(peer, colours=colours) for peer in peers])
     for peer in peers:
         if peer["limit_hit"]:
             lines.append(

@@ -19,7 +19,7 @@ class Facet(Enum):
 
     ADMIN = "admin"  # allowed or not: the IKE SA is begun or closed
     IKE = "ike"  # the IKE SA is closed and begun again
-    INTERFACE = "interface"  # the TUN device is made anew: another name or number of queues
+    INTERFACE = "interface"  # the TUN device is made anew: another name, place or number of queues
     ADDRESSES = "addresses"  # the addresses on the device; traffic goes on
     ROUTES = "routes"  # routes through the device; traffic to others goes on
     OPTIONS = "options"  # data plane options; traffic goes on
@@ -30,6 +30,7 @@ FACET_OF = {
     "connection": Facet.OWNER,
     "border_gateway": Facet.OWNER,
     "interface": Facet.INTERFACE,
+    "namespace": Facet.INTERFACE,
     "queues": Facet.INTERFACE,
     "ike": Facet.IKE,
     "admin_up": Facet.ADMIN,

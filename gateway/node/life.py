@@ -34,7 +34,7 @@ from gateway.node.daemon import IkeDaemon
 from gateway.node.difference import Change
 from gateway.node.journal import Journal
 from gateway.node.machine import notes
-from gateway.node.netlink import Netlink
+from gateway.node.namespaces import Namespaces
 from gateway.node.notify import Notifier
 from gateway.node.plan import NodePlan, plan
 from gateway.node.reconcile import Reconciler
@@ -43,8 +43,9 @@ from gateway.node.seal import Legacy, SealError, load_key, make_key, seal, unsea
 from gateway.node.status import StatusView
 from gateway.node.steering import Steering
 from gateway.node.tunnel import Tunnels
+from gateway.routing.process import HERE
 from gateway.routing.replies import BirdError
-from gateway.routing.router import Router
+from gateway.routing.routers import Routers
 
 CONTROL_SOCKET, SEAL_KEY = "gateway.sock", "seal.key"
 TICK_S = 1.0
@@ -111,7 +112,7 @@ class Gateway:
         self._wanted = wanted
         self._said = ""
         self._plane = open_plane(settings, wanted.workers)
-        self._kernel = Netlink()
+        self._namespaces = Namespaces()
         self._tunnels = Tunnels()
         self._steering = Steering(journal, lambda: self._guarded(self._reconciler.move_traffic))
         endpoint = IkeEndpoint(SystemRandom(), time.monotonic())
@@ -120,7 +121,7 @@ class Gateway:
         )
         self._reconciler = Reconciler(
             self._plane,
-            self._kernel,
+            self._namespaces,
             self._daemon,
             self._tunnels,
             self._steering,
@@ -128,10 +129,10 @@ class Gateway:
             time.monotonic,
             time.time,
         )
-        self._router = Router(settings.runtime_dir, journal)
-        routing = RoutingReport(self._router, self._reconciler, self._tunnels)
+        self._routers = Routers(settings.runtime_dir, journal, lambda _: HERE)
+        routing = RoutingReport(self._routers, self._reconciler, self._tunnels)
         status = StatusView(
-            self._daemon, self._reconciler, self._tunnels, self._plane, self._kernel, routing
+            self._daemon, self._reconciler, self._tunnels, self._plane, self._namespaces, routing
         )
         commands = Commands(
             self, self._daemon, self._reconciler, self._tunnels, status, journal, routing
@@ -155,7 +156,7 @@ class Gateway:
                     group.create_task(self._reload_on_hangup()),
                     group.create_task(self._notifier.keep_watchdog_quiet()),
                     group.create_task(self._watch_for_trouble()),
-                    group.create_task(self._router.run()),
+                    group.create_task(self._routers.run()),
                     group.create_task(self._steer_bgp()),
                 ]
                 outcome = await self._ended
@@ -164,23 +165,23 @@ class Gateway:
             await self._end(outcome)
         finally:
             await self._control.close()
-            self._router.leave()
+            self._routers.leave()
             self._daemon.close()
-            self._kernel.close()
+            self._namespaces.close()
             self._plane.close()
         return outcome
 
     async def _start_or_leave_nothing(self) -> None:
         """Start; if that fails, a data plane without tunnels is not left behind."""
         try:
-            await self._router.prepare(self._wanted.routing)
+            await self._routers.prepare(self._wanted.routing)
             self._start()
         except GatewayError:
             if not self._plane.state().tunnels:
                 self._plane.stop()
             raise
         try:
-            await self._router.apply(self._wanted.routing)
+            await self._routers.apply(self._wanted.routing)
         except (BirdError, OSError) as error:  # the tunnels are of use without it
             self._journal.error("bird", text=str(error))
 
@@ -204,7 +205,7 @@ class Gateway:
             config=str(self._settings.config),
             tunnels=len(self._tunnels),
         )
-        for note in notes(self._wanted, self._reconciler.workers, self._kernel):
+        for note in notes(self._wanted, self._reconciler.workers, self._namespaces):
             self._journal.warning("machine", text=note)
         self._notifier.ready(text)
 
@@ -244,7 +245,7 @@ class Gateway:
             await self._steering.changed.wait()
             self._steering.changed.clear()
             try:
-                await self._router.set_standings(self._steering.standings)
+                await self._routers.set_standings(self._steering.standings)
             except (BirdError, OSError) as error:
                 self._journal.error("bird", text=str(error))
 
@@ -296,9 +297,9 @@ class Gateway:
             try:
                 loaded = await asyncio.to_thread(load, self._settings.config)
                 wanted = plan_of(loaded, self._journal)
-                await self._router.prepare(wanted.routing)
+                await self._routers.prepare(wanted.routing)
                 change = self._reconciler.apply(wanted)
-                await self._router.apply(wanted.routing)
+                await self._routers.apply(wanted.routing)
             except ConfigError as error:
                 for problem in error.problems:
                     self._journal.error("reload refused", problem=problem)
@@ -382,7 +383,7 @@ class Gateway:
 
     async def _end_routing(self) -> None:
         try:
-            await self._router.end()
+            await self._routers.end()
         except BirdError as error:
             self._journal.error("bird", text=str(error))
 

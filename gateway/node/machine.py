@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import socket
-from pathlib import Path
-
+from gateway.node.namespaces import OWN, Namespaces
 from gateway.node.netlink import Netlink
 from gateway.node.plan import NodePlan
 from gateway.node.udp import is_local
+from gateway.routing.plan import RoutingPlan
 
-_SYSCTL = Path("/proc/sys/net")
 
-
-def notes(plan: NodePlan, workers: int, kernel: Netlink) -> list[str]:
+def notes(plan: NodePlan, workers: int, namespaces: Namespaces) -> list[str]:
     """Return what an operator should change; `workers` is how many the data plane runs."""
     found = [
         f"{address} is not an address of this machine: nothing is received there"
@@ -24,36 +21,50 @@ def notes(plan: NodePlan, workers: int, kernel: Netlink) -> list[str]:
             f"the data plane runs {workers} workers, the document wants {plan.workers}:"
             " twinspan stop and start"
         )
-    return (
-        found + _attachments(plan) + _forwarding(plan) + _dead_routes(plan) + _loops(plan, kernel)
-    )
+    for routing in plan.routing:
+        found += _attachments(routing, namespaces.of(routing.namespace))
+    for namespace in namespaces:
+        found += _of_namespace(plan, namespace, namespaces.of(namespace))
+    return found + _loops(plan, namespaces.own)
 
 
-def _attachments(plan: NodePlan) -> list[str]:
+def _of_namespace(plan: NodePlan, name: str, kernel: Netlink) -> list[str]:
+    notes = _forwarding(plan, name, kernel) + _dead_routes(plan, name, kernel)
+    return [f"in namespace {name}: {note}" if name else note for note in notes]
+
+
+def _attachments(routing: RoutingPlan, kernel: Netlink) -> list[str]:
     """Say which prefixes BGP does not announce because the interface before them is missing."""
-    present = {name for _, name in socket.if_nameindex()}
+    where = f" in namespace {routing.namespace}" if routing.namespace else ""
     return [
-        f"there is no interface {attachment.interface}:"
+        f"there is no interface {attachment.interface}{where}:"
         f" the cidrs of vpc_attachment {attachment.name} are not announced by BGP"
-        for gateway in plan.routing.gateways
+        for gateway in routing.gateways
         for attachment in gateway.attachments
-        if attachment.prefixes and attachment.interface not in present
+        if attachment.prefixes and not kernel.has(attachment.interface)
     ]
 
 
-def _forwarding(plan: NodePlan) -> list[str]:
-    versions = {route.prefix.version for tunnel in plan.tunnels for route in tunnel.routes}
-    versions |= {peer.local.version for peer in plan.routing.peers}
+def _forwarding(plan: NodePlan, namespace: str, kernel: Netlink) -> list[str]:
+    tunnels = [tunnel for tunnel in plan.tunnels if tunnel.namespace == namespace]
+    versions = {route.prefix.version for tunnel in tunnels for route in tunnel.routes}
+    versions |= {peer.local.version for r in _routing(plan, namespace) for peer in r.peers}
     switches = {4: "ipv4/ip_forward", 6: "ipv6/conf/all/forwarding"}
+    wanted = sorted(versions)
+    values = kernel.settings(*(switches[version] for version in wanted))
     return [
         f"net.{switches[version].replace('/', '.')} is 0:"
         f" IPv{version} of hosts behind this gateway is not forwarded"
-        for version in sorted(versions)
-        if _value(switches[version]) == "0"
+        for version, value in zip(wanted, values, strict=True)
+        if value == "0"
     ]
 
 
-def _dead_routes(plan: NodePlan) -> list[str]:
+def _routing(plan: NodePlan, namespace: str) -> list[RoutingPlan]:
+    return [routing for routing in plan.routing if routing.namespace == namespace]
+
+
+def _dead_routes(plan: NodePlan, namespace: str, kernel: Netlink) -> list[str]:
     """
     Say where IPv6 goes on using a tunnel that is down.
 
@@ -63,11 +74,14 @@ def _dead_routes(plan: NodePlan) -> list[str]:
     interfaces = [
         tunnel.interface
         for tunnel in plan.tunnels
-        if any(route.prefix.version == 6 for route in tunnel.routes)
+        if tunnel.namespace == namespace
+        and any(route.prefix.version == 6 for route in tunnel.routes)
     ]
-    interfaces += [peer.interface for peer in plan.routing.peers if peer.local.version == 6]
+    peers = [peer for routing in _routing(plan, namespace) for peer in routing.peers]
+    interfaces += [peer.interface for peer in peers if peer.local.version == 6]
     switch = "ipv6/conf/{}/ignore_routes_with_linkdown"
-    if all(_value(switch.format(name)) in ("1", "") for name in interfaces):
+    values = kernel.settings(*(switch.format(name) for name in interfaces))
+    if all(value in ("1", "") for value in values):
         return []
     return [
         "net.ipv6.conf.default.ignore_routes_with_linkdown was not 1 when the tunnels were made:"
@@ -78,9 +92,9 @@ def _dead_routes(plan: NodePlan) -> list[str]:
 def _loops(plan: NodePlan, kernel: Netlink) -> list[str]:
     """
     Say where a tunnel's route holds the peer itself: ESP packets would go into a tunnel, not to the
-    peer.
+    peer. ESP leaves from the VM's own namespace.
     """
-    interfaces = {tunnel.interface for tunnel in plan.tunnels}
+    interfaces = {tunnel.interface for tunnel in plan.tunnels if tunnel.namespace == OWN}
     remotes = {tunnel.remote: tunnel.name for tunnel in plan.tunnels if tunnel.remote is not None}
     return [
         f"packets to {remote}, the peer of {name}, are routed into a tunnel:"
@@ -88,11 +102,3 @@ def _loops(plan: NodePlan, kernel: Netlink) -> list[str]:
         for remote, name in remotes.items()
         if kernel.device_toward(remote) in interfaces
     ]
-
-
-def _value(name: str) -> str:
-    """Return a kernel setting, "" if this kernel has none of that name."""
-    try:
-        return (_SYSCTL / name).read_text().strip()
-    except OSError:
-        return ""

@@ -23,8 +23,8 @@ from gateway.model.tunnels import (
     selector_texts,
 )
 from gateway.model.types import AnyNetwork, key_of
-from gateway.routing.plan import NO_ROUTING, RoutingPlan
-from gateway.routing.wanted import routing_plan
+from gateway.routing.plan import BgpPeer, RoutingPlan
+from gateway.routing.wanted import routing_plans
 from gateway.sa import Address
 from gateway.secret import Secret
 
@@ -59,6 +59,7 @@ class TunnelPlan:
     queues: int  # of the TUN device
     routes: tuple[RoutePlan, ...]
     fail_closed: tuple[AnyNetwork, ...] = ()  # prefixes that BGP routes: never in clear without it
+    namespace: str = ""  # where the device is; "" is the VM's own network namespace
 
     @property
     def local(self) -> Address:
@@ -79,7 +80,17 @@ class NodePlan:
     workers: int
     sockets: tuple[Address, ...]
     tunnels: tuple[TunnelPlan, ...]
-    routing: RoutingPlan = NO_ROUTING
+    routing: tuple[RoutingPlan, ...] = ()  # one for each network namespace with BGP
+
+    @property
+    def peers(self) -> tuple[BgpPeer, ...]:
+        """Return the BGP peers of all network namespaces."""
+        return tuple(peer for routing in self.routing for peer in routing.peers)
+
+    @property
+    def namespaces(self) -> tuple[str, ...]:
+        """Return the network namespaces that tunnels are in, "" for the VM's own."""
+        return tuple(dict.fromkeys(tunnel.namespace for tunnel in self.tunnels))
 
 
 def plan(document: Document) -> NodePlan:
@@ -90,7 +101,7 @@ def plan(document: Document) -> NodePlan:
         workers=gateway.workers,
         sockets=gateway.public_addresses,
         tunnels=tuple(_tunnel(document, resolved) for resolved in tunnels),
-        routing=routing_plan(document, tunnels),
+        routing=routing_plans(document, tunnels),
     )
 
 

@@ -24,7 +24,8 @@ from gateway.node.daemon import IkeDaemon
 from gateway.node.difference import Change, Facet, difference
 from gateway.node.journal import Journal
 from gateway.node.mtu import inner_mtu
-from gateway.node.netlink import Netlink, NetlinkError, leave_dead_routes6, settle_carrier
+from gateway.node.namespaces import Namespaces
+from gateway.node.netlink import Netlink, NetlinkError
 from gateway.node.plan import NodePlan, TunnelPlan
 from gateway.node.routes import Routes
 from gateway.node.steering import Steering
@@ -44,7 +45,7 @@ class Reconciler:
     def __init__(
         self,
         plane: DataPlane,
-        kernel: Netlink,
+        namespaces: Namespaces,
         daemon: IkeDaemon,
         tunnels: Tunnels,
         steering: Steering,
@@ -53,11 +54,11 @@ class Reconciler:
         wall: Callable[[], float],
     ) -> None:
         self._plane = plane
-        self._kernel = kernel
+        self._namespaces = namespaces
         self._daemon = daemon
         self._tunnels = tunnels
         self._steering = steering
-        self.routes = Routes(kernel, tunnels, steering, journal)
+        self.routes = Routes(namespaces, tunnels, steering, journal)
         self._journal = journal
         self._clock = clock
         self._wall = wall
@@ -110,8 +111,8 @@ class Reconciler:
         """Make again what has gone since, or could not be made: devices, addresses, routes."""
         if self.plan is None:
             return
-        links = self._kernel.links()
-        broken = {t.name for t in self._tunnels if t.plan.interface not in links}
+        links = {name: self._namespaces.of(name).links() for name in self._namespaces}
+        broken = {t.name for t in self._tunnels if t.plan.interface not in links[t.plan.namespace]}
         broken |= self._daemon.broken & set(self._tunnels.by_name)
         self._daemon.broken.clear()
         if broken:
@@ -119,7 +120,7 @@ class Reconciler:
         for tunnel in self._tunnels:
             if tunnel.name in broken:
                 self._remove(tunnel)
-            elif not links[tunnel.plan.interface]:
+            elif not links[tunnel.plan.namespace][tunnel.plan.interface].is_up:
                 self._journal.warning("device is down", tunnel=tunnel.name)
                 self._try_tunnel(tunnel.plan, self._fit)
         if broken or self.troubles:
@@ -166,7 +167,7 @@ class Reconciler:
         plans = {f"{plan.name}@{plan.interface}": plan for plan in wanted.tunnels}
         for number, label in state.names.items():
             plan = plans.get(label)
-            if plan is None or not _exists(plan.interface):
+            if plan is None or not self._namespaces.of(plan.namespace).has(plan.interface):
                 self._plane.del_tunnel(number)
                 continue
             tunnel = self._new_tunnel(number, plan)
@@ -250,7 +251,8 @@ class Reconciler:
             self.troubles[plan.name] = Reason("setup_failed", str(error))
 
     def _new_tunnel(self, number: int, plan: TunnelPlan) -> Tunnel:
-        return Tunnel(number, plan, self._plane, self._kernel, self._wall())
+        kernel = self._namespaces.of(plan.namespace)
+        return Tunnel(number, plan, self._plane, kernel, self._wall())
 
     def _make(self, plan: TunnelPlan) -> None:
         """Make the device and the tunnel in the data plane, without SAs: carrier is off."""
@@ -277,14 +279,15 @@ class Reconciler:
         """
         Set up a new TUN device: as a tunnel, with its MTU and addresses, up but without carrier.
         """
-        self._kernel.set_tunnel_behaviour(plan.interface, QUEUE_LEN)
-        leave_dead_routes6(plan.interface)
+        kernel = self._namespaces.of(plan.namespace)
+        kernel.set_tunnel_behaviour(plan.interface, QUEUE_LEN)
+        kernel.leave_dead_routes6(plan.interface)
         if plan.queues > 1:
-            self._kernel.set_no_queueing(plan.interface)
-        self._kernel.set_mtu(plan.interface, mtu)
-        self._kernel.set_up(plan.interface, up=True)
-        self._set_addresses(plan)
-        settle_carrier(plan.interface)
+            kernel.set_no_queueing(plan.interface)
+        kernel.set_mtu(plan.interface, mtu)
+        kernel.set_up(plan.interface, up=True)
+        _set_addresses(kernel, plan)
+        kernel.settle_carrier(plan.interface)
 
     def _change(self, plan: TunnelPlan) -> None:
         """
@@ -299,20 +302,17 @@ class Reconciler:
         tunnel = self._tunnels.by_name[plan.name]
         tunnel.fits = None  # say everything again
         tunnel.fit_mtu()
-        self._kernel.set_up(plan.interface, up=True)
-        self._set_addresses(plan)
-
-    def _set_addresses(self, plan: TunnelPlan) -> None:
-        wanted = {plan.inner_local} if plan.inner_local is not None else set()
-        actual = self._kernel.addresses(plan.interface)
-        for address in sorted(wanted - actual, key=str):
-            self._kernel.add_address(plan.interface, address)
-        for address in sorted(actual - wanted, key=str):
-            self._kernel.del_address(plan.interface, address)
+        tunnel.kernel.set_up(plan.interface, up=True)
+        _set_addresses(tunnel.kernel, plan)
 
 
-def _exists(interface: str) -> bool:
-    return any(name == interface for _, name in socket.if_nameindex())
+def _set_addresses(kernel: Netlink, plan: TunnelPlan) -> None:
+    wanted = {plan.inner_local} if plan.inner_local is not None else set()
+    actual = kernel.addresses(plan.interface)
+    for address in sorted(wanted - actual, key=str):
+        kernel.add_address(plan.interface, address)
+    for address in sorted(actual - wanted, key=str):
+        kernel.del_address(plan.interface, address)
 
 
 def _first_path(plan: TunnelPlan) -> tuple[Path, EncapKind]:

@@ -13,7 +13,8 @@ import errno
 from collections.abc import Callable
 
 from gateway.node.journal import Journal
-from gateway.node.netlink import Netlink, NetlinkError, Route
+from gateway.node.namespaces import Namespaces
+from gateway.node.netlink import NetlinkError, Route
 from gateway.node.plan import NodePlan, RoutePlan
 from gateway.node.steering import Steering
 from gateway.node.tunnel import Tunnels
@@ -27,39 +28,47 @@ class Routes:
     """Makes the kernel's routes those of a plan; touches only routes of our own protocol."""
 
     def __init__(
-        self, kernel: Netlink, tunnels: Tunnels, steering: Steering, journal: Journal
+        self, namespaces: Namespaces, tunnels: Tunnels, steering: Steering, journal: Journal
     ) -> None:
         self._steering = steering
-        self._kernel = kernel
+        self._namespaces = namespaces
         self._tunnels = tunnels
         self._journal = journal
 
     def apply(self, plan: NodePlan) -> None:
         """Add what is missing, remove what is not wanted. Raises NetlinkError."""
-        routes = self._wanted(plan)
-        actual = self._kernel.routes()
-        for route in sorted(routes - actual, key=str):
-            self._try(self._kernel.add_route, route)
-        for route in sorted(actual - routes, key=str):
-            self._try(self._kernel.del_route, route)
+        for namespace in self._namespaces:
+            kernel = self._namespaces.of(namespace)
+            routes = self._wanted(plan, namespace)
+            actual = kernel.routes()
+            for route in sorted(routes - actual, key=str):
+                self._try(kernel.add_route, route)
+            for route in sorted(actual - routes, key=str):
+                self._try(kernel.del_route, route)
 
     def stop_clear_text(self, plan: NodePlan) -> None:
         """Fail closed first: until a tunnel is made its packets must not take another route."""
-        closed = {route for route in self._wanted(plan) if route.interface is None}
-        for route in sorted(closed - self._kernel.routes(), key=str):
-            self._try(self._kernel.add_route, route)
+        for namespace in self._namespaces:
+            kernel = self._namespaces.of(namespace)
+            closed = {r for r in self._wanted(plan, namespace) if r.interface is None}
+            for route in sorted(closed - kernel.routes(), key=str):
+                self._try(kernel.add_route, route)
 
     def remove(self) -> None:
         """Remove every route of ours."""
-        for route in self._kernel.routes():
-            self._try(self._kernel.del_route, route)
+        for namespace in self._namespaces:
+            kernel = self._namespaces.of(namespace)
+            for route in kernel.routes():
+                self._try(kernel.del_route, route)
 
-    def _wanted(self, plan: NodePlan) -> set[Route]:
+    def _wanted(self, plan: NodePlan, namespace: str) -> set[Route]:
         """
         Return a route by each tunnel that has a device, and for each prefix one that fails closed.
         """
         routes: set[Route] = set()
         for tunnel in plan.tunnels:
+            if tunnel.namespace != namespace:
+                continue
             routes |= {Route(prefix, FAIL_CLOSED_METRIC, None) for prefix in tunnel.fail_closed}
             for route in tunnel.routes:
                 routes.add(Route(route.prefix, FAIL_CLOSED_METRIC, None))

@@ -9,7 +9,7 @@ from gateway.node.plan import RoutePlan
 from gateway.node.reconcile import Reconciler
 from gateway.node.tunnel import Tunnels
 from gateway.routing.choice import Fate, Judged
-from gateway.routing.router import Router
+from gateway.routing.routers import Routers
 from gateway.routing.view import PeerView
 
 Json = dict[str, object]
@@ -18,44 +18,48 @@ Json = dict[str, object]
 class RoutingReport:
     """Reads what the router knows; changes nothing."""
 
-    def __init__(self, router: Router, reconciler: Reconciler, tunnels: Tunnels) -> None:
-        self._router = router
+    def __init__(self, routers: Routers, reconciler: Reconciler, tunnels: Tunnels) -> None:
+        self._routers = routers
         self._reconciler = reconciler
         self._tunnels = tunnels
 
     async def bgp(self) -> Json:
-        """Return every BGP peer as it is now."""
-        view = await self._router.refresh() if self._router.plan.gateways else self._router.view
+        """Return every BGP peer as it is now, and each BIRD with what keeps it from answering."""
+        await self._routers.refresh()
+        birds = self._routers.by_namespace.items()
         return {
-            "bird_pid": self._router.pid,
-            "error": view.error,
-            "peers": [_peer(peer) for peer in view.peers.values()],
+            "birds": [
+                {"namespace": name, "pid": router.pid, "error": router.view.error}
+                for name, router in birds
+            ],
+            "peers": [_peer(peer) for peer in self._routers.peers.values()],
         }
 
     async def routes(self) -> Json:
         """Return every route to and from the customers, with what became of it and why."""
-        learned = [_judged(one) for one in await self._router.routes()]
-        return {"routes": [*learned, *self._static()]}
+        learned = await self._routers.routes()
+        found = [_judged(one, name) for name, judged in learned.items() for one in judged]
+        return {"routes": [*found, *self._static()]}
 
     def of_tunnel(self, name: str) -> Json | None:
         """Return state and counts of a tunnel's BGP session; None where it has none."""
-        peer = self._router.view.peers.get(name)
+        peer = self._routers.peer(name)
         if peer is None:
-            return dict(_UNKNOWN) if name in self._router.tunnels else None
+            return dict(_UNKNOWN) if name in self._routers.tunnels else None
         shown = _peer(peer)
         return {key: shown[key] for key in _UNKNOWN}
 
     @property
     def notes(self) -> list[str]:
         """Return what an operator should know."""
-        error = self._router.view.error
-        return [f"the state of BGP is not known: {error}"] if error else []
+        errors = [router.view.error for router in self._routers.by_namespace.values()]
+        return [f"the state of BGP is not known: {error}" for error in errors if error]
 
     def is_active(self, name: str) -> bool | None:
         """Return whether BGP sends traffic through a tunnel; None where BGP does not decide."""
-        if name not in self._router.tunnels:
+        if name not in self._routers.tunnels:
             return None
-        peer = self._router.view.peers.get(name)
+        peer = self._routers.peer(name)
         return peer is not None and peer.is_active
 
     # ---- static connections ----
@@ -66,16 +70,20 @@ class RoutingReport:
             (route, plan, self._metric(plan.name, route)) for plan in plans for route in plan.routes
         ]
         best: dict[object, int] = {}
-        for route, _, metric in found:
+        for route, plan, metric in found:
             if metric is not None:
-                best[route.prefix] = min(best.get(route.prefix, metric), metric)
+                place = (plan.namespace, route.prefix)
+                best[place] = min(best.get(place, metric), metric)
         return [
             {
                 "prefix": str(route.prefix),
-                "standing": _standing(metric is not None, metric == best.get(route.prefix)),
+                "standing": _standing(
+                    metric is not None, metric == best.get((plan.namespace, route.prefix))
+                ),
                 "kind": "static",
                 "owner": plan.name,
                 "connection": plan.connection,
+                "namespace": plan.namespace,
                 "next_hops": [plan.interface],
                 "as_path": "",
                 "why": f"metric {metric}" if metric is not None else self._why_not(plan.name),
@@ -132,7 +140,7 @@ def _peer(view: PeerView) -> Json:
     }
 
 
-def _judged(one: Judged) -> Json:
+def _judged(one: Judged, namespace: str) -> Json:
     route = one.route
     return {
         "prefix": str(route.prefix),
@@ -140,6 +148,7 @@ def _judged(one: Judged) -> Json:
         "kind": one.kind,
         "owner": one.owner,
         "connection": "",
+        "namespace": namespace,
         "next_hops": [f"{address} {device}".strip() for address, device in route.vias],
         "as_path": " ".join(route.as_path),
         "why": one.why,

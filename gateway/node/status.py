@@ -20,7 +20,7 @@ from gateway.ike.events import Reason
 from gateway.ike.selectors import selector_text
 from gateway.node.daemon import IkeDaemon
 from gateway.node.machine import notes
-from gateway.node.netlink import Netlink
+from gateway.node.namespaces import Namespaces
 from gateway.node.plan import TunnelPlan
 from gateway.node.reconcile import Reconciler
 from gateway.node.redundancy import Leg, ha_status
@@ -46,14 +46,14 @@ class StatusView:
         reconciler: Reconciler,
         tunnels: Tunnels,
         plane: DataPlane,
-        kernel: Netlink,
+        namespaces: Namespaces,
         routing: RoutingReport,
     ) -> None:
         self._daemon = daemon
         self._reconciler = reconciler
         self._tunnels = tunnels
         self._plane = plane
-        self._kernel = kernel
+        self._namespaces = namespaces
         self._routing = routing
         self._clock = time.monotonic
         self._began_at = time.time()
@@ -71,7 +71,7 @@ class StatusView:
             "since_s": round(time.time() - self._began_at, 1),
             "public_addresses": [str(address) for address in plan.sockets] if plan else [],
             "notes": [
-                *(notes(plan, self._reconciler.workers, self._kernel) if plan else []),
+                *(notes(plan, self._reconciler.workers, self._namespaces) if plan else []),
                 *self._routing.notes,
             ],
             "connections": self._connections(plans),

@@ -26,7 +26,7 @@ from gateway.ike.events import ChildSaUp, Reason
 from gateway.ike.iana import ProtocolId, TransformType
 from gateway.ike.proposals import parse_proposal
 from gateway.node.mtu import InnerMtu, inner_mtu
-from gateway.node.netlink import Netlink, settle_carrier
+from gateway.node.netlink import Netlink
 from gateway.node.plan import TunnelPlan
 from gateway.node.udp import outer_mtu
 from gateway.sa import NAT_T_PORT, Address, Encr, Integ, Path
@@ -234,7 +234,7 @@ class Tunnel:
 
     def _set_carrier(self, up: bool, at: float) -> None:
         self.plane.set_carrier(self.number, up)
-        settle_carrier(self.plan.interface)
+        self.kernel.settle_carrier(self.plan.interface)
         self.changed_at = at
 
 

@@ -21,9 +21,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from ipaddress import ip_network
-from types import MappingProxyType
 
 from gateway.routing.plan import (
+    NO_STANDINGS,
     Attachment,
     Bfd,
     BgpGateway,
@@ -58,10 +58,7 @@ _GOES_NOWHERE = {
 _DEFAULT = {4: "0.0.0.0/0", 6: "::/0"}
 
 
-_ALL_NORMAL: Standings = MappingProxyType({})
-
-
-def bird_conf(plan: RoutingPlan, log: str, standings: Standings = _ALL_NORMAL) -> str:
+def bird_conf(plan: RoutingPlan, log: str, standings: Standings = NO_STANDINGS) -> str:
     """
     Return BIRD's configuration for `plan`, which has gateways; `log` is the file it logs to.
 

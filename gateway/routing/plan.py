@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from ipaddress import IPv4Address, IPv4Network, IPv6Network
+from types import MappingProxyType
 
 from gateway.sa import Address
 from gateway.secret import Secret
@@ -32,6 +33,7 @@ class Standing(Enum):
 
 
 Standings = Mapping[str, Standing]  # by tunnel; those not named are NORMAL
+NO_STANDINGS: Standings = MappingProxyType({})
 
 
 def strongest(standings: Iterable[Standing]) -> Standing:
@@ -105,7 +107,7 @@ class BgpGateway:
 @dataclass(frozen=True, slots=True)
 class RoutingPlan:
     """
-    All BGP of one gateway VM. Without gateways no BIRD runs.
+    All BGP of one network namespace. Without gateways no BIRD runs.
 
     No customer may lead the VM's own tunnels elsewhere, into themselves or into its own: no prefix
     is learned that holds one of `outer`, the peers' outer addresses, or lies within one of `inner`,
@@ -115,6 +117,7 @@ class RoutingPlan:
     gateways: tuple[BgpGateway, ...] = ()
     outer: tuple[Address, ...] = ()
     inner: tuple[Network, ...] = ()
+    namespace: str = ""  # the network namespace of these gateways; "" is the VM's own
 
     @property
     def peers(self) -> tuple[BgpPeer, ...]:

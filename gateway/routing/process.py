@@ -12,11 +12,14 @@ import contextlib
 import os
 import shutil
 import signal
+import socket
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from gateway.errors import ConfigError
 from gateway.routing.replies import BirdError
+from gateway.rtnl import rtnetlink_socket
 
 CONF, SOCKET, PID, LOG = "bird.conf", "bird.sock", "bird.pid", "bird.log"
 OLDEST = (2, 0, 12)
@@ -106,6 +109,18 @@ class BirdFiles:
             file.unlink(missing_ok=True)
 
 
+class Place(Protocol):
+    """A network namespace in which a BIRD can run."""
+
+    def start_bird(self, binary: str, files: BirdFiles, *, recover: bool) -> BirdProcess:
+        """Start BIRD there, as `spawn` does. Raises OSError, GatewayError."""
+        ...
+
+    def rtnetlink(self) -> socket.socket:
+        """Return a new rtnetlink socket of it. Raises OSError, GatewayError."""
+        ...
+
+
 class BirdProcess:
     """A BIRD that runs, or ran."""
 
@@ -184,3 +199,16 @@ def find_running(files: BirdFiles) -> BirdProcess | None:
         return found
     found.forget()
     return None
+
+
+class Here:
+    """The network namespace that this process is in."""
+
+    def start_bird(self, binary: str, files: BirdFiles, *, recover: bool) -> BirdProcess:
+        return spawn(binary, files, recover=recover)
+
+    def rtnetlink(self) -> socket.socket:
+        return rtnetlink_socket()
+
+
+HERE = Here()

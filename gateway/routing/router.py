@@ -1,5 +1,5 @@
 """
-The routing of one gateway: keeps BIRD doing what the plan says, and knows what BIRD says.
+The routing of one network namespace: keeps BIRD doing what the plan says, and knows what BIRD says.
 
 `prepare` judges a plan and changes nothing, `apply` makes it so, `run` restarts a BIRD that ended
 and reads its state, `leave` lets BIRD go on without us and `end` ends it. Switching from tunnel to
@@ -14,19 +14,21 @@ import time
 from pathlib import Path
 from typing import Protocol
 
+from gateway.errors import GatewayError
 from gateway.routing.bird import Bird
 from gateway.routing.bird_conf import KERNEL_METRIC, bird_conf
 from gateway.routing.choice import Judged, judge
 from gateway.routing.kernel import flush_routes
-from gateway.routing.plan import NO_ROUTING, RoutingPlan, Standings
+from gateway.routing.plan import NO_ROUTING, NO_STANDINGS, RoutingPlan, Standings
 from gateway.routing.process import (
+    HERE,
     BirdFiles,
     BirdProcess,
+    Place,
     check_conf,
     check_version,
     find_bird,
     find_running,
-    spawn,
 )
 from gateway.routing.replies import BirdError, Unanswered
 from gateway.routing.view import RoutingView, changes, view_of
@@ -54,10 +56,18 @@ class Log(Protocol):
 class Router:
     """Holds the wanted routing plan and the BIRD that carries it out."""
 
-    def __init__(self, directory: Path, log: Log, patience_s: float = PATIENCE_S) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        log: Log,
+        patience_s: float = PATIENCE_S,
+        place: Place = HERE,
+        standings: Standings = NO_STANDINGS,
+    ) -> None:
         self._files = BirdFiles(directory.resolve())
         self._log = log
         self._patience_s = patience_s
+        self._place = place
         self._bird = Bird(self._files.socket, patience_s)
         self._process: BirdProcess | None = None
         self._changing = asyncio.Lock()
@@ -66,7 +76,7 @@ class Router:
         self._heard_at = 0.0
         self._wait_s = BACKOFF_S[0]
         self._binary = ""
-        self._standings: Standings = {}
+        self._standings = standings
         self.plan = NO_ROUTING
         self.tunnels: frozenset[str] = frozenset()  # those with BGP
         self.view = RoutingView()
@@ -86,6 +96,7 @@ class Router:
             return
         binary = find_bird()
         await check_version(binary)
+        self._files.directory.mkdir(mode=0o700, exist_ok=True)
         draft = self._files.write_conf("bird.conf.check", self._text(plan))
         try:
             await check_conf(binary, draft)
@@ -161,7 +172,7 @@ class Router:
 
     def _start(self, *, recover: bool) -> None:
         """Start BIRD; a recovering one waits for every session, so not where none was before."""
-        self._process = spawn(self._binary, self._files, recover=recover)
+        self._process = self._place.start_bird(self._binary, self._files, recover=recover)
         self._begin_watch()
         self._log.info("bird started", pid=self._process.pid, recover=recover)
 
@@ -200,8 +211,10 @@ class Router:
             self._wait_s = min(self._wait_s * 2, BACKOFF_S[1])
             async with self._changing:
                 if self._process is None and self.plan.gateways:
-                    with contextlib.suppress(OSError):
+                    try:
                         self._start(recover=True)
+                    except (GatewayError, OSError) as error:
+                        self._log.error("bird does not start", text=str(error))
 
     async def _poll(self) -> None:
         while True:
@@ -270,5 +283,5 @@ class Router:
             process.forget()
             self._log.info("bird ended by us", pid=process.pid)
         if self._files.conf.exists():  # it ran, some time
-            flush_routes(KERNEL_METRIC)
+            flush_routes(KERNEL_METRIC, self._place.rtnetlink())
             self._files.remove()

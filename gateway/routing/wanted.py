@@ -1,4 +1,4 @@
-"""From the wanted document to the routing plan. Pure."""
+"""From the wanted document to the routing plans, one for each network namespace. Pure."""
 
 from __future__ import annotations
 
@@ -12,12 +12,17 @@ from gateway.routing.plan import NO_ROUTING, Attachment, Bfd, BgpGateway, BgpPee
 from gateway.secret import Secret
 
 
-def routing_plan(document: Document, tunnels: Sequence[ResolvedTunnel]) -> RoutingPlan:
+def routing_plans(document: Document, tunnels: Sequence[ResolvedTunnel]) -> tuple[RoutingPlan, ...]:
     """
     Return what BIRD does for `document`, which has passed its checks; nothing without BGP.
 
     Border Gateways without BGP peers are left out.
     """
+    plan = _plan(document, tunnels)
+    return (plan,) if plan.gateways else ()
+
+
+def _plan(document: Document, tunnels: Sequence[ResolvedTunnel]) -> RoutingPlan:
     by_gateway: dict[str, list[ResolvedTunnel]] = {}
     for tunnel in tunnels:
         if tunnel.connection.routing == "bgp":

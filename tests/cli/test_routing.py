@@ -20,10 +20,12 @@ PEER: Json = {
     "limit_hit": True,
     "prefix_limit": 300,
 }
+BIRD = {"namespace": "", "pid": 1234, "error": ""}
+SILENT = {**BIRD, "error": "no BIRD answers"}
 
 
 def test_sessions_are_a_table_and_a_reached_limit_is_said() -> None:
-    head, row, limit = bgp_lines({"error": "", "peers": [PEER]}, colours=False)
+    head, row, limit = bgp_lines({"birds": [BIRD], "peers": [PEER]}, colours=False)
     assert head.split() == [
         *("TUNNEL", "PEER", "AS", "BGP", "BFD", "SINCE"),
         *("LEARNED", "REFUSED", "ANNOUNCED", "LAST", "ERROR"),
@@ -38,10 +40,10 @@ def test_sessions_are_a_table_and_a_reached_limit_is_said() -> None:
 
 
 def test_no_sessions_and_no_bird_are_said_in_words() -> None:
-    assert bgp_lines({"error": "", "peers": []}, colours=False) == [
+    assert bgp_lines({"birds": [], "peers": []}, colours=False) == [
         'no connection has routing = "bgp"'
     ]
-    (line,) = bgp_lines({"error": "no BIRD answers", "peers": []}, colours=False)
+    (line,) = bgp_lines({"birds": [SILENT], "peers": []}, colours=False)
     assert line == "the state of BGP is not known: no BIRD answers"
 
 

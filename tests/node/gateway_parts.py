@@ -16,13 +16,15 @@ from gateway.ike.endpoint import IkeEndpoint
 from gateway.node.daemon import IkeDaemon
 from gateway.node.journal import Journal
 from gateway.node.life import SystemRandom
+from gateway.node.namespaces import Namespaces
 from gateway.node.netlink import Netlink
 from gateway.node.reconcile import Reconciler
 from gateway.node.routing import RoutingReport
 from gateway.node.status import StatusView
 from gateway.node.steering import Steering
 from gateway.node.tunnel import Tunnels
-from gateway.routing.router import Router
+from gateway.routing.process import HERE
+from gateway.routing.routers import Routers
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +49,19 @@ def parts(plane: LocalPlane) -> Iterator[Parts]:
     """
     log = io.StringIO()
     journal = Journal(log, time.time)
-    kernel, tunnels = Netlink(), Tunnels()
+    namespaces, tunnels = Namespaces(), Tunnels()
     endpoint = IkeEndpoint(SystemRandom(), time.monotonic())
     daemon = IkeDaemon(endpoint, plane, tunnels, journal, time.monotonic, time.time)
     plane.on_punt(daemon.punt_received)
     steering = Steering(journal, lambda: reconciler.move_traffic())
     reconciler = Reconciler(
-        plane, kernel, daemon, tunnels, steering, journal, time.monotonic, time.time
+        plane, namespaces, daemon, tunnels, steering, journal, time.monotonic, time.time
     )
-    routing = RoutingReport(Router(Path("/run"), journal), reconciler, tunnels)
-    status = StatusView(daemon, reconciler, tunnels, plane, kernel, routing)
+    routing = RoutingReport(Routers(Path("/run"), journal, lambda _: HERE), reconciler, tunnels)
+    status = StatusView(daemon, reconciler, tunnels, plane, namespaces, routing)
     try:
+        kernel = namespaces.own
         yield Parts(plane, kernel, tunnels, daemon, reconciler, steering, status, journal, log)
     finally:
         daemon.close()
-        kernel.close()
+        namespaces.close()

@@ -30,6 +30,7 @@ OTHER_VALUES: dict[str, list[object]] = {
     "copy_dscp": [False],
     "replay_window": [64, 128],
     "routes": [(), (RoutePlan(ip_network("10.9.0.0/16"), 5),)],
+    "namespace": ["red"],
     "fail_closed": [(ip_network("10.9.0.0/16"),)],
 }
 

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from gateway.node import machine
-from gateway.node.netlink import Netlink
+from gateway.node.namespaces import Namespaces
 from gateway.node.plan import NodePlan, plan
 from tests.node.network import ip
 from tests.support.documents import CONNECTION, document
@@ -20,9 +20,9 @@ def sysctl(*settings: str) -> None:
 
 
 def notes(plan: NodePlan, workers: int) -> list[str]:
-    kernel = Netlink()
-    found = machine.notes(plan, workers, kernel)
-    kernel.close()
+    namespaces = Namespaces()
+    found = machine.notes(plan, workers, namespaces)
+    namespaces.close()
     return found
 
 

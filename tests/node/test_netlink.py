@@ -14,13 +14,7 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from gateway.node.netlink import (
-    Netlink,
-    NetlinkError,
-    Route,
-    leave_dead_routes6,
-    settle_carrier,
-)
+from gateway.node.netlink import Link, Netlink, NetlinkError, Route
 from gateway.node.tun import TunQueues, open_tun
 from tests.node.network import ip
 
@@ -43,15 +37,15 @@ def twins(kernel: Netlink) -> Iterator[dict[str, TunQueues]]:
     for name in made:
         kernel.set_tunnel_behaviour(name, 1234)
         kernel.set_up(name, up=True)
-        leave_dead_routes6(name)
+        kernel.leave_dead_routes6(name)
     yield made
     for tun in made.values():
         tun.close()
 
 
-def set_carrier(tun: TunQueues, up: bool) -> None:
+def set_carrier(kernel: Netlink, tun: TunQueues, up: bool) -> None:
     fcntl.ioctl(tun.queues[0], 0x400454E2, struct.pack("=i", up))  # TUNSETCARRIER
-    settle_carrier(tun.name)
+    kernel.settle_carrier(tun.name)
 
 
 def setting(name: str, key: str, family: str = "ipv4") -> str:
@@ -76,7 +70,7 @@ def test_a_device_of_many_queues_has_no_queueing_discipline(kernel: Netlink) -> 
     tun = open_tun("ts-many", 2)
     kernel.set_no_queueing("ts-many")
     kernel.set_up("ts-many", up=True)
-    set_carrier(tun, True)
+    set_carrier(kernel, tun, True)
     assert "qdisc noqueue" in ip("link show ts-many")
     tun.close()
 
@@ -143,14 +137,14 @@ def test_traffic_takes_the_first_device_with_carrier_at_once_and_none_when_all_a
             return "unreachable" if "No route" in str(getattr(error, "stderr", "")) else "?"
 
     assert taken() == "unreachable"
-    set_carrier(second, True)
+    set_carrier(kernel, second, True)
     assert taken() == "ts-2"
     for _ in range(3):  # the second time within a second the kernel would be late by itself
-        set_carrier(first, True)
+        set_carrier(kernel, first, True)
         assert taken() == "ts-1"
-        set_carrier(first, False)
+        set_carrier(kernel, first, False)
         assert taken() == "ts-2"
-    set_carrier(second, False)
+    set_carrier(kernel, second, False)
     assert taken() == "unreachable"
 
 
@@ -169,7 +163,7 @@ def test_a_value_out_of_range_is_refused_with_the_kernels_words(kernel: Netlink)
 
 @pytest.mark.usefixtures("twins")
 def test_it_answers_inside_the_event_loop_of_the_gateway() -> None:
-    async def ask() -> tuple[dict[str, bool], set[Route], str | None, str | None]:
+    async def ask() -> tuple[dict[str, Link], set[Route], str | None, str | None]:
         kernel = Netlink()
         try:
             kernel.set_up("ts-2", up=False)
@@ -183,7 +177,7 @@ def test_it_answers_inside_the_event_loop_of_the_gateway() -> None:
 
     links, routes, toward4, toward6 = uvloop.run(ask())
 
-    assert (links["ts-1"], links["ts-2"]) == (True, False)
+    assert (links["ts-1"].is_up, links["ts-2"].is_up) == (True, False)
     assert routes == {Route(NET4, 100, "ts-1")}
     assert (toward4, toward6) == ("lo", "lo")
 

@@ -222,7 +222,7 @@ async def test_what_somebody_changed_by_hand_is_put_right(gw: Parts) -> None:
     gw.reconciler.repair()
 
     assert gw.kernel.routes() == before
-    assert gw.kernel.links()["ts-office-1"]
+    assert gw.kernel.links()["ts-office-1"].is_up
 
 
 async def test_an_address_in_use_refuses_the_plan_and_changes_nothing(gw: Parts) -> None:

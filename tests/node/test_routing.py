@@ -15,7 +15,8 @@ from gateway.node.netlink import Route
 from gateway.node.plan import plan
 from gateway.node.routes import FAIL_CLOSED_METRIC
 from gateway.node.routing import RoutingReport
-from gateway.routing.router import Router
+from gateway.routing.process import HERE
+from gateway.routing.routers import Routers
 from tests.node.gateway_parts import Parts, parts
 from tests.node.network import ip
 from tests.support.documents import CONNECTION, document
@@ -38,7 +39,7 @@ async def gw(network: None) -> AsyncIterator[Parts]:
 @pytest.fixture
 def report(gw: Parts, tmp_path: Path) -> RoutingReport:
     """Return the report of a router that has no BGP to do."""
-    return RoutingReport(Router(tmp_path, gw.journal), gw.reconciler, gw.tunnels)
+    return RoutingReport(Routers(tmp_path, gw.journal, lambda _: HERE), gw.reconciler, gw.tunnels)
 
 
 async def test_static_routes_are_reported_with_their_tunnels(
@@ -52,7 +53,7 @@ async def test_static_routes_are_reported_with_their_tunnels(
         ("10.20.0.0/16", "office-1", "down", "the tunnel is down"),
         ("10.20.0.0/16", "office-2", "down", "the tunnel is down"),
     ]
-    assert await report.bgp() == {"bird_pid": None, "error": "", "peers": []}
+    assert await report.bgp() == {"birds": [], "peers": []}
     assert report.of_tunnel("office-1") is None
     assert report.is_active("office-1") is None
 

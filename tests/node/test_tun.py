@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from gateway.node.netlink import Netlink, settle_carrier
+from gateway.node.netlink import Netlink
 from gateway.node.tun import TunError, TunQueues, open_tun
 from tests.node.network import ip
 
@@ -59,7 +59,7 @@ def test_a_packet_routed_to_the_device_is_read_with_its_offload_header(
     fcntl.ioctl(tun.queues[0], 0x400454E2, struct.pack("=i", 1))  # TUNSETCARRIER
     kernel.set_tunnel_behaviour("ts-a", 1000)
     kernel.set_up("ts-a", up=True)
-    settle_carrier("ts-a")
+    kernel.settle_carrier("ts-a")
     ip("addr add 169.254.10.1/30 dev ts-a")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.sendto(b"hello", ("169.254.10.2", 9))

@@ -13,6 +13,7 @@ import pytest
 from gateway.errors import ConfigError
 from gateway.routing.kernel import flush_routes
 from gateway.routing.process import BirdFiles, check_version, find_bird, find_running, spawn
+from gateway.rtnl import rtnetlink_socket
 from tests.node.network import ip, own_network
 
 
@@ -96,13 +97,13 @@ def test_only_birds_routes_with_our_metric_are_flushed() -> None:
             for other in others:
                 ip(f"{family} route add {other}")
         ip("-4 route add unreachable 10.1.0.0/16 proto 85 metric 4000000000")
-        assert flush_routes(200_000) == 2
+        assert flush_routes(200_000, rtnetlink_socket()) == 2
         left = ip("-4 route") + ip("-6 route")
         assert "10.2.0.0/16" in left
         assert "fd02::/48" in left
         assert "unreachable 10.1.0.0/16" in left
         assert "metric 200000" not in left.replace("fd02::/48 dev lo proto 85 metric 200000", "")
-        assert flush_routes(200_000) == 0
+        assert flush_routes(200_000, rtnetlink_socket()) == 0
 
 
 def test_the_state_of_a_gateway_without_bgp_imports_nothing_slow() -> None:

@@ -9,7 +9,7 @@ from gateway.model.document import parse_document
 from gateway.model.load import load
 from gateway.model.locate import Path
 from gateway.node.plan import NodePlan, plan
-from gateway.routing.plan import NO_ROUTING, Bfd, BgpPeer
+from gateway.routing.plan import Bfd, BgpPeer
 from tests.support.documents import CONNECTION, FIRST, PSK, SECOND, document
 
 ROOT = FilePath(__file__).parents[2]
@@ -22,11 +22,11 @@ def planned(*edits: tuple[Path, object]) -> NodePlan:
 
 
 def peers(*edits: tuple[Path, object]) -> tuple[BgpPeer, ...]:
-    return planned(*edits).routing.peers
+    return planned(*edits).peers
 
 
 def test_without_bgp_there_is_nothing_to_do() -> None:
-    assert plan(document()).routing is NO_ROUTING
+    assert plan(document()).routing == ()
 
 
 def test_each_tunnel_is_a_session_between_its_inner_addresses() -> None:
@@ -58,17 +58,17 @@ def test_settings_are_the_tunnels_own_or_the_connections() -> None:
 
 
 def test_the_gateway_announces_its_attachments_under_its_id() -> None:
-    (gateway,) = planned().routing.gateways
+    ((gateway,),) = (routing.gateways for routing in planned().routing)
     assert gateway.router_id == IPv4Address("192.0.2.1")
     assert gateway.spoke_isolation
     (attachment,) = gateway.attachments
     assert (attachment.interface, attachment.prefixes) == ("eth1", (ip_network("10.10.0.0/16"),))
-    (gateway,) = planned((("border_gateway", 0, "router_id"), "10.9.8.7")).routing.gateways
+    (gateway,) = planned((("border_gateway", 0, "router_id"), "10.9.8.7")).routing[0].gateways
     assert gateway.router_id == IPv4Address("10.9.8.7")
 
 
 def test_no_learned_prefix_may_lead_a_tunnel_elsewhere() -> None:
-    found = planned().routing
+    (found,) = planned().routing
     assert [str(address) for address in found.outer] == ["203.0.113.10", "203.0.113.9"]
     assert [str(network) for network in found.inner] == ["169.254.10.0/30", "169.254.10.4/30"]
 
@@ -83,7 +83,7 @@ def test_the_node_adds_no_routes_but_those_that_fail_closed() -> None:
     made = planned((ROUTE, [route]))
     expected = (ip_network("10.20.0.0/16"), ip_network("10.30.0.0/16"))
     assert [(t.routes, t.fail_closed) for t in made.tunnels] == [((), expected)] * 2
-    first, second = made.routing.peers
+    first, second = made.peers
     assert first.static_routes == ((ip_network("10.30.0.0/16"), 107),)
     assert second.static_routes == ((ip_network("10.30.0.0/16"), 108),)
 
@@ -94,7 +94,7 @@ def test_static_connections_beside_it_keep_their_routes() -> None:
 
 def test_the_example_is_what_the_guide_says() -> None:
     loaded = load(ROOT / "docs/examples/bgp.toml")
-    first, second = plan(loaded.document).routing.peers
+    first, second = plan(loaded.document).peers
     assert (first.asn, first.bfd, second.preference) == (65010, Bfd(300, 3), 101)
     guide = (ROOT / "docs/configuration.md").read_text()
     block = guide.split("\n## BGP\n")[1].split("```toml\n")[1].split("```")[0]
@@ -102,4 +102,4 @@ def test_the_example_is_what_the_guide_says() -> None:
     made = parse_document(
         head + block.replace('psk_file = "office.psk"', f'psk = "{PSK}"'), "guide", None
     ).document
-    assert len(plan(made).routing.peers) == 2
+    assert len(plan(made).peers) == 2
