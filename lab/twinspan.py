@@ -144,7 +144,7 @@ class TunnelView:
 class Twinspan:
     """One `twinspan gateway`, with its data plane process."""
 
-    def __init__(self, machine: Namespace, document: Document) -> None:
+    def __init__(self, machine: Namespace, document: Document | str) -> None:
         self.machine = machine
         self.directory = machine.lab.directory / f"{machine.name}-twinspan"
         self.directory.mkdir(mode=0o700, exist_ok=True)
@@ -153,11 +153,17 @@ class Twinspan:
         self._process: Process | None = None
         self._starts = 0
 
-    def write(self, document: Document) -> None:
-        """Replace the file; the daemon reads it at start or `reload`."""
-        self.document = document
-        self.config.write_text(document.toml())
+    def write(self, document: Document | str) -> None:
+        """Replace the file, by what it is to say or its text; read at start or `reload`."""
+        self._document = document
+        self.config.write_text(document if isinstance(document, str) else document.toml())
         self.config.chmod(0o600)
+
+    @property
+    def document(self) -> Document:
+        """Return what was written; not for one that was written as text."""
+        assert isinstance(self._document, Document)
+        return self._document
 
     def start(self, timeout_s: float = 15.0) -> Twinspan:
         """Start the gateway and wait until it answers `status`. Raises LabError with its log."""
