@@ -22,7 +22,7 @@ from lab.netns import Lab, Namespace
 from lab.stream import BothWays
 from lab.strongswan import StrongSwan, Timing
 from lab.topology import Pair, Site
-from lab.twinspan import Document, Twinspan, Value
+from lab.twinspan import Twinspan, Value
 
 TUN = "ipsec0"
 ANY = ("0.0.0.0/0",)
@@ -113,15 +113,6 @@ def _inner(number: int) -> str:
     return f"169.254.1{number}"
 
 
-def document(
-    cloud: Site, office: Site, keys: sites.Secrets, settings: Mapping[str, Value] = NO_SETTINGS
-) -> Document:
-    """Return the document of our gateway: one connection to the set, by BGP."""
-    made = sites.document(cloud, office, keys, settings={"routing": "bgp", **settings})
-    (connection,) = made.connections
-    return replace(made, connections=[replace(connection, customer={"asn": ASN})])
-
-
 @dataclass(frozen=True, slots=True)
 class Hybrid:
     """Our gateway in front of a VPC and the office with its set, by BGP; tunnel 1 is preferred."""
@@ -171,7 +162,10 @@ def hybrid(lab: Lab, bfd: str = "300x3", settings: Mapping[str, Value] = NO_SETT
     cloud = topology.site(lab, "a", topology.public4("a"), 2, ("gateway", "vpc"))
     keys = sites.Secrets()
     office = build(lab, cloud, keys, bfd)
-    gateway = Twinspan(cloud.gateway, document(cloud, office.site, keys, {"bfd": bfd, **settings}))
+    wanted = sites.bgp_document(
+        cloud, office.site, keys, (OUR_ASN, ASN), settings={"bfd": bfd, **settings}
+    )
+    gateway = Twinspan(cloud.gateway, wanted)
     made = Hybrid(cloud, gateway, office)
     office.start()
     gateway.start()

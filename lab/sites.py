@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from lab.strongswan import Child
 from lab.strongswan import Connection as SwanConnection
@@ -48,14 +48,15 @@ def document(
     tunnels: int | None = None,
     workers: int | None = None,
     customer: Customer = Customer(),
+    pairs: Sequence[tuple[str, str]] = (),
 ) -> Document:
     """
     Return the document of our gateway at `here`: one connection, a tunnel for each wire.
 
     `outer` is the family of the public addresses, `families` are those inside. `settings` stand on
-    the connection.
+    the connection. With `pairs` of an outer address here and one there, a tunnel for each of them.
     """
-    pairs = list(zip(here.public(outer), there.public(outer), strict=True))[:tunnels]
+    pairs = pairs or list(zip(here.public(outer), there.public(outer), strict=True))[:tunnels]
     made = [
         Tunnel(
             name=tunnel_name(number),
@@ -69,7 +70,7 @@ def document(
     ]
     return Document(
         name=here.gateway.name,
-        public=[local for local, _ in pairs],
+        public=list(dict.fromkeys(local for local, _ in pairs)),
         cidrs=[here.lan(family) for family in families],
         connections=[
             Connection(
@@ -82,6 +83,23 @@ def document(
         ],
         workers=workers,
     )
+
+
+def bgp_document(
+    here: Site,
+    there: Site,
+    keys: Secrets,
+    asns: tuple[int, int],
+    *,
+    settings: Mapping[str, Value] = _NO_SETTINGS,
+    pairs: Sequence[tuple[str, str]] = (),
+) -> Document:
+    """Return the same with BGP in the tunnels, between our AS number and the peer's."""
+    ours, theirs = asns
+    bgp: dict[str, Value] = {"routing": "bgp", "local_asn": ours, **settings}
+    made = document(here, there, keys, settings=bgp, pairs=pairs)
+    (connection,) = made.connections
+    return replace(made, connections=[replace(connection, customer={"asn": theirs})])
 
 
 def swan_connection(

@@ -3,6 +3,8 @@ Two sites and what lies between them.
 
     host a --- gw a ===== wan1, wan2 ===== gw b --- host b          four_machines()
 
+    host a --- gw a ===== router ===== gw b --- host b              one_address()
+
     host a --- gw a === router (NAT) === gw b --- host b            natted()
 
 Outside are 192.0.2.0/24 and 198.51.100.0/24, 2001:db8:1::/64 and 2001:db8:2::/64; inside are
@@ -118,6 +120,26 @@ def path(lab: Lab, number: int, a: Namespace, b: Namespace, mtu: int = 1500) -> 
 def public4(name: str, paths: int = 2) -> tuple[str, ...]:
     """Return the public IPv4 addresses of site a or b."""
     return tuple(f"{net}.{1 if name == 'a' else 2}" for net in _WAN4[:paths])
+
+
+def one_address(lab: Lab) -> Pair:
+    """
+    Make two sites with the internet between them: two ways out at site a, one address at site b.
+
+    Site a sends from each public address by its own wire, as with two providers.
+    """
+    a = site(lab, "a", public4("a"), 2)
+    b = site(lab, "b", ("203.0.113.50",), 1)
+    router = lab.namespace("internet")
+    for number, net in enumerate(_WAN4, 1):
+        wire = f"wan{number}"
+        lab.wire((a.gateway, wire, (f"{net}.1/24",)), (router, f"toa{number}", (f"{net}.254/24",)))
+        a.gateway.route("default", "via", f"{net}.254", "table", str(number))
+        a.gateway.ip("rule", "add", "from", f"{net}.1", "table", str(number))
+    lab.wire((b.gateway, "wan1", ("203.0.113.50/24",)), (router, "tob", ("203.0.113.254/24",)))
+    for net in _WAN4:
+        b.gateway.route(f"{net}.0/24", "via", "203.0.113.254")
+    return Pair(a, b, router)
 
 
 def natted(lab: Lab) -> Pair:
