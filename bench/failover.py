@@ -109,7 +109,7 @@ def _cut(network: Twins) -> None:
 
 
 def _down(network: Twins) -> None:
-    network.b.cli("down", _FIRST)
+    network.b.cli("down", _FIRST, "--now")
     network.wait_by(2)
 
 

@@ -23,6 +23,15 @@ from gateway.cli.client import (
     give_up,
 )
 
+Now = Annotated[bool, typer.Option("--now", help="do not move the traffic of tunnels away first")]
+_DRAINED = {
+    "quiet": "traffic has moved to the other tunnels, both ways",
+    "moved": "what we send has moved to the other tunnels",
+    "busy": "what we send has moved; the peer still sent into this tunnel",
+    "alone": "no other tunnel is up: its traffic has stopped",
+    "down": "carried no traffic",
+}
+
 
 def up(tunnel: TunnelName, runtime_dir: RuntimeDir = Path(DEFAULT_RUNTIME_DIR)) -> None:
     """Allow a tunnel that `down` has taken down, and begin to set it up."""
@@ -30,9 +39,17 @@ def up(tunnel: TunnelName, runtime_dir: RuntimeDir = Path(DEFAULT_RUNTIME_DIR)) 
     typer.echo(f"{tunnel}: admin up")
 
 
-def down(tunnel: TunnelName, runtime_dir: RuntimeDir = Path(DEFAULT_RUNTIME_DIR)) -> None:
-    """Take a tunnel down and keep it down until `up`; its twin carries the traffic."""
-    ask_one(runtime_dir, "down", tunnel=tunnel)
+def down(
+    tunnel: TunnelName, now: Now = False, runtime_dir: RuntimeDir = Path(DEFAULT_RUNTIME_DIR)
+) -> None:
+    """
+    Take a tunnel down and keep it down until `up`.
+
+    Its traffic moves to its twins first, in both directions, so that no packet is lost.
+    """
+    answer = ask_one(runtime_dir, "down", tunnel=tunnel, now=now)
+    if not now:
+        typer.echo(f"{tunnel}: {_DRAINED[str(answer['drained'])]}")
     typer.echo(f"{tunnel}: admin down")
 
 
@@ -46,16 +63,21 @@ def rekey(
     typer.echo(f"{tunnel}: rekey of the {answer['rekey']} SA begun")
 
 
-def reload(runtime_dir: RuntimeDir = Path(DEFAULT_RUNTIME_DIR)) -> None:
+def reload(now: Now = False, runtime_dir: RuntimeDir = Path(DEFAULT_RUNTIME_DIR)) -> None:
     """
     Read the configuration file again and change only what differs; with a mistake in it, nothing.
+
+    Tunnels that must be negotiated anew follow one after the other, their traffic moved away first.
     """
-    answer = ask_one(runtime_dir, "reload")
+    answer = ask_one(runtime_dir, "reload", now=now)
     for what in ("added", "removed", "changed"):
         names = answer[what]
         assert isinstance(names, list)
         if names:
             typer.echo(f"{what}: {', '.join(names)}")
+    if names := answer["waiting"]:
+        assert isinstance(names, list)
+        typer.echo(f"of these, one after the other, when its traffic has moved: {', '.join(names)}")
     if not any(answer.values()):
         typer.echo("nothing has changed")
 

@@ -57,6 +57,7 @@ def status_lines(answer: Json, *, colours: bool) -> list[str]:
     lines = [paint(head, "bold", colours=colours)]
     lines += table(*_with_bgp(rows, tunnels)) if rows else []
     lines += [f"{tunnel['name']}: {_why(tunnel)}" for tunnel in tunnels if tunnel["reason"]]
+    lines += [_held(tunnel) for tunnel in tunnels if tunnel["causes"] and not tunnel["reason"]]
     notes = answer["notes"]
     assert isinstance(notes, list)
     return lines + [f"note: {note}" for note in notes]
@@ -116,6 +117,23 @@ def _why(tunnel: Json) -> str:
     return text + (f"; {reason['hint']}" if reason["hint"] else "")
 
 
+_STANDINGS = {"demoted": "last choice", "withdrawn": "carries no traffic"}
+_CAUSES = {
+    "drain": "its traffic is being moved away",
+    "failback": "it was down, traffic stays where it is",
+    "damped": "it failed too often",
+    "probe": "nobody answers through it",
+}
+
+
+def _held(tunnel: Json) -> str:
+    """Return why a tunnel that is up carries no traffic, or carries it as the last choice."""
+    causes = tunnel["causes"]
+    assert isinstance(causes, list)
+    words = "; ".join(_CAUSES[cause] for cause in causes)
+    return f"{tunnel['name']}: {_STANDINGS[str(tunnel['standing'])]}: {words}"
+
+
 def explain(
     tunnel: TunnelName,
     as_json: AsJson = False,
@@ -143,6 +161,8 @@ def explain_lines(answer: Json) -> list[str]:
         reason = _object(answer["reason"])
         lines += [f"  why       {reason['code']}: {reason['text']}"]
         lines += [f"  {key:<9} {reason[key]}" for key in ("ours", "theirs", "hint") if reason[key]]
+    if answer["causes"]:
+        lines += [f"  standing  {_held(answer).partition(': ')[2]}"]
     mtu = f"{answer['mtu']} bytes" if answer["mtu"] else "not known yet"
     lines += [
         f"  path      {answer['local']} - {answer['remote']}",

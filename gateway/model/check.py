@@ -149,6 +149,9 @@ def _connections(document: Document) -> Iterator[Problem]:
         path: Path = ("vpn_connection", at)
         yield from _twice(connection.remote_cidrs, (*path, "remote_cidrs"), "is listed twice")
         yield from _tunnel_count(len(connection.tunnel), (*path, "tunnel"))
+        if connection.ha_mode == "active-active" and connection.failback_s is not None:
+            text = 'has a meaning with ha_mode = "active-standby" only'
+            yield Problem((*path, "failback_s"), text, f"{connection.failback_s:g}")
         if connection.routing != "policy" and connection.local_cidrs:
             text = 'has a meaning with routing = "policy" only; local_ts narrows selectors'
             yield Problem((*path, "local_cidrs"), text)

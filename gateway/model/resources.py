@@ -29,6 +29,7 @@ from gateway.model.types import (
     OuterAddress,
     Prefix,
     RouterId,
+    Seconds,
 )
 
 PREFERENCE_MAX = 60000  # routes that fail closed stand above it
@@ -157,6 +158,22 @@ class VpnConnection(TunnelSettings):
     )
     local_cidrs: tuple[Prefix, ...] = Field(
         default=(), description="with policy: our prefixes; none: those of the VPC attachments"
+    )
+    ha_mode: Literal["active-standby", "active-active"] = Field(
+        default="active-standby",
+        description="active-standby: the tunnel of the lowest preference carries the traffic and"
+        " takes it back when it is well again; active-active: traffic stays where it is until that"
+        " tunnel fails (in both, tunnels of equal preference share it)",
+    )
+    failback_s: Annotated[Seconds, Field(ge=0, le=86400)] | None = Field(
+        default=None,
+        description="with active-standby: how many seconds a tunnel must be well again before it"
+        " takes its traffic back; without it, at once",
+    )
+    flap_damping: StrictBool = Field(
+        default=True,
+        description="a tunnel that fails four times in short order is the last choice until it has"
+        " rested some minutes",
     )
     tunnel: tuple[VpnTunnel, ...] = Field(default=(), description="the tunnels: 2, or 1, 4 or 8")
 

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from gateway.node.control_socket import ControlError, Request
 from gateway.node.daemon import IkeDaemon
+from gateway.node.drain import Drain, Drained
 from gateway.node.journal import Journal
 from gateway.node.plan import TunnelPlan
 from gateway.node.reconcile import Reconciler
@@ -22,9 +23,11 @@ LOG_LINES_MAX = 2000
 class Life(Protocol):
     """What commands may ask of the process itself."""
 
-    async def reload(self) -> dict[str, object]:
+    async def reload(self, *, at_once: bool = False) -> dict[str, object]:
         """
         Read the document again and apply the difference. Raises ConfigError and changes nothing.
+
+        Tunnels that must be renegotiated are drained first, but for `at_once`.
         """
         ...
 
@@ -42,6 +45,7 @@ class Commands:
         daemon: IkeDaemon,
         reconciler: Reconciler,
         tunnels: Tunnels,
+        drain: Drain,
         status: StatusView,
         journal: Journal,
         routing: RoutingReport,
@@ -50,6 +54,8 @@ class Commands:
         self._daemon = daemon
         self._reconciler = reconciler
         self._tunnels = tunnels
+        self._drain = drain
+        self._going_down: set[str] = set()  # being drained
         self._status = status
         self._journal = journal
         self._routing = routing
@@ -91,14 +97,27 @@ class Commands:
         if not plan.admin_up:
             raise ControlError(f'{name} has admin = "down" in the document; change it there')
         self._journal.info("tunnel allowed", tunnel=name)
+        self._going_down.discard(name)
+        self._drain.let_back(name)
         self._reconciler.allow(name)
         return {"tunnel": name, "admin": "up"}
 
     async def _down(self, request: Request) -> object:
         name = self._planned(request)
+        done = Drained.DOWN if request.get("now") is True else await self._drained(name)
         self._journal.info("tunnel taken down", tunnel=name)
         self._reconciler.take_down(name)
-        return {"tunnel": name, "admin": "down"}
+        self._drain.let_back(name)  # it has no routes now; when it is up again, it may have
+        return {"tunnel": name, "admin": "down", "drained": done.value}
+
+    async def _drained(self, name: str) -> Drained:
+        """Move a tunnel's traffic away. Raises ControlError if somebody says up meanwhile."""
+        self._going_down.add(name)
+        done = await self._drain.move_away(name)
+        if name not in self._going_down:
+            raise ControlError(f"{name} was taken up again meanwhile")
+        self._going_down.discard(name)
+        return done
 
     async def _rekey(self, request: Request) -> object:
         name = self._planned(request)
@@ -110,7 +129,7 @@ class Commands:
         return {"tunnel": name, "rekey": "ike" if ike else "child"}
 
     async def _reload(self, request: Request) -> object:
-        return await self._life.reload()
+        return await self._life.reload(at_once=request.get("now") is True)
 
     async def _bgp(self, request: Request) -> object:
         return await self._routing.bgp()

@@ -21,6 +21,7 @@ class Facet(Enum):
     IKE = "ike"  # the IKE SA is closed and begun again
     INTERFACE = "interface"  # the TUN device is made anew: another name, place or number of queues
     ADDRESSES = "addresses"  # the addresses on the device; traffic goes on
+    FAILBACK = "failback"  # when it takes its traffic back
     ROUTES = "routes"  # routes through the device; traffic to others goes on
     OPTIONS = "options"  # data plane options; traffic goes on
     OWNER = "owner"  # the resources it belongs to, as status shows them
@@ -40,9 +41,15 @@ FACET_OF = {
     "rate_bps": Facet.OPTIONS,
     "copy_dscp": Facet.OPTIONS,
     "replay_window": Facet.OPTIONS,
+    "preference": Facet.FAILBACK,
+    "failback": Facet.FAILBACK,
     "routes": Facet.ROUTES,
     "fail_closed": Facet.ROUTES,
 }
+
+
+# What a tunnel carries ends by these, for a moment at least; BGP between the inner addresses too.
+INTERRUPTING = frozenset({Facet.IKE, Facet.INTERFACE, Facet.ADDRESSES})
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +99,13 @@ def difference(old: NodePlan | None, new: NodePlan) -> Change:
         name=new.name if old is None or old.name != new.name else None,
         workers=new.workers if old is None or old.workers != new.workers else None,
     )
+
+
+def leaves_first(old: TunnelPlan, new: TunnelPlan | None) -> bool:
+    """Return whether traffic must leave a tunnel before `old` becomes `new` (None: it goes)."""
+    if new is None:
+        return True
+    return old.admin_up and (not new.admin_up or bool(_facets(old, new) & INTERRUPTING))
 
 
 def _facets(old: TunnelPlan, new: TunnelPlan) -> frozenset[Facet]:

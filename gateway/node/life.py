@@ -31,18 +31,22 @@ from gateway.model.load import load
 from gateway.node.commands import Commands
 from gateway.node.control_socket import ControlError, ControlSocket
 from gateway.node.daemon import IkeDaemon
-from gateway.node.difference import Change
+from gateway.node.difference import Change, difference
+from gateway.node.drain import Drain
+from gateway.node.failback import FailbackKeeper
 from gateway.node.journal import Journal
 from gateway.node.machine import notes
 from gateway.node.namespaces import Namespaces
 from gateway.node.notify import Notifier
 from gateway.node.plan import NodePlan, plan
 from gateway.node.reconcile import Reconciler
+from gateway.node.rollout import Rollout
 from gateway.node.routing import RoutingReport
 from gateway.node.seal import Legacy, SealError, load_key, make_key, seal, unseal
 from gateway.node.status import StatusView
-from gateway.node.steering import Steering
+from gateway.node.steering import Cause, Steering
 from gateway.node.tunnel import Tunnels
+from gateway.routing.plan import Standing
 from gateway.routing.process import HERE
 from gateway.routing.replies import BirdError
 from gateway.routing.routers import Routers
@@ -130,12 +134,34 @@ class Gateway:
             time.time,
         )
         self._routers = Routers(settings.runtime_dir, journal, lambda _: HERE)
+        self._failback = FailbackKeeper(
+            self._reconciler, self._routers, self._tunnels, self._steering, time.monotonic
+        )
+        self._drain = Drain(
+            self._plane, self._tunnels, self._routers, self._steering, self._failback, journal
+        )
+        self._rollout = Rollout(
+            self._reconciler, self._routers, self._drain, self._failback, journal
+        )
         routing = RoutingReport(self._routers, self._reconciler, self._tunnels)
         status = StatusView(
-            self._daemon, self._reconciler, self._tunnels, self._plane, self._namespaces, routing
+            self._daemon,
+            self._reconciler,
+            self._tunnels,
+            self._plane,
+            self._namespaces,
+            routing,
+            self._rollout,
         )
         commands = Commands(
-            self, self._daemon, self._reconciler, self._tunnels, status, journal, routing
+            self,
+            self._daemon,
+            self._reconciler,
+            self._tunnels,
+            self._drain,
+            status,
+            journal,
+            routing,
         )
         self._control = ControlSocket(settings.runtime_dir / CONTROL_SOCKET, commands.answer)
 
@@ -181,6 +207,7 @@ class Gateway:
                 self._plane.stop()
             raise
         try:
+            await self._routers.set_standings(self._steering.standings)
             await self._routers.apply(self._wanted.routing)
         except (BirdError, OSError) as error:  # the tunnels are of use without it
             self._journal.error("bird", text=str(error))
@@ -256,6 +283,7 @@ class Gateway:
             await asyncio.sleep(TICK_S)
             count += 1
             self._guarded(self._daemon.tick)
+            self._guarded(self._failback.tick)
             self._say_status()
             if count % REPAIR_TICKS == 0:
                 self._guarded(self._reconciler.repair)
@@ -286,9 +314,9 @@ class Gateway:
             with contextlib.suppress(GatewayError):  # it is in the log
                 await self.reload()
 
-    async def reload(self) -> dict[str, object]:
+    async def reload(self, *, at_once: bool = False) -> dict[str, object]:
         """
-        Apply the difference to the document as it is now.
+        Apply the difference to the document as it is now, `at_once` without draining tunnels.
 
         Raises GatewayError; a document with a mistake changes nothing.
         """
@@ -298,8 +326,8 @@ class Gateway:
                 loaded = await asyncio.to_thread(load, self._settings.config)
                 wanted = plan_of(loaded, self._journal)
                 await self._routers.prepare(wanted.routing)
-                change = self._reconciler.apply(wanted)
-                await self._routers.apply(wanted.routing)
+                change = difference(self._reconciler.actual(wanted), wanted)
+                waiting = await self._rollout.apply(wanted, at_once=at_once)
             except ConfigError as error:
                 for problem in error.problems:
                     self._journal.error("reload refused", problem=problem)
@@ -313,7 +341,7 @@ class Gateway:
             finally:
                 self._notifier.ready(f"{len(self._tunnels)} tunnels")
                 self._said = ""
-        summary = summary_of(change)
+        summary = summary_of(change) | {"waiting": sorted(waiting)}
         self._journal.info("reloaded", **{key: len(names) for key, names in summary.items()})
         return dict(summary)
 
@@ -332,6 +360,7 @@ class Gateway:
         self._reconciler.apply(self._wanted)
         if legacy is not None:
             self._restore(legacy.snapshot)
+            self._hold_back(legacy.held_back)
         self._reconciler.adopt()
         if left:
             orphans = sum(len(tunnel.orphans) for tunnel in self._tunnels)
@@ -357,18 +386,28 @@ class Gateway:
             return
         self._daemon.carry_out(events)
 
+    def _hold_back(self, tunnels: frozenset[str]) -> None:
+        """Leave the traffic where the process before has left it."""
+        for name in tunnels & self._tunnels.by_name.keys():
+            self._steering.say(name, Cause.FAILBACK, Standing.DEMOTED)
+        self._failback.restore()
+
     def _leave(self) -> None:
         """Leave our state with the data plane for the next gateway process."""
         key = make_key(self._settings.runtime_dir / SEAL_KEY)
         snapshot = self._daemon.endpoint.snapshot(time.monotonic())
         down = frozenset(self._reconciler.taken_down)
-        self._plane.put_blob(seal(Legacy(snapshot, down), key))
+        held = frozenset(
+            name for name in self._tunnels.by_name if Cause.FAILBACK in self._steering.causes(name)
+        )
+        self._plane.put_blob(seal(Legacy(snapshot, down, held), key))
 
     # ---- the end ----
 
     async def _end(self, outcome: Outcome) -> None:
         self._notifier.stopping()
         self._journal.info("gateway ends", how=outcome.name.lower())
+        await self._rollout.stop()
         if outcome is Outcome.LEAVE and not self._settings.in_process:
             # Nothing of the core may move after its state is taken.
             self._daemon.close()

@@ -23,6 +23,7 @@ from gateway.model.tunnels import (
     selector_texts,
 )
 from gateway.model.types import AnyNetwork, key_of
+from gateway.routing.failback import AT_ONCE, Failback
 from gateway.routing.plan import BgpPeer, RoutingPlan
 from gateway.routing.wanted import routing_plans
 from gateway.sa import Address
@@ -60,6 +61,8 @@ class TunnelPlan:
     routes: tuple[RoutePlan, ...]
     fail_closed: tuple[AnyNetwork, ...] = ()  # prefixes that BGP routes: never in clear without it
     namespace: str = ""  # where the device is; "" is the VM's own network namespace
+    preference: int = 0  # among the tunnels of its connection; the lower one wins
+    failback: Failback = AT_ONCE
 
     @property
     def local(self) -> Address:
@@ -126,7 +129,14 @@ def _tunnel(document: Document, resolved: ResolvedTunnel) -> TunnelPlan:
         queues=settings.workers,
         routes=() if is_bgp else routes,
         fail_closed=tuple(dict.fromkeys(r.prefix for r in routes)) if is_bgp else (),
+        preference=resolved.preference,
+        failback=_failback(resolved.connection),
     )
+
+
+def _failback(connection: VpnConnection) -> Failback:
+    hold_s = None if connection.ha_mode == "active-active" else connection.failback_s or 0.0
+    return Failback(hold_s, connection.flap_damping)
 
 
 def _routes(

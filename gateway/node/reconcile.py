@@ -57,7 +57,7 @@ class Reconciler:
         self._namespaces = namespaces
         self._daemon = daemon
         self._tunnels = tunnels
-        self._steering = steering
+        self.steering = steering
         self.routes = Routes(namespaces, tunnels, steering, journal)
         self._journal = journal
         self._clock = clock
@@ -76,8 +76,7 @@ class Reconciler:
 
         Raises SocketError, before anything else changed, if a new address can not be bound.
         """
-        actual = replace(wanted, tunnels=tuple(tunnel.plan for tunnel in self._tunnels))
-        change = difference(actual, wanted)
+        change = difference(self.actual(wanted), wanted)
         try:
             self._open_sockets(wanted)
         except GatewayError:
@@ -104,8 +103,12 @@ class Reconciler:
         self._tell_ike(wanted.tunnels)
         names = frozenset(plan.name for plan in wanted.tunnels)
         self.taken_down &= names
-        self._steering.forget(names)
+        self.steering.forget(names)
         return change
+
+    def actual(self, wanted: NodePlan) -> NodePlan:
+        """Return what is: `wanted` with the tunnels that there are."""
+        return replace(wanted, tunnels=tuple(tunnel.plan for tunnel in self._tunnels))
 
     def repair(self) -> None:
         """Make again what has gone since, or could not be made: devices, addresses, routes."""

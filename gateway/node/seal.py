@@ -21,7 +21,7 @@ from gateway.errors import GatewayError
 from gateway.secret import Secret
 
 _KEY_BYTES, _NONCE_BYTES = 32, 12
-_LABEL = b"twinspan gateway state 1"  # another layout gets another number and is not opened
+_LABEL = b"twinspan gateway state 2"  # another layout gets another number and is not opened
 
 
 class SealError(GatewayError):
@@ -31,12 +31,13 @@ class SealError(GatewayError):
 @dataclass(frozen=True, slots=True)
 class Legacy:
     """
-    What one gateway process leaves to the next: the endpoint's snapshot, and the tunnels an
-    operator took down.
+    What one gateway process leaves to the next: the endpoint's snapshot, the tunnels an operator
+    took down, and those whose traffic stays with another tunnel although they are well.
     """
 
     snapshot: bytes
     taken_down: frozenset[str]
+    held_back: frozenset[str] = frozenset()
 
 
 def make_key(path: Path) -> Secret:
@@ -66,7 +67,8 @@ def load_key(path: Path) -> Secret:
 
 def seal(legacy: Legacy, key: Secret) -> bytes:
     """Return `legacy` encrypted and authenticated (AES-256-GCM, random nonce)."""
-    head = json.dumps({"taken_down": sorted(legacy.taken_down)}).encode()
+    names = {"taken_down": sorted(legacy.taken_down), "held_back": sorted(legacy.held_back)}
+    head = json.dumps(names).encode()
     plain = len(head).to_bytes(4, "big") + head + legacy.snapshot
     nonce = secrets.token_bytes(_NONCE_BYTES)
     return nonce + AESGCM(key.reveal()).encrypt(nonce, plain, _LABEL)
@@ -80,4 +82,5 @@ def unseal(blob: bytes, key: Secret) -> Legacy:
         raise SealError("sealed by another gateway, or damaged") from None
     head_len = int.from_bytes(plain[:4], "big")
     head = json.loads(plain[4 : 4 + head_len])
-    return Legacy(plain[4 + head_len :], frozenset(head["taken_down"]))
+    snapshot = plain[4 + head_len :]
+    return Legacy(snapshot, frozenset(head["taken_down"]), frozenset(head["held_back"]))

@@ -24,6 +24,7 @@ from gateway.node.namespaces import Namespaces
 from gateway.node.plan import TunnelPlan
 from gateway.node.reconcile import Reconciler
 from gateway.node.redundancy import Leg, ha_status
+from gateway.node.rollout import Rollout
 from gateway.node.routing import RoutingReport
 from gateway.node.tunnel import Tunnel, Tunnels
 from gateway.sa import TrafficSelector
@@ -48,7 +49,9 @@ class StatusView:
         plane: DataPlane,
         namespaces: Namespaces,
         routing: RoutingReport,
+        rollout: Rollout,
     ) -> None:
+        self._rollout = rollout
         self._daemon = daemon
         self._reconciler = reconciler
         self._tunnels = tunnels
@@ -73,11 +76,18 @@ class StatusView:
             "notes": [
                 *(notes(plan, self._reconciler.workers, self._namespaces) if plan else []),
                 *self._routing.notes,
+                *self._edits(),
             ],
             "connections": self._connections(plans),
             "tunnels": [self._tunnel(plan, plan.name in active) for plan in plans],
             "counters": self._counters(),
         }
+
+    def _edits(self) -> list[str]:
+        return [
+            f"{name} is still as before the last edit: it follows when its twin is back"
+            for name in sorted(self._rollout.waiting)
+        ]
 
     def explanation(self, name: str) -> Json:
         """Return what is known about one tunnel, with both sides' proposals and selectors."""
@@ -147,6 +157,8 @@ class StatusView:
             "children": [_child(child, self._clock()) for child in ike.children] if ike else [],
             "mtu": tunnel.fits.mtu if tunnel and tunnel.fits else plan.mtu,
             "active": active,
+            "standing": self._reconciler.steering.of(plan.name).value,
+            "causes": [cause.value for cause in self._reconciler.steering.causes(plan.name)],
             "bgp": self._routing.of_tunnel(plan.name),
             **self._traffic(tunnel),
         }

@@ -56,7 +56,8 @@ def test_status_as_json_has_the_names_that_were_published(running: Running) -> N
 
 
 def test_down_holds_until_up(running: Running) -> None:
-    assert twinspan(running, "down", "office-1").output == "office-1: admin down\n"
+    said = "office-1: carried no traffic\noffice-1: admin down\n"
+    assert twinspan(running, "down", "office-1").output == said
     assert "taken_down" in twinspan(running, "status").output
     assert twinspan(running, "up", "office-1").output == "office-1: admin up\n"
     assert "taken_down" not in twinspan(running, "status").output

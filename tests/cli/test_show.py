@@ -33,6 +33,8 @@ UP: Json = {
     "drops": {"replay": 2, "icv": 1},
     "mtu": 1438,
     "active": True,
+    "standing": "normal",
+    "causes": [],
     "wanted": {"local_id": "a.gw.test", "routes": ["10.20.0.0/16 metric 100"]},
 }
 DOWN: Json = {
@@ -92,6 +94,14 @@ def test_a_tunnel_taken_down_by_an_operator_says_so() -> None:
     tunnel = {**copy.deepcopy(DOWN), "admin": "down", "status": "down"}
     lines = status_lines({**STATUS, "tunnels": [tunnel]}, colours=False)
     assert "down (admin down)" in lines[2]
+
+
+def test_a_tunnel_that_must_not_carry_traffic_says_why() -> None:
+    held = {**UP, "name": "office-2", "standing": "withdrawn", "causes": ["failback", "probe"]}
+    lines = status_lines({**STATUS, "tunnels": [UP, held]}, colours=False)
+    words = "it was down, traffic stays where it is; nobody answers through it"
+    assert lines[4] == f"office-2: carries no traffic: {words}"
+    assert f"  standing  carries no traffic: {words}" in explain_lines(held)
 
 
 def test_a_gateway_without_tunnels_has_one_line() -> None:

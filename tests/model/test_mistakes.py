@@ -173,6 +173,11 @@ RULES: list[tuple[Edits, Path, str]] = [
     ([((*CONNECTION, "tunnel"), [])], (*CONNECTION, "tunnel"), "has 0"),
     ([((*CONNECTION, "tunnel"), [{}, {}, {}])], (*CONNECTION, "tunnel"), "has 3"),
     (
+        [((*CONNECTION, "ha_mode"), "active-active"), ((*CONNECTION, "failback_s"), 30)],
+        (*CONNECTION, "failback_s"),
+        'has a meaning with ha_mode = "active-standby" only (30)',
+    ),
+    (
         [((*CONNECTION, "local_cidrs"), ["10.10.0.0/16"])],
         (*CONNECTION, "local_cidrs"),
         "policy",

@@ -14,11 +14,14 @@ from pathlib import Path
 from gateway.dataplane.plane import LocalPlane
 from gateway.ike.endpoint import IkeEndpoint
 from gateway.node.daemon import IkeDaemon
+from gateway.node.drain import Drain
+from gateway.node.failback import FailbackKeeper
 from gateway.node.journal import Journal
 from gateway.node.life import SystemRandom
 from gateway.node.namespaces import Namespaces
 from gateway.node.netlink import Netlink
 from gateway.node.reconcile import Reconciler
+from gateway.node.rollout import Rollout
 from gateway.node.routing import RoutingReport
 from gateway.node.status import StatusView
 from gateway.node.steering import Steering
@@ -57,8 +60,12 @@ def parts(plane: LocalPlane) -> Iterator[Parts]:
     reconciler = Reconciler(
         plane, namespaces, daemon, tunnels, steering, journal, time.monotonic, time.time
     )
-    routing = RoutingReport(Routers(Path("/run"), journal, lambda _: HERE), reconciler, tunnels)
-    status = StatusView(daemon, reconciler, tunnels, plane, namespaces, routing)
+    routers = Routers(Path("/run"), journal, lambda _: HERE)
+    routing = RoutingReport(routers, reconciler, tunnels)
+    failback = FailbackKeeper(reconciler, routers, tunnels, steering, time.monotonic)
+    drain = Drain(plane, tunnels, routers, steering, failback, journal)
+    rollout = Rollout(reconciler, routers, drain, failback, journal)
+    status = StatusView(daemon, reconciler, tunnels, plane, namespaces, routing, rollout)
     try:
         kernel = namespaces.own
         yield Parts(plane, kernel, tunnels, daemon, reconciler, steering, status, journal, log)

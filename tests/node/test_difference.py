@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from gateway.node.difference import FACET_OF, Change, Facet, difference
 from gateway.node.plan import NodePlan, RoutePlan, TunnelPlan, plan
+from gateway.routing.failback import Failback
 from gateway.secret import Secret
 from tests.support.documents import document
 
@@ -31,6 +32,8 @@ OTHER_VALUES: dict[str, list[object]] = {
     "replay_window": [64, 128],
     "routes": [(), (RoutePlan(ip_network("10.9.0.0/16"), 5),)],
     "namespace": ["red"],
+    "preference": [7],
+    "failback": [Failback(None), Failback(5.0, is_damped=False)],
     "fail_closed": [(ip_network("10.9.0.0/16"),)],
 }
 

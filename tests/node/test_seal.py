@@ -14,9 +14,14 @@ from gateway.secret import Secret
 KEY = Secret(bytes(range(32)))
 
 
-@given(st.binary(max_size=200), st.frozensets(st.text(max_size=20), max_size=4))
-def test_what_is_sealed_is_unsealed(snapshot: bytes, taken_down: frozenset[str]) -> None:
-    legacy = Legacy(snapshot, taken_down)
+NAMES = st.frozensets(st.text(max_size=20), max_size=4)
+
+
+@given(st.binary(max_size=200), NAMES, NAMES)
+def test_what_is_sealed_is_unsealed(
+    snapshot: bytes, taken_down: frozenset[str], held_back: frozenset[str]
+) -> None:
+    legacy = Legacy(snapshot, taken_down, held_back)
     assert unseal(seal(legacy, KEY), KEY) == legacy
 
 

@@ -192,7 +192,7 @@ def test_a_silent_path_is_left_by_bfd_and_taken_again(network: Network) -> None:
 
 def test_a_lost_carrier_moves_traffic_at_once(network: Network) -> None:
     running = probe.start(network.pair.a.host, network.pair.b.host, network.pair.b.host4)
-    network.a.cli("down", FIRST)
+    network.a.cli("down", FIRST, "--now")
     network.wait_by(2, 10.0)
     wait_status(network.b, FIRST, "down")
     reach_each_other(network.pair)
@@ -283,7 +283,7 @@ def test_a_reload_that_adds_a_static_route_leaves_sessions_alone(network: Networ
 
 def test_no_clear_text_leaves_when_every_tunnel_is_down(network: Network) -> None:
     for name in (FIRST, SECOND):
-        network.a.cli("down", name)
+        network.a.cli("down", name, "--now")
     wait_for(
         "BIRD's route to go",
         lambda: kernel_route(network.pair.a, network.pair.b) == "",

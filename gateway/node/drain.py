@@ -1,0 +1,106 @@
+"""
+Move traffic out of a tunnel before it is closed, in both directions, so that no packet is lost.
+
+Our own direction moves with the routes. The other one is the peer's: with BGP it is asked to leave
+(MED, AS path, GRACEFUL_SHUTDOWN of RFC 8326), and where it does not listen, it is told nothing any
+more; we wait until nothing but the tunnel's own chatter comes in. A peer with static routes can not
+be asked; it leaves when it gets our Delete, and what is under way until then is still received.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from enum import Enum
+
+from gateway.dataplane.interface import DataPlane
+from gateway.errors import DataPlaneError
+from gateway.node.failback import FailbackKeeper
+from gateway.node.journal import Journal
+from gateway.node.steering import Cause, Steering
+from gateway.node.tunnel import Tunnel, Tunnels
+from gateway.routing.plan import Standing
+from gateway.routing.routers import Routers
+
+LOOK_S = 0.25  # between two looks at the counters
+LEAST_S = 1.0  # an update goes through the customer's own network
+ASKED_S, TOLD_S = 4.0, 3.0  # how long the peer may take, asked first, then told nothing
+STATIC_S = 0.1  # what is on its way through our own queues
+CHATTER_PPS = 6.0  # BGP's keepalives and updates, and a ping now and then
+
+
+class Drained(Enum):
+    """How it went."""
+
+    QUIET = "quiet"  # nothing comes in any more
+    MOVED = "moved"  # our own direction has left; the peer's is not ours to move
+    BUSY = "busy"  # traffic still comes in
+    ALONE = "alone"  # no other tunnel could take the traffic
+    DOWN = "down"  # it carried none
+
+
+class Drain:
+    """Moves traffic out of tunnels and lets it back."""
+
+    def __init__(
+        self,
+        plane: DataPlane,
+        tunnels: Tunnels,
+        routers: Routers,
+        steering: Steering,
+        failback: FailbackKeeper,
+        journal: Journal,
+    ) -> None:
+        self._plane = plane
+        self._tunnels = tunnels
+        self._routers = routers
+        self._steering = steering
+        self._failback = failback
+        self._journal = journal
+
+    async def move_away(self, name: str) -> Drained:
+        """Move the traffic of a tunnel to its twins; it stays away until `let_back`."""
+        tunnel = self._tunnels.by_name.get(name)
+        if tunnel is None or not tunnel.is_up:
+            return Drained.DOWN
+        if not any(self._failback.twins(tunnel.plan)):
+            return Drained.ALONE
+        self._steering.say(name, Cause.DRAIN, Standing.DEMOTED)
+        done = await self._wait(tunnel)
+        self._journal.info("drained", tunnel=name, how=done.value)
+        return done
+
+    def let_back(self, name: str) -> None:
+        """Let traffic into a tunnel again."""
+        self._steering.say(name, Cause.DRAIN, Standing.NORMAL)
+
+    async def _wait(self, tunnel: Tunnel) -> Drained:
+        peer = self._routers.peer(tunnel.name)
+        if peer is None or not peer.is_up:
+            await asyncio.sleep(STATIC_S)
+            return Drained.MOVED
+        bfd = peer.peer.bfd
+        chatter = CHATTER_PPS + (1000.0 / bfd.interval_ms * 1.5 if bfd else 0.0)
+        await asyncio.sleep(LEAST_S)
+        if await self._is_quiet(tunnel, chatter, ASKED_S):
+            return Drained.QUIET
+        self._steering.say(tunnel.name, Cause.DRAIN, Standing.WITHDRAWN)
+        await asyncio.sleep(LEAST_S)
+        return Drained.QUIET if await self._is_quiet(tunnel, chatter, TOLD_S) else Drained.BUSY
+
+    async def _is_quiet(self, tunnel: Tunnel, chatter_pps: float, most_s: float) -> bool:
+        """Wait until a tunnel receives less than its chatter; return whether that came true."""
+        loop = asyncio.get_running_loop()
+        end, before, at = loop.time() + most_s, self._received(tunnel), loop.time()
+        while loop.time() < end:
+            await asyncio.sleep(LOOK_S)
+            received, now = self._received(tunnel), loop.time()
+            if received - before <= chatter_pps * (now - at):
+                return True
+            before, at = received, now
+        return False
+
+    def _received(self, tunnel: Tunnel) -> int:
+        try:
+            return self._plane.tunnel_stats(tunnel.number).in_packets
+        except DataPlaneError:  # it is gone: nothing comes in
+            return 0

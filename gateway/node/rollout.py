@@ -1,0 +1,173 @@
+"""
+Carry an edited document out tunnel after tunnel, where an edit ends what a tunnel carries.
+
+What disturbs nothing is done at once. A tunnel that must be made or negotiated anew, or that goes,
+is drained first, while a twin carries its traffic; the next one of its connection follows when it
+is back. A tunnel that does not come back (the peer has not been edited yet) leaves its twin as it
+was, for as long as that one carries the traffic. Of a connection the standby goes first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+from gateway.errors import GatewayError
+from gateway.node.difference import leaves_first
+from gateway.node.drain import Drain
+from gateway.node.failback import FailbackKeeper
+from gateway.node.journal import Journal
+from gateway.node.plan import NodePlan, TunnelPlan
+from gateway.node.reconcile import Reconciler
+from gateway.routing.plan import NO_ROUTING, BgpGateway, RoutingPlan
+from gateway.routing.routers import Routers
+
+LOOK_S = 0.2  # between two looks at whether a tunnel is back
+
+
+class Rollout:
+    """Carries out one edit at a time."""
+
+    def __init__(
+        self,
+        reconciler: Reconciler,
+        routers: Routers,
+        drain: Drain,
+        failback: FailbackKeeper,
+        journal: Journal,
+    ) -> None:
+        self._reconciler = reconciler
+        self._routers = routers
+        self._drain = drain
+        self._failback = failback
+        self._journal = journal
+        self._task: asyncio.Task[None] | None = None
+        self.waiting: frozenset[str] = frozenset()  # tunnels that are still as before
+
+    async def apply(self, wanted: NodePlan, *, at_once: bool = False) -> frozenset[str]:
+        """
+        Make `wanted` so; return the tunnels that follow one after the other.
+
+        An edit that is still under way is taken over. Raises GatewayError, OSError.
+        """
+        await self.stop()
+        old = self._reconciler.plan
+        waiting = frozenset() if at_once or old is None else self._patient(old, wanted)
+        await self._make_so(old, wanted, waiting)
+        if waiting:
+            assert old is not None
+            self._task = asyncio.create_task(self._follow(old, wanted))
+        return waiting
+
+    async def stop(self) -> None:
+        """Leave an edit where it is: a tunnel that is being drained gets its traffic back."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+
+    def _patient(self, old: NodePlan, wanted: NodePlan) -> frozenset[str]:
+        """Return the tunnels whose traffic can and must leave first."""
+        after = {tunnel.name: tunnel for tunnel in wanted.tunnels}
+        taken = {tunnel.interface: tunnel.name for tunnel in wanted.tunnels}
+        speakers = {
+            (plan.namespace, each.name) for plan in wanted.routing for each in plan.gateways
+        }
+        return frozenset(
+            tunnel.name
+            for tunnel in old.tunnels
+            if leaves_first(tunnel, after.get(tunnel.name))
+            and taken.get(tunnel.interface, tunnel.name) == tunnel.name
+            and (
+                tunnel.name not in self._routers.tunnels
+                or (tunnel.namespace, tunnel.border_gateway) in speakers
+            )
+            and self._failback.is_usable(tunnel.name)
+            and any(self._failback.twins(tunnel))
+        )
+
+    async def _make_so(
+        self, old: NodePlan | None, wanted: NodePlan, waiting: frozenset[str]
+    ) -> None:
+        plan = staged(old, wanted, waiting) if old is not None else wanted
+        self._reconciler.apply(plan)
+        self.waiting = waiting
+        await self._routers.apply(plan.routing)
+
+    # ---- one after the other ----
+
+    async def _follow(self, old: NodePlan, wanted: NodePlan) -> None:
+        try:
+            while self.waiting:
+                wave = self._next(old)
+                await asyncio.gather(*(self._drain.move_away(name) for name in wave))
+                await self._make_so(old, wanted, self.waiting - wave)
+                await self._wait_back(wanted, wave)
+                self._let_back(wave)
+            self._journal.info("edit done")
+        except (GatewayError, OSError) as error:
+            self._journal.error("edit failed", text=str(error))
+            self.waiting = frozenset()
+        finally:
+            self._let_back(frozenset(tunnel.name for tunnel in old.tunnels))
+
+    def _let_back(self, names: frozenset[str]) -> None:
+        for name in names - self._reconciler.taken_down:
+            self._drain.let_back(name)
+
+    def _next(self, old: NodePlan) -> frozenset[str]:
+        """Return one tunnel of each connection, the standby first."""
+        last: dict[str, TunnelPlan] = {}
+        for tunnel in old.tunnels:
+            holder = last.get(tunnel.connection)
+            if tunnel.name in self.waiting and (
+                holder is None or tunnel.preference > holder.preference
+            ):
+                last[tunnel.connection] = tunnel
+        return frozenset(tunnel.name for tunnel in last.values())
+
+    async def _wait_back(self, wanted: NodePlan, wave: frozenset[str]) -> None:
+        """Wait until each tunnel is back, or has no twin left that carries traffic as before."""
+        tunnels = [tunnel for tunnel in wanted.tunnels if tunnel.name in wave]
+        while True:
+            if not any(self._is_awaited(tunnel) for tunnel in tunnels):
+                return
+            await asyncio.sleep(LOOK_S)
+
+    def _is_awaited(self, tunnel: TunnelPlan) -> bool:
+        if not tunnel.admin_up or tunnel.name in self._reconciler.taken_down:
+            return False
+        depends = any(twin in self.waiting for twin in self._failback.twins(tunnel))
+        return depends and not self._failback.is_usable(tunnel.name)
+
+
+def staged(old: NodePlan, new: NodePlan, waiting: frozenset[str]) -> NodePlan:
+    """Return the new plan with the `waiting` tunnels, and their BGP peers, as in the old one."""
+    if not waiting:
+        return new
+    before = {tunnel.name: tunnel for tunnel in old.tunnels}
+    after = {tunnel.name for tunnel in new.tunnels}
+    tunnels = [before[t.name] if t.name in waiting else t for t in new.tunnels]
+    tunnels += [tunnel for tunnel in old.tunnels if tunnel.name in waiting - after]
+    locals_ = {tunnel.local for tunnel in tunnels}
+    sockets = [*new.sockets, *(a for a in old.sockets if a in locals_ - set(new.sockets))]
+    before_in = {each.namespace: each for each in old.routing}
+    routing = tuple(
+        _staged_routing(before_in.get(each.namespace, NO_ROUTING), each, waiting)
+        for each in new.routing
+    )
+    return replace(new, sockets=tuple(sockets), tunnels=tuple(tunnels), routing=routing)
+
+
+def _staged_routing(old: RoutingPlan, new: RoutingPlan, waiting: frozenset[str]) -> RoutingPlan:
+    before = {gateway.name: gateway for gateway in old.gateways}
+    gateways = [_staged_gateway(before.get(g.name), g, waiting) for g in new.gateways]
+    outer = tuple(dict.fromkeys((*new.outer, *old.outer)))
+    inner = tuple(dict.fromkeys((*new.inner, *old.inner)))
+    return replace(new, gateways=tuple(gateways), outer=outer, inner=inner)
+
+
+def _staged_gateway(old: BgpGateway | None, new: BgpGateway, waiting: frozenset[str]) -> BgpGateway:
+    before = {peer.tunnel: peer for peer in old.peers if peer.tunnel in waiting} if old else {}
+    stay = [peer for peer in new.peers if peer.tunnel not in waiting]
+    return replace(new, peers=(*stay, *before.values()))
