@@ -85,6 +85,7 @@ class ChildSa:
     use: Use = Use.UNUSED
     down_at: float = math.inf  # end of lingering
     down_reason: Reason | None = None
+    refusals: int = 0  # of its rekey, in a row
 
     @property
     def is_live(self) -> bool:

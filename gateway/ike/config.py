@@ -105,13 +105,18 @@ class Timers:
         10.0  # silence after which the peer is asked (RFC 7296 section 2.4); 0 = never
     )
     liveness_retransmit_after: tuple[float, ...] = (
+        0.4,
         0.5,
-        1.0,
-        2.0,
-        3.0,
-    )  # a tunnel with a standby must be given up sooner
+        0.7,
+        0.9,
+        1.1,
+        1.3,
+        1.6,
+    )  # 6.5 s: a tunnel with a standby must be given up sooner, but a lossy path must not
+    one_way: float = 3.0  # sending without an authenticated packet back, after which it is asked
     half_open: float = 30.0  # a responder's IKE SA that is not authenticated by then goes
     linger: float = 5.0  # an inbound SA that was replaced still opens packets this long
+    close_linger: float = 1.0  # the same, once the peer of a closed one has stopped sending
     keepalive: float = 20.0  # silence toward a NAT
     reconnect_first: float = 1.0  # back-off: first pause, then times 1.8 with jitter of 25 %
     reconnect_most: float = 60.0

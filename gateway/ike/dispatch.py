@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 
 from gateway.errors import ChildSaNotFound, IntegrityError, PeerError, WireError
-from gateway.ike import reasons
+from gateway.ike import edits, reasons
 from gateway.ike.child import ChildSa, Stage
 from gateway.ike.drops import DropReason
 from gateway.ike.events import Keepalive, PathChanged, Reason
@@ -37,6 +37,7 @@ PROTECTED = frozenset(
     {ExchangeType.IKE_AUTH, ExchangeType.CREATE_CHILD_SA, ExchangeType.INFORMATIONAL}
 )
 LIVES = frozenset({State.ESTABLISHED, State.REKEYED, State.CLOSING})
+ENOUGH_TRIES = 4  # a request that was sent so often says as much as a liveness check
 
 
 # ---- messages ----
@@ -174,7 +175,7 @@ def _answer_error(
 
 def _report_refusal(sa: IkeSa, message: Message, error: PeerError) -> None:
     if notify_is_policy(error):
-        informational.report(sa, negotiate.refusal(sa.config, message, error, "ESP rekey"))
+        informational.report(sa, negotiate.refusal(sa.config, message, error))
     else:
         sa.note(f"refused CREATE_CHILD_SA: {error}")
 
@@ -208,6 +209,8 @@ def _receive_response(sa: IkeSa, header: Header, datagram: bytes, path: Path, no
     except WireError as error:
         _release(sa, request)
         _fail(sa, reasons.from_error(error, "a response of the peer"), now)
+    if request.is_outdated and sa.tunnel is not None:
+        edits.rekey_unfit(sa.tunnel)  # what was agreed on is of an earlier configuration
 
 
 def _release(sa: IkeSa, request: Request) -> None:
@@ -271,7 +274,7 @@ def _heard(sa: IkeSa, path: Path, now: float) -> None:
     Only such a peer: without a NAT on its side a changed address is somebody else's doing (RFC 7296
     section 2.23).
     """
-    sa.heard_at = now
+    sa.heard_at, sa.suspected_at = now, math.inf
     if path == sa.path or sa.tunnel is None or not sa.nat.remote or path.local != sa.path.local:
         return
     follow(sa, path)
@@ -308,7 +311,7 @@ def deadline(sa: IkeSa) -> float:
 def _silence_ends(sa: IkeSa) -> float:
     """Return when a silent peer is asked; while another request is out, when it is given up."""
     timers = sa.config.timers
-    at = sa.heard_at + timers.liveness
+    at = min(sa.heard_at + timers.liveness, sa.suspected_at)
     if sa.window.outstanding is None:
         return at
     return at + sum(timers.liveness_retransmit_after)
@@ -316,13 +319,34 @@ def _silence_ends(sa: IkeSa) -> float:
 
 def _may_give_up(sa: IkeSa) -> bool:
     """
-    Return whether the outstanding request, if any, was sent as often as a liveness check is.
+    Return whether the outstanding request, if any, was sent often enough to be a liveness check.
 
     Silence alone proves nothing: it may be this process that stood still, and then the answer waits
     in the socket.
     """
     request = sa.window.outstanding
-    return request is None or request.tries >= len(sa.config.timers.liveness_retransmit_after)
+    return request is None or request.tries >= ENOUGH_TRIES
+
+
+def heard_esp(sa: IkeSa, now: float) -> None:
+    """Take note of an authenticated ESP packet."""
+    sa.heard_at, sa.suspected_at = max(sa.heard_at, now), math.inf
+
+
+def suspect(sa: IkeSa, now: float) -> None:
+    """
+    Ask the peer now, since nothing comes back for what we send; but no more often than silence
+    would. An answer means that the traffic has only one direction.
+    """
+    liveness = sa.config.timers.liveness
+    # The last that was heard is the answer to a check: nothing has come of the traffic since.
+    is_answered = sa.heard_at == sa.answered_at and now < sa.answered_at + liveness
+    if not liveness or is_answered or now < sa.trusted_until or sa.suspected_at != math.inf:
+        return
+    sa.suspected_at, sa.trusted_until = now, now + liveness
+    sa.context.count("one_way")
+    if sa.window.outstanding is None:
+        sa.tasks.add(Task(Work.LIVENESS))
 
 
 def on_time(sa: IkeSa, now: float) -> None:
@@ -369,6 +393,8 @@ def _expire(sa: IkeSa, now: float) -> None:
     elif sa.state is State.INIT_ANSWERED:
         sa.context.count("half_open_timeout")
         sa.end(reasons.HALF_OPEN_TIMEOUT, now)
+    elif sa.state is State.CLOSING:
+        sa.end(sa.close_reason or reasons.REKEYED, now)
     elif sa.is_parked:
         informational.close(sa, reasons.REDUNDANT, now)
         sa.expire_at = math.inf

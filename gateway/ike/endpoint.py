@@ -18,7 +18,7 @@ import math
 from collections.abc import Iterable, Mapping
 
 from gateway.errors import UsageError
-from gateway.ike import dispatch, reasons, snapshot
+from gateway.ike import dispatch, edits, reasons, snapshot
 from gateway.ike.agenda import Agenda
 from gateway.ike.child import ChildSa
 from gateway.ike.config import Random, TunnelConfig
@@ -53,12 +53,15 @@ class IkeEndpoint:
         """
         Take the whole set of tunnels.
 
-        Unchanged ones are not touched, changed ones are closed and begun again, gone ones are
-        closed.
+        Unchanged ones are not touched, changed ones are as little as `effects.py` says, gone ones
+        are closed.
         """
         wanted = {config.name: config for config in tunnels}
         for name, tunnel in tuple(self._tunnels.items()):
             if wanted.get(name) == tunnel.config:
+                continue
+            if name in wanted and edits.take(tunnel, wanted[name], self._context, now):
+                self._settle(tunnel, now)
                 continue
             self._retire(tunnel, reasons.RECONFIGURED if name in wanted else reasons.REMOVED, now)
             del self._tunnels[name]
@@ -76,6 +79,7 @@ class IkeEndpoint:
         tunnel.is_wanted = False
         tunnel.retry_at = math.inf
         tunnel.sort_at = math.inf
+        tunnel.beside_at = math.inf
         if tunnel.attempt is not None:
             informational.close(tunnel.attempt, reason, now)
         for sa in tuple(tunnel.sas):
@@ -151,15 +155,14 @@ class IkeEndpoint:
 
     def first_inbound(self, spi_in: int, now: float) -> list[Event]:
         """
-        Take note that the peer uses a Child SA: where it replaces the one in use, send on it as
-        well.
+        Take note that the peer uses a Child SA: where it replaces the one in use, or is of a newer
+        IKE SA, send on it as well.
         """
         for sa, child in self._find_children(spi_in):
             tunnel = sa.tunnel
             assert tunnel is not None
-            sa.heard_at = now
-            used = tunnel.in_use
-            if child.spi_in == spi_in and used is not None and used.replaced_by == spi_in:
+            dispatch.heard_esp(sa, now)
+            if child.spi_in == spi_in and tunnel.is_next(sa, child):
                 tunnel.switch(self._context, child)
             self._settle_sa(sa, now)
         return self._events(now)
@@ -168,7 +171,18 @@ class IkeEndpoint:
         """Take note that authenticated ESP has come in: the peer lives."""
         one = self._tunnel(tunnel)
         for sa in one.usable():
-            sa.heard_at = max(sa.heard_at, now)
+            dispatch.heard_esp(sa, now)
+        self._settle(one, now)
+        return self._events(now)
+
+    def esp_one_way(self, tunnel: str, now: float) -> list[Event]:
+        """
+        Take note that we have been sending for some seconds and nothing authenticated came back:
+        ask the peer at once, not only after the silence of `liveness`.
+        """
+        one = self._tunnel(tunnel)
+        for sa in one.usable():
+            dispatch.suspect(sa, now)
         self._settle(one, now)
         return self._events(now)
 
@@ -209,6 +223,7 @@ class IkeEndpoint:
         for owner in self._agenda.take_due(now):
             if isinstance(owner, Tunnel):
                 self._begin_due(owner, now)
+                self._begin_beside(owner, now)
                 self._sort_duplicates(owner, now)
                 self._settle(owner, now)
             elif isinstance(owner, IkeSa):
@@ -230,9 +245,18 @@ class IkeEndpoint:
         if tunnel.is_wanted and tunnel.is_idle:
             init.begin(self._context, tunnel, now)
 
+    def _begin_beside(self, tunnel: Tunnel, now: float) -> None:
+        """Begin an IKE SA that is to take over from one that the peer will not rekey."""
+        if tunnel.beside_at > now:
+            return
+        tunnel.beside_at = math.inf
+        if tunnel.refused and tunnel.attempt is None and not tunnel.is_stopped:
+            init.begin(self._context, tunnel, now).is_beside = True
+
     def _sort_duplicates(self, tunnel: Tunnel, now: float) -> None:
         if tunnel.sort_at > now:
             return
+        tunnel.switch_to_preferred(self._context)
         superfluous = tunnel.next_duplicate(now)
         if superfluous is not None:
             informational.close(superfluous, reasons.REDUNDANT, now)
@@ -252,7 +276,7 @@ class IkeEndpoint:
         for sa in members:
             dispatch.pump(sa, now)
             self._settle_one(sa, now)
-        self._agenda.set(tunnel, min(tunnel.retry_at, tunnel.sort_at))
+        self._agenda.set(tunnel, min(tunnel.retry_at, tunnel.sort_at, tunnel.beside_at))
 
     def _settle_one(self, sa: IkeSa, now: float) -> None:
         at = math.inf if sa.state is State.CLOSED else max(dispatch.deadline(sa), now)

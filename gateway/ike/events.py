@@ -38,7 +38,11 @@ class IkeSaUp:
 
 @dataclass(frozen=True, slots=True)
 class IkeSaDown:
-    """An IKE SA is gone, with all its Child SAs (each has had its own ChildSaDown before)."""
+    """
+    An IKE SA serves its tunnel no more: nothing is sent on its Child SAs.
+
+    Each of them has had its `ChildSaDown` before, or an `OutboundDone` if its inbound SA lingers.
+    """
 
     tunnel: str
     spi_i: bytes
@@ -73,6 +77,19 @@ class OutboundReady:
 
     tunnel: str
     spi_in: int
+
+
+@dataclass(frozen=True, slots=True)
+class OutboundDone:
+    """
+    Send no more on the Child SA with this inbound SPI: the tunnel is being closed.
+
+    Its inbound SA stays until `ChildSaDown`: packets of the peer are still under way.
+    """
+
+    tunnel: str
+    spi_in: int
+    reason: Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +170,7 @@ Event = (
     | IkeSaDown
     | ChildSaUp
     | OutboundReady
+    | OutboundDone
     | ChildSaDown
     | PathChanged
     | Keepalive

@@ -143,6 +143,12 @@ class IkeSa:
     child_at: float = math.inf  # next attempt at a Child SA when there is none
     child_attempts: int = 0
     ke_group: int | None = None  # the group the peer wanted last in CREATE_CHILD_SA
+    refusals: int = 0  # of its rekey, in a row
+    is_outdated: bool = False  # proposals or selectors have changed since it was made
+    is_beside: bool = False  # begun by us to take over from one that the peer will not rekey
+    suspected_at: float = math.inf  # what we send is not answered: the peer is to be asked now
+    trusted_until: float = -math.inf  # but not before then, since that was asked so lately
+    answered_at: float = -math.inf  # the last answer to a liveness check
     request_fragments: Reassembly = field(default_factory=Reassembly)
     response_fragments: Reassembly = field(default_factory=Reassembly)
     first_fragment: bytes = b""  # digest of fragment 1 of the request that is coming in
@@ -373,10 +379,10 @@ class IkeSa:
         self.context.spis.release(child.spi_in)
         self.tunnel.child_down(self.context, child, reason)
 
-    def linger(self, child: ChildSa, reason: Reason, now: float) -> None:
+    def linger(self, child: ChildSa, reason: Reason, now: float, seconds: float) -> None:
         """Take a Child SA as deleted, but open late packets for a while."""
         child.stage = Stage.LINGERING
-        child.down_at = now + self.config.timers.linger
+        child.down_at = now + seconds
         child.down_reason = reason
 
     def child_by_spi_out(self, spi_out: int) -> ChildSa | None:

@@ -55,9 +55,13 @@ def peer_unreachable(what: str, tries: int) -> Reason:
     )
 
 
-def no_proposal(ours: Iterable[Proposal], theirs: Iterable[Proposal] | None, what: str) -> Reason:
+def no_proposal(
+    ours: Iterable[Proposal], theirs: Iterable[Proposal] | None, what: str, in_use: str = ""
+) -> Reason:
     """
     Return the reason when there is no common proposal; `theirs` is None when the peer refused ours.
+
+    `in_use` is the suite of the SA that was to be rekeyed, and stays: the peer has accepted it.
     """
     by = "the peer refuses all our proposals" if theirs is None else "no proposal in common"
     hint = f"make the {what} proposals of both ends overlap"
@@ -67,7 +71,7 @@ def no_proposal(ours: Iterable[Proposal], theirs: Iterable[Proposal] | None, wha
         "no_proposal_chosen",
         f"{by} for {what}",
         proposals_text(ours),
-        proposals_text(theirs or ()),
+        f"{in_use} (in use, and stays)" if in_use else proposals_text(theirs or ()),
         hint,
     )
 

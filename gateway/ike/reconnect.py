@@ -17,7 +17,7 @@ class Backoff:
     """
 
     def __init__(self, timers: Timers, random: Random) -> None:
-        self._timers = timers
+        self.timers = timers
         self._random = random
         self.attempts = 0  # failed in a row
 
@@ -25,7 +25,7 @@ class Backoff:
         """Return the seconds to wait after one more failure."""
         steps = min(self.attempts, 32)  # far beyond `reconnect_most`; keeps the power small
         self.attempts += 1
-        pause = min(self._timers.reconnect_first * FACTOR**steps, self._timers.reconnect_most)
+        pause = min(self.timers.reconnect_first * FACTOR**steps, self.timers.reconnect_most)
         return pause * (1 - JITTER + 2 * JITTER * self._random.uniform())
 
     def pause_after_end(self, lived_s: float, deleted: bool) -> float:

@@ -23,10 +23,11 @@ from ipaddress import ip_address
 from typing import Any, TypeAlias
 
 from gateway.errors import UsageError
-from gateway.ike import reasons
+from gateway.ike import edits, reasons
 from gateway.ike.child import ChildSa, Offer, Stage, Use
 from gateway.ike.config import Identity, IdType, TunnelConfig
 from gateway.ike.context import Context
+from gateway.ike.effects import EFFECT_OF, Effect, effects_of
 from gateway.ike.events import Reason
 from gateway.ike.exchanges import informational
 from gateway.ike.iana import Group, Prf
@@ -41,7 +42,7 @@ from gateway.ike.window import Request, Window
 from gateway.sa import Encr, Integ, Path, TrafficSelector
 from gateway.secret import Secret
 
-VERSION = 1
+VERSION = 2
 KEPT = frozenset({State.ESTABLISHED, State.REKEYED, State.CLOSING})
 MAKES_SA = frozenset({Work.REKEY_IKE, Work.REKEY_CHILD, Work.NEW_CHILD})
 
@@ -70,7 +71,7 @@ def _save_sa(sa: IkeSa) -> Table:
     secrets = sa.keys.secrets
     return {
         "tunnel": sa.tunnel.config.name,
-        "config": fingerprint(sa.tunnel.config),
+        "config": fingerprints(sa.tunnel.config),
         "state": sa.state.name,
         "spis": [_text(sa.spi_i), _text(sa.spi_r)],
         "original_initiator": sa.original_initiator,
@@ -90,6 +91,7 @@ def _save_sa(sa: IkeSa) -> Table:
         "times": [_save_time(one) for one in _times(sa)],
         "child_attempts": sa.child_attempts,
         "ke_group": sa.ke_group,
+        "outdated": sa.is_outdated,
         "children": [_save_child(one) for one in sa.children.values()],
     }
 
@@ -190,9 +192,13 @@ def _ike_suite_values(suite: IkeSuite) -> tuple[int, ...]:
     return (suite.encr, suite.key_bits, suite.prf, suite.integ, suite.group)
 
 
-def fingerprint(config: TunnelConfig) -> str:
-    """Return what changes when a tunnel's configuration does, its key included."""
-    text = repr(config).encode() + config.psk.reveal()
+def fingerprints(config: TunnelConfig) -> dict[str, Value]:
+    """Return, for each field of a tunnel's configuration, what changes when it does."""
+    return {name: _fingerprint(getattr(config, name)) for name in EFFECT_OF}
+
+
+def _fingerprint(value: object) -> str:
+    text = value.reveal() if isinstance(value, Secret) else repr(value).encode()
     return hashlib.sha256(text).hexdigest()
 
 
@@ -214,11 +220,22 @@ def load(blob: bytes, context: Context, tunnels: Mapping[str, Tunnel], now: floa
     for sa, _ in loaded:
         _adopt(sa, context, now)
     by_spi = {sa.own_spi: sa for sa, _ in loaded}
-    for (sa, is_current), one in zip(loaded, document["sas"], strict=True):
+    edited: dict[str, frozenset[str]] = {}
+    for (sa, changed), one in zip(loaded, document["sas"], strict=True):
         sa.rival = by_spi.get(_bytes(one["rival"])) if one["rival"] else None
-        if not is_current:
+        if changed is None:
             informational.close(sa, reasons.RECONFIGURED, now)
+        elif changed:
+            edited[one["tunnel"]] = changed
+    for name, fields_ in edited.items():
+        edits.carry_out(tunnels[name], fields_, context, now, volumes=True)
     return [sa for sa, _ in loaded]
+
+
+def _changed(saved: Loaded, config: TunnelConfig) -> frozenset[str]:
+    """Return the fields of a configuration that differ from what was saved of it."""
+    now = fingerprints(config)
+    return frozenset(name for name in EFFECT_OF if saved[name] != now[name])
 
 
 def _adopt(sa: IkeSa, context: Context, now: float) -> None:
@@ -241,12 +258,17 @@ def _adopt(sa: IkeSa, context: Context, now: float) -> None:
 
 def _load_sa(
     one: Loaded, context: Context, tunnels: Mapping[str, Tunnel], now: float
-) -> tuple[IkeSa, bool]:
-    """Return an IKE SA and whether its tunnel is still configured as it was."""
+) -> tuple[IkeSa, frozenset[str] | None]:
+    """
+    Return an IKE SA and which fields of its tunnel's configuration have changed; None if it cannot
+    be kept.
+    """
     path = _load_path(one["path"])
     tunnel = tunnels.get(one["tunnel"])
-    is_current = tunnel is not None and fingerprint(tunnel.config) == one["config"]
-    if tunnel is None or not is_current:
+    changed = _changed(one["config"], tunnel.config) if tunnel is not None else None
+    if changed is not None and Effect.RENEW in effects_of(changed):
+        changed = None
+    if tunnel is None or changed is None:
         tunnel = _leftover(one["tunnel"], path, context)
     suite = _load_ike_suite(one["suite"])
     secrets = IkeKeys(*(Secret(_bytes(key)) for key in one["keys"]))
@@ -269,8 +291,9 @@ def _load_sa(
     for saved in one["children"]:
         child = _load_child(saved)
         sa.children[child.spi_in] = child
+    sa.is_outdated = bool(one["outdated"])
     _load_state(sa, State[one["state"]])
-    return sa, is_current
+    return sa, changed
 
 
 def _load_state(sa: IkeSa, state: State) -> None:

@@ -53,6 +53,7 @@ class TunnelIkeStatus:
     last_failure: Reason | None = None
     retry_at: float = math.inf
     attempts: int = 0
+    refused: tuple[Reason, ...] = ()  # rekeys that the peer refuses; what is in use stays
 
 
 def tunnel_status(tunnel: Tunnel, now: float) -> TunnelIkeStatus:
@@ -92,6 +93,7 @@ def _of(tunnel: Tunnel, sa: IkeSa, state: str, now: float) -> TunnelIkeStatus:
         tunnel.last_failure,
         tunnel.retry_at,
         tunnel.backoff.attempts,
+        tuple(tunnel.refused.values()),
     )
 
 

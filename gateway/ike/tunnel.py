@@ -13,7 +13,8 @@ Duplicates, when both ends begin at once (RFC 7296 section 2.8.2 leaves it to th
    the two exchanges loses. Both ends know all nonces, so two of ours agree; the loser's initiator
    deletes it a second later.
  - If the peer does not do so within ten seconds, the one that we began is deleted.
- - Otherwise the newer one counts: the peer has begun again, and is the one to delete the older.
+ - Otherwise the newer one counts: the peer has begun again, and is the one to delete the older. So
+   are we where we have begun a new one beside it, because the peer will not rekey it.
 """
 
 from __future__ import annotations
@@ -24,7 +25,14 @@ from typing import TYPE_CHECKING
 from gateway.ike.child import ChildSa, Stage, Use
 from gateway.ike.config import Random, Start, TunnelConfig
 from gateway.ike.context import Context
-from gateway.ike.events import ChildSaDown, ChildSaUp, Failed, OutboundReady, Reason
+from gateway.ike.events import (
+    ChildSaDown,
+    ChildSaUp,
+    Failed,
+    OutboundDone,
+    OutboundReady,
+    Reason,
+)
 from gateway.ike.reconnect import Backoff
 from gateway.ike.tasks import Task, Work
 from gateway.sa import EspSa, Limits
@@ -46,15 +54,17 @@ class Tunnel:
         self.config = config
         self.sas: list[IkeSa] = []  # authenticated, the oldest first
         self.attempt: IkeSa | None = None  # being set up by us
-        self.is_wanted = config.start is Start.INITIATE and config.remote is not None
+        self.is_wanted = begins(config)
         self.is_stopped = (
             False  # closed by the operator, or no longer configured: refuses the peer too
         )
         self.backoff = Backoff(config.timers, random)
         self.retry_at = math.inf
         self.sort_at = math.inf  # when duplicates are looked at again
+        self.beside_at = math.inf  # when an IKE SA is begun beside one that the peer will not rekey
         self.in_use: ChildSa | None = None
         self.last_failure: Reason | None = None
+        self.refused: dict[Work, Reason] = {}  # rekeys that the peer refuses, until one succeeds
 
     def usable(self) -> list[IkeSa]:
         """Return the IKE SAs that serve the tunnel, the oldest line of rekeys first."""
@@ -74,6 +84,7 @@ class Tunnel:
         if not self.is_idle:
             return
         self.last_failure = reason
+        self.refused.clear()
         if self.is_wanted:
             deleted = reason.code in AT_ONCE
             self.retry_at = now + self.backoff.pause_after_end(lived_s, deleted)
@@ -139,6 +150,14 @@ class Tunnel:
         context.count("child_sa_down")
         context.emit(ChildSaDown(self.config.name, child.spi_in, reason))
 
+    def stop_sending(self, context: Context, child: ChildSa, reason: Reason) -> None:
+        """Leave a Child SA that is being closed; where there is no other, send no more at all."""
+        self.leave(context, child)
+        if self.in_use is child:
+            child.use = Use.RETIRED
+            self.in_use = None
+            context.emit(OutboundDone(self.config.name, child.spi_in, reason))
+
     def leave(self, context: Context, child: ChildSa) -> None:
         """Stop sending on this Child SA as soon as there is another."""
         if self.in_use is not child:
@@ -169,6 +188,20 @@ class Tunnel:
         """Return whether a Child SA of this IKE SA is the one to send on."""
         return all(loser(sa, other) is other for other in self.usable() if other is not sa)
 
+    def is_next(self, sa: IkeSa, child: ChildSa) -> bool:
+        """Return whether a Child SA is to be sent on as soon as the peer does so."""
+        used = self.in_use
+        if used is None or used.replaced_by == child.spi_in:
+            return used is not None
+        return used.spi_in not in sa.children and sa.is_usable and self.is_preferred(sa)
+
+    def switch_to_preferred(self, context: Context) -> None:
+        """Send on the preferred IKE SA's Child SA, though the peer has sent nothing on it yet."""
+        for sa in self.usable():
+            for child in tuple(sa.children.values()):
+                if child.is_live and self.is_preferred(sa) and self.is_next(sa, child):
+                    self.switch(context, child)
+
     def next_duplicate(self, now: float) -> IkeSa | None:
         """
         Return an IKE SA that we should delete because another serves the tunnel, and plan the next
@@ -183,7 +216,7 @@ class Tunnel:
         losing = loser(older, newer)
         kept = newer if losing is older else older
         since = now - born_at(newer)
-        if has_begun(losing) and since >= LOSER_S:
+        if (has_begun(losing) or newer.is_beside) and since >= LOSER_S:
             return losing if self._can_lose(losing) else None
         if has_begun(kept) and do_cross(older, newer) and since >= DUPLICATE_S:
             return kept if self._can_lose(kept) else None
@@ -206,6 +239,11 @@ class Tunnel:
         if child.stage is Stage.INSTALLED:
             other.tasks.add(Task(Work.REKEY_CHILD, child.spi_in))
         return False
+
+
+def begins(config: TunnelConfig) -> bool:
+    """Return whether we are the end that begins, and can."""
+    return config.start is Start.INITIATE and config.remote is not None
 
 
 def born_at(sa: IkeSa) -> float:

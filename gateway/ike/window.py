@@ -32,6 +32,7 @@ class Request:
     offer: Offer | None = None
     deadline: float = math.inf
     tries: int = 0
+    is_outdated: bool = False  # the tunnel's configuration has changed since it was sent
 
     def __post_init__(self) -> None:
         self.deadline = self.sent_at + self.schedule[0]

@@ -28,6 +28,7 @@ from gateway.ike.events import (
     IkeSaUp,
     Keepalive,
     Note,
+    OutboundDone,
     OutboundReady,
     PathChanged,
     Reason,
@@ -205,6 +206,8 @@ class IkeDaemon:
             case OutboundReady(name, spi_in):
                 if (tunnel := self._tunnels.by_name.get(name)) is not None:
                     tunnel.send_on(spi_in, self._wall())
+            case OutboundDone():
+                self._outbound_done(event)
             case ChildSaDown():
                 self._child_down(event)
             case PathChanged(name, path):
@@ -273,6 +276,13 @@ class IkeDaemon:
             encap="udp" if event.udp_encap else "esp",
         )
         self._say_change(tunnel, was_up)
+
+    def _outbound_done(self, event: OutboundDone) -> None:
+        tunnel = self._tunnels.by_name.get(event.tunnel)
+        if tunnel is not None:
+            was_up = tunnel.is_up
+            tunnel.outbound_done(event.spi_in, event.reason, self._wall())
+            self._say_change(tunnel, was_up)
 
     def _child_down(self, event: ChildSaDown) -> None:
         spi = f"{event.spi_in:#010x}"

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from gateway.ike.effects import Effect, changed_fields, effects_of
 from gateway.node.plan import NodePlan, TunnelPlan
 from gateway.sa import Address
 
@@ -19,6 +20,8 @@ class Facet(Enum):
 
     ADMIN = "admin"  # allowed or not: the IKE SA is begun or closed
     IKE = "ike"  # the IKE SA is closed and begun again
+    REKEY = "rekey"  # new keys by another suite or for other selectors; traffic goes on
+    IKE_SETTINGS = "ike_settings"  # keys stay: lifetimes, timers, the PSK of the next IKE SA
     INTERFACE = "interface"  # the TUN device is made anew: another name, place or number of queues
     ADDRESSES = "addresses"  # the addresses on the device; traffic goes on
     FAILBACK = "failback"  # when it takes its traffic back
@@ -33,7 +36,6 @@ FACET_OF = {
     "interface": Facet.INTERFACE,
     "namespace": Facet.INTERFACE,
     "queues": Facet.INTERFACE,
-    "ike": Facet.IKE,
     "admin_up": Facet.ADMIN,
     "inner_local": Facet.ADDRESSES,
     "inner_remote": Facet.ADDRESSES,
@@ -45,6 +47,16 @@ FACET_OF = {
     "failback": Facet.FAILBACK,
     "routes": Facet.ROUTES,
     "fail_closed": Facet.ROUTES,
+}
+FACET_OF_EFFECT = {  # the same for the fields of `ike`
+    Effect.NEXT_IKE_SA: Facet.IKE_SETTINGS,
+    Effect.FROM_NOW: Facet.IKE_SETTINGS,
+    Effect.START: Facet.IKE_SETTINGS,
+    Effect.IKE_TIMES: Facet.IKE_SETTINGS,
+    Effect.CHILD_TIMES: Facet.IKE_SETTINGS,
+    Effect.REKEY_IKE: Facet.REKEY,
+    Effect.REKEY_CHILD: Facet.REKEY,
+    Effect.RENEW: Facet.IKE,
 }
 
 
@@ -109,6 +121,6 @@ def leaves_first(old: TunnelPlan, new: TunnelPlan | None) -> bool:
 
 
 def _facets(old: TunnelPlan, new: TunnelPlan) -> frozenset[Facet]:
-    return frozenset(
-        facet for field, facet in FACET_OF.items() if getattr(old, field) != getattr(new, field)
-    )
+    own = {facet for field, facet in FACET_OF.items() if getattr(old, field) != getattr(new, field)}
+    effects = effects_of(changed_fields(old.ike, new.ike))
+    return frozenset(own | {FACET_OF_EFFECT[effect] for effect in effects})

@@ -109,6 +109,14 @@ class Tunnel:
             self._set_carrier(True, at)
         self.reason = None
 
+    def outbound_done(self, spi_in: int, reason: Reason, at: float) -> None:
+        """
+        Send no more: the tunnel is being closed. The inbound SA stays, since packets of the peer
+        are under way. (One of a process before is known by its inbound SPI only.)
+        """
+        if self.active == spi_in or (self.active is None and spi_in in self.orphans):
+            self._stop_sending(reason, at)
+
     def child_down(self, spi_in: int, reason: Reason, at: float) -> None:
         """
         Remove a Child SA; without carrier if it was in use: the core has named a successor before,

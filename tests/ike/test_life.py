@@ -127,6 +127,8 @@ def test_close_takes_down_both_ends(who: str) -> None:
     getattr(pair, who).close()
     pair.deliver_all()
     assert pair.a.ike_sas == pair.b.ike_sas == 0
+    assert pair.a.plane.outbound is pair.b.plane.outbound is None
+    pair.advance(1.0)
     assert not pair.a.plane.inbound
     assert not pair.b.plane.inbound
 
@@ -145,7 +147,7 @@ def test_both_close_at_once() -> None:
     pair = IkePair.established()
     pair.a.close()
     pair.b.close()
-    pair.deliver_all()
+    pair.advance(1.0)
     assert pair.a.state == pair.b.state == "idle"
     assert pair.a.ike_sas == pair.b.ike_sas == 0
 
@@ -527,14 +529,14 @@ def test_late_answer_to_a_changed_tunnel_is_not_heard_of() -> None:
     pair.deliver_to_b()
     # <-- b: IKE_AUTH { IDr, AUTH ... } is late
     late = pair.hold_to_a()
-    pair.a.reconfigure(config_a(start=Start.RESPOND))
+    pair.a.reconfigure(config_a(encap=Encap.AUTO, start=Start.RESPOND))
     pair.release(late)
     assert not pair.a.all(IkeSaUp)
     assert not pair.a.all(IkeSaDown)
     # a: INFORMATIONAL { D } -->
     pair.deliver_all()
     assert [down.reason.code for down in pair.b.all(IkeSaDown)] == ["deleted_by_peer"]
-    assert not pair.b.plane.inbound
+    assert pair.b.plane.outbound is None
 
 
 def test_removed_tunnel_is_closed_and_others_stay() -> None:
@@ -586,7 +588,7 @@ def test_delete_of_ike_and_esp_in_one_message() -> None:
         ExchangeType.INFORMATIONAL, Delete(ProtocolId.ESP, (spi,)), Delete(ProtocolId.IKE)
     )
     assert pair.a.ike_sas == 0
-    assert not pair.a.plane.inbound
+    assert pair.a.plane.outbound is None
 
 
 # ---- our own caller ----
@@ -608,6 +610,6 @@ def test_status_follows_the_life_of_a_tunnel() -> None:
     states.append(pair.a.state)
     pair.a.close()
     states.append(pair.a.state)
-    pair.deliver_all()
+    pair.advance(1.0)
     states.append(pair.a.state)
     assert states == ["connecting", "established", "closing", "idle"]

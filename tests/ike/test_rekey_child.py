@@ -11,7 +11,7 @@ from itertools import permutations
 import pytest
 
 from gateway.ike.config import Lifetime
-from gateway.ike.events import ChildSaDown, ChildSaUp, Failed, OutboundReady, Send
+from gateway.ike.events import ChildSaDown, ChildSaUp, Failed, OutboundDone, OutboundReady, Send
 from gateway.ike.iana import ExchangeType, NotifyType, ProtocolId
 from gateway.ike.message import parse_header
 from gateway.ike.payloads import Delete, Notify
@@ -426,11 +426,12 @@ def test_deleted_child_sa_is_made_again() -> None:
     spi = pair.b.all(ChildSaUp)[0].inbound.spi
     forger = Forger.of(pair.b)
     forger.send(ExchangeType.INFORMATIONAL, Delete(ProtocolId.ESP, (spi.to_bytes(4, "big"),)))
-    assert not pair.a.plane.inbound
-    down = pair.a.all(ChildSaDown)[0]
-    assert down.reason.code == "deleted_by_peer"
+    assert pair.a.plane.outbound is None
+    assert pair.a.all(OutboundDone)[0].reason.code == "deleted_by_peer"
     pair.link.flights.clear()
     pair.advance(2.0, deliver=False)
+    assert pair.a.all(ChildSaDown)[0].reason.code == "deleted_by_peer"
+    assert not pair.a.plane.inbound
     assert parse_header(pair.link.flights[0].datagram).exchange == ExchangeType.CREATE_CHILD_SA
 
 

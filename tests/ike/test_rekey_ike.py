@@ -184,10 +184,12 @@ def test_delete_of_the_ike_sa_wins_over_its_rekey() -> None:
     held = pair.hold_to_b()
     pair.b.close()
     pair.deliver_to_a()
-    assert not pair.a.plane.inbound
+    assert pair.a.plane.outbound is None
     pair.release(held)
     pair.deliver_all()
     assert pair.a.ike_sas == pair.b.ike_sas == 0
+    pair.advance(1.0)
+    assert not pair.a.plane.inbound
     assert not pair.b.plane.inbound
 
 
@@ -197,7 +199,7 @@ def test_close_while_the_answer_to_the_rekey_is_on_its_way() -> None:
     pair.a.rekey_ike()
     pair.deliver_to_b()
     pair.a.close()
-    pair.deliver_all()
+    pair.advance(1.0)
     assert pair.a.state == pair.b.state == "idle"
     assert not pair.b.plane.inbound
     assert pair.b.ike_sas == 0

@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.node.difference import FACET_OF, Change, Facet, difference
+from gateway.ike.config import Encap, Identity, Lifetime, Start, Timers, TunnelConfig
+from gateway.ike.effects import EFFECT_OF, Effect
+from gateway.node.difference import FACET_OF, FACET_OF_EFFECT, Change, Facet, difference
 from gateway.node.plan import NodePlan, RoutePlan, TunnelPlan, plan
 from gateway.routing.failback import Failback
 from gateway.secret import Secret
@@ -53,6 +55,8 @@ def applied(old: NodePlan | None, change: Change) -> NodePlan:
         touched = {
             name: getattr(one.new, name) for name, facet in FACET_OF.items() if facet in one.facets
         }
+        if one.facets & set(FACET_OF_EFFECT.values()):
+            touched["ike"] = one.new.ike
         tunnels[one.new.name] = with_values(one.old, touched)
     for tunnel in change.added:
         assert tunnel.name not in tunnels
@@ -113,9 +117,37 @@ def test_order_of_tunnels_and_addresses_is_no_difference(node: NodePlan) -> None
 
 
 def test_every_field_of_a_tunnel_has_its_facet() -> None:
-    assert set(FACET_OF) == {field.name for field in fields(TunnelPlan)} - {"name"}
-    assert set(FACET_OF.values()) == set(Facet)
-    assert set(OTHER_VALUES) == set(FACET_OF)
+    assert set(FACET_OF) == {field.name for field in fields(TunnelPlan)} - {"name", "ike"}
+    assert {*FACET_OF.values(), *FACET_OF_EFFECT.values()} == set(Facet)
+    assert set(OTHER_VALUES) == {*FACET_OF, "ike"}
+
+
+def test_every_field_of_an_ike_configuration_has_its_effect() -> None:
+    assert set(EFFECT_OF) == {field.name for field in fields(TunnelConfig)}
+    assert set(FACET_OF_EFFECT) == set(Effect)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "facet"),
+    [
+        ("psk", Secret(b"another"), Facet.IKE_SETTINGS),
+        ("child_lifetime", Lifetime(60.0), Facet.IKE_SETTINGS),
+        ("timers", Timers(liveness=3.0), Facet.IKE_SETTINGS),
+        ("start", Start.RESPOND, Facet.IKE_SETTINGS),
+        ("ike_proposals", FIRST.ike.ike_proposals[:1], Facet.REKEY),
+        ("esp_proposals", FIRST.ike.esp_proposals[:1], Facet.REKEY),
+        ("local_ts", (), Facet.REKEY),
+        ("remote", ip_address("192.0.2.99"), Facet.IKE),
+        ("local_id", Identity.parse("other.test"), Facet.IKE),
+        ("encap", Encap.NEVER, Facet.IKE),
+    ],
+)
+def test_only_what_an_ike_sa_is_bound_to_begins_it_anew(
+    field: str, value: object, facet: Facet
+) -> None:
+    new = with_values(FIRST, {"ike": replace(FIRST.ike, **{field: value})})  # type: ignore[arg-type]
+    (only,) = difference(PLAN, replace(PLAN, tunnels=(new, SECOND))).changed
+    assert only.facets == frozenset({facet})
 
 
 @pytest.mark.parametrize("field", sorted(FACET_OF))

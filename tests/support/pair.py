@@ -33,6 +33,7 @@ from gateway.ike.events import (
     Failed,
     IkeSaDown,
     IkeSaUp,
+    OutboundDone,
     OutboundReady,
     Send,
 )
@@ -113,6 +114,9 @@ class Plane:
                     self._send_on(spi)
             case OutboundReady():
                 self._send_on(event.spi_in)
+            case OutboundDone():
+                if self.sending_on == event.spi_in:
+                    self.sending_on = None
             case ChildSaDown():
                 del self.inbound[event.spi_in]
                 del self.children[event.spi_in]

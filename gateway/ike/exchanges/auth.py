@@ -14,7 +14,7 @@ peer cannot have meant that.
 from __future__ import annotations
 
 from gateway.errors import AuthenticationFailed, NoProposalChosen, PeerError, UnexpectedNat
-from gateway.ike import reasons
+from gateway.ike import edits, reasons
 from gateway.ike.auth import is_same, psk_auth, signed_octets
 from gateway.ike.config import Encap
 from gateway.ike.events import Failed, Note
@@ -32,6 +32,7 @@ from gateway.ike.window import Request
 from gateway.sa import Path
 from gateway.secret import Secret
 
+PROOF_S = 3.0  # until a rekey shows whether the peer has our group; IKE_AUTH does not show it
 MOST_KEYS_TRIED = 8  # tunnels that fit the same addresses and identities and differ in their key
 
 
@@ -88,7 +89,8 @@ def receive_response(sa: IkeSa, request: Request, response: Message, now: float)
     # Authenticated. Nothing above this line changed `sa`.
     sa.peer_id = identity
     # One that is to be closed is never announced: by its name the shell may know another by now.
-    sa.is_parked = sa.close_wanted is not None
+    # Nor is one beside another before it has a Child SA: it may be of no use.
+    sa.is_parked = sa.close_wanted is not None or sa.is_beside
     sa.establish(On.AUTH_RESPONSE, tunnel, now)
     tunnel.joined(now)
     if sa.close_wanted is not None:
@@ -148,15 +150,31 @@ def _take_child(sa: IkeSa, request: Request, response: Message, now: float) -> N
             sa.context.spis.release(offer.spi_in)
         else:
             agreed = negotiate.accept(offer, response, with_group=False)
+            _take_over(sa, now)
             seed = Seed(sa.nonce_i, sa.nonce_r, None, initiated=True)
             use = tunnel.is_preferred(sa)
-            negotiate.install(sa, agreed, offer.spi_in, seed, now, use=use)
+            child = negotiate.install(sa, agreed, offer.spi_in, seed, now, use=use)
+            if sa.is_beside and not edits.is_fit(child, sa.config):
+                child.rekey_at = now + PROOF_S
             return
     except PeerError as problem:
         # The peer has made a Child SA that we cannot take: delete it by the SPI we offered.
         reason = reasons.from_error(problem, "the answer to our Child SA")
         sa.tasks.add(Task(Work.DELETE_CHILD, offer.spi_in))
-    informational.child_failed(sa, reason, now)
+    if sa.is_beside:
+        informational.report(sa, reason)
+        informational.close(sa, reason, now)  # of no use: the Child SA there is stays
+    else:
+        informational.child_failed(sa, reason, now)
+
+
+def _take_over(sa: IkeSa, now: float) -> None:
+    """Announce an IKE SA that was begun beside another; that one is closed a moment later."""
+    if sa.is_beside and sa.tunnel is not None:
+        sa.is_parked = False
+        sa.announce(None)
+        sa.tunnel.refused.clear()
+        sa.tunnel.joined(now)
 
 
 # ---- responder ----
@@ -176,7 +194,11 @@ def answer_request(sa: IkeSa, request: Message, path: Path, now: float, digest: 
     # Authenticated. Nothing above this line changed `sa`.
     _abandon_attempt(tunnel, now)
     is_contact = request.notify(NotifyType.INITIAL_CONTACT) is not None
-    outdated = [one for one in tunnel.sas if is_contact and born_at(one) < sa.created_at]
+    outdated = [
+        one
+        for one in tunnel.sas
+        if is_contact and born_at(one) < sa.created_at and one.state is not State.CLOSING
+    ]
     sa.peer_id, sa.path = identity, path
     sa.establish(On.AUTH_REQUEST, tunnel, now)
     tunnel.joined(now)
@@ -296,5 +318,6 @@ def _make_child(
     agreed, answer = choice
     spi_in = sa.context.spis.take()
     seed = Seed(sa.nonce_i, sa.nonce_r, None, initiated=False)
-    negotiate.install(sa, agreed, spi_in, seed, now, use=tunnel.is_preferred(sa))
+    # If there is a Child SA, it is sent on until the initiator has shown that it has the new one.
+    negotiate.install(sa, agreed, spi_in, seed, now, use=False)
     return negotiate.answer_payloads(agreed, answer, spi_in)

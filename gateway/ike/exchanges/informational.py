@@ -2,8 +2,10 @@
 INFORMATIONAL (RFC 7296 sections 1.4, 2.4 and 2.21): Delete of Child and IKE SAs, liveness checks,
 errors.
 
-A Child SA that was replaced, or is being rekeyed, stays a while as inbound SA after its Delete,
-since packets that were on their way are still good. One that was simply deleted goes at once.
+A deleted Child SA stays a while as inbound SA, since packets that were on their way are still good.
+Who deletes stops sending first; who is asked to stops sending before the answer. So all that is
+under way arrives: ours before the peer's answer closes its side, the peer's before its answer, or
+soon after where packets overtake each other.
 """
 
 from __future__ import annotations
@@ -35,8 +37,9 @@ MAKING_CHILD = frozenset({Work.REKEY_CHILD, Work.NEW_CHILD})
 
 def close(sa: IkeSa, reason: Reason, now: float) -> None:
     """
-    Close an IKE SA: its Child SAs go at once, the Delete follows when the window is free.
+    Close an IKE SA: nothing is sent any more, the Delete follows when the window is free.
 
+    The inbound SAs stay until the peer's answer and a moment more; if there is none, `linger` long.
     One that is not established goes without a word, but where the peer may have established it
     already it is closed as soon as its answer comes.
     """
@@ -53,10 +56,27 @@ def close(sa: IkeSa, reason: Reason, now: float) -> None:
     if sa.rival is not None:
         rival, sa.rival = sa.rival, None
         close(rival, reason, now)
-    for child in tuple(sa.children.values()):
-        sa.take_down(child, reason, now)
+    _stop_sending(sa, reason, now, sa.config.timers.linger)
     sa.down(reason, now)
     sa.tasks.add(Task(Work.CLOSE))
+
+
+def _stop_sending(sa: IkeSa, reason: Reason, now: float, linger_s: float) -> None:
+    """Leave all Child SAs; their inbound SAs stay for `linger_s` at most."""
+    tunnel = sa.tunnel
+    assert tunnel is not None
+    for child in sa.children.values():
+        tunnel.stop_sending(sa.context, child, reason)
+        until = min(child.down_at, now + linger_s)
+        sa.linger(child, child.down_reason or reason, now, until - now)
+
+
+def _end_soon(sa: IkeSa, now: float) -> None:
+    """Be gone when late packets have come in; the peer sends no more."""
+    linger_s = sa.config.timers.close_linger
+    for child in sa.children.values():
+        child.down_at = min(child.down_at, now + linger_s)
+    sa.expire_at = now + linger_s
 
 
 def send_close(sa: IkeSa, now: float) -> None:
@@ -114,9 +134,13 @@ def answer_request(sa: IkeSa, request: Message, path: Path, now: float, digest: 
     """Answer an INFORMATIONAL request. Raises WireError."""
     deletes = request.all(Delete)
     errors = [one for one in request.all(Notify) if one.type in FATAL]
-    if errors or any(one.protocol == ProtocolId.IKE for one in deletes):
+    if errors:
         sa.respond(request, (), path, now, digest)
-        _deleted_by_peer(sa, errors, now)
+        rekey_ike.end(sa, reasons.from_notify(errors[0].type, "our IKE SA"), now)
+        return
+    if any(one.protocol == ProtocolId.IKE for one in deletes):
+        _deleted_by_peer(sa, now)
+        sa.respond(request, (), path, now, digest)
         return
     closed = [spi for delete in deletes if delete.protocol == ProtocolId.ESP for spi in delete.spis]
     answers, ends = _find_deleted(sa, closed)
@@ -126,11 +150,18 @@ def answer_request(sa: IkeSa, request: Message, path: Path, now: float, digest: 
     sa.respond(request, payloads, path, now, digest)
 
 
-def _deleted_by_peer(sa: IkeSa, errors: list[Notify], now: float) -> None:
-    if errors:
-        rekey_ike.end(sa, reasons.from_notify(errors[0].type, "our IKE SA"), now)
-    else:
-        rekey_ike.end(sa, reasons.DELETED_BY_PEER, now)
+def _deleted_by_peer(sa: IkeSa, now: float) -> None:
+    """Send no more, and end when what is under way has come in; until then the answer is kept."""
+    rekey_ike.yield_to_rival(sa, now)
+    if sa.state is State.ESTABLISHED:
+        sa.drop_tasks()
+        sa.move(On.CLOSE)
+        _stop_sending(sa, reasons.DELETED_BY_PEER, now, sa.config.timers.close_linger)
+        sa.down(reasons.DELETED_BY_PEER, now)
+    elif sa.state is State.REKEYED:
+        sa.move(On.CLOSE)
+        sa.down(reasons.REKEYED, now)
+    _end_soon(sa, now)
 
 
 def _find_deleted(sa: IkeSa, spis: list[bytes]) -> tuple[tuple[bytes, ...], list[ChildSa]]:
@@ -160,11 +191,13 @@ def child_deleted(sa: IkeSa, child: ChildSa, reason: Reason, now: float) -> None
     sa.tasks.drop(Task(Work.DELETE_CHILD, child.spi_in))
     sa.tasks.drop(Task(Work.REKEY_CHILD, child.spi_in))
     is_replaced = child.replaced_by in sa.children
+    timers = sa.config.timers
     if is_replaced or child.stage is Stage.REKEYING:
         tunnel.leave(sa.context, child)
-        sa.linger(child, reasons.REKEYED, now)
+        sa.linger(child, reasons.REKEYED, now, timers.linger)
         return
-    sa.take_down(child, reason, now)
+    tunnel.stop_sending(sa.context, child, reason)
+    sa.linger(child, reason, now, timers.close_linger)
     plan_child(sa, now)
 
 
@@ -177,11 +210,20 @@ def receive_response(sa: IkeSa, request: Request, now: float) -> None:
     """
     match request.task.work:
         case Work.CLOSE:
-            sa.end(sa.close_reason or reasons.REKEYED, now)
+            _closed(sa, now)
         case Work.DELETE_CHILD:
             _child_delete_answered(sa, request.task.spi, now)
+        case Work.LIVENESS:
+            sa.answered_at = now
         case _:
             pass
+
+
+def _closed(sa: IkeSa, now: float) -> None:
+    if sa.children:
+        _end_soon(sa, now)
+    else:
+        sa.end(sa.close_reason or reasons.REKEYED, now)
 
 
 def _child_delete_answered(sa: IkeSa, spi_in: int, now: float) -> None:

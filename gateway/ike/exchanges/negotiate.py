@@ -17,7 +17,7 @@ from gateway.ike.config import TunnelConfig
 from gateway.ike.dh import KeyPair, supported_groups
 from gateway.ike.events import Reason
 from gateway.ike.exchanges.groups import only_group
-from gateway.ike.iana import NotifyType
+from gateway.ike.iana import NotifyType, ProtocolId
 from gateway.ike.ike_sa import IkeSa
 from gateway.ike.keymat import derive_child
 from gateway.ike.message import Message
@@ -32,6 +32,7 @@ from gateway.ike.payloads import (
 )
 from gateway.ike.proposals import EspSuite, Proposal, check_answer_esp, groups_of, select_esp
 from gateway.ike.selectors import SELECTORS_MAX, is_subset, narrow
+from gateway.ike.tasks import Work
 from gateway.sa import TrafficSelector
 from gateway.secret import Secret
 
@@ -58,7 +59,8 @@ def make_offer(
     `with_group`.
 
     A rekey offers the selectors in force first and then what else is configured, so that the new
-    Child SA covers the old one whatever the peer makes of it (section 2.9.2).
+    Child SA covers the old one whatever the peer makes of it (section 2.9.2). What is configured no
+    more is not offered.
     """
     config, random = sa.config, sa.context.random
     proposals = config.esp_proposals
@@ -86,7 +88,8 @@ def make_offer(
 def _wider(
     installed: tuple[TrafficSelector, ...], configured: tuple[TrafficSelector, ...]
 ) -> tuple[TrafficSelector, ...]:
-    return installed + tuple(one for one in configured if one not in installed)
+    kept = tuple(one for one in installed if is_subset((one,), configured))
+    return kept + tuple(one for one in configured if one not in kept)
 
 
 def _offer_payloads(offer: Offer) -> tuple[Payload, ...]:
@@ -254,6 +257,7 @@ def install(
     )
     sa.children[spi_in] = child
     sa.child_attempts = 0
+    sa.tunnel.refused.pop(Work.REKEY_CHILD, None)
     inbound, outbound = esp_pair(agreed.suite, keys, spi_in, agreed.spi_out, seed.initiated)
     limits = draw_limits(config.child_lifetime, agreed.suite.esn, random)
     sa.tunnel.child_up(sa.context, child, inbound, outbound, limits, use)
@@ -280,14 +284,18 @@ def first_error(response: Message) -> Notify | None:
     return next(errors, None)
 
 
-def refusal(config: TunnelConfig, request: Message, error: PeerError, what: str) -> Reason:
-    """Return the reason why we refuse the Child SA of a request, with both ends' values."""
+def refusal(
+    config: TunnelConfig, request: Message, error: PeerError, what: str = "ESP rekey"
+) -> Reason:
+    """Return the reason why we refuse the SA of a request, with both ends' values."""
     sa, ts_i, ts_r = (
         request.all(SecurityAssociation),
         request.all(TrafficSelectorsI),
         request.all(TrafficSelectorsR),
     )
     if isinstance(error, NoProposalChosen) and sa:
+        if sa[0].proposals and sa[0].proposals[0].protocol == ProtocolId.IKE:
+            return reasons.no_proposal(config.ike_proposals, sa[0].proposals, "IKE rekey")
         return reasons.no_proposal(config.esp_proposals, sa[0].proposals, what)
     if isinstance(error, TsUnacceptable) and ts_i and ts_r:
         return reasons.ts_unacceptable(
@@ -296,10 +304,15 @@ def refusal(config: TunnelConfig, request: Message, error: PeerError, what: str)
     return reasons.from_error(error, what)
 
 
-def refused(config: TunnelConfig, notify: Notify, what: str) -> Reason:
-    """Return the reason when the peer refuses our offer of a Child SA."""
+def refused(config: TunnelConfig, notify: Notify, what: str, old: ChildSa | None = None) -> Reason:
+    """Return the reason when the peer refuses our offer of a Child SA, in place of `old`."""
     if notify.type == NotifyType.NO_PROPOSAL_CHOSEN:
-        return reasons.no_proposal(config.esp_proposals, None, what)
+        in_use = str(old.suite) if old is not None else ""
+        return reasons.no_proposal(config.esp_proposals, None, what, in_use)
+    if notify.type == NotifyType.TS_UNACCEPTABLE and old is not None:
+        return reasons.ts_unacceptable(
+            config.local_ts, config.remote_ts, old.local_ts, old.remote_ts
+        )
     if notify.type == NotifyType.TS_UNACCEPTABLE:
         return reasons.ts_unacceptable(config.local_ts, config.remote_ts)
     return reasons.from_notify(notify.type, what)

@@ -21,22 +21,23 @@ from __future__ import annotations
 from gateway.errors import ChildSaNotFound, PeerError, TemporaryFailure
 from gateway.ike import reasons
 from gateway.ike.child import ChildSa, Offer, Stage, Use
+from gateway.ike.events import Reason
 from gateway.ike.exchanges import informational, negotiate
 from gateway.ike.exchanges.negotiate import Agreed, Seed
 from gateway.ike.iana import ExchangeType, NotifyType, ProtocolId
 from gateway.ike.ike_sa import IkeSa
 from gateway.ike.message import Message
 from gateway.ike.payloads import Nonce, Notify
+from gateway.ike.reconnect import FACTOR, JITTER
 from gateway.ike.tasks import Task, Work
 from gateway.ike.window import Request
 from gateway.sa import Path
 from gateway.secret import Secret
 
 BUSY_S = (2.0, 10.0)  # pause after TEMPORARY_FAILURE, drawn between the two
-REFUSED_S = (
-    20.0,
-    40.0,
-)  # pause after any other refusal; the old Child SA lives on till its hard limit
+REFUSED_FIRST_S = 5.0  # pause after any other refusal, growing; the old SA lives on meanwhile
+REFUSED_MOST_S = 300.0
+BESIDE_S = (1.0, 3.0)  # until an IKE SA is begun beside one that the peer will not rekey
 
 
 # ---- responder ----
@@ -111,7 +112,7 @@ def receive_response(sa: IkeSa, request: Request, response: Message, now: float)
         # The peer has made a Child SA that we cannot take: delete it by the SPI we offered.
         sa.tasks.add(Task(Work.DELETE_CHILD, offer.spi_in))
         informational.report(sa, reasons.from_error(problem, "the answer to our rekey"))
-        _keep_old(sa, old, now, REFUSED_S)
+        _keep_refused(sa, old, now)
         return
     if agreed.spi_out in sa.deleted_early:
         sa.context.spis.release(offer.spi_in)
@@ -172,8 +173,39 @@ def _take_refusal(sa: IkeSa, offer: Offer, old: ChildSa | None, error: Notify, n
     elif error.type == NotifyType.TEMPORARY_FAILURE:
         _keep_old(sa, old, now, BUSY_S)
     else:
-        informational.report(sa, negotiate.refused(sa.config, error, "ESP rekey"))
-        _keep_old(sa, old, now, REFUSED_S)
+        reason = negotiate.refused(sa.config, error, "ESP rekey", old)
+        informational.report(sa, reason)
+        refused(sa, Work.REKEY_CHILD, reason, now)
+        _keep_refused(sa, old, now)
+
+
+def refused(sa: IkeSa, work: Work, reason: Reason, now: float) -> None:
+    """
+    Take note of a rekey that the peer refuses.
+
+    If our configuration has changed since the IKE SA was made, the peer's may have as well, but
+    hold for new IKE SAs only (strongSwan's does): one is begun beside the old one.
+    """
+    tunnel = sa.tunnel
+    assert tunnel is not None
+    tunnel.refused[work] = reason
+    if sa.is_outdated and tunnel.config.remote is not None:
+        tunnel.beside_at = min(tunnel.beside_at, now + sa.context.jitter(*BESIDE_S))
+
+
+def refused_pause_s(sa: IkeSa, refusals: int) -> float:
+    """Return the seconds until a rekey is tried again that was refused `refusals` times before."""
+    pause = min(REFUSED_FIRST_S * FACTOR ** min(refusals, 32), REFUSED_MOST_S)
+    return pause * sa.context.jitter(1 - JITTER, 1 + JITTER)
+
+
+def _keep_refused(sa: IkeSa, old: ChildSa | None, now: float) -> None:
+    if old is None:
+        informational.plan_child(sa, now)
+        return
+    pause_s = refused_pause_s(sa, old.refusals)
+    old.refusals += 1
+    _keep_old(sa, old, now, (pause_s, pause_s))
 
 
 def _keep_old(sa: IkeSa, old: ChildSa | None, now: float, pause_s: tuple[float, float]) -> None:

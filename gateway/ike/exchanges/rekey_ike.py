@@ -26,7 +26,7 @@ from gateway.ike.dh import KeyPair
 from gateway.ike.events import Reason
 from gateway.ike.exchanges import informational, negotiate
 from gateway.ike.exchanges.groups import only_group
-from gateway.ike.exchanges.rekey_child import BUSY_S, REFUSED_S
+from gateway.ike.exchanges.rekey_child import BUSY_S, refused, refused_pause_s
 from gateway.ike.iana import ExchangeType, NotifyType
 from gateway.ike.ike_sa import IkeSa, Keys
 from gateway.ike.keymat import rederive_ike
@@ -112,7 +112,7 @@ def begin(sa: IkeSa, now: float, tries: int = 0) -> bool:
         return False
     proposals, random = sa.config.ike_proposals, sa.context.random
     groups = groups_of(proposals)
-    group = sa.ke_group if sa.ke_group in groups else _current_group(sa, groups)
+    group = sa.ke_group if sa.ke_group in groups else _first_group(sa, groups)
     key_pair = KeyPair.generate(group, random.private_key(group))
     spi, nonce = sa.context.new_ike_spi(), random.bytes(negotiate.NONCE_LEN)
     offer = Offer(spi, nonce, proposals, key_pair, tries=tries)
@@ -125,9 +125,12 @@ def begin(sa: IkeSa, now: float, tries: int = 0) -> bool:
     return True
 
 
-def _current_group(sa: IkeSa, groups: tuple[int, ...]) -> int:
-    """Return the group in use, which the peer is known to take, if it is still allowed."""
-    if sa.suite is not None and sa.suite.group in groups:
+def _first_group(sa: IkeSa, groups: tuple[int, ...]) -> int:
+    """
+    Return the group in use, which the peer is known to take, if it is still allowed; but the best
+    one where the proposals have changed.
+    """
+    if sa.suite is not None and sa.suite.group in groups and not sa.is_outdated:
         return int(sa.suite.group)
     return groups[0]
 
@@ -148,8 +151,7 @@ def receive_response(sa: IkeSa, request: Request, response: Message, now: float)
         elif error.type == NotifyType.TEMPORARY_FAILURE:
             sa.rekey_at = now + sa.context.jitter(*BUSY_S)
         elif sa.is_usable:
-            informational.report(sa, _refused(sa, error.type))
-            sa.rekey_at = now + sa.context.jitter(*REFUSED_S)
+            _take_refusal(sa, error.type, now)
         return
     try:
         new = _take_answer(sa, offer, response, now)
@@ -163,10 +165,15 @@ def receive_response(sa: IkeSa, request: Request, response: Message, now: float)
     _resolve(sa, new, rival, now)
 
 
-def _refused(sa: IkeSa, notify: int) -> Reason:
+def _take_refusal(sa: IkeSa, notify: int, now: float) -> None:
+    reason = reasons.from_notify(notify, "our rekey of the IKE SA")
     if notify == NotifyType.NO_PROPOSAL_CHOSEN:
-        return reasons.no_proposal(sa.config.ike_proposals, None, "IKE rekey")
-    return reasons.from_notify(notify, "our rekey of the IKE SA")
+        proposals = sa.config.ike_proposals
+        reason = reasons.no_proposal(proposals, None, "IKE rekey", str(sa.suite))
+    informational.report(sa, reason)
+    refused(sa, Work.REKEY_IKE, reason, now)
+    sa.rekey_at = now + refused_pause_s(sa, sa.refusals)
+    sa.refusals += 1
 
 
 def _take_answer(sa: IkeSa, offer: Offer, response: Message, now: float) -> IkeSa:
@@ -242,6 +249,8 @@ def replace(old: IkeSa, new: IkeSa, now: float) -> None:
             new.tasks.add(task)
     new.child_at, new.child_attempts = old.child_at, old.child_attempts
     old.rival = None
+    if new.tunnel is not None:
+        new.tunnel.refused.pop(Work.REKEY_IKE, None)
     if old.state is State.ESTABLISHED:
         old.move(On.REPLACED)
         old.expire_at = now + REPLACED_S
@@ -252,7 +261,12 @@ def end(sa: IkeSa, reason: Reason, now: float) -> None:
     End an IKE SA; if the peer has made its successor meanwhile, that takes over and nothing else
     changes.
     """
+    yield_to_rival(sa, now)
+    sa.end(reasons.REKEYED if sa.state is State.REKEYED else reason, now)
+
+
+def yield_to_rival(sa: IkeSa, now: float) -> None:
+    """Let the successor that the peer has made meanwhile, if any, take over."""
     rival = sa.rival
     if rival is not None and rival.state is State.ESTABLISHED and sa.state is State.ESTABLISHED:
         replace(sa, rival, now)
-    sa.end(reasons.REKEYED if sa.state is State.REKEYED else reason, now)
