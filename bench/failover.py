@@ -27,6 +27,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from gateway.routing.router import STABLE_S
 from lab import impair, plot, sites, stream, topology, twins
 from lab.commands import LabError, end_cleanly, wait_for
 from lab.netns import Lab
@@ -91,7 +92,8 @@ def gateways(bfd: str | None, lab: Lab) -> Bed:
         "carrier": Trial(partial(_down, network), partial(_up, network)),
         "gateway_restart": Trial(partial(_restart, network), _nothing),
         "gateway_killed": Trial(partial(_kill, network), _nothing),
-        "bird_killed": Trial(partial(_kill_bird, network), _nothing),
+        # One that ends soon after its start is not started again at once.
+        "bird_killed": Trial(partial(_kill_bird, network), partial(time.sleep, STABLE_S)),
         "path_cut.bfd300": cut,
         "path_cut.bfd50": cut,
         "liveness": cut,

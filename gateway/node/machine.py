@@ -29,8 +29,12 @@ def notes(plan: NodePlan, workers: int, namespaces: Namespaces) -> list[str]:
 
 
 def _of_namespace(plan: NodePlan, name: str, kernel: Netlink) -> list[str]:
-    notes = _forwarding(plan, name, kernel) + _dead_routes(plan, name, kernel)
-    return [f"in namespace {name}: {note}" if name else note for note in notes]
+    found = [
+        *_forwarding(plan, name, kernel),
+        *_filtered(kernel),
+        *_dead_routes(plan, name, kernel),
+    ]
+    return [f"in namespace {name}: {note}" if name else note for note in found]
 
 
 def _attachments(routing: RoutingPlan, kernel: Netlink) -> list[str]:
@@ -57,6 +61,17 @@ def _forwarding(plan: NodePlan, namespace: str, kernel: Netlink) -> list[str]:
         f" IPv{version} of hosts behind this gateway is not forwarded"
         for version, value in zip(wanted, values, strict=True)
         if value == "0"
+    ]
+
+
+def _filtered(kernel: Netlink) -> list[str]:
+    """Say that the kernel drops what comes by a tunnel while no route leads back."""
+    (value,) = kernel.settings("ipv4/conf/all/rp_filter")
+    if value in ("0", ""):
+        return []
+    return [
+        f"net.ipv4.conf.all.rp_filter is {value}: what comes by a tunnel is dropped while no route"
+        " leads back, as when the peer's BGP starts again"
     ]
 
 

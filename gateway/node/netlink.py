@@ -236,13 +236,14 @@ class Netlink:
         """
         Make a TUN device behave as a tunnel.
 
-        No address of its own making (IPv6), a transmit queue of `queue_len` packets, loose reverse
-        path filter (answers may come by the twin tunnel), no redirects (branch to branch through a
-        hub), and its routes are not used while it has no carrier: that is what moves traffic to the
-        twin.
+        No address of its own making (IPv6), a transmit queue of `queue_len` packets, no redirects
+        (branch to branch through a hub), and its routes are not used while it has no carrier: that
+        is what moves traffic to the twin. No reverse path filter: answers may come by the twin, and
+        a peer whose BGP session is lost goes on sending, while our route to it fails closed. That
+        is no way to the peer for a loose filter either. What may come in is the SA's to say.
         """
         self._set_link("settings", name, txqlen=queue_len)
-        settings = ((_RP_FILTER, 2), (_SEND_REDIRECTS, 0), (_IGNORE_LINKDOWN, 1))
+        settings = ((_RP_FILTER, 0), (_SEND_REDIRECTS, 0), (_IGNORE_LINKDOWN, 1))
         conf = b"".join(struct.pack("=HHI", 8, *setting) for setting in settings)
         inet = struct.pack("=4H", 8 + len(conf), socket.AF_INET, 4 + len(conf), _INET_CONF) + conf
         # pyroute2 knows the settings only as the kernel lists them, a plain array, not as it takes

@@ -39,8 +39,9 @@ ENDS_S = 5.0
 POLL_S = 2.0
 POLL_SHARE = 50  # reading takes at most one part in so many of the time, or once in POLL_MAX_S
 POLL_MAX_S = 30.0
-BACKOFF_S = (0.1, 10.0)  # first and longest wait before a BIRD that ended is started again
-STABLE_S = 60.0  # after so long a life the wait is the first one again
+STABLE_S = 5.0  # a BIRD that ends after so long a life is started again at once: a peer that calls
+# within its own 1 s must find it. One that ends sooner waits, twice as long each time:
+BACKOFF_S = (0.1, 10.0)
 
 Value = str | int | float | bool
 
@@ -74,7 +75,7 @@ class Router:
         self._begun = asyncio.Event()  # there is a process to watch
         self._began_at = 0.0
         self._heard_at = 0.0
-        self._wait_s = BACKOFF_S[0]
+        self._wait_s = 0.0
         self._binary = ""
         self._standings = standings
         self.plan = NO_ROUTING
@@ -205,10 +206,10 @@ class Router:
     async def _restart(self) -> None:
         """Start BIRD again after a pause that grows, until it runs or is no longer wanted."""
         if time.monotonic() - self._began_at >= STABLE_S:
-            self._wait_s = BACKOFF_S[0]
+            self._wait_s = 0.0
         while self._process is None and self.plan.gateways:
             await asyncio.sleep(self._wait_s)
-            self._wait_s = min(self._wait_s * 2, BACKOFF_S[1])
+            self._wait_s = min(max(self._wait_s * 2, BACKOFF_S[0]), BACKOFF_S[1])
             async with self._changing:
                 if self._process is None and self.plan.gateways:
                     try:

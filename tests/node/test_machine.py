@@ -43,6 +43,14 @@ def test_a_machine_that_is_set_up_needs_no_note() -> None:
 
 
 @pytest.mark.usefixtures("addresses")
+@pytest.mark.parametrize("value", [1, 2])
+def test_a_reverse_path_filter_over_all_devices_is_noted(value: int) -> None:
+    sysctl("net.ipv4.ip_forward=1", f"net.ipv4.conf.all.rp_filter={value}")
+    (note,) = notes(wanted("10.20.0.0/16"), workers=2)
+    assert note.startswith(f"net.ipv4.conf.all.rp_filter is {value}: what comes by a tunnel")
+
+
+@pytest.mark.usefixtures("addresses")
 def test_forwarding_that_is_off_is_noted_for_the_families_in_use() -> None:
     sysctl("net.ipv4.ip_forward=0", "net.ipv6.conf.all.forwarding=0")
     (note,) = notes(wanted("10.20.0.0/16"), workers=2)

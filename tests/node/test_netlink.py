@@ -60,7 +60,7 @@ def test_a_tun_device_is_set_up_as_a_tunnel(kernel: Netlink) -> None:
     assert "mtu 1438" in shown
     assert "qlen 1234" in shown
     assert "addrgenmode none" in shown
-    assert setting("ts-1", "rp_filter") == "2"
+    assert setting("ts-1", "rp_filter") == "0"
     assert setting("ts-1", "send_redirects") == "0"
     assert setting("ts-1", "ignore_routes_with_linkdown") == "1"
     assert setting("ts-1", "ignore_routes_with_linkdown", "ipv6") == "1"
