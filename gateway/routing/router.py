@@ -39,6 +39,9 @@ ENDS_S = 5.0
 POLL_S = 2.0
 POLL_SHARE = 50  # reading takes at most one part in so many of the time, or once in POLL_MAX_S
 POLL_MAX_S = 30.0
+# A young BIRD is asked often, for its own sake: it looks for work before it makes some, so a new
+# peer would be told of the routes only when something else wakes it.
+POLL_YOUNG_S, POLL_YOUNG_SHARE = 0.05, 5
 STABLE_S = 5.0  # a BIRD that ends after so long a life is started again at once: a peer that calls
 # within its own 1 s must find it. One that ends sooner waits, twice as long each time:
 BACKOFF_S = (0.1, 10.0)
@@ -73,6 +76,7 @@ class Router:
         self._process: BirdProcess | None = None
         self._changing = asyncio.Lock()
         self._begun = asyncio.Event()  # there is a process to watch
+        self._is_young = asyncio.Event()  # and to read from at once
         self._began_at = 0.0
         self._heard_at = 0.0
         self._wait_s = 0.0
@@ -180,6 +184,7 @@ class Router:
     def _begin_watch(self) -> None:
         self._began_at = time.monotonic()
         self._begun.set()
+        self._is_young.set()
 
     # ---- life ----
 
@@ -224,7 +229,15 @@ class Router:
                 await self.refresh()
             # What is waited for a BIRD that does not answer costs nothing.
             took_s = 0.0 if self.view.error else time.monotonic() - began_at
-            await asyncio.sleep(min(max(POLL_S, took_s * POLL_SHARE), POLL_MAX_S))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._is_young.wait(), self._pause_s(took_s))
+            self._is_young.clear()
+
+    def _pause_s(self, took_s: float) -> float:
+        """Return how long to wait for the next reading, when one takes that long."""
+        if time.monotonic() - self._began_at < STABLE_S:
+            return max(POLL_YOUNG_S, took_s * POLL_YOUNG_SHARE)
+        return min(max(POLL_S, took_s * POLL_SHARE), POLL_MAX_S)
 
     async def refresh(self) -> RoutingView:
         """Read BIRD's state; what has changed goes to the log. Return the state."""
