@@ -23,6 +23,7 @@ PURE = [
     "gateway/node/plan.py",
     "gateway/node/mtu.py",
     "gateway/node/difference.py",
+    "gateway/node/one_way.py",
     "gateway/node/redundancy.py",
     *sorted(
         f"gateway/model/{file.name}"

@@ -70,11 +70,15 @@ def reload(now: Now = False, runtime_dir: RuntimeDir = Path(DEFAULT_RUNTIME_DIR)
     Tunnels that must be negotiated anew follow one after the other, their traffic moved away first.
     """
     answer = ask_one(runtime_dir, "reload", now=now)
-    for what in ("added", "removed", "changed"):
+    for what in ("added", "removed"):
         names = answer[what]
         assert isinstance(names, list)
         if names:
             typer.echo(f"{what}: {', '.join(names)}")
+    done = answer["what"]
+    assert isinstance(done, dict)
+    for name, words in done.items():
+        typer.echo(f"changed: {name} ({'; '.join(words)})")
     if names := answer["waiting"]:
         assert isinstance(names, list)
         typer.echo(f"of these, one after the other, when its traffic has moved: {', '.join(names)}")

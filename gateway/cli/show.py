@@ -56,7 +56,11 @@ def status_lines(answer: Json, *, colours: bool) -> list[str]:
     rows = [_row(tunnel, ha.get(tunnel["connection"], "-"), colours=colours) for tunnel in tunnels]
     lines = [paint(head, "bold", colours=colours)]
     lines += table(*_with_bgp(rows, tunnels)) if rows else []
-    lines += [f"{tunnel['name']}: {_why(tunnel)}" for tunnel in tunnels if tunnel["reason"]]
+    for tunnel in tunnels:
+        if reason := _object(tunnel["reason"]):
+            lines.append(f"{tunnel['name']}: {_why(reason)}")
+        for refused in _objects(tunnel["refused"]):
+            lines.append(f"{tunnel['name']}: a rekey is refused, tried again: {_why(refused)}")
     lines += [_held(tunnel) for tunnel in tunnels if tunnel["causes"] and not tunnel["reason"]]
     notes = answer["notes"]
     assert isinstance(notes, list)
@@ -109,8 +113,7 @@ def _row(tunnel: Json, ha: str, *, colours: bool) -> tuple[str, ...]:
     )
 
 
-def _why(tunnel: Json) -> str:
-    reason = _object(tunnel["reason"])
+def _why(reason: Json) -> str:
     text = f"{reason['code']}: {reason['text']}"
     if reason["ours"] or reason["theirs"]:
         text += f" (ours: {reason['ours'] or '-'}; theirs: {reason['theirs'] or '-'})"
@@ -161,6 +164,11 @@ def explain_lines(answer: Json) -> list[str]:
         reason = _object(answer["reason"])
         lines += [f"  why       {reason['code']}: {reason['text']}"]
         lines += [f"  {key:<9} {reason[key]}" for key in ("ours", "theirs", "hint") if reason[key]]
+    for refused in _objects(answer["refused"]):
+        lines += [f"  refused   {refused['code']}: {refused['text']}; it is tried again"]
+        lines += [
+            f"  {key:<9} {refused[key]}" for key in ("ours", "theirs", "hint") if refused[key]
+        ]
     if answer["causes"]:
         lines += [f"  standing  {_held(answer).partition(': ')[2]}"]
     mtu = f"{answer['mtu']} bytes" if answer["mtu"] else "not known yet"

@@ -151,25 +151,31 @@ class IkeDaemon:
 
     def tick(self) -> None:
         """
-        Read counters, once a second: authenticated ESP is a sign of life, and status wants rates.
+        Read counters, once a second: authenticated ESP is a sign of life, sending without any is a
+        sign of the opposite, and status wants rates.
         """
         now = self._clock()
         tunnels = list(self._tunnels)
         start = self._next_sample if self._next_sample < len(tunnels) else 0
         for tunnel in tunnels[start : start + SAMPLES_A_TICK]:
-            if self._sample(tunnel, now):
-                self.carry_out(self.endpoint.esp_heard(tunnel.name, now))
+            self._sample(tunnel, now)
         self._next_sample = start + SAMPLES_A_TICK
 
-    def _sample(self, tunnel: Tunnel, now: float) -> bool:
+    def _sample(self, tunnel: Tunnel, now: float) -> None:
+        """Read a tunnel's counters and tell the core what follows from them."""
         try:
-            heard = tunnel.sample(now)
+            is_heard = tunnel.sample(now)
             if tunnel.active is not None:
                 tunnel.fit_mtu()  # the path's MTU may have changed
         except GatewayError as error:
             self._journal.from_peer(Level.ERROR, "sample", tunnel=tunnel.name, text=str(error))
-            return False
-        return heard and tunnel.name in self.known
+            return
+        if tunnel.name not in self.known:
+            return
+        if is_heard:
+            self.carry_out(self.endpoint.esp_heard(tunnel.name, now))
+        elif tunnel.one_way.lasts(now, tunnel.plan.ike.timers.one_way):
+            self.carry_out(self.endpoint.esp_one_way(tunnel.name, now))
 
     # ---- the way out ----
 

@@ -64,6 +64,21 @@ FACET_OF_EFFECT = {  # the same for the fields of `ike`
 INTERRUPTING = frozenset({Facet.IKE, Facet.INTERFACE, Facet.ADDRESSES})
 
 
+# What is done about each, in the words of `twinspan reload`, the most drastic first.
+WORDS = {
+    Facet.ADMIN: "opened or closed",
+    Facet.INTERFACE: "device made anew",
+    Facet.IKE: "renegotiated",
+    Facet.REKEY: "rekeyed",
+    Facet.IKE_SETTINGS: "keys kept, IKE settings taken over",
+    Facet.ADDRESSES: "inner addresses",
+    Facet.FAILBACK: "failback",
+    Facet.ROUTES: "routes",
+    Facet.OPTIONS: "options",
+    Facet.OWNER: "owner",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class TunnelChange:
     """One tunnel before and after, and the facets in which it differs (at least one)."""
@@ -71,6 +86,11 @@ class TunnelChange:
     old: TunnelPlan
     new: TunnelPlan
     facets: frozenset[Facet]
+
+    @property
+    def words(self) -> list[str]:
+        """Return what is done to the tunnel, for a person."""
+        return [word for facet, word in WORDS.items() if facet in self.facets]
 
 
 @dataclass(frozen=True, slots=True)

@@ -343,7 +343,7 @@ class Gateway:
                 self._said = ""
         summary = summary_of(change) | {"waiting": sorted(waiting)}
         self._journal.info("reloaded", **{key: len(names) for key, names in summary.items()})
-        return dict(summary)
+        return summary | {"what": {each.new.name: each.words for each in change.changed}}
 
     def stop(self, *, stop_dataplane: bool) -> None:
         self._end_with(Outcome.STOP if stop_dataplane else Outcome.LEAVE)

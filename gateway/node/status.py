@@ -155,6 +155,7 @@ class StatusView:
             "since_s": round(time.time() - tunnel.changed_at, 1) if tunnel else 0.0,
             "ike": _ike(ike, self._clock()),
             "children": [_child(child, self._clock()) for child in ike.children] if ike else [],
+            "refused": [asdict(one) for one in ike.refused] if ike else [],
             "mtu": tunnel.fits.mtu if tunnel and tunnel.fits else plan.mtu,
             "active": active,
             "standing": self._reconciler.steering.of(plan.name).value,

@@ -27,6 +27,7 @@ from gateway.ike.iana import ProtocolId, TransformType
 from gateway.ike.proposals import parse_proposal
 from gateway.node.mtu import InnerMtu, inner_mtu
 from gateway.node.netlink import Netlink
+from gateway.node.one_way import OneWay
 from gateway.node.plan import TunnelPlan
 from gateway.node.udp import outer_mtu
 from gateway.sa import NAT_T_PORT, Address, Encr, Integ, Path
@@ -70,6 +71,7 @@ class Tunnel:
     reason: Reason | None = None
     samples: tuple[Sample, ...] = ()  # the last two, oldest first
     path: tuple[Path, EncapKind] | None = None  # what the data plane was told
+    one_way: OneWay = field(default_factory=OneWay)
 
     @property
     def name(self) -> str:
@@ -141,6 +143,7 @@ class Tunnel:
 
     def _stop_sending(self, reason: Reason, at: float) -> None:
         self.active = None
+        self.one_way = OneWay()
         self.reason = reason
         # Carrier first: the kernel goes over to the twin before packets are lost here.
         self._set_carrier(False, at)
@@ -186,9 +189,14 @@ class Tunnel:
     def sample(self, now: float) -> bool:
         """Read the counters; return whether an authenticated packet came since the last time."""
         stats = self.plane.tunnel_stats(self.number)
-        before = self.samples[-1].stats.in_at if self.samples else 0.0
+        last = self.samples[-1] if self.samples else None
         self.samples = (*self.samples[-1:], Sample(now, stats))
-        return stats.in_at > before
+        if last is None:
+            return stats.in_at > 0.0
+        is_heard = stats.in_at > last.stats.in_at
+        has_sent = stats.out_packets > last.stats.out_packets
+        self.one_way.take(last.at, sent=has_sent, heard=is_heard)
+        return is_heard
 
     def rates_bps(self) -> tuple[float, float]:
         """Return inbound and outbound bits per second between the last two samples."""

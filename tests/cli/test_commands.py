@@ -83,7 +83,7 @@ def test_nothing_is_rekeyed_on_a_tunnel_that_is_down(running: Running) -> None:
 
 def test_reload_names_what_it_touched(running: Running) -> None:
     running.config.write_text(DOCUMENT.replace("169.254.10.4/30", "169.254.10.8/30"))
-    assert twinspan(running, "reload").output == "changed: office-2\n"
+    assert twinspan(running, "reload").output == "changed: office-2 (inner addresses)\n"
     assert twinspan(running, "reload").output == "nothing has changed\n"
     running.config.write_text("[gateway]\nname = 7\n")
     refused = twinspan(running, "reload")

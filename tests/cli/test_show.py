@@ -19,6 +19,7 @@ UP: Json = {
     "admin": "up",
     "status": "up",
     "reason": None,
+    "refused": [],
     "local": "192.0.2.1",
     "remote": "203.0.113.9",
     "since_s": 3725.0,
@@ -127,6 +128,21 @@ def test_explain_says_why_with_both_ends_values() -> None:
         "  hint      make the ESP proposals of both ends overlap",
     ]
     assert "  drops     none" in lines
+
+
+def test_a_rekey_that_the_peer_refuses_is_shown_though_the_tunnel_is_up() -> None:
+    refused: Json = {**UP, "refused": [DOWN["reason"]]}
+    assert explain_lines(refused)[1:5] == [
+        "  refused   no_proposal_chosen: no proposal in common for ESP; it is tried again",
+        "  ours      aes256gcm16",
+        "  theirs    3des-sha1",
+        "  hint      make the ESP proposals of both ends overlap",
+    ]
+    lines = status_lines({**STATUS, "tunnels": [refused], "notes": []}, colours=False)
+    assert lines[-1] == (
+        "office-1: a rekey is refused, tried again: no_proposal_chosen: no proposal in common for "
+        "ESP (ours: aes256gcm16; theirs: 3des-sha1); make the ESP proposals of both ends overlap"
+    )
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from gateway.ike.events import (
     IkeSaUp,
     Keepalive,
     Note,
+    OutboundDone,
     OutboundReady,
     PathChanged,
     Reason,
@@ -122,6 +123,22 @@ async def test_the_end_of_the_last_child_sa_takes_the_carrier_and_says_why(gw: P
     assert shown[0]["status"] == "down"
     assert shown[0]["reason"]["code"] == "peer_unreachable"
     assert "tunnel down tunnel=office-1 reason=peer_unreachable" in gw.log.getvalue()
+
+
+async def test_a_tunnel_that_is_being_closed_sends_no_more_and_goes_on_receiving(
+    gw: Parts,
+) -> None:
+    gw.daemon.carry_out([up(), child(FIRST_SPI)])
+    closed = Reason("closed", "closed on request")
+    gw.daemon.carry_out(
+        [OutboundDone("office-1", FIRST_SPI, closed), IkeSaDown("office-1", b"i" * 8, closed)]
+    )
+    assert not carrier(gw)
+    assert gw.plane.state().tunnels[1] == (FIRST_SPI,)
+    assert "tunnel down tunnel=office-1 reason=closed" in gw.log.getvalue()
+    gw.daemon.carry_out([ChildSaDown("office-1", FIRST_SPI, closed)])
+    assert gw.plane.state().tunnels[1] == ()
+    assert gw.log.getvalue().count("tunnel down") == 1
 
 
 async def test_an_event_that_can_not_be_carried_out_does_not_hold_up_the_next(gw: Parts) -> None:

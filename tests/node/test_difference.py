@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 
 from gateway.ike.config import Encap, Identity, Lifetime, Start, Timers, TunnelConfig
 from gateway.ike.effects import EFFECT_OF, Effect
-from gateway.node.difference import FACET_OF, FACET_OF_EFFECT, Change, Facet, difference
+from gateway.node.difference import (
+    FACET_OF,
+    FACET_OF_EFFECT,
+    WORDS,
+    Change,
+    Facet,
+    difference,
+)
 from gateway.node.plan import NodePlan, RoutePlan, TunnelPlan, plan
 from gateway.routing.failback import Failback
 from gateway.secret import Secret
@@ -120,6 +127,13 @@ def test_every_field_of_a_tunnel_has_its_facet() -> None:
     assert set(FACET_OF) == {field.name for field in fields(TunnelPlan)} - {"name", "ike"}
     assert {*FACET_OF.values(), *FACET_OF_EFFECT.values()} == set(Facet)
     assert set(OTHER_VALUES) == {*FACET_OF, "ike"}
+
+
+def test_every_facet_has_its_word() -> None:
+    assert set(WORDS) == set(Facet)
+    new = with_values(FIRST, {"mtu": 1400, "ike": replace(FIRST.ike, psk=Secret(b"another"))})
+    (only,) = difference(PLAN, replace(PLAN, tunnels=(new, SECOND))).changed
+    assert only.words == ["keys kept, IKE settings taken over", "options"]
 
 
 def test_every_field_of_an_ike_configuration_has_its_effect() -> None:
