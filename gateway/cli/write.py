@@ -145,12 +145,16 @@ def write_all(changes: Sequence[Change]) -> None:
             file.replace(_target(change.path))
             done.append(change)
     except OSError as error:
-        for change in reversed(done):
-            _undo(change)
-        raise NotWritten(f"{error.filename}: {(error.strerror or str(error)).lower()}") from None
+        for one in reversed(done):
+            _undo(one)
+        raise NotWritten(f"{change.path}: can not be written: {_reason(error)}") from None
     finally:
         for file in staged:
             file.unlink(missing_ok=True)
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()
 
 
 def _target(path: Path) -> Path:
@@ -165,6 +169,8 @@ def judge_unchanged(change: Change) -> None:
         now = change.path.read_bytes()
     except FileNotFoundError:
         now = None
+    except OSError as error:
+        raise NotWritten(f"{change.path}: can not be read: {_reason(error)}") from None
     if change.old is None and now is not None:
         raise NotWritten(f"{change.path}: exists already")
     if change.old is not None and now != change.old.encode():

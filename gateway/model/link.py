@@ -174,8 +174,8 @@ def _pairs(a: _Side, b: _Side, wanted: int | None) -> list[Pair]:
     ]
     count = min(TUNNELS, len(free)) if wanted is None else wanted
     if not 0 < count <= len(free):
-        text = f"the public addresses of both leave {len(free)} pairs free"
-        raise ConfigError([f"{a.end.source}, {b.end.source}: {text} (tunnels {count or TUNNELS})"])
+        text = f"can not make {count} tunnels: the public addresses of both leave {len(free)} pairs"
+        raise ConfigError([f"{a.end.source}, {b.end.source}: {text}"])
     return free[:count]
 
 

@@ -174,7 +174,7 @@ def test_a_directory_that_can_not_be_written_leaves_all_as_it_was(
     before = held(*files)
     done = run(*files, "--yes", "--psk-file", "none/west.psk")
     assert done.exit_code == 1
-    assert "no such file or directory" in done.stderr
+    assert "none/west.psk: can not be written: no such file or directory" in done.stderr
     assert held(*files) == before
 
 
