@@ -106,7 +106,7 @@ class Session:
 class Bird:
     """One BIRD in a namespace."""
 
-    def __init__(self, machine: Namespace, speaker: Speaker) -> None:
+    def __init__(self, machine: Namespace, speaker: Speaker | str) -> None:
         self.machine = machine
         self.directory = machine.lab.directory / f"{machine.name}-bird"
         self.directory.mkdir(mode=0o700)
@@ -115,10 +115,19 @@ class Bird:
         self._process: Process | None = None
         self.write(speaker)
 
-    def write(self, speaker: Speaker) -> None:
-        """Replace the configuration; BIRD reads it at start or `configure`."""
-        self.speaker = speaker
-        self._conf.write_text(speaker.conf(self.log))
+    def write(self, speaker: Speaker | str) -> None:
+        """Replace the configuration, by what it is to do or its text; read at start."""
+        self._speaker = speaker
+        if isinstance(speaker, str):
+            self._conf.write_text(f'log "{self.log}" all;\n{speaker}')
+        else:
+            self._conf.write_text(speaker.conf(self.log))
+
+    @property
+    def speaker(self) -> Speaker:
+        """Return what was written; not for one that was written as text."""
+        assert isinstance(self._speaker, Speaker)
+        return self._speaker
 
     def start(self) -> Bird:
         """Start BIRD and wait until it answers. Raises LabError with its words."""
@@ -151,7 +160,7 @@ class Bird:
         if self._process is not None:
             self._process.kill()
 
-    def configure(self, speaker: Speaker) -> None:
+    def configure(self, speaker: Speaker | str) -> None:
         """Replace the configuration while it runs. Raises LabError if BIRD does not take it."""
         self.write(speaker)
         answer = self.birdc("configure")
@@ -170,8 +179,8 @@ class Bird:
 
     def is_established(self) -> bool:
         """Say whether every session is up."""
-        found = self.sessions()
-        return all(found[peer.name].state == "Established" for peer in self.speaker.peers)
+        found = self.sessions().values()
+        return bool(found) and all(session.state == "Established" for session in found)
 
     def wait_established(self, timeout_s: float = 30.0) -> None:
         """Wait until every session is up. Raises LabError with their state."""
