@@ -90,6 +90,11 @@ class BothWays:
         """Stop both and return what was counted. Raises LabError if an end does not finish."""
         return self.there.stop(), self.back.stop()
 
+    def kill(self) -> None:
+        """End both without a result."""
+        self.there.kill()
+        self.back.kill()
+
 
 def both_ways(a: tuple[Namespace, str], b: tuple[Namespace, str], rate: int = 1000) -> BothWays:
     """Start a stream from a to b and one back; each is a machine and its address."""
