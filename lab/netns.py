@@ -64,11 +64,22 @@ class Namespace:
         """Return the output of `ip` for this namespace."""
         return run("ip", "-n", self.netns, *argv)
 
-    def start(self, log: str, *argv: str, env: Mapping[str, str] | None = None) -> Process:
-        """Start a program here; it ends with the lab at the latest."""
-        process = start(
-            self.argv(*argv), self.lab.directory / f"{self.name}-{log}.log", _environ(env)
-        )
+    def start(
+        self,
+        log: str,
+        *argv: str,
+        env: Mapping[str, str] | None = None,
+        shares_mounts: bool = False,
+    ) -> Process:
+        """
+        Start a program here; it ends with the lab at the latest.
+
+        With `shares_mounts` what it mounts, as names of namespaces, is seen by others too.
+        """
+        command = self.argv(*argv)
+        if shares_mounts:  # `ip netns exec` gives a program mounts of its own
+            command = ["nsenter", f"--net={_NETNS / self.netns}", *argv]
+        process = start(command, self.lab.directory / f"{self.name}-{log}.log", _environ(env))
         self.lab.processes.append(process)
         return process
 

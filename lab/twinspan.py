@@ -40,6 +40,10 @@ class Connection:
     settings: Mapping[str, Value] = field(default_factory=dict)
     customer: Mapping[str, Value] = field(default_factory=dict)
 
+    def toml(self) -> str:
+        """Return the tables of the connection, its Customer Gateway and its tunnels."""
+        return _connection(self)
+
 
 @dataclass(frozen=True, slots=True)
 class Document:
@@ -64,14 +68,15 @@ class Document:
             "cidrs": self.cidrs,
         }
         parts = [
-            _table("[gateway]", gateway),
-            _table("[[border_gateway]]", {"name": "main", "asn": 65000}),
-            _table("[[vpc_attachment]]", attachment),
+            table("[gateway]", gateway),
+            table("[[border_gateway]]", {"name": "main", "asn": 65000}),
+            table("[[vpc_attachment]]", attachment),
         ]
-        return "\n".join([*parts, *(_connection(each) for each in self.connections)])
+        return "\n".join([*parts, *(each.toml() for each in self.connections)])
 
 
-def _table(head: str, values: Mapping[str, Value]) -> str:
+def table(head: str, values: Mapping[str, Value]) -> str:
+    """Return a table of a document as text."""
     # JSON's strings, numbers, booleans and arrays of strings are TOML's too.
     lines = [f"{key} = {json.dumps(value)}" for key, value in values.items()]
     return "\n".join([head, *lines, ""])
@@ -95,8 +100,8 @@ def _connection(connection: Connection) -> str:
     tunnels = [_tunnel(tunnel) for tunnel in connection.tunnels]
     return "\n".join(
         [
-            _table("[[customer_gateway]]", customer),
-            _table("[[vpn_connection]]", settings),
+            table("[[customer_gateway]]", customer),
+            table("[[vpn_connection]]", settings),
             *tunnels,
         ]
     )
@@ -112,7 +117,7 @@ def _tunnel(tunnel: Tunnel) -> str:
     }
     if tunnel.remote is not None:
         values["remote_address"] = tunnel.remote
-    return _table("[[vpn_connection.tunnel]]", values)
+    return table("[[vpn_connection.tunnel]]", values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +149,14 @@ class TunnelView:
 class Twinspan:
     """One `twinspan gateway`, with its data plane process."""
 
-    def __init__(self, machine: Namespace, document: Document | str) -> None:
+    def __init__(
+        self, machine: Namespace, document: Document | str, *, shows_namespaces: bool = False
+    ) -> None:
+        """
+        Write the document; `shows_namespaces`: those that the gateway makes are seen outside too.
+        """
         self.machine = machine
+        self._shows_namespaces = shows_namespaces
         self.directory = machine.lab.directory / f"{machine.name}-twinspan"
         self.directory.mkdir(mode=0o700, exist_ok=True)
         self.config = self.directory / "gateway.toml"
@@ -173,6 +184,7 @@ class Twinspan:
             *self._argv("gateway", "--config", str(self.config)),
             *("--runtime-dir", str(self.directory)),
             env={"PYTHONPATH": str(ROOT), "TWINSPAN_RUNTIME_DIR": str(self.directory)},
+            shares_mounts=self._shows_namespaces,
         )
         wait_for(f"twinspan in {self.machine.name}", self._answers, timeout_s, every_s=0.1)
         return self
@@ -271,7 +283,7 @@ def _is_ours(pid: int) -> bool:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except (FileNotFoundError, ProcessLookupError):
         return False
-    return b"gateway" in words or b"gateway.dataplane.process" in words
+    return bool({b"gateway", b"gateway.dataplane.process", b"gateway.netns.process"} & {*words})
 
 
 def _view(raw: Mapping[str, object]) -> TunnelView:

@@ -33,11 +33,12 @@ app.command()(check.schema)
 app.command()(link.link)
 app.command()(split.split)
 app.command()(act.version)
-# Its own parser reads the options, so that the process imports nothing of this package's.
-app.command(
-    add_help_option=False,
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-)(process.dataplane)
+# Their own parsers read the options, so that the processes import nothing of this package's.
+for each in (process.dataplane, process.netns):
+    app.command(
+        add_help_option=False,
+        context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    )(each)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""`twinspan gateway` and `twinspan dataplane`: the processes themselves."""
+"""`twinspan gateway`, `dataplane` and `netns`: the processes themselves."""
 
 from __future__ import annotations
 
@@ -47,5 +47,15 @@ def dataplane(context: typer.Context) -> None:
     Run the data plane process: no privileges, no files; the gateway process starts it by itself.
     """
     from gateway.dataplane.process import main
+
+    raise typer.Exit(main(context.args))
+
+
+def netns(context: typer.Context) -> None:
+    """
+    Run the namespace keeper: makes network namespaces for the gateway process, which starts it by
+    itself where systemd has not.
+    """
+    from gateway.netns.process import main
 
     raise typer.Exit(main(context.args))

@@ -22,7 +22,6 @@ import select
 import signal
 import socket
 import stat
-import struct
 import sys
 from collections.abc import Sequence
 from types import FrameType
@@ -34,10 +33,9 @@ from gateway.dataplane.interface import PuntType
 from gateway.dataplane.punt import make_record
 from gateway.dataplane.server import Connection, Service
 from gateway.errors import ConfigError, DataPlaneError
+from gateway.unix import BACKLOG, activated, adopt, allowed_uids, peer_of, ready_notifier
 
 DEFAULT_USER = "twinspan"
-LISTEN_FDS_START = 3  # sd_listen_fds(3)
-BACKLOG = 8
 
 
 def log(event: str, **fields: object) -> None:
@@ -141,9 +139,7 @@ class Process:
         self._accept(sock)
 
     def _accept(self, sock: socket.socket) -> None:
-        pid, uid, _ = struct.unpack(
-            "=iII", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-        )
+        pid, uid, _ = peer_of(sock)
         connection = Connection(sock, self._service, f"pid:{pid}")
         reason = ""
         if self._allowed is not None and uid not in self._allowed:
@@ -229,44 +225,6 @@ def remove_dead_socket(path: str) -> None:
         return
 
 
-def adopt(descriptor: int, option: str) -> socket.socket:
-    """Return the inherited SEQPACKET socket. Raises ConfigError if it is something else."""
-    try:
-        sock = socket.socket(fileno=descriptor)
-    except OSError as error:
-        raise ConfigError([f"{option}: descriptor {descriptor}: {error.strerror}"]) from error
-    if sock.family != socket.AF_UNIX or sock.type != socket.SOCK_SEQPACKET:
-        sock.detach()
-        raise ConfigError([f"{option}: descriptor {descriptor} is not a SEQPACKET Unix socket"])
-    sock.set_inheritable(False)
-    return sock
-
-
-def activated() -> socket.socket | None:
-    """Return the listening socket systemd gave us (sd_listen_fds(3)), None if it gave none."""
-    if os.environ.pop("LISTEN_PID", "") != str(os.getpid()):
-        return None
-    if os.environ.pop("LISTEN_FDS", "0") != "1":
-        raise ConfigError(["LISTEN_FDS: need exactly one socket"])
-    return adopt(LISTEN_FDS_START, "LISTEN_FDS")
-
-
-def allowed_uids(listener: socket.socket | None) -> frozenset[int] | None:
-    """
-    Return who may connect: root, the user who started us, the owner of the socket file.
-
-    None where the file's directory is closed to us: there the file's mode alone decides.
-    """
-    uids = {0, os.getuid()}
-    place = listener.getsockname() if listener is not None else ""
-    if isinstance(place, str) and place:
-        try:
-            uids.add(os.stat(place).st_uid)
-        except PermissionError:
-            return None
-    return frozenset(uids)
-
-
 def close_others(needed: set[int]) -> None:
     """Close whatever else was inherited: it would stay open as long as this process lives."""
     for name in os.listdir("/proc/self/fd"):
@@ -274,16 +232,6 @@ def close_others(needed: set[int]) -> None:
         if descriptor > 2 and descriptor not in needed:
             with contextlib.suppress(OSError):  # the listing's own, closed by now
                 os.close(descriptor)
-
-
-def ready_notifier() -> socket.socket | None:
-    """Return the socket that takes READY=1 (sd_notify(3)), None if nobody asks for it."""
-    place = os.environ.pop("NOTIFY_SOCKET", "")
-    if not place:
-        return None
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    sock.connect("\0" + place[1:] if place.startswith("@") else place)
-    return sock
 
 
 def user_to_become(wanted: str | None) -> str | None:

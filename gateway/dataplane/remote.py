@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import fcntl
 import json
 import os
 import select
-import signal
 import socket
-import sys
 from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 from pathlib import Path as FilePath
@@ -38,15 +35,15 @@ from gateway.dataplane.interface import (
 from gateway.dataplane.punt import BATCH
 from gateway.errors import DataPlaneError
 from gateway.sa import Address, Path
+from gateway.unix import bind_private, start_process
 
 if TYPE_CHECKING:
     from gateway._native import CData
 
 SOCKET_NAME = "dataplane.sock"
+MODULE = "gateway.dataplane.process"
 TIMEOUT_S = 5.0  # a call takes under a millisecond: so late means that the process hangs
-BACKLOG = 8
 ENDS_WITHIN_MS = 1000
-PACKAGE_PARENT = FilePath(__file__).resolve().parents[2]
 
 
 class RemotePlane:
@@ -357,50 +354,8 @@ def spawn_dataplane(
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
         bind_private(listener, path)
         log = path.with_suffix(".log")
-        child = start_process(listener.fileno(), log, options)
+        child = start_process(MODULE, listener.fileno(), log, options)
     return adopt_child(path, log, child, timeout_s)
-
-
-def bind_private(listener: socket.socket, path: FilePath) -> None:
-    """Listen on `path`, mode 0600."""
-    old = os.umask(0o177)
-    try:
-        listener.bind(str(path))
-    finally:
-        os.umask(old)
-    listener.listen(BACKLOG)
-
-
-def start_process(listener: int, log: FilePath, options: Sequence[str]) -> int:
-    """
-    Start a data plane process that serves the listening socket; return its process id.
-
-    It writes to a file: our own output may be a pipe whose reader waits for its last writer.
-    """
-    command = [sys.executable, "-m", "gateway.dataplane.process", "--listen-fd", "3", *options]
-    # Nothing else of our environment: it may hold secrets, and NOTIFY_SOCKET is ours alone.
-    environment = {"PYTHONPATH": str(PACKAGE_PARENT), "PATH": os.defpath}
-    # Above 9, so that no copy below overwrites what a later one reads.
-    source = fcntl.fcntl(listener, fcntl.F_DUPFD_CLOEXEC, 10)
-    append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-    actions = [
-        (os.POSIX_SPAWN_DUP2, source, 3),
-        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-        (os.POSIX_SPAWN_OPEN, 1, str(log), append, 0o600),
-        (os.POSIX_SPAWN_DUP2, 1, 2),
-    ]
-    try:
-        return os.posix_spawn(
-            sys.executable,
-            command,
-            environment,
-            file_actions=actions,
-            setsid=True,
-            setsigmask=(),
-            setsigdef=(signal.SIGTERM, signal.SIGINT, signal.SIGHUP),
-        )
-    finally:
-        os.close(source)
 
 
 def has_ended(child: int) -> bool:

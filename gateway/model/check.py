@@ -13,7 +13,7 @@ from gateway.model.check_bgp import BGP_RULES
 from gateway.model.check_tunnels import TUNNEL_RULES
 from gateway.model.locate import Path
 from gateway.model.problem import Problem, shown
-from gateway.model.resources import Document
+from gateway.model.resources import Document, namespaces_of
 from gateway.model.tunnels import ResolvedTunnel, resolve_tunnels
 from gateway.model.types import AnyNetwork
 
@@ -182,22 +182,33 @@ def _routes(document: Document) -> Iterator[Problem]:
 
 
 def _shared_table(document: Document) -> Iterator[Problem]:
-    if len(document.border_gateway) > 1:
-        text = "border gateways of one gateway share its routing table and are not isolated"
-        yield Problem(("border_gateway", 1), text, is_warning=True)
+    first: dict[str, str] = {}
+    for at, gateway in enumerate(document.border_gateway):
+        other = first.setdefault(gateway.namespace or "", gateway.name)
+        if other != gateway.name:
+            text = f"shares the routing table of border_gateway {other}: they are not isolated"
+            yield Problem(("border_gateway", at, "namespace"), text, is_warning=True)
 
 
 def _overlaps(document: Document) -> Iterator[Problem]:
-    """Warn of prefixes that lie within one of another attachment or connection."""
-    placed: list[tuple[AnyNetwork, Path, str]] = []
+    """Warn of prefixes within one of another attachment or connection in the same namespace."""
+    places = namespaces_of(document)
+    placed: dict[str, list[tuple[AnyNetwork, Path, str]]] = {}
     for at, attachment in enumerate(document.vpc_attachment):
+        here = placed.setdefault(places.get(attachment.border_gateway, ""), [])
         for place, cidr in enumerate(attachment.cidrs):
             path: Path = ("vpc_attachment", at, "cidrs", place)
-            placed.append((cidr, path, f"vpc_attachment {attachment.name}"))
+            here.append((cidr, path, f"vpc_attachment {attachment.name}"))
     for at, connection in enumerate(document.vpn_connection):
+        here = placed.setdefault(places.get(connection.border_gateway, ""), [])
         for place, cidr in enumerate(connection.remote_cidrs):
             path = ("vpn_connection", at, "remote_cidrs", place)
-            placed.append((cidr, path, f"vpn_connection {connection.name}"))
+            here.append((cidr, path, f"vpn_connection {connection.name}"))
+    for prefixes in placed.values():
+        yield from _overlapping(prefixes)
+
+
+def _overlapping(placed: list[tuple[AnyNetwork, Path, str]]) -> Iterator[Problem]:
     around: list[tuple[AnyNetwork, str]] = []
     for cidr, path, owner in sorted(placed, key=lambda item: _order(item[0])):
         while around and not _contains(around[-1][0], cidr):
@@ -221,7 +232,7 @@ def _colliding_metrics(
     document: Document, tunnels: tuple[ResolvedTunnel, ...]
 ) -> Iterator[Problem]:
     """Two routes to one prefix with one metric would replace each other in the kernel."""
-    taken: dict[tuple[AnyNetwork, int], ResolvedTunnel] = {}
+    taken: dict[tuple[str, AnyNetwork, int], ResolvedTunnel] = {}
     extra = {
         connection.name: [r for r in document.route if r.vpn_connection == connection.name]
         for connection in document.vpn_connection
@@ -233,7 +244,7 @@ def _colliding_metrics(
         for route in extra[resolved.connection.name]:
             wanted.append((route.prefix, route.preference + resolved.preference))
         for prefix, metric in wanted:
-            other = taken.setdefault((prefix, metric), resolved)
+            other = taken.setdefault((resolved.namespace, prefix, metric), resolved)
             if other is not resolved:
                 text = f"tunnel {other.name} has a route to {prefix} with the same metric"
                 yield Problem((*resolved.path, "preference"), text, str(metric))

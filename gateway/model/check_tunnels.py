@@ -8,7 +8,7 @@ from ipaddress import ip_network
 from gateway.ike.config import Start
 from gateway.ike.selectors import parse_selector
 from gateway.model.problem import Problem, shown
-from gateway.model.resources import Document
+from gateway.model.resources import Document, namespaces_of
 from gateway.model.settings import SELECTORS_MAX
 from gateway.model.tunnels import ResolvedTunnel, selector_texts
 from gateway.model.types import AnyNetwork, key_of
@@ -34,19 +34,24 @@ TunnelRule = Callable[[Document, Tunnels], Iterable[Problem]]
 
 def _names(document: Document, tunnels: Tunnels) -> Iterator[Problem]:
     names: dict[str, ResolvedTunnel] = {}
-    devices = {attachment.interface: attachment.name for attachment in document.vpc_attachment}
-    interfaces: dict[str, ResolvedTunnel] = {}
+    places = namespaces_of(document)
+    devices = {
+        (places.get(attachment.border_gateway, ""), attachment.interface): attachment.name
+        for attachment in document.vpc_attachment
+    }
+    interfaces: dict[tuple[str, str], ResolvedTunnel] = {}
     for tunnel in tunnels:
         if names.setdefault(tunnel.name, tunnel) is not tunnel:
             path = (*tunnel.path, "name")
             yield Problem(path, "another tunnel has this name", shown(tunnel.name))
             continue
         path = (*tunnel.path, "interface")
-        other = interfaces.setdefault(tunnel.interface, tunnel)
+        device = (tunnel.namespace, tunnel.interface)
+        other = interfaces.setdefault(device, tunnel)
         if other is not tunnel:
             yield Problem(path, f"tunnel {other.name} has this device", shown(tunnel.interface))
-        elif tunnel.interface in devices:
-            text = f"vpc_attachment {devices[tunnel.interface]} has this device"
+        elif device in devices:
+            text = f"vpc_attachment {devices[device]} has this device"
             yield Problem(path, text, shown(tunnel.interface))
 
 
@@ -156,7 +161,7 @@ def _psk_text(tunnel: ResolvedTunnel) -> str:
 
 
 def _inner(document: Document, tunnels: Tunnels) -> Iterator[Problem]:
-    taken: dict[AnyNetwork, ResolvedTunnel] = {}
+    taken: dict[tuple[str, AnyNetwork], ResolvedTunnel] = {}
     for tunnel in tunnels:
         network, local = tunnel.tunnel.inner_cidr, tunnel.tunnel.inner_local
         path = (*tunnel.path, "inner_cidr")
@@ -165,7 +170,7 @@ def _inner(document: Document, tunnels: Tunnels) -> Iterator[Problem]:
                 yield Problem((*tunnel.path, "inner_local"), "needs inner_cidr beside it")
             continue
         text = _inner_text(network)
-        other = taken.setdefault(network, tunnel)
+        other = taken.setdefault((tunnel.namespace, network), tunnel)
         if text or other is not tunnel:
             text = text or f"tunnel {other.name} has the same"
             yield Problem(path, text, shown(str(network)))
@@ -250,8 +255,12 @@ def _overlap(selector: TrafficSelector, network: AnyNetwork) -> bool:
 
 
 def _outer_in_tunnel(document: Document, tunnels: Tunnels) -> Iterator[Problem]:
-    """Warn of a remote address in a prefix that goes through a tunnel: ESP would enter itself."""
-    for tunnel in tunnels:
+    """
+    Warn of a remote address in a prefix that goes through a tunnel: ESP would enter itself.
+
+    ESP leaves from the VM's own network namespace, so not where the tunnel is in another.
+    """
+    for tunnel in (tunnel for tunnel in tunnels if not tunnel.namespace):
         for at, cidr in enumerate(tunnel.connection.remote_cidrs):
             remote = tunnel.remote
             if remote is not None and remote.version == cidr.version and remote in cidr:

@@ -80,6 +80,10 @@ class BorderGateway(BaseModel):
     spoke_isolation: StrictBool = Field(
         default=True, description="customers do not learn each other's prefixes by BGP"
     )
+    namespace: Name | None = Field(
+        default=None,
+        description="network namespace that holds it, made if missing; without it, the VM's own",
+    )
 
 
 class VpcAttachment(BaseModel):
@@ -202,6 +206,11 @@ class Document(BaseModel):
     customer_gateway: tuple[CustomerGateway, ...] = ()
     vpn_connection: tuple[VpnConnection, ...] = ()
     route: tuple[Route, ...] = ()
+
+
+def namespaces_of(document: Document) -> dict[str, str]:
+    """Return the network namespace of each Border Gateway by its name; "" is the VM's own."""
+    return {gateway.name: gateway.namespace or "" for gateway in document.border_gateway}
 
 
 def effective_settings(connection: VpnConnection, tunnel: VpnTunnel) -> TunnelSettings:

@@ -21,6 +21,7 @@ from gateway.model.resources import (
     VpnConnection,
     VpnTunnel,
     effective_settings,
+    namespaces_of,
 )
 from gateway.model.settings import TunnelSettings
 from gateway.model.types import AnyAddress, AnyNetwork
@@ -52,6 +53,7 @@ class ResolvedTunnel:
     remote_id: str | None  # None: any identity that knows the key
     preference: int
     start: Start
+    namespace: str  # where its device is; "" is the VM's own
 
     def path_of(self, key: str) -> Path:
         """Return where a setting of this tunnel stands: on the tunnel, or on its connection."""
@@ -66,15 +68,21 @@ class ResolvedTunnel:
 def resolve_tunnels(document: Document) -> tuple[ResolvedTunnel, ...]:
     """Return every tunnel of `document` with its defaults, in the document's order."""
     customers = {customer.name: customer for customer in document.customer_gateway}
+    places = namespaces_of(document)
     return tuple(
-        _resolve(document, customers.get(connection.customer_gateway), (at, position))
+        _resolve(
+            document,
+            customers.get(connection.customer_gateway),
+            (at, position),
+            places.get(connection.border_gateway, ""),
+        )
         for at, connection in enumerate(document.vpn_connection)
         for position in range(len(connection.tunnel))
     )
 
 
 def _resolve(
-    document: Document, customer: CustomerGateway | None, at: tuple[int, int]
+    document: Document, customer: CustomerGateway | None, at: tuple[int, int], namespace: str
 ) -> ResolvedTunnel:
     connection = document.vpn_connection[at[0]]
     tunnel = connection.tunnel[at[1]]
@@ -98,6 +106,7 @@ def _resolve(
         remote_id=_remote_id(settings, customer, remote),
         preference=tunnel.preference or FIRST_PREFERENCE + at[1],
         start=settings.start or (Start.RESPOND if is_any else Start.INITIATE),
+        namespace=namespace,
     )
 
 

@@ -47,8 +47,6 @@ from gateway.node.status import StatusView
 from gateway.node.steering import Cause, Steering
 from gateway.node.tunnel import Tunnels
 from gateway.routing.plan import Standing
-from gateway.routing.process import HERE
-from gateway.routing.replies import BirdError
 from gateway.routing.routers import Routers
 
 CONTROL_SOCKET, SEAL_KEY = "gateway.sock", "seal.key"
@@ -116,7 +114,7 @@ class Gateway:
         self._wanted = wanted
         self._said = ""
         self._plane = open_plane(settings, wanted.workers)
-        self._namespaces = Namespaces()
+        self._namespaces = Namespaces(settings.runtime_dir, journal)
         self._tunnels = Tunnels()
         self._steering = Steering(journal, lambda: self._guarded(self._reconciler.move_traffic))
         endpoint = IkeEndpoint(SystemRandom(), time.monotonic())
@@ -133,7 +131,7 @@ class Gateway:
             time.monotonic,
             time.time,
         )
-        self._routers = Routers(settings.runtime_dir, journal, lambda _: HERE)
+        self._routers = Routers(settings.runtime_dir, journal, self._namespaces.place_of)
         self._failback = FailbackKeeper(
             self._reconciler, self._routers, self._tunnels, self._steering, time.monotonic
         )
@@ -209,8 +207,9 @@ class Gateway:
         try:
             await self._routers.set_standings(self._steering.standings)
             await self._routers.apply(self._wanted.routing)
-        except (BirdError, OSError) as error:  # the tunnels are of use without it
+        except (GatewayError, OSError) as error:  # the tunnels are of use without it
             self._journal.error("bird", text=str(error))
+        self._reconciler.release_namespaces()
 
     def _start(self) -> None:
         self._plane.on_punt(self._daemon.punt_received)
@@ -273,7 +272,7 @@ class Gateway:
             self._steering.changed.clear()
             try:
                 await self._routers.set_standings(self._steering.standings)
-            except (BirdError, OSError) as error:
+            except (GatewayError, OSError) as error:
                 self._journal.error("bird", text=str(error))
 
     async def _tick(self) -> None:
@@ -419,11 +418,13 @@ class Gateway:
             self._reconciler.remove_routes()
         with contextlib.suppress(DataPlaneError):
             self._plane.stop()
+        if outcome is not Outcome.PLANE_LOST:
+            self._namespaces.end()
 
     async def _end_routing(self) -> None:
         try:
             await self._routers.end()
-        except BirdError as error:
+        except (GatewayError, OSError) as error:
             self._journal.error("bird", text=str(error))
 
     async def _say_goodbye(self) -> None:

@@ -1,14 +1,26 @@
 """
 The network namespaces of the Border Gateways: one `Netlink` for each that is in use.
 
-"" names the namespace that this process is in, the VM's own.
+"" names the namespace that this process is in, the VM's own. The others are made and opened by the
+namespace keeper; their sockets are used here. Each has a directory in the runtime directory, for
+its BIRD, and so that the next gateway process knows what this one has used.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+import shutil
+import socket
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
 
-from gateway.node.netlink import Netlink
+from gateway.errors import GatewayError
+from gateway.netns.client import KeeperClient
+from gateway.netns.wire import NamespaceError, What
+from gateway.node.journal import Journal
+from gateway.node.netlink import Netlink, Sockets
+from gateway.routing.process import HERE, BirdFiles, BirdProcess, Place
+from gateway.routing.routers import PREFIX
 
 OWN = ""
 
@@ -16,18 +28,131 @@ OWN = ""
 class Namespaces:
     """Finds the `Netlink` of a namespace by the namespace's name."""
 
-    def __init__(self) -> None:
+    def __init__(self, runtime_dir: Path, journal: Journal) -> None:
+        self._runtime_dir = runtime_dir
+        self._journal = journal
+        self._keeper = KeeperClient(runtime_dir)
         self.own = Netlink()
         self._opened = {OWN: self.own}
+        self.troubles: dict[str, str] = {}  # namespaces that can not be used, and why
 
     def of(self, name: str) -> Netlink:
-        """Return the kernel's networking in a namespace."""
+        """
+        Return the kernel's networking in a namespace that `use` has opened. Raises NamespaceError.
+        """
+        if name not in self._opened:
+            raise NamespaceError(self.troubles.get(name, f"namespace {name} is not in use"))
         return self._opened[name]
 
     def __iter__(self) -> Iterator[str]:
         """Return the names of the namespaces that are open."""
         return iter(tuple(self._opened))
 
+    # ---- which there are ----
+
+    def use(self, names: Collection[str]) -> None:
+        """
+        Make and open these, beside what is open, and what an earlier gateway process has used.
+
+        Those for which that fails are in `troubles`; they are tried again the next time.
+        """
+        before, self.troubles = self.troubles, {}
+        for name in names:
+            if name not in self._opened:
+                self._try(name)
+        for name in self._left_behind() - set(names) - set(self._opened):
+            with contextlib.suppress(NamespaceError, OSError):  # it went by itself
+                self._open(name, make=False)
+        for name, text in self.troubles.items():
+            if before.get(name) != text:
+                self._journal.error("namespace", name=name, text=text)
+
+    def release(self, names: Collection[str]) -> None:
+        """Close those that are not named, and remove those of them that we have made."""
+        for name in set(self._opened) - set(names) - {OWN}:
+            self._opened.pop(name).close()
+            self._journal.info("namespace released", name=name)
+        for name in self._left_behind() - set(names):
+            shutil.rmtree(self._directory(name), ignore_errors=True)
+        with contextlib.suppress(NamespaceError):
+            for name in set(self._keeper.made()) - set(names):
+                self._keeper.remove(name)
+
+    def end(self) -> None:
+        """Release all; the keeper ends if it was needed only by us."""
+        self.release(())
+        with contextlib.suppress(NamespaceError):
+            self._keeper.end()
+
     def close(self) -> None:
+        """Leave all as it is, for the next gateway process."""
         for kernel in self._opened.values():
             kernel.close()
+        self._keeper.close()
+
+    def _try(self, name: str) -> None:
+        try:
+            self._open(name, make=True)
+        except (GatewayError, OSError) as error:
+            self.troubles[name] = f"namespace {name}: {error}"
+
+    def _open(self, name: str, *, make: bool) -> None:
+        if make:
+            self._directory(name).mkdir(mode=0o700, exist_ok=True)
+            if self._keeper.make(name):
+                self._journal.info("namespace made", name=name)
+        *descriptors, namespace = self._keeper.open(
+            name, What.RTNETLINK, What.RTNETLINK, What.CONTROL, What.NAMESPACE
+        )
+        rtnetlink, second, control = (socket.socket(fileno=fd) for fd in descriptors)
+        sockets = Sockets(rtnetlink, second, control, namespace)
+        self._opened[name] = Netlink(sockets, _Settings(self._keeper, name))
+
+    def _directory(self, name: str) -> Path:
+        return self._runtime_dir / (PREFIX + name)
+
+    def _left_behind(self) -> set[str]:
+        """Return the namespaces that have a directory."""
+        return {path.name.removeprefix(PREFIX) for path in self._runtime_dir.glob(f"{PREFIX}*")}
+
+    # ---- what runs there ----
+
+    def place_of(self, name: str) -> Place:
+        """Return a namespace as a place for a BIRD."""
+        return _Namespace(self._keeper, name) if name else HERE
+
+
+class _Settings:
+    """The kernel's settings in another namespace."""
+
+    def __init__(self, keeper: KeeperClient, name: str) -> None:
+        self._keeper = keeper
+        self._name = name
+
+    def read(self, names: Sequence[str]) -> list[str]:
+        try:
+            return self._keeper.read(self._name, names) if names else []
+        except NamespaceError:
+            return ["" for _ in names]
+
+    def write(self, name: str, value: str) -> None:
+        try:
+            self._keeper.write(self._name, name, value)
+        except NamespaceError as error:
+            raise OSError(error.errno, str(error)) from None
+
+
+class _Namespace:
+    """A place for a BIRD that only the keeper can enter."""
+
+    def __init__(self, keeper: KeeperClient, name: str) -> None:
+        self._keeper = keeper
+        self._name = name
+
+    def start_bird(self, binary: str, files: BirdFiles, *, recover: bool) -> BirdProcess:
+        pid = self._keeper.start_bird(self._name, files.directory, recover=recover)
+        return BirdProcess(pid)
+
+    def rtnetlink(self) -> socket.socket:
+        (fd,) = self._keeper.open(self._name, What.RTNETLINK)
+        return socket.socket(fileno=fd)

@@ -228,6 +228,10 @@ class Netlink:
         state = "up" if up else "down"
         self._set_link(state, name, state=state)
 
+    def move(self, name: str, namespace: int) -> None:
+        """Move a link into another network namespace; it is down then and has no addresses."""
+        self._set_link("move", name, net_ns_fd=namespace)
+
     def set_mtu(self, name: str, mtu: int) -> None:
         """Set the MTU of a link, bytes."""
         self._set_link(f"mtu {mtu}", name, mtu=mtu)

@@ -13,7 +13,7 @@ from gateway.ike.config import Identity, Lifetime, Timers, TunnelConfig
 from gateway.ike.iana import ProtocolId
 from gateway.ike.proposals import DEFAULT_ESP, DEFAULT_IKE, Proposal, parse_proposal
 from gateway.ike.selectors import parse_selector
-from gateway.model.resources import Document, VpnConnection
+from gateway.model.resources import Document, VpnConnection, namespaces_of
 from gateway.model.settings import TunnelSettings
 from gateway.model.tunnels import (
     ResolvedTunnel,
@@ -84,16 +84,12 @@ class NodePlan:
     sockets: tuple[Address, ...]
     tunnels: tuple[TunnelPlan, ...]
     routing: tuple[RoutingPlan, ...] = ()  # one for each network namespace with BGP
+    namespaces: tuple[str, ...] = ()  # those of Border Gateways, without the VM's own
 
     @property
     def peers(self) -> tuple[BgpPeer, ...]:
         """Return the BGP peers of all network namespaces."""
         return tuple(peer for routing in self.routing for peer in routing.peers)
-
-    @property
-    def namespaces(self) -> tuple[str, ...]:
-        """Return the network namespaces that tunnels are in, "" for the VM's own."""
-        return tuple(dict.fromkeys(tunnel.namespace for tunnel in self.tunnels))
 
 
 def plan(document: Document) -> NodePlan:
@@ -105,6 +101,7 @@ def plan(document: Document) -> NodePlan:
         sockets=gateway.public_addresses,
         tunnels=tuple(_tunnel(document, resolved) for resolved in tunnels),
         routing=routing_plans(document, tunnels),
+        namespaces=tuple(dict.fromkeys(n for n in namespaces_of(document).values() if n)),
     )
 
 
@@ -129,6 +126,7 @@ def _tunnel(document: Document, resolved: ResolvedTunnel) -> TunnelPlan:
         queues=settings.workers,
         routes=() if is_bgp else routes,
         fail_closed=tuple(dict.fromkeys(r.prefix for r in routes)) if is_bgp else (),
+        namespace=resolved.namespace,
         preference=resolved.preference,
         failback=_failback(resolved.connection),
     )

@@ -20,6 +20,7 @@ from ipaddress import ip_address
 from gateway.dataplane.interface import DataPlane, EncapKind, PlaneState
 from gateway.errors import DataPlaneError, GatewayError
 from gateway.ike.events import Reason
+from gateway.netns.wire import NamespaceError
 from gateway.node.daemon import IkeDaemon
 from gateway.node.difference import Change, Facet, difference
 from gateway.node.journal import Journal
@@ -84,6 +85,7 @@ class Reconciler:
                 self._close_sockets(self.plan)
             raise
         self.plan = wanted
+        self._namespaces.use(wanted.namespaces)
         self.routes.stop_clear_text(wanted)
         remade = {c.new.name for c in change.changed if Facet.INTERFACE in c.facets}
         gone = {plan.name for plan in change.removed} | remade
@@ -126,10 +128,15 @@ class Reconciler:
             elif not links[tunnel.plan.namespace][tunnel.plan.interface].is_up:
                 self._journal.warning("device is down", tunnel=tunnel.name)
                 self._try_tunnel(tunnel.plan, self._fit)
-        if broken or self.troubles:
+        if broken or self.troubles or self._namespaces.troubles:
             self.apply(self.plan)
         else:
             self.routes.apply(self.plan)
+
+    def release_namespaces(self) -> None:
+        """Let go of the network namespaces that the plan has no use for; their BIRDs have ended."""
+        if self.plan is not None:
+            self._namespaces.release(self.plan.namespaces)
 
     def move_traffic(self) -> None:
         """Make the routes follow the tunnels' standings."""
@@ -166,16 +173,23 @@ class Reconciler:
         `apply` follows: it makes what is missing and tells IKE; then `adopt` sorts out the SAs.
         """
         self.workers = state.workers
+        self._namespaces.use(wanted.namespaces)
         self._plane_sockets = set(state.sockets)
         plans = {f"{plan.name}@{plan.interface}": plan for plan in wanted.tunnels}
         for number, label in state.names.items():
             plan = plans.get(label)
-            if plan is None or not self._namespaces.of(plan.namespace).has(plan.interface):
+            if plan is None or not self._has_device(plan):
                 self._plane.del_tunnel(number)
                 continue
             tunnel = self._new_tunnel(number, plan)
             tunnel.orphans = set(state.tunnels.get(number, ()))
             self._tunnels.add(tunnel)
+
+    def _has_device(self, plan: TunnelPlan) -> bool:
+        try:
+            return self._namespaces.of(plan.namespace).has(plan.interface)
+        except NamespaceError:
+            return False
 
     def adopt(self) -> None:
         """
@@ -249,7 +263,7 @@ class Reconciler:
     def _try_tunnel(self, plan: TunnelPlan, act: Callable[[TunnelPlan], None]) -> None:
         try:
             act(plan)
-        except (TunError, NetlinkError, DataPlaneError) as error:
+        except (TunError, NetlinkError, NamespaceError, DataPlaneError) as error:
             self._journal.error("tunnel_setup", tunnel=plan.name, text=str(error))
             self.troubles[plan.name] = Reason("setup_failed", str(error))
 
@@ -259,10 +273,12 @@ class Reconciler:
 
     def _make(self, plan: TunnelPlan) -> None:
         """Make the device and the tunnel in the data plane, without SAs: carrier is off."""
-        tun = open_tun(plan.interface, min(plan.queues, self.workers))
         tunnel = self._new_tunnel(self._tunnels.next_number(), plan)
+        tun = open_tun(plan.interface, min(plan.queues, self.workers))
         fits = inner_mtu(plan, None, DEFAULT_OUTER_MTU)
         try:
+            if tunnel.kernel is not self._namespaces.own:
+                self._namespaces.own.move(plan.interface, tunnel.kernel.namespace)
             self._set_device(plan, fits.mtu)
             self._plane.add_tunnel(
                 tunnel.number,

@@ -94,6 +94,7 @@ class Rollout:
         self._reconciler.apply(plan)
         self.waiting = waiting
         await self._routers.apply(plan.routing)
+        self._reconciler.release_namespaces()
 
     # ---- one after the other ----
 
@@ -158,7 +159,14 @@ def staged(old: NodePlan, new: NodePlan, waiting: frozenset[str]) -> NodePlan:
         _staged_routing(before_in.get(each.namespace, NO_ROUTING), each, waiting)
         for each in new.routing
     )
-    return replace(new, sockets=tuple(sockets), tunnels=tuple(tunnels), routing=routing)
+    places = dict.fromkeys((*new.namespaces, *(t.namespace for t in tunnels if t.namespace)))
+    return replace(
+        new,
+        sockets=tuple(sockets),
+        tunnels=tuple(tunnels),
+        routing=routing,
+        namespaces=tuple(places),
+    )
 
 
 def _staged_routing(old: RoutingPlan, new: RoutingPlan, waiting: frozenset[str]) -> RoutingPlan:

@@ -160,18 +160,22 @@ class BirdProcess:
         self._ended.set()
 
 
-def spawn(binary: str, files: BirdFiles, *, recover: bool) -> BirdProcess:
+def argv_of(binary: str, files: BirdFiles, *, recover: bool) -> list[str]:
     """
-    Start BIRD on the configuration in `files`. Raises OSError.
+    Return the command that runs BIRD on the configuration in `files`.
 
     With `recover` the routes that an earlier BIRD left in the kernel stay until it knows better.
     """
     argv = [binary, "-f", "-c", str(files.conf), "-s", str(files.socket), "-P", str(files.pid)]
-    argv += ["-R"] if recover else []
+    return argv + (["-R"] if recover else [])
+
+
+def spawn(binary: str, files: BirdFiles, *, recover: bool) -> BirdProcess:
+    """Start BIRD as `argv_of` says. Raises OSError."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     pid = os.posix_spawn(
         binary,
-        argv,
+        argv_of(binary, files, recover=recover),
         os.environ,
         file_actions=[
             (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),

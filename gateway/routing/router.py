@@ -128,7 +128,11 @@ class Router:
             is_left = self._files.conf.exists()
             is_new = self._write()
             if self.pid is None:
-                self._start(recover=is_left)
+                try:
+                    self._start(recover=is_left)
+                except (GatewayError, OSError):
+                    self._begun.set()  # it is tried again
+                    raise
             elif is_new or not before.gateways:
                 await self._configure()
 
@@ -200,6 +204,7 @@ class Router:
             self._begun.clear()
             process = self._process
             if process is None:
+                await self._restart()
                 continue
             await process.wait_ended()
             if self._process is process:  # not by our word

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from ipaddress import IPv4Address
 
-from gateway.model.resources import BorderGateway, Document
+from gateway.model.resources import BorderGateway, Document, namespaces_of
 from gateway.model.tunnels import ResolvedTunnel, inner_interface, inner_peer
 from gateway.model.types import parse_bfd
-from gateway.routing.plan import NO_ROUTING, Attachment, Bfd, BgpGateway, BgpPeer, RoutingPlan
+from gateway.routing.plan import Attachment, Bfd, BgpGateway, BgpPeer, RoutingPlan
+from gateway.sa import Address
 from gateway.secret import Secret
 
 
@@ -18,25 +19,34 @@ def routing_plans(document: Document, tunnels: Sequence[ResolvedTunnel]) -> tupl
 
     Border Gateways without BGP peers are left out.
     """
-    plan = _plan(document, tunnels)
-    return (plan,) if plan.gateways else ()
+    # ESP of all tunnels leaves from the VM's own namespace, so only there can routes catch it.
+    outer = tuple(sorted({t.remote for t in tunnels if t.remote is not None}, key=str))
+    plans = (
+        _plan(document, [t for t in tunnels if t.namespace == place], place, () if place else outer)
+        for place in dict.fromkeys(namespaces_of(document).values())
+    )
+    return tuple(plan for plan in plans if plan.gateways)
 
 
-def _plan(document: Document, tunnels: Sequence[ResolvedTunnel]) -> RoutingPlan:
+def _plan(
+    document: Document,
+    tunnels: Sequence[ResolvedTunnel],
+    namespace: str,
+    outer: tuple[Address, ...],
+) -> RoutingPlan:
     by_gateway: dict[str, list[ResolvedTunnel]] = {}
     for tunnel in tunnels:
         if tunnel.connection.routing == "bgp":
             by_gateway.setdefault(tunnel.connection.border_gateway, []).append(tunnel)
-    if not by_gateway:
-        return NO_ROUTING
     return RoutingPlan(
         gateways=tuple(
             _gateway(document, gateway, by_gateway[gateway.name])
             for gateway in document.border_gateway
             if gateway.name in by_gateway
         ),
-        outer=tuple(sorted({t.remote for t in tunnels if t.remote is not None}, key=str)),
+        outer=outer,
         inner=tuple(sorted({n for t in tunnels if (n := t.tunnel.inner_cidr)}, key=str)),
+        namespace=namespace,
     )
 
 

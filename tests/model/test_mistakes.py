@@ -349,7 +349,11 @@ WARNINGS: list[tuple[Edits, Path, str]] = [
         (*SECOND, "local_address"),
         "all tunnels of this connection use one address",
     ),
-    ([(("border_gateway", 1), {"name": "b"})], ("border_gateway", 1), "are not isolated"),
+    (
+        [(("border_gateway", 1), {"name": "b"})],
+        ("border_gateway", 1, "namespace"),
+        "are not isolated",
+    ),
 ]
 
 

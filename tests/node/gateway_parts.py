@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import contextlib
 import io
+import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,7 +28,6 @@ from gateway.node.routing import RoutingReport
 from gateway.node.status import StatusView
 from gateway.node.steering import Steering
 from gateway.node.tunnel import Tunnels
-from gateway.routing.process import HERE
 from gateway.routing.routers import Routers
 
 
@@ -52,7 +53,8 @@ def parts(plane: LocalPlane) -> Iterator[Parts]:
     """
     log = io.StringIO()
     journal = Journal(log, time.time)
-    namespaces, tunnels = Namespaces(), Tunnels()
+    runtime_dir = Path(tempfile.mkdtemp(prefix="twinspan-test-"))
+    namespaces, tunnels = Namespaces(runtime_dir, journal), Tunnels()
     endpoint = IkeEndpoint(SystemRandom(), time.monotonic())
     daemon = IkeDaemon(endpoint, plane, tunnels, journal, time.monotonic, time.time)
     plane.on_punt(daemon.punt_received)
@@ -60,7 +62,7 @@ def parts(plane: LocalPlane) -> Iterator[Parts]:
     reconciler = Reconciler(
         plane, namespaces, daemon, tunnels, steering, journal, time.monotonic, time.time
     )
-    routers = Routers(Path("/run"), journal, lambda _: HERE)
+    routers = Routers(runtime_dir, journal, namespaces.place_of)
     routing = RoutingReport(routers, reconciler, tunnels)
     failback = FailbackKeeper(reconciler, routers, tunnels, steering, time.monotonic)
     drain = Drain(plane, tunnels, routers, steering, failback, journal)
@@ -72,3 +74,4 @@ def parts(plane: LocalPlane) -> Iterator[Parts]:
     finally:
         daemon.close()
         namespaces.close()
+        shutil.rmtree(runtime_dir)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
+import time
+from pathlib import Path
 
 import pytest
 
 from gateway.node import machine
+from gateway.node.journal import Journal
 from gateway.node.namespaces import Namespaces
 from gateway.node.plan import NodePlan, plan
 from tests.node.network import ip
@@ -20,7 +24,7 @@ def sysctl(*settings: str) -> None:
 
 
 def notes(plan: NodePlan, workers: int) -> list[str]:
-    namespaces = Namespaces()
+    namespaces = Namespaces(Path("/nowhere"), Journal(io.StringIO(), time.time))
     found = machine.notes(plan, workers, namespaces)
     namespaces.close()
     return found

@@ -11,9 +11,17 @@ import pytest
 from gateway.dataplane import seccomp
 from gateway.dataplane.process import arguments
 from gateway.dataplane.remote import SOCKET_NAME
+from gateway.netns import wire
+from gateway.netns.process import arguments as keeper_arguments
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
-UNITS = ["twinspan-gateway.service", "twinspan-dataplane.service", "twinspan-dataplane.socket"]
+UNITS = [
+    "twinspan-gateway.service",
+    "twinspan-dataplane.service",
+    "twinspan-dataplane.socket",
+    "twinspan-netns.service",
+    "twinspan-netns.socket",
+]
 
 needs_systemd = pytest.mark.skipif(
     shutil.which("systemd-analyze") is None, reason="systemd is not installed"
@@ -55,7 +63,12 @@ def test_systemd_finds_nothing_wrong(units: Path, name: str) -> None:
 
 @needs_systemd
 @pytest.mark.parametrize(
-    ("name", "most"), [("twinspan-gateway.service", 30), ("twinspan-dataplane.service", 15)]
+    ("name", "most"),
+    [
+        ("twinspan-gateway.service", 30),
+        ("twinspan-dataplane.service", 15),
+        ("twinspan-netns.service", 50),  # without a mount namespace of its own
+    ],
 )
 def test_exposure_stays_low(units: Path, name: str, most: int) -> None:
     done = subprocess.run(
@@ -81,6 +94,49 @@ def test_both_ends_of_the_data_plane_socket_name_the_same_place() -> None:
     (start,) = settings("twinspan-gateway.service")["ExecStart"]
     runtime_dir = start.split("--runtime-dir ")[1].split()[0]
     assert listen == f"{runtime_dir}/{SOCKET_NAME}"
+
+
+def test_both_ends_of_the_namespace_keepers_socket_name_the_same_place() -> None:
+    (listen,) = settings("twinspan-netns.socket")["ListenSequentialPacket"]
+    (start,) = settings("twinspan-gateway.service")["ExecStart"]
+    runtime_dir = start.split("--runtime-dir ")[1].split()[0]
+    assert listen == f"{runtime_dir}/{wire.SOCKET_NAME}"
+
+
+def test_the_namespace_keeper_is_started_with_options_it_has() -> None:
+    (start,) = settings("twinspan-netns.service")["ExecStart"]
+    program, command, *options = start.split()
+    assert (program, command) == ("/usr/bin/twinspan", "netns")
+    (directory,) = settings("twinspan-netns.service")["RuntimeDirectory"]
+    assert str(keeper_arguments(options).records) == f"/run/{directory}"
+
+
+def test_the_namespace_keeper_has_what_it_needs_and_hides_no_mount() -> None:
+    unit = settings("twinspan-netns.service")
+    (bounds,) = unit["CapabilityBoundingSet"]
+    for_bird = {"CAP_NET_ADMIN", "CAP_NET_BIND_SERVICE", "CAP_NET_RAW"}
+    to_become = {"CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP"}
+    assert set(bounds.split()) == {"CAP_SYS_ADMIN", *for_bird, *to_become}
+    hiding = {"ProtectSystem", "ProtectHome", "PrivateTmp", "PrivateDevices", "PrivateMounts"}
+    hiding |= {"ProtectKernelTunables", "ProtectControlGroups", "ProtectProc", "ReadWritePaths"}
+    assert not hiding & set(unit)
+    assert unit["KillMode"] == ["process"]
+
+
+@needs_systemd
+def test_the_namespace_keeper_may_do_what_it_needs() -> None:
+    allowed = allowed_calls("twinspan-netns.service")
+    assert {"setns", "unshare", "mount", "umount2", "clone", "execve", "capset"} <= allowed
+    assert {"setresuid", "setresgid", "setgroups", "prctl", "sendmsg", "recvmsg"} <= allowed
+    assert not {"init_module", "ptrace", "bpf", "pivot_root", "chroot", "keyctl"} & allowed
+
+
+def test_the_packaged_settings_are_those_of_a_namespace_that_we_make() -> None:
+    lines = (DEPLOY / "sysctl.d" / "60-twinspan.conf").read_text().splitlines()
+    pairs = [line.split(" = ") for line in lines if " = " in line and "*" not in line]
+    assert {key.removeprefix("net.").replace(".", "/"): value for key, value in pairs} == dict(
+        wire.DEFAULTS
+    )
 
 
 def test_the_data_plane_is_started_with_options_it_has() -> None:

@@ -1,0 +1,120 @@
+"""
+What our processes that serve a Unix socket have in common: how they are started, by systemd or by
+the gateway process, and who may speak to them.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import socket
+import struct
+import sys
+from collections.abc import Sequence
+from pathlib import Path as FilePath
+
+from gateway.errors import ConfigError
+
+LISTEN_FDS_START = 3  # sd_listen_fds(3)
+BACKLOG = 8
+PACKAGE_PARENT = FilePath(__file__).resolve().parent.parent
+
+
+def adopt(descriptor: int, option: str) -> socket.socket:
+    """Return the inherited SEQPACKET socket. Raises ConfigError if it is something else."""
+    try:
+        sock = socket.socket(fileno=descriptor)
+    except OSError as error:
+        raise ConfigError([f"{option}: descriptor {descriptor}: {error.strerror}"]) from error
+    if sock.family != socket.AF_UNIX or sock.type != socket.SOCK_SEQPACKET:
+        sock.detach()
+        raise ConfigError([f"{option}: descriptor {descriptor} is not a SEQPACKET Unix socket"])
+    sock.set_inheritable(False)
+    return sock
+
+
+def activated() -> socket.socket | None:
+    """Return the listening socket systemd gave us (sd_listen_fds(3)), None if it gave none."""
+    if os.environ.pop("LISTEN_PID", "") != str(os.getpid()):
+        return None
+    if os.environ.pop("LISTEN_FDS", "0") != "1":
+        raise ConfigError(["LISTEN_FDS: need exactly one socket"])
+    return adopt(LISTEN_FDS_START, "LISTEN_FDS")
+
+
+def allowed_uids(listener: socket.socket | None) -> frozenset[int] | None:
+    """
+    Return who may connect: root, the user who started us, the owner of the socket file.
+
+    None where the file's directory is closed to us: there the file's mode alone decides.
+    """
+    uids = {0, os.getuid()}
+    place = listener.getsockname() if listener is not None else ""
+    if isinstance(place, str) and place:
+        try:
+            uids.add(os.stat(place).st_uid)
+        except PermissionError:
+            return None
+    return frozenset(uids)
+
+
+def ready_notifier() -> socket.socket | None:
+    """Return the socket that takes READY=1 (sd_notify(3)), None if nobody asks for it."""
+    place = os.environ.pop("NOTIFY_SOCKET", "")
+    if not place:
+        return None
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    sock.connect("\0" + place[1:] if place.startswith("@") else place)
+    return sock
+
+
+def peer_of(sock: socket.socket) -> tuple[int, int, int]:
+    """
+    Return process id, user and group at the other end of a connection (SO_PEERCRED of unix(7)).
+    """
+    credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+    pid, uid, gid = struct.unpack("=iII", credentials)
+    return pid, uid, gid
+
+
+def bind_private(listener: socket.socket, path: FilePath) -> None:
+    """Listen on `path`, mode 0600."""
+    old = os.umask(0o177)
+    try:
+        listener.bind(str(path))
+    finally:
+        os.umask(old)
+    listener.listen(BACKLOG)
+
+
+def start_process(module: str, listener: int, log: FilePath, options: Sequence[str]) -> int:
+    """
+    Start a module of ours that serves the listening socket; return its process id.
+
+    It writes to a file: our own output may be a pipe whose reader waits for its last writer.
+    """
+    command = [sys.executable, "-m", module, "--listen-fd", "3", *options]
+    # Nothing else of our environment: it may hold secrets, and NOTIFY_SOCKET is ours alone.
+    environment = {"PYTHONPATH": str(PACKAGE_PARENT), "PATH": os.defpath}
+    # Above 9, so that no copy below overwrites what a later one reads.
+    source = fcntl.fcntl(listener, fcntl.F_DUPFD_CLOEXEC, 10)
+    append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    actions = [
+        (os.POSIX_SPAWN_DUP2, source, 3),
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 1, str(log), append, 0o600),
+        (os.POSIX_SPAWN_DUP2, 1, 2),
+    ]
+    try:
+        return os.posix_spawn(
+            sys.executable,
+            command,
+            environment,
+            file_actions=actions,
+            setsid=True,
+            setsigmask=(),
+            setsigdef=(signal.SIGTERM, signal.SIGINT, signal.SIGHUP),
+        )
+    finally:
+        os.close(source)
