@@ -67,6 +67,10 @@ class Bird:
         if last.code not in (CONFIGURED, CONFIGURING):
             raise BirdError(f"configure: {last.text}")
 
+    async def reload(self, protocol: str) -> None:
+        """Make it ask a peer for all its routes; its limits count anew. Raises BirdError."""
+        await self._read(f"reload in '{protocol}'", _last)
+
     async def down(self) -> None:
         """End it: its sessions are closed, its routes stay in the kernel. Raises BirdError."""
         await self._read("down", _last)

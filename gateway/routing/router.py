@@ -16,7 +16,7 @@ from typing import Protocol
 
 from gateway.errors import GatewayError
 from gateway.routing.bird import Bird
-from gateway.routing.bird_conf import KERNEL_METRIC, bird_conf
+from gateway.routing.bird_conf import BGP, KERNEL_METRIC, bird_conf
 from gateway.routing.choice import Judged, judge
 from gateway.routing.kernel import flush_routes
 from gateway.routing.plan import NO_ROUTING, NO_STANDINGS, RoutingPlan, Standings
@@ -232,6 +232,7 @@ class Router:
             began_at = time.monotonic()
             if self.plan.gateways:
                 await self.refresh()
+                await self._take_again()
             # What is waited for a BIRD that does not answer costs nothing.
             took_s = 0.0 if self.view.error else time.monotonic() - began_at
             with contextlib.suppress(TimeoutError):
@@ -259,6 +260,19 @@ class Router:
             log = self._log.info if change.is_good else self._log.warning
             log(change.event, **change.fields)
         return self.view
+
+    async def _take_again(self) -> None:
+        """
+        Have peers tell their routes again (RFC 2918) where some were left out and would fit now.
+
+        A limit that was hit once keeps every new route out until then.
+        """
+        names = [BGP + name for name, peer in self.view.peers.items() if peer.has_room_again]
+        for name in names:
+            try:
+                await self._bird.reload(name)
+            except BirdError as error:
+                self._log.warning("bgp reload", protocol=name, text=str(error))
 
     def _kill_hanging(self) -> None:
         process = self._process

@@ -25,6 +25,13 @@ class PeerView:
         return self.bgp is not None and self.bgp.is_up
 
     @property
+    def has_room_again(self) -> bool:
+        """Return whether BIRD leaves routes out although there are fewer than the limit now."""
+        if self.bgp is None or not self.bgp.limit_hit:
+            return False
+        return self.bgp.imported + self.bgp.filtered < self.peer.prefix_limit
+
+    @property
     def bfd_text(self) -> str:
         """Return the state of BFD in lower case; "off" where it is not wanted."""
         if self.peer.bfd is None:
@@ -124,6 +131,17 @@ def changes(before: RoutingView, after: RoutingView) -> Iterator[RoutingChange]:
         if was and was.is_up and not now.is_up:
             error = now.bgp.error if now.bgp else ""
             yield RoutingChange("bgp down", False, {**fields, "error": error or "not known"})
-        if now.bgp and now.bgp.limit_hit and not (was and was.bgp and was.bgp.limit_hit):
-            limit = now.peer.prefix_limit
-            yield RoutingChange("bgp prefix limit", False, {**fields, "limit": limit})
+        yield from _limit_changes(was, now)
+
+
+def _limit_changes(was: PeerView | None, now: PeerView) -> Iterator[RoutingChange]:
+    hit_before = was is not None and was.bgp is not None and was.bgp.limit_hit
+    hit = now.bgp is not None and now.bgp.limit_hit
+    fields: dict[str, str | int | float | bool] = {
+        "tunnel": now.peer.tunnel,
+        "limit": now.peer.prefix_limit,
+    }
+    if hit and not hit_before:
+        yield RoutingChange("bgp prefix limit", False, fields)
+    if hit_before and not hit and now.is_up:
+        yield RoutingChange("bgp prefix limit kept again", True, fields)

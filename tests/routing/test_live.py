@@ -148,6 +148,10 @@ def wait(what: Coroutine[object, object, T]) -> T:
 
 
 TWO = "plan_of(peer(1), peer(2))"
+FEW = (
+    "(Attachment('vpc', 'lan', (ip_network('10.20.0.0/24'),"
+    " *ip_network('10.64.0.0/18').subnets(new_prefix=20))),)"
+)
 
 
 @pytest.fixture(scope="module")
@@ -355,6 +359,13 @@ def test_what_a_peer_may_not_announce_is_refused(ends: tuple[End, End]) -> None:
     wait_for("the limit", lambda: a.sessions()[FIRST].limit_hit, 10.0)
     assert a.sessions()[FIRST].is_up
     wait_for("the warning", lambda: a.says("bgp prefix limit"), 10.0)
+    before = a.sessions()[FIRST].since
+    b.apply("plan_of(peer(1), peer(2))")
+    wait_for("the end of it", lambda: a.says("bgp prefix limit kept again"), 10.0)
+    # What comes later is learned as if nothing had been.
+    b.apply(f"RoutingPlan((replace({TWO}.gateways[0], attachments={FEW}),))")
+    wait_for("as many as may be", lambda: a.sessions()[FIRST].imported == 5, 10.0)
+    assert a.sessions()[FIRST].since[:-2] == before[:-2]
     for end in ends:
         end.apply(TWO)
         end.wait_up(FIRST, SECOND)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from gateway.routing.state import BfdState, BgpState
 from gateway.routing.view import RoutingView, changes, view_of
 from tests.routing.plans import OFFICE, TWIN, plan_of
@@ -74,6 +76,21 @@ def test_ups_and_downs_and_a_reached_limit_are_told_once() -> None:
     hit = view(replace(UP, limit_hit=True))
     assert events(view(UP), hit) == [("bgp prefix limit", "office-1")]
     assert events(hit, hit) == []
+    assert events(hit, view(UP)) == [("bgp prefix limit kept again", "office-1")]
+    assert events(hit, view(replace(DOWN, limit_hit=False))) == [("bgp down", "office-1")]
+
+
+@pytest.mark.parametrize(
+    ("imported", "filtered", "hit", "has_room"),
+    [(299, 1, True, False), (299, 0, True, True), (0, 299, True, True), (10, 0, False, False)],
+)
+def test_a_limit_that_was_hit_has_room_again_when_there_are_fewer_routes(
+    imported: int, filtered: int, hit: bool, has_room: bool
+) -> None:
+    """What our rules refuse counts too: the limit is on what the peer tells."""
+    session = replace(UP, limit_hit=hit, imported=imported, filtered=filtered)
+    peer = replace(view(session).peers["office-1"], peer=replace(OFFICE, prefix_limit=300))
+    assert peer.has_room_again is has_room
 
 
 def test_a_session_that_went_down_and_up_between_two_views_is_told() -> None:
