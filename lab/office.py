@@ -12,7 +12,7 @@ address to any in its Child SA; BIRD's routes say what goes in.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from lab import sites, stream, topology
@@ -22,7 +22,7 @@ from lab.netns import Lab, Namespace
 from lab.stream import BothWays
 from lab.strongswan import StrongSwan, Timing
 from lab.topology import Pair, Site
-from lab.twinspan import Twinspan, Value
+from lab.twinspan import Document, Twinspan, Value
 
 TUN = "ipsec0"
 ANY = ("0.0.0.0/0",)
@@ -157,15 +157,24 @@ class Hybrid:
         self.wait_by(1, timeout_s)
 
 
-def hybrid(lab: Lab, bfd: str = "300x3", settings: Mapping[str, Value] = NO_SETTINGS) -> Hybrid:
-    """Make both sites, start every daemon, wait until path 1 carries the traffic."""
+def hybrid(
+    lab: Lab,
+    bfd: str = "300x3",
+    settings: Mapping[str, Value] = NO_SETTINGS,
+    alter: Callable[[Document], Document] | None = None,
+) -> Hybrid:
+    """
+    Make both sites, start every daemon, wait until path 1 carries the traffic.
+
+    `settings` stand on our gateway's connection; `alter` changes its document.
+    """
     cloud = topology.site(lab, "a", topology.public4("a"), 2, ("gateway", "vpc"))
     keys = sites.Secrets()
     office = build(lab, cloud, keys, bfd)
     wanted = sites.bgp_document(
         cloud, office.site, keys, (OUR_ASN, ASN), settings={"bfd": bfd, **settings}
     )
-    gateway = Twinspan(cloud.gateway, wanted)
+    gateway = Twinspan(cloud.gateway, alter(wanted) if alter else wanted)
     made = Hybrid(cloud, gateway, office)
     office.start()
     gateway.start()
