@@ -15,7 +15,6 @@ import argparse
 import json
 import math
 import os
-import signal
 import statistics
 import sys
 import time
@@ -27,22 +26,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from gateway.routing.router import STABLE_S
-from lab import impair, plot, sites, stream, topology, twins
-from lab.commands import LabError, end_cleanly, wait_for
+from bench.beds import Bed, Trial, strongswan, twins
+from lab import plot, stream, tcp
+from lab.commands import LabError, end_cleanly
 from lab.netns import Lab
-from lab.strongswan import StrongSwan, Timing
-from lab.topology import Pair
-from lab.twins import Twins
 
-_FIRST, _SECOND = sites.tunnel_name(1), sites.tunnel_name(2)
 _QUICK_TIMES = 3
-_NOTHING_S = 3.0
 _TAIL_S = 0.5  # what follows a switch at once belongs to it
 DIRECTIONS = ("to_office", "from_office")
-# strongSwan's own defaults of retransmission; it gives up after 165 s.
-_SWAN_TIMING = Timing(timeout_s=4.0, base=1.8, tries=5)
-_SWAN_MOST_S = 240.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,145 +56,19 @@ class Sample:
         return tuple(named.values()) if direction is None else (named[direction],)
 
 
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """A failure: `fail` returns when traffic has found its way, `repair` undoes it."""
-
-    fail: Callable[[], None]
-    repair: Callable[[], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Bed:
-    """Two joined sites and what can fail there; `settle` returns when all is as at the start."""
-
-    pair: Pair
-    settle: Callable[[], None]
-    trials: Mapping[str, Trial]
-
-
-def gateways(bfd: str | None, lab: Lab) -> Bed:
-    """Make two of our gateways, with BGP and that BFD or with static routes."""
-    network = twins.build(lab, bfd)
-    office = network.pair.b.gateway
-    cut = Trial(partial(_cut, network), partial(impair.mend, office, "wan1"))
-    trials = {
-        "nothing": Trial(partial(time.sleep, _NOTHING_S), _nothing),
-        "carrier": Trial(partial(_down, network), partial(_up, network)),
-        "gateway_restart": Trial(partial(_restart, network), _nothing),
-        "gateway_killed": Trial(partial(_kill, network), _nothing),
-        # One that ends soon after its start is not started again at once.
-        "bird_killed": Trial(partial(_kill_bird, network), partial(time.sleep, STABLE_S)),
-        "path_cut.bfd300": cut,
-        "path_cut.bfd50": cut,
-        "liveness": cut,
-    }
-    return Bed(network.pair, network.wait_settled, trials)
-
-
-def _nothing() -> None:
-    """Repair nothing: the failure has ended by itself."""
-
-
-def _cut(network: Twins) -> None:
-    impair.cut(network.pair.b.gateway, "wan1")
-    network.wait_by(2)
-
-
-def _down(network: Twins) -> None:
-    network.b.cli("down", _FIRST, "--now")
-    network.wait_by(2)
-
-
-def _up(network: Twins) -> None:
-    network.b.cli("up", _FIRST)
-
-
-def _restart(network: Twins) -> None:
-    network.a.stop()
-    network.a.start()
-    network.wait_settled()
-
-
-def _kill(network: Twins) -> None:
-    before = _spis(network)
-    network.a.kill()
-    network.a.start()
-    wait_for("new Child SAs", lambda: before.isdisjoint(_spis(network)), 40.0, every_s=0.2)
-    network.wait_settled()
-
-
-def _spis(network: Twins) -> set[object]:
-    return {spi for tunnel in network.a.tunnels().values() for spi in tunnel.spis}
-
-
-def _kill_bird(network: Twins) -> None:
-    pid = twins.bird_pid(network.a)
-    if pid is None:
-        raise LabError("the gateway has no BIRD")
-    os.kill(pid, signal.SIGKILL)
-    wait_for("another BIRD", lambda: twins.bird_pid(network.a) not in (pid, None), 10.0)
-    network.wait_settled()
-
-
-def _know_neighbours(pair: Pair) -> None:
-    """
-    Let a cut look as it does behind a provider's router, which still answers to ARP.
-
-    Or the datagrams that wait for a neighbour would fill charon's only socket, and stall tunnel 2.
-    """
-    for here, there in ((pair.a, pair.b), (pair.b, pair.a)):
-        for device, address in zip(("wan1", "wan2"), there.public4, strict=True):
-            (link,) = json.loads(there.gateway.ip("-j", "link", "show", "dev", device))
-            mac = str(link["address"])
-            here.gateway.ip(
-                "neigh", "replace", address, "lladdr", mac, "dev", device, "nud", "permanent"
-            )
-
-
-def strongswan(lab: Lab) -> Bed:
-    """Make two strongSwan gateways with two policy tunnels, DPD every 10 s, else their defaults."""
-    pair, keys = topology.four_machines(lab), sites.Secrets()
-    _know_neighbours(pair)
-    ends = [
-        StrongSwan(
-            here.gateway,
-            [sites.swan_connection(here, there, keys, n, dpd_delay="10s") for n in (1, 2)],
-            _SWAN_TIMING,
-        ).start()
-        for here, there in ((pair.a, pair.b), (pair.b, pair.a))
-    ]
-
-    def settle() -> None:
-        for name in (_SECOND, _FIRST):  # the newest of equal policies carries the traffic
-            if not ends[0].children(name):
-                ends[0].initiate(name)
-
-    def fail() -> None:
-        impair.cut(pair.b.gateway, "wan1")
-        wait_for(
-            "both ends to give tunnel 1 up",
-            lambda: not any(end.children(_FIRST) for end in ends),
-            _SWAN_MOST_S,
-            every_s=0.2,
-        )
-
-    repair = partial(impair.mend, pair.b.gateway, "wan1")
-    return Bed(pair, settle, {"strongswan.path_cut": Trial(fail, repair)})
-
-
 # Each bed with the cases that are tried in it.
 BEDS: Mapping[str, tuple[Callable[[Lab], Bed], tuple[str, ...]]] = {
     "bfd300": (
-        partial(gateways, "300x3"),
+        partial(twins.build, "300x3"),
         (
-            *("nothing", "path_cut.bfd300", "carrier"),
+            *("nothing", "path_cut.bfd300", "carrier", "drain", "edit"),
             *("gateway_restart", "gateway_killed", "bird_killed"),
         ),
     ),
-    "bfd50": (partial(gateways, "50x3"), ("path_cut.bfd50",)),
-    "static": (partial(gateways, None), ("liveness",)),
-    "strongswan": (strongswan, ("strongswan.path_cut",)),
+    "bfd50": (partial(twins.build, "50x3"), ("path_cut.bfd50",)),
+    "hold": (partial(twins.build, "off", settings={"bgp_hold_s": 9}), ("bgp_hold",)),
+    "static": (partial(twins.build, None), ("liveness",)),
+    "strongswan": (strongswan.build, ("strongswan.path_cut",)),
 }
 CASES = tuple(case for _, cases in BEDS.values() for case in cases)
 # Three minutes a time: only when asked for by name.
@@ -211,27 +76,32 @@ _USUAL = tuple(case for case in CASES if not case.startswith("strongswan"))
 
 
 def once(bed: Bed, trial: Trial) -> Sample:
-    """Let something fail and return what it cost; all is repaired afterwards, not yet settled."""
+    """
+    Let something fail and return what it cost; all is repaired afterwards, not yet settled.
+
+    Raises LabError if traffic does not come back, or if a TCP connection does not live through it.
+    """
     bed.settle()
     a, b = bed.pair.a, bed.pair.b
-    streams: list[stream.Stream] = []
-    try:
-        streams.append(stream.start(a.host, b.host, b.host4, port=7017))
-        streams.append(stream.start(b.host, a.host, a.host4, port=7018))
+    with tcp.talk(a.host, b.host, b.host4) as talk:
+        flows = stream.both_ways((a.host, a.host4), (b.host, b.host4))
         since_ns = time.time_ns()
         try:
-            trial.fail()
-            time.sleep(_TAIL_S)
-        finally:
-            trial.repair()
-        there, back = (one.stop(since_ns) for one in streams)
-    except BaseException:
-        for one in streams:
-            one.kill()
-        raise
-    if not (there.goes_on and back.goes_on):
+            try:
+                trial.fail()
+                time.sleep(_TAIL_S)
+            finally:
+                trial.repair()
+            sample = Sample(*flows.stop(since_ns))
+        except BaseException:
+            flows.kill()
+            raise
+    if not (sample.to_office.goes_on and sample.from_office.goes_on):
         raise LabError("traffic did not come back")
-    return Sample(there, back)
+    if talk.error or talk.heard != talk.said:
+        lacking = talk.said - talk.heard
+        raise LabError(f"the TCP connection did not survive: {talk.error or f'lacks {lacking}'}")
+    return sample
 
 
 def measure(cases: Sequence[str], times: int) -> dict[str, list[Sample]]:

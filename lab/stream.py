@@ -86,9 +86,18 @@ class BothWays:
     there: Stream
     back: Stream
 
-    def stop(self) -> tuple[Result, Result]:
-        """Stop both and return what was counted. Raises LabError if an end does not finish."""
-        return self.there.stop(), self.back.stop()
+    def stop(self, since_ns: int = 0) -> tuple[Result, Result]:
+        """
+        Stop both and return what was counted since that time (of the wall clock).
+
+        Raises LabError if an end does not finish.
+        """
+        return self.there.stop(since_ns), self.back.stop(since_ns)
+
+    def kill(self) -> None:
+        """End both without a result."""
+        self.there.kill()
+        self.back.kill()
 
     def kill(self) -> None:
         """End both without a result."""

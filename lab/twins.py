@@ -21,6 +21,7 @@ from lab.topology import Pair, Site
 from lab.twinspan import Document, Twinspan, Value
 
 _ASNS = {"a": 65000, "b": 65001}
+_NO_SETTINGS: Mapping[str, Value] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +69,10 @@ def _goes_by(here: Site, there: Site, number: int) -> bool:
 
 
 def has_all_sessions(gateway: Twinspan) -> bool:
-    """Say whether every BGP session is established, with BFD."""
+    """Say whether every BGP session is established, with BFD where it is wanted."""
     peers = json.loads(gateway.cli("bgp", "--json"))["peers"]
     return bool(peers) and all(
-        peer["state"] == "established" and peer["bfd"] == "up" for peer in peers
+        peer["state"] == "established" and peer["bfd"] in ("up", "off") for peer in peers
     )
 
 
@@ -83,23 +84,30 @@ def bird_pid(gateway: Twinspan) -> int | None:
         return None
 
 
-def document(here: Site, there: Site, keys: sites.Secrets, bfd: str | None, start: str) -> Document:
+def document(
+    here: Site, there: Site, keys: sites.Secrets, bfd: str | None, settings: Mapping[str, Value]
+) -> Document:
     """Return the document of `here`: BGP with that `bfd`, or static routes."""
-    settings: dict[str, Value] = {"start": start}
     if bfd is None:
         return sites.document(here, there, keys, settings=settings)
-    settings |= {"routing": "bgp", "local_asn": _ASNS[here.name], "bfd": bfd}
-    made = sites.document(here, there, keys, settings=settings)
+    with_bgp = {"routing": "bgp", "local_asn": _ASNS[here.name], "bfd": bfd, **settings}
+    made = sites.document(here, there, keys, settings=with_bgp)
     (connection,) = made.connections
     customer: Mapping[str, Value] = {"asn": _ASNS[there.name]}
     return replace(made, connections=[replace(connection, customer=customer)])
 
 
-def build(lab: Lab, bfd: str | None) -> Twins:
-    """Make the machines, start both gateways and wait until the traffic goes by tunnel 1."""
+def build(lab: Lab, bfd: str | None, settings: Mapping[str, Value] = _NO_SETTINGS) -> Twins:
+    """
+    Make the machines, start both gateways and wait until the traffic goes by tunnel 1.
+
+    `settings` are further ones of the connection, at both ends.
+    """
     pair, keys = topology.four_machines(lab), sites.Secrets()
-    a = Twinspan(pair.a.gateway, document(pair.a, pair.b, keys, bfd, "initiate"))
-    b = Twinspan(pair.b.gateway, document(pair.b, pair.a, keys, bfd, "respond"))
+    a, b = (
+        Twinspan(here.gateway, document(here, there, keys, bfd, {"start": start, **settings}))
+        for here, there, start in ((pair.a, pair.b, "initiate"), (pair.b, pair.a, "respond"))
+    )
     b.start()
     a.start()
     made = Twins(pair, a, b, bfd)
