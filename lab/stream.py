@@ -99,11 +99,6 @@ class BothWays:
         self.there.kill()
         self.back.kill()
 
-    def kill(self) -> None:
-        """End both without a result."""
-        self.there.kill()
-        self.back.kill()
-
 
 def both_ways(a: tuple[Namespace, str], b: tuple[Namespace, str], rate: int = 1000) -> BothWays:
     """Start a stream from a to b and one back; each is a machine and its address."""
