@@ -15,7 +15,7 @@ from pathlib import Path
 
 import vici
 
-from lab.commands import LabError, Process, wait_for
+from lab.commands import LabError, Process, run, wait_for
 from lab.netns import Namespace
 
 _PROGRAM = "/usr/sbin/charon-systemd"
@@ -210,6 +210,13 @@ class StrongSwan:
                 session.load_shared(_secret(connection))
                 session.load_conn({connection.name: _settings(connection)})
         self._connections = tuple(connections)
+
+    def load_text(self, conf: str) -> None:
+        """Load what a swanctl.conf says, by swanctl itself. Raises LabError with its words."""
+        file = self.directory / "swanctl.conf"
+        file.write_text(conf)
+        file.chmod(0o600)
+        run("swanctl", "--load-all", "--file", str(file), "--uri", f"unix://{self._socket}")
 
     def initiate(self, child: str, timeout_s: float = 10.0) -> None:
         """Set up a Child SA (and its IKE SA). Raises LabError with charon's log if that fails."""

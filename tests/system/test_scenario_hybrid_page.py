@@ -1,0 +1,79 @@
+"""
+The hybrid cloud exactly as docs/scenarios/hybrid.md shows it: our document, and both devices' and
+the router's configuration, are read from the page.
+"""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from lab import impair, office, pages, sites, topology
+from lab.netns import Lab
+from lab.office import Hybrid, Office
+from lab.twinspan import Twinspan
+from tests.system.support import reach_each_other
+
+pytestmark = pytest.mark.system
+
+KEY = "4f0c6c9f5d6b1c0c8e0f3b6b3f7f5a9d4f0c6c9f5d6b1c0c8e0f3b6b3f7f5a9d"
+PLACEHOLDER = "what is in office.psk"
+
+
+@pytest.fixture(scope="module")
+def hybrid(lab: Lab) -> Hybrid:
+    """Make the lab's machines and wires, with the page's configuration in place of the lab's."""
+    cloud = topology.site(lab, "a", topology.public4("a"), 2, ("gateway", "vpc"))
+    made = office.build(lab, cloud, sites.Secrets())
+    (text,) = pages.blocks("hybrid", "toml")
+    *devices, router = pages.blocks("hybrid", "bird")
+    gateway = Twinspan(cloud.gateway, text)
+    (gateway.directory / "office.psk").write_text(KEY + "\n")
+    (gateway.directory / "office.psk").chmod(0o600)
+    made.router.write(router)
+    set_up(made, devices)
+    gateway.start()
+    whole = Hybrid(cloud, gateway, made)
+    whole.wait_settled()
+    return whole
+
+
+def set_up(made: Office, birds: list[str]) -> None:
+    made.router.start()
+    for device, swan, bird in zip(
+        made.devices, pages.blocks("hybrid", "swanctl"), birds, strict=True
+    ):
+        assert PLACEHOLDER in swan
+        device.bird.write(bird)
+        device.start()
+        device.swan.load([])
+        device.swan.load_text(swan.replace(PLACEHOLDER, KEY))
+
+
+def test_both_tunnels_and_all_sessions_come_up(hybrid: Hybrid) -> None:
+    reach_each_other(hybrid.pair)
+    status = hybrid.gateway.cli("status")
+    assert "2 of 2 tunnels up" in status
+    assert "no_redundancy" not in status
+    assert "redundancy" in status
+
+
+def test_a_silent_path_is_left_within_a_second(hybrid: Hybrid) -> None:
+    streams = hybrid.streams()
+    with impair.cut_off(hybrid.office.devices[0].machine, "wan1"):
+        hybrid.wait_by(2)
+        time.sleep(0.5)
+    hybrid.wait_settled()
+    for seen in streams.stop():
+        assert seen.goes_on
+        assert seen.silence_ms < 1800  # 900 of BFD; the rest is granted to a busy machine
+
+
+def test_planned_work_loses_nothing(hybrid: Hybrid) -> None:
+    streams = hybrid.streams()
+    assert "traffic has moved" in hybrid.gateway.cli("down", "office-1")
+    hybrid.gateway.cli("up", "office-1")
+    hybrid.wait_settled()
+    for seen in streams.stop():
+        assert (seen.goes_on, seen.lost) == (True, 0)
