@@ -33,6 +33,7 @@ PURE = [
     "gateway/routing/bird_conf.py",
     "gateway/routing/choice.py",
     "gateway/routing/failback.py",
+    "gateway/routing/health.py",
     "gateway/routing/plan.py",
     "gateway/routing/replies.py",
     "gateway/routing/state.py",
