@@ -55,7 +55,7 @@ def status_lines(answer: Json, *, colours: bool) -> list[str]:
     ha = {each["name"]: str(each["ha_status"]) for each in _objects(answer.get("connections"))}
     rows = [_row(tunnel, ha.get(tunnel["connection"], "-"), colours=colours) for tunnel in tunnels]
     lines = [paint(head, "bold", colours=colours)]
-    lines += table(*_with_bgp(rows, tunnels)) if rows else []
+    lines += table(*_with_watch(rows, tunnels)) if rows else []
     for tunnel in tunnels:
         if reason := _object(tunnel["reason"]):
             lines.append(f"{tunnel['name']}: {_why(reason)}")
@@ -67,22 +67,31 @@ def status_lines(answer: Json, *, colours: bool) -> list[str]:
     return lines + [f"note: {note}" for note in notes]
 
 
-def _with_bgp(
+def _with_watch(
     rows: list[tuple[str, ...]], tunnels: list[Json]
 ) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Return head and rows; where a tunnel has BGP, with the session after the state."""
-    sessions = [_object(tunnel.get("bgp")) for tunnel in tunnels]
-    if not any(sessions):
-        return _HEAD, rows
-    at = _HEAD.index("STATE") + 1
-    both = zip(rows, sessions, strict=True)
-    wide = [(*row[:at], _bgp(session), *row[at:]) for row, session in both]
-    return (*_HEAD[:at], "BGP", *_HEAD[at:]), wide
+    """Return head and rows; where a tunnel has BGP or probes, with them after the state."""
+    head: tuple[str, ...] = _HEAD
+    for title, key, text in (("PROBE", "probe", _probe), ("BGP", "bgp", _bgp)):
+        found = [_object(tunnel.get(key)) for tunnel in tunnels]
+        if any(found):
+            at = head.index("STATE") + 1
+            both = zip(rows, found, strict=True)
+            rows = [(*row[:at], text(one) if one else "-", *row[at:]) for row, one in both]
+            head = (*head[:at], title, *head[at:])
+    return head, rows
+
+
+def _probe(probe: Json) -> str:
+    parts = [str(probe["state"])]
+    if probe["rtt_mean_ms"] is not None:
+        parts.append(f"{_number(probe['rtt_mean_ms']):.1f} ms")
+    if probe["loss_percent"] is not None:
+        parts.append(f"{_number(probe['loss_percent']):g}% lost")
+    return ", ".join(parts)
 
 
 def _bgp(session: Json) -> str:
-    if not session:
-        return "-"
     bfd = "" if session["bfd"] == "off" else f", bfd {session['bfd']}"
     return f"{session['state']}{bfd}, {session['imported']} in, {session['exported']} out"
 
@@ -179,6 +188,7 @@ def explain_lines(answer: Json) -> list[str]:
     lines += _fields("ike", answer["ike"])
     for child in _objects(answer["children"]):
         lines += _fields("child", child)
+    lines += _fields("probe", answer.get("probe"))
     lines += _fields("bgp", answer.get("bgp"))
     lines += _fields("wanted", answer["wanted"])
     drops = _object(answer["drops"])

@@ -92,10 +92,9 @@ class RemotePlane:
         target: int = 0,
         body: bytes | memoryview = b"",
         descriptors: Sequence[int] = (),
-        slot: int = 0,
     ) -> bytes:
         try:
-            return self._channel.call(op, target, body, descriptors, slot)
+            return self._channel.call(op, target, body, descriptors)
         finally:
             self._deliver_soon()
 
@@ -152,16 +151,16 @@ class RemotePlane:
     def del_inbound(self, spi: int) -> None:
         self._call(Op.DEL_INBOUND, spi)
 
-    def set_outbound(self, tunnel: int, sa: PlaneSa, slot: int = 0) -> None:
-        self._call_with_keys(Op.SET_OUTBOUND, tunnel, sa, slot)
+    def set_outbound(self, tunnel: int, sa: PlaneSa) -> None:
+        self._call_with_keys(Op.SET_OUTBOUND, tunnel, sa)
 
-    def clear_outbound(self, tunnel: int, slot: int = 0) -> None:
-        self._call(Op.CLEAR_OUTBOUND, tunnel, slot=slot)
+    def clear_outbound(self, tunnel: int) -> None:
+        self._call(Op.CLEAR_OUTBOUND, tunnel)
 
-    def _call_with_keys(self, op: Op, tunnel: int, sa: PlaneSa, slot: int = 0) -> None:
+    def _call_with_keys(self, op: Op, tunnel: int, sa: PlaneSa) -> None:
         struct = codec.new_sa(sa)
         try:
-            self._call(op, tunnel, memoryview(ffi.buffer(struct)), slot=slot)
+            self._call(op, tunnel, memoryview(ffi.buffer(struct)))
         finally:
             codec.wipe(struct)
 
@@ -175,8 +174,8 @@ class RemotePlane:
         answer = self._call(Op.INBOUND_STATS, spi)
         return codec.get_sa_stats(struct_of("struct gw_sa_stats", answer))
 
-    def outbound_stats(self, tunnel: int, slot: int = 0) -> SaStats:
-        answer = self._call(Op.OUTBOUND_STATS, tunnel, slot=slot)
+    def outbound_stats(self, tunnel: int) -> SaStats:
+        answer = self._call(Op.OUTBOUND_STATS, tunnel)
         return codec.get_sa_stats(struct_of("struct gw_sa_stats", answer))
 
     def worker_stats(self, worker: int) -> WorkerStats:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 
 from gateway.model.check_bgp import BGP_RULES
+from gateway.model.check_probes import PROBE_RULES
 from gateway.model.check_tunnels import TUNNEL_RULES
 from gateway.model.locate import Path
 from gateway.model.problem import Problem, shown
@@ -44,6 +45,8 @@ JUDGED_BY = {
     "router_id": {"public_addresses"},
     "inner_cidr": {"inner_cidr"},
     "prefix": {"inner_cidr", "tunnel"},
+    "probe": {"inner_cidr", "routing", "local_ts", "remote_ts", "probe_address"},
+    "probe_address": {"inner_cidr", "routing", "remote_cidrs", "route", "probe"},
     "bgp_keepalive_s": {"bgp_hold_s"},
     "cidrs": {"cidrs", "vpc_attachment"},
 }
@@ -53,7 +56,7 @@ def check(document: Document, incomplete: Collection[str] = ()) -> tuple[Problem
     """Return all that is wrong with `document`, then what is probably not meant (warnings)."""
     found = [problem for rule in RULES for problem in rule(document)]
     tunnels = resolve_tunnels(document)
-    for tunnel_rule in (*TUNNEL_RULES, *BGP_RULES):
+    for tunnel_rule in (*TUNNEL_RULES, *BGP_RULES, *PROBE_RULES):
         found.extend(tunnel_rule(document, tunnels))
     found.extend(_colliding_metrics(document, tunnels))
     missing = set(incomplete)

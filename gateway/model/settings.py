@@ -22,6 +22,8 @@ from gateway.model.types import (
     EspProposalText,
     IdentityText,
     IkeProposalText,
+    InnerAddress,
+    ProbeText,
     Seconds,
     SelectorText,
 )
@@ -128,6 +130,16 @@ class TunnelSettings(BaseModel):
     )
     remote_ts: tuple[SelectorText, ...] = Field(
         default=(), description="the peer's traffic selectors; none: by routing"
+    )
+    probe: ProbeText = Field(
+        default="off",
+        description="with static and policy: an echo request through the tunnel every so many ms,"
+        " its routes leave when so many answers in a row are missing; or off",
+    )
+    probe_address: InnerAddress | None = Field(
+        default=None,
+        description="who answers the probes: a host in remote_cidrs; without it, the peer's inner"
+        " address",
     )
     bfd: BfdText = Field(
         default="300x3",

@@ -38,9 +38,10 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
 INTERFACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,14}")
 HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,126}[A-Za-z0-9_])?")
 RESERVED_INTERFACES = frozenset({"lo", "all", "default"})  # the kernel and its sysctl tree use them
-BFD = re.compile(r"([1-9][0-9]{1,4})x([1-9][0-9]?)")
+RHYTHM = re.compile(r"([1-9][0-9]{1,4})x([1-9][0-9]?)")
 BFD_INTERVALS_MS = (50, 10000)  # at 10 ms a busy machine loses sessions that are well
-BFD_MULTIPLIERS = (2, 50)
+PROBE_INTERVALS_MS = (100, 60000)  # shorter ones are BFD's: probes are sent beside all else
+MULTIPLIERS = (2, 50)
 PASSWORD_MAX = 80  # bytes of a TCP MD5 key, TCP_MD5SIG_MAXKEYLEN
 RESERVED_ASNS = frozenset({0, 23456, 65535, 4294967295})  # RFC 7607, RFC 6793, RFC 7300
 
@@ -144,23 +145,42 @@ def parse_bfd(text: str) -> tuple[int, int] | None:
 
     Raises ValueError.
     """
+    return _rhythm(text, BFD_INTERVALS_MS, "the multiplier")
+
+
+def parse_probe(text: str) -> tuple[int, int] | None:
+    """
+    Return interval in milliseconds and how many may be missing of a text as "200x3", None for
+    "off".
+
+    Raises ValueError.
+    """
+    return _rhythm(text, PROBE_INTERVALS_MS, "the count")
+
+
+def _rhythm(text: str, intervals_ms: tuple[int, int], count_name: str) -> tuple[int, int] | None:
     if text == "off":
         return None
-    found = BFD.fullmatch(text)
+    found = RHYTHM.fullmatch(text)
     if found is None:
         raise ValueError('must be milliseconds and a count, as in "300x3", or "off"')
-    interval, multiplier = int(found[1]), int(found[2])
+    interval, count = int(found[1]), int(found[2])
     for value, (least, most), what in (
-        (interval, BFD_INTERVALS_MS, "the interval"),
-        (multiplier, BFD_MULTIPLIERS, "the multiplier"),
+        (interval, intervals_ms, "the interval"),
+        (count, MULTIPLIERS, count_name),
     ):
         if not least <= value <= most:
             raise ValueError(f"{what} must be {least} to {most}")
-    return interval, multiplier
+    return interval, count
 
 
 def _bfd(text: str) -> str:
     parse_bfd(text)
+    return text
+
+
+def _probe(text: str) -> str:
+    parse_probe(text)
     return text
 
 
@@ -250,5 +270,6 @@ EspProposalText = Annotated[StrictStr, AfterValidator(_esp_proposal)]
 SelectorText = Annotated[StrictStr, AfterValidator(_selector)]
 Seconds = Annotated[StrictFloat, Field(allow_inf_nan=False)]
 BfdText = Annotated[StrictStr, AfterValidator(_bfd)]
+ProbeText = Annotated[StrictStr, AfterValidator(_probe)]
 RouterId = Annotated[IPv4Address, PlainValidator(parse_router_id), PlainSerializer(str), _IP]
 BgpPassword = Annotated[SecretStr, AfterValidator(_password)]

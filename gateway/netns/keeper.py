@@ -21,6 +21,7 @@ from gateway.netns import bird, kernel
 from gateway.netns.wire import (
     DESCRIPTORS_MAX,
     NAMES_MAX,
+    SOCKETS,
     NamespaceError,
     Op,
     What,
@@ -198,10 +199,4 @@ def _opened(what: What, namespace: int) -> int:
     """Return a new descriptor in the namespace that this process is in. Raises OSError."""
     if what is What.NAMESPACE:
         return os.dup(namespace)
-    arguments = {
-        What.RTNETLINK: (socket.AF_NETLINK, socket.SOCK_DGRAM, 0),
-        What.CONTROL: (socket.AF_INET, socket.SOCK_DGRAM, 0),
-        What.ICMP4: (socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP),
-        What.ICMP6: (socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6),
-    }
-    return socket.socket(*arguments[what]).detach()
+    return socket.socket(*SOCKETS[what]).detach()

@@ -50,6 +50,17 @@ class What(StrEnum):
     CONTROL = "control"  # socket for ioctl
     ICMP4 = "icmp4"  # raw socket
     ICMP6 = "icmp6"
+    PACKET = "packet"  # socket that puts IP packets into a device, and receives none
+
+
+# Family, kind and protocol of those that are sockets.
+SOCKETS: Mapping[What, tuple[int, int, int]] = {
+    What.RTNETLINK: (socket.AF_NETLINK, socket.SOCK_DGRAM, 0),
+    What.CONTROL: (socket.AF_INET, socket.SOCK_DGRAM, 0),
+    What.ICMP4: (socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP),
+    What.ICMP6: (socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6),
+    What.PACKET: (socket.AF_PACKET, socket.SOCK_DGRAM, 0),
+}
 
 
 # The settings of a namespace that carries Border Gateways: those of deploy/sysctl.d.

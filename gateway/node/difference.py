@@ -27,6 +27,7 @@ class Facet(Enum):
     FAILBACK = "failback"  # when it takes its traffic back
     ROUTES = "routes"  # routes through the device; traffic to others goes on
     OPTIONS = "options"  # data plane options; traffic goes on
+    PROBES = "probes"  # how the path is watched; traffic goes on
     OWNER = "owner"  # the resources it belongs to, as status shows them
 
 
@@ -47,6 +48,7 @@ FACET_OF = {
     "failback": Facet.FAILBACK,
     "routes": Facet.ROUTES,
     "fail_closed": Facet.ROUTES,
+    "probe": Facet.PROBES,
 }
 FACET_OF_EFFECT = {  # the same for the fields of `ike`
     Effect.NEXT_IKE_SA: Facet.IKE_SETTINGS,
@@ -74,6 +76,7 @@ WORDS = {
     Facet.ADDRESSES: "inner addresses",
     Facet.FAILBACK: "failback",
     Facet.ROUTES: "routes",
+    Facet.PROBES: "probes",
     Facet.OPTIONS: "options",
     Facet.OWNER: "owner",
 }

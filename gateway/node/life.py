@@ -39,6 +39,7 @@ from gateway.node.machine import notes
 from gateway.node.namespaces import Namespaces
 from gateway.node.notify import Notifier
 from gateway.node.plan import NodePlan, plan
+from gateway.node.probes import Prober
 from gateway.node.reconcile import Reconciler
 from gateway.node.rollout import Rollout
 from gateway.node.routing import RoutingReport
@@ -141,6 +142,13 @@ class Gateway:
         self._rollout = Rollout(
             self._reconciler, self._routers, self._drain, self._failback, journal
         )
+        self._prober = Prober(
+            self._tunnels, self._namespaces, self._steering, journal, time.monotonic, time.time
+        )
+        self._control = self._make_control()
+
+    def _make_control(self) -> ControlSocket:
+        """Return the socket that answers the command line."""
         routing = RoutingReport(self._routers, self._reconciler, self._tunnels)
         status = StatusView(
             self._daemon,
@@ -150,6 +158,7 @@ class Gateway:
             self._namespaces,
             routing,
             self._rollout,
+            self._prober,
         )
         commands = Commands(
             self,
@@ -158,10 +167,10 @@ class Gateway:
             self._tunnels,
             self._drain,
             status,
-            journal,
+            self._journal,
             routing,
         )
-        self._control = ControlSocket(settings.runtime_dir / CONTROL_SOCKET, commands.answer)
+        return ControlSocket(self._settings.runtime_dir / CONTROL_SOCKET, commands.answer)
 
     # ---- life ----
 
@@ -190,6 +199,7 @@ class Gateway:
         finally:
             await self._control.close()
             self._routers.leave()
+            self._prober.close()
             self._daemon.close()
             self._namespaces.close()
             self._plane.close()
@@ -221,6 +231,7 @@ class Gateway:
             loop.add_signal_handler(number, self._end_with, ending)
         loop.add_signal_handler(signal.SIGHUP, self._hangup.set)
         self._take_over()
+        self._guarded(self._prober.follow)
 
     def _announce(self) -> None:
         text = f"{len(self._tunnels)} tunnels"
@@ -283,6 +294,7 @@ class Gateway:
             count += 1
             self._guarded(self._daemon.tick)
             self._guarded(self._failback.tick)
+            self._guarded(self._prober.follow)
             self._say_status()
             if count % REPAIR_TICKS == 0:
                 self._guarded(self._reconciler.repair)

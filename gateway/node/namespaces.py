@@ -16,7 +16,7 @@ from pathlib import Path
 
 from gateway.errors import GatewayError
 from gateway.netns.client import KeeperClient
-from gateway.netns.wire import NamespaceError, What
+from gateway.netns.wire import SOCKETS, NamespaceError, What
 from gateway.node.journal import Journal
 from gateway.node.netlink import Netlink, Sockets
 from gateway.routing.process import HERE, BirdFiles, BirdProcess, Place
@@ -116,6 +116,13 @@ class Namespaces:
         return {path.name.removeprefix(PREFIX) for path in self._runtime_dir.glob(f"{PREFIX}*")}
 
     # ---- what runs there ----
+
+    def open_socket(self, name: str, what: What) -> socket.socket:
+        """Return a socket in a namespace. Raises NamespaceError, OSError."""
+        if name == OWN:
+            return socket.socket(*SOCKETS[what])
+        (fd,) = self._keeper.open(name, what)
+        return socket.socket(fileno=fd)
 
     def place_of(self, name: str) -> Place:
         """Return a namespace as a place for a BIRD."""

@@ -22,7 +22,7 @@ from gateway.model.tunnels import (
     resolve_tunnels,
     selector_texts,
 )
-from gateway.model.types import AnyNetwork, key_of
+from gateway.model.types import AnyNetwork, key_of, parse_probe
 from gateway.routing.failback import AT_ONCE, Failback
 from gateway.routing.plan import BgpPeer, RoutingPlan
 from gateway.routing.wanted import routing_plans
@@ -39,6 +39,18 @@ class RoutePlan:
 
     prefix: AnyNetwork
     metric: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProbePlan:
+    """
+    How a tunnel's path is watched: an echo request toward `address` each interval, so many of whose
+    answers in a row may be missing.
+    """
+
+    address: Address
+    interval_ms: int
+    missing: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +75,7 @@ class TunnelPlan:
     namespace: str = ""  # where the device is; "" is the VM's own network namespace
     preference: int = 0  # among the tunnels of its connection; the lower one wins
     failback: Failback = AT_ONCE
+    probe: ProbePlan | None = None
 
     @property
     def local(self) -> Address:
@@ -129,12 +142,23 @@ def _tunnel(document: Document, resolved: ResolvedTunnel) -> TunnelPlan:
         namespace=resolved.namespace,
         preference=resolved.preference,
         failback=_failback(resolved.connection),
+        probe=_probe(settings, inner),
     )
 
 
 def _failback(connection: VpnConnection) -> Failback:
     hold_s = None if connection.ha_mode == "active-active" else connection.failback_s or 0.0
     return Failback(hold_s, connection.flap_damping)
+
+
+def _probe(
+    settings: TunnelSettings, inner: IPv4Interface | IPv6Interface | None
+) -> ProbePlan | None:
+    """Return how a tunnel is probed; not at all without an address to probe from."""
+    rhythm = parse_probe(settings.probe)
+    if rhythm is None or inner is None:
+        return None
+    return ProbePlan(settings.probe_address or inner_peer(inner), *rhythm)
 
 
 def _routes(

@@ -22,6 +22,7 @@ from gateway.node.daemon import IkeDaemon
 from gateway.node.machine import notes
 from gateway.node.namespaces import Namespaces
 from gateway.node.plan import TunnelPlan
+from gateway.node.probes import Prober
 from gateway.node.reconcile import Reconciler
 from gateway.node.redundancy import Leg, ha_status
 from gateway.node.rollout import Rollout
@@ -50,6 +51,7 @@ class StatusView:
         namespaces: Namespaces,
         routing: RoutingReport,
         rollout: Rollout,
+        prober: Prober,
     ) -> None:
         self._rollout = rollout
         self._daemon = daemon
@@ -58,6 +60,7 @@ class StatusView:
         self._plane = plane
         self._namespaces = namespaces
         self._routing = routing
+        self._prober = prober
         self._clock = time.monotonic
         self._began_at = time.time()
         self.version = gateway.__version__
@@ -161,6 +164,7 @@ class StatusView:
             "standing": self._reconciler.steering.of(plan.name).value,
             "causes": [cause.value for cause in self._reconciler.steering.causes(plan.name)],
             "bgp": self._routing.of_tunnel(plan.name),
+            "probe": self._prober.of_tunnel(plan.name),
             **self._traffic(tunnel),
         }
 
@@ -172,9 +176,9 @@ class StatusView:
     def _reason(
         self, plan: TunnelPlan, tunnel: Tunnel | None, ike: TunnelIkeStatus | None
     ) -> Reason | None:
-        """Return why a tunnel is not up; None if it is."""
+        """Return why a tunnel is not up, or carries nothing all the same; None if it is well."""
         if tunnel is not None and tunnel.is_up:
-            return None
+            return self._prober.reason(plan.name)
         if not plan.admin_up:
             return ADMIN_DOWN
         if plan.name in self._reconciler.taken_down:

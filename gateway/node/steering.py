@@ -10,7 +10,8 @@ the metrics of their routes; BGP connections when BIRD has taken over its new co
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from enum import Enum
 
 from gateway.node.journal import Journal
@@ -33,6 +34,8 @@ class Steering:
         self._journal = journal
         self._moved = moved
         self._said: dict[str, dict[Cause, Standing]] = {}
+        self._is_held = False
+        self._has_moved = False
         self.changed = asyncio.Event()  # since somebody last cleared it
 
     @property
@@ -70,6 +73,22 @@ class Steering:
                 "standing", tunnel=tunnel, standing=self.of(tunnel).value, cause=causes or "none"
             )
             self.changed.set()
+            self._has_moved = True
+            self._move()
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """Move traffic once for all that is said in the block: a cut line has many tunnels."""
+        self._is_held = True
+        try:
+            yield
+        finally:
+            self._is_held = False
+            self._move()
+
+    def _move(self) -> None:
+        if self._has_moved and not self._is_held:
+            self._has_moved = False
             self._moved()
 
     def forget(self, tunnels: frozenset[str]) -> None:

@@ -84,6 +84,34 @@ def test_status_is_a_table_that_says_why_a_tunnel_is_down() -> None:
     assert lines[5] == "note: forwarding is off"
 
 
+PROBE: Json = {
+    "state": "healthy",
+    "since_s": 12.0,
+    "address": "169.254.10.2",
+    "interval_ms": 200,
+    "missing": 3,
+    "rtt_ms": 21.5,
+    "rtt_mean_ms": 20.04,
+    "loss_percent": 2.0,
+}
+
+
+def test_status_shows_probes_where_a_tunnel_has_them() -> None:
+    fresh = {**PROBE, "state": "unanswered", "rtt_ms": None, "rtt_mean_ms": None}
+    tunnels = [{**UP, "probe": PROBE}, {**UP, "probe": {**fresh, "loss_percent": None}}, UP]
+    lines = status_lines({**STATUS, "tunnels": tunnels}, colours=False)
+    assert lines[1].split()[3:6] == ["STATE", "PROBE", "LOCAL"]
+    assert "up*    healthy, 20.0 ms, 2% lost  192.0.2.1" in lines[2]
+    assert "up*    unanswered                 192.0.2.1" in lines[3]
+    assert "up*    -                          192.0.2.1" in lines[4]
+
+
+def test_explain_shows_the_probe() -> None:
+    lines = explain_lines({**UP, "probe": PROBE})
+    assert "  probe     state = healthy" in lines
+    assert "  probe     address = 169.254.10.2" in lines
+
+
 def test_columns_stand_below_each_other_with_colours_too() -> None:
     plain = status_lines(STATUS, colours=False)
     coloured = status_lines(STATUS, colours=True)

@@ -22,6 +22,7 @@ from gateway.node.journal import Journal
 from gateway.node.life import SystemRandom
 from gateway.node.namespaces import Namespaces
 from gateway.node.netlink import Netlink
+from gateway.node.probes import Prober
 from gateway.node.reconcile import Reconciler
 from gateway.node.rollout import Rollout
 from gateway.node.routing import RoutingReport
@@ -67,7 +68,8 @@ def parts(plane: LocalPlane) -> Iterator[Parts]:
     failback = FailbackKeeper(reconciler, routers, tunnels, steering, time.monotonic)
     drain = Drain(plane, tunnels, routers, steering, failback, journal)
     rollout = Rollout(reconciler, routers, drain, failback, journal)
-    status = StatusView(daemon, reconciler, tunnels, plane, namespaces, routing, rollout)
+    prober = Prober(tunnels, namespaces, steering, journal, time.monotonic, time.time)
+    status = StatusView(daemon, reconciler, tunnels, plane, namespaces, routing, rollout, prober)
     try:
         kernel = namespaces.own
         yield Parts(plane, kernel, tunnels, daemon, reconciler, steering, status, journal, log)

@@ -19,7 +19,7 @@ from gateway.node.difference import (
     Facet,
     difference,
 )
-from gateway.node.plan import NodePlan, RoutePlan, TunnelPlan, plan
+from gateway.node.plan import NodePlan, ProbePlan, RoutePlan, TunnelPlan, plan
 from gateway.routing.failback import Failback
 from gateway.secret import Secret
 from tests.support.documents import document
@@ -44,6 +44,7 @@ OTHER_VALUES: dict[str, list[object]] = {
     "preference": [7],
     "failback": [Failback(None), Failback(5.0, is_damped=False)],
     "fail_closed": [(ip_network("10.9.0.0/16"),)],
+    "probe": [ProbePlan(ip_address("10.9.0.1"), 200, 3)],
 }
 
 

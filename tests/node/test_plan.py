@@ -14,7 +14,7 @@ from gateway.ike.selectors import parse_selector
 from gateway.model.load import load
 from gateway.model.locate import Path as KeyPath
 from gateway.model.tunnels import interface_name
-from gateway.node.plan import NodePlan, RoutePlan, TunnelPlan, plan
+from gateway.node.plan import NodePlan, ProbePlan, RoutePlan, TunnelPlan, plan
 from gateway.secret import Secret
 from tests.support.documents import CONNECTION, FIRST, PSK, REMOVED, SECOND, document
 
@@ -252,3 +252,19 @@ def test_every_example_can_be_planned_without_warning(path: Path, tmp_path: Path
     loaded = load(copied)
     assert loaded.warnings == ()
     assert plan(loaded.document).tunnels
+
+
+def test_a_tunnel_is_probed_where_the_document_says_so() -> None:
+    tunnels = planned(
+        ((*CONNECTION, "probe"), "200x3"),
+        ((*SECOND, "probe"), "1000x5"),
+        ((*SECOND, "probe_address"), "10.20.3.4"),
+    ).tunnels
+    assert tunnels[0].probe == ProbePlan(ip_address("169.254.10.2"), 200, 3)
+    assert tunnels[1].probe == ProbePlan(ip_address("10.20.3.4"), 1000, 5)
+
+
+def test_a_tunnel_without_inner_addresses_is_not_probed() -> None:
+    assert first().probe is None
+    edits = (((*CONNECTION, "probe"), "200x3"), ((*FIRST, "inner_cidr"), REMOVED))
+    assert first(*edits).probe is None

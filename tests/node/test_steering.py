@@ -80,6 +80,18 @@ def test_a_tunnel_that_is_gone_is_forgotten() -> None:
     assert steering.standings == {"office-2": Standing.DEMOTED}
 
 
+def test_what_is_said_together_moves_traffic_once() -> None:
+    made = Moves()
+    with made.steering.together():
+        for name in ("office-1", "office-2"):
+            made.steering.say(name, Cause.PROBE, Standing.WITHDRAWN)
+        assert made.count == 0
+    assert made.count == 1
+    with made.steering.together():
+        pass
+    assert made.count == 1
+
+
 def test_a_move_is_told() -> None:
     made = Moves()
     made.steering.say("office-1", Cause.DRAIN, Standing.DEMOTED)
