@@ -61,7 +61,7 @@ def _say_mistakes(problems: list[str], as_json: bool) -> None:
 
 def _tunnels(node: NodePlan) -> list[dict[str, str]]:
     """Return what the file's tunnels come to, with every default filled in and no secret."""
-    peers = {peer.tunnel: peer for peer in node.peers}
+    peers = {peer.name: peer for peer in node.peers if peer.is_tunnels}
     return [
         {
             "name": tunnel.name,

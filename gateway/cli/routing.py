@@ -13,7 +13,7 @@ from gateway.cli.show import AsJson
 from gateway.cli.table import paint, table
 
 _BGP_HEAD = (
-    "TUNNEL",
+    "NAME",
     "PEER",
     ">AS",
     "BGP",
@@ -24,7 +24,7 @@ _BGP_HEAD = (
     ">ANNOUNCED",
     "LAST ERROR",
 )
-_ROUTES_HEAD = ("PREFIX", "STATE", "TYPE", "BY", "NEXT HOP", "AS PATH", "WHY")
+_ROUTES_HEAD = ("PREFIX", "STATE", "TYPE", "ORIGIN", "BY", "NEXT HOP", "AS PATH", "WHY")
 _COLOURS = {"best": "green", "shares": "green", "refused": "red", "down": "red"}
 
 
@@ -50,7 +50,7 @@ def bgp_lines(answer: Json, *, colours: bool) -> list[str]:
     for peer in peers:
         if peer["limit_hit"]:
             lines.append(
-                f"{peer['tunnel']}: the peer announces more than bgp_prefix_limit"
+                f"{peer['name']}: the peer announces more than bgp_prefix_limit"
                 f" {peer['prefix_limit']}: the rest is left out"
             )
     return lines
@@ -60,7 +60,7 @@ def _peer_row(peer: Json, *, colours: bool) -> tuple[str, ...]:
     is_up = peer["state"] == "established"
     state = str(peer["state"]) + ("*" if peer["active"] else "")
     return (
-        str(peer["tunnel"]),
+        str(peer["name"]),
         str(peer["remote"]),
         str(peer["asn"]),
         paint(state, "green" if is_up else "red", colours=colours),
@@ -96,7 +96,8 @@ def _route_row(route: Json, *, colours: bool) -> tuple[str, ...]:
     return (
         str(route["prefix"]),
         paint(standing, colour, colours=colours) if colour else standing,
-        str(route["kind"]).replace("_", " "),
+        str(route["next_hop_type"]).replace("_", " "),
+        str(route["origin"]),
         str(route["owner"]),
         ", ".join(str(hop) for hop in hops) if isinstance(hops, list) else "",
         str(route["as_path"]),

@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 
 from gateway.model.check_bgp import BGP_RULES
+from gateway.model.check_lines import LINE_RULES
+from gateway.model.check_prefixes import PREFIX_RULES
 from gateway.model.check_probes import PROBE_RULES
 from gateway.model.check_tunnels import TUNNEL_RULES
 from gateway.model.locate import Path
 from gateway.model.problem import Problem, shown
-from gateway.model.resources import Document, namespaces_of
+from gateway.model.resources import Document
 from gateway.model.tunnels import ResolvedTunnel, resolve_tunnels
 from gateway.model.types import AnyNetwork
 
@@ -49,6 +51,8 @@ JUDGED_BY = {
     "probe_address": {"inner_cidr", "routing", "remote_cidrs", "route", "probe"},
     "bgp_keepalive_s": {"bgp_hold_s"},
     "cidrs": {"cidrs", "vpc_attachment"},
+    "address": {"inner_cidr"},
+    "peer_address": {"address"},
 }
 
 
@@ -56,7 +60,7 @@ def check(document: Document, incomplete: Collection[str] = ()) -> tuple[Problem
     """Return all that is wrong with `document`, then what is probably not meant (warnings)."""
     found = [problem for rule in RULES for problem in rule(document)]
     tunnels = resolve_tunnels(document)
-    for tunnel_rule in (*TUNNEL_RULES, *BGP_RULES, *PROBE_RULES):
+    for tunnel_rule in (*TUNNEL_RULES, *BGP_RULES, *LINE_RULES, *PROBE_RULES):
         found.extend(tunnel_rule(document, tunnels))
     found.extend(_colliding_metrics(document, tunnels))
     missing = set(incomplete)
@@ -100,6 +104,7 @@ def _names(document: Document) -> Iterator[Problem]:
         "vpc_attachment": [attachment.name for attachment in document.vpc_attachment],
         "customer_gateway": [gateway.name for gateway in document.customer_gateway],
         "vpn_connection": [connection.name for connection in document.vpn_connection],
+        "direct_line": [line.name for line in document.direct_line],
     }
     for kind, names in lists.items():
         for at, name in enumerate(names):
@@ -120,6 +125,9 @@ def _references(document: Document) -> Iterator[Problem]:
     for at, connection in enumerate(document.vpn_connection):
         uses.append((("vpn_connection", at, "border_gateway"), connection.border_gateway))
         uses.append((("vpn_connection", at, "customer_gateway"), connection.customer_gateway))
+    for at, line in enumerate(document.direct_line):
+        uses.append((("direct_line", at, "border_gateway"), line.border_gateway))
+        uses.append((("direct_line", at, "customer_gateway"), line.customer_gateway))
     for at, route in enumerate(document.route):
         uses.append((("route", at, "border_gateway"), route.border_gateway))
         uses.append((("route", at, "vpn_connection"), route.vpn_connection))
@@ -193,44 +201,6 @@ def _shared_table(document: Document) -> Iterator[Problem]:
             yield Problem(("border_gateway", at, "namespace"), text, is_warning=True)
 
 
-def _overlaps(document: Document) -> Iterator[Problem]:
-    """Warn of prefixes within one of another attachment or connection in the same namespace."""
-    places = namespaces_of(document)
-    placed: dict[str, list[tuple[AnyNetwork, Path, str]]] = {}
-    for at, attachment in enumerate(document.vpc_attachment):
-        here = placed.setdefault(places.get(attachment.border_gateway, ""), [])
-        for place, cidr in enumerate(attachment.cidrs):
-            path: Path = ("vpc_attachment", at, "cidrs", place)
-            here.append((cidr, path, f"vpc_attachment {attachment.name}"))
-    for at, connection in enumerate(document.vpn_connection):
-        here = placed.setdefault(places.get(connection.border_gateway, ""), [])
-        for place, cidr in enumerate(connection.remote_cidrs):
-            path = ("vpn_connection", at, "remote_cidrs", place)
-            here.append((cidr, path, f"vpn_connection {connection.name}"))
-    for prefixes in placed.values():
-        yield from _overlapping(prefixes)
-
-
-def _overlapping(placed: list[tuple[AnyNetwork, Path, str]]) -> Iterator[Problem]:
-    around: list[tuple[AnyNetwork, str]] = []
-    for cidr, path, owner in sorted(placed, key=lambda item: _order(item[0])):
-        while around and not _contains(around[-1][0], cidr):
-            around.pop()
-        other = next((item for item in reversed(around) if item[1] != owner), None)
-        if other is not None:
-            text = f"overlaps {other[0]} of {other[1]}"
-            yield Problem(path, text, shown(str(cidr)), is_warning=True)
-        around.append((cidr, owner))
-
-
-def _order(network: AnyNetwork) -> tuple[int, int, int]:
-    return network.version, int(network.network_address), network.prefixlen
-
-
-def _contains(outer: AnyNetwork, inner: AnyNetwork) -> bool:
-    return outer.version == inner.version and inner.network_address in outer
-
-
 def _colliding_metrics(
     document: Document, tunnels: tuple[ResolvedTunnel, ...]
 ) -> Iterator[Problem]:
@@ -262,5 +232,5 @@ RULES: tuple[Rule, ...] = (
     _connections,
     _routes,
     _shared_table,
-    _overlaps,
+    *PREFIX_RULES,
 )

@@ -1,25 +1,16 @@
-"""The rules for connections with `routing = "bgp"`; `check.py` runs them."""
+"""The rules for BGP, and for routes that BIRD chooses among; `check.py` runs them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
+from gateway.model.lines import chosen_by_bird
 from gateway.model.locate import Path
 from gateway.model.problem import Problem, shown
 from gateway.model.resources import BorderGateway, CustomerGateway, Document, VpnConnection
-from gateway.model.settings import TunnelSettings
+from gateway.model.settings import BgpSettings, TunnelSettings
 from gateway.model.tunnels import ResolvedTunnel
-from gateway.routing.bird_conf import STATIC_SUM_MAX
-
-# Settings that mean something to BGP alone.
-BGP_KEYS = (
-    "bfd",
-    "bgp_hold_s",
-    "bgp_keepalive_s",
-    "bgp_prefix_limit",
-    "bgp_prepend",
-    "bgp_password",
-)
+from gateway.routing.order import STATIC_SUM_MAX
 
 Tunnels = tuple[ResolvedTunnel, ...]
 BgpRule = Callable[[Document, Tunnels], Iterable[Problem]]
@@ -61,10 +52,10 @@ def _asns(document: Document, tunnels: Tunnels) -> Iterator[Problem]:
 def _router_ids(document: Document, tunnels: Tunnels) -> Iterator[Problem]:
     if any(address.version == 4 for address in document.gateway.public_addresses):
         return
-    for name in dict.fromkeys(c.border_gateway for _, c in _connections(document)):
+    for name in sorted(chosen_by_bird(document)):
         gateway = _border_gateway(document, name)
         if gateway is not None and gateway[1].router_id is None:
-            text = "is required with BGP where we have no public IPv4 address to take it from"
+            text = "is required: we have no public IPv4 address to take it from"
             yield Problem(("border_gateway", gateway[0], "router_id"), text)
 
 
@@ -95,8 +86,8 @@ _FOR_BGP = 'has a meaning with routing = "bgp" only'
 
 def _changed(settings: TunnelSettings) -> list[str]:
     """Return the BGP settings that are not as they are by themselves."""
-    fields = TunnelSettings.model_fields
-    return [key for key in BGP_KEYS if getattr(settings, key) != fields[key].default]
+    fields = BgpSettings.model_fields
+    return [key for key in fields if getattr(settings, key) != fields[key].default]
 
 
 def _timers(document: Document, tunnels: Tunnels) -> Iterator[Problem]:
@@ -131,14 +122,15 @@ def _versions(connection: VpnConnection) -> set[int]:
 
 
 def _route_preferences(document: Document, tunnels: Tunnels) -> Iterator[Problem]:
+    chosen = chosen_by_bird(document)
     highest: dict[str, int] = {}
     for tunnel in tunnels:
-        if tunnel.connection.routing == "bgp":
+        if tunnel.connection.border_gateway in chosen:
             name = tunnel.connection.name
             highest[name] = max(highest.get(name, 0), tunnel.preference)
     for at, route in enumerate(document.route):
         most = STATIC_SUM_MAX - highest.get(route.vpn_connection, 0)
-        if route.preference > most:
+        if route.preference > most and route.vpn_connection in highest:
             text = f"must be at most {most}: with the tunnels' preference at most {STATIC_SUM_MAX}"
             yield Problem(("route", at, "preference"), text, str(route.preference))
 
@@ -146,10 +138,15 @@ def _route_preferences(document: Document, tunnels: Tunnels) -> Iterator[Problem
 def _nothing_to_say(document: Document, tunnels: Tunnels) -> Iterator[Problem]:
     """Warn where BGP works but is not what people expect of it."""
     announcing = {a.border_gateway for a in document.vpc_attachment if a.cidrs}
-    for path, connection in _connections(document):
-        if connection.border_gateway not in announcing:
+    speaking = [(path, one.border_gateway) for path, one in _connections(document)]
+    for at, line in enumerate(document.direct_line):
+        if line.routing == "bgp":
+            speaking.append((("direct_line", at), line.border_gateway))
+    for path, gateway in speaking:
+        if gateway not in announcing:
             text = "no vpc_attachment of it has cidrs: nothing of ours is announced by BGP"
             yield Problem((*path, "border_gateway"), text, is_warning=True)
+    for path, connection in _connections(document):
         if not connection.remote_cidrs:
             text = (
                 "anything but a default route is learned, and packets to it are not kept from"

@@ -13,6 +13,7 @@ from gateway.model.locate import Path
 from gateway.model.resources import (
     BorderGateway,
     CustomerGateway,
+    DirectLine,
     Document,
     Gateway,
     Route,
@@ -32,6 +33,7 @@ _MODELS: dict[tuple[str, ...], type[BaseModel]] = {
     ("customer_gateway",): CustomerGateway,
     ("vpn_connection",): VpnConnection,
     ("vpn_connection", "tunnel"): VpnTunnel,
+    ("direct_line",): DirectLine,
     ("route",): Route,
 }
 

@@ -19,11 +19,12 @@ from pydantic import (
     Tag,
 )
 
-from gateway.model.settings import CONFIG, WORKERS_MAX, TunnelSettings
+from gateway.model.settings import CONFIG, WORKERS_MAX, BgpSettings, TunnelSettings
 from gateway.model.types import (
     Asn,
     IdentityText,
     InnerAddress,
+    InterfaceAddress,
     InterfaceName,
     Name,
     OuterAddress,
@@ -33,6 +34,7 @@ from gateway.model.types import (
 )
 
 PREFERENCE_MAX = 60000  # routes that fail closed stand above it
+LINE_PREFERENCE_MAX = 999
 
 
 def _addresses(value: object) -> object:
@@ -78,7 +80,7 @@ class BorderGateway(BaseModel):
         default=None, description="BGP identifier; without it, our first public IPv4 address"
     )
     spoke_isolation: StrictBool = Field(
-        default=True, description="customers do not learn each other's prefixes by BGP"
+        default=True, description="customers do not reach each other through this gateway"
     )
     namespace: Name | None = Field(
         default=None,
@@ -160,6 +162,11 @@ class VpnConnection(TunnelSettings):
     local_asn: Asn | None = Field(
         default=None, description="our AS number here, where it is not the border gateway's"
     )
+    spoke_isolation: StrictBool | None = Field(
+        default=None,
+        description="whether this customer is kept from the others; without it, as the border"
+        " gateway says",
+    )
     local_cidrs: tuple[Prefix, ...] = Field(
         default=(), description="with policy: our prefixes; none: those of the VPC attachments"
     )
@@ -180,6 +187,39 @@ class VpnConnection(TunnelSettings):
         " rested some minutes",
     )
     tunnel: tuple[VpnTunnel, ...] = Field(default=(), description="the tunnels: 2, or 1, 4 or 8")
+
+
+class DirectLine(BgpSettings):
+    """A routed link to a customer, preferred to every VPN Connection for equal prefixes."""
+
+    name: Name
+    border_gateway: Name = Field(description="name of a border_gateway")
+    customer_gateway: Name = Field(description="name of a customer_gateway")
+    interface: InterfaceName = Field(description="the interface toward the customer")
+    address: InterfaceAddress = Field(description="our address on it, with prefix length")
+    peer_address: InnerAddress = Field(description="the customer's address on it")
+    routing: Literal["bgp", "static"] = Field(
+        default="bgp", description="bgp: the routes are learned; static: they are remote_cidrs"
+    )
+    remote_cidrs: tuple[Prefix, ...] = Field(
+        default=(),
+        description="prefixes of the customer; with bgp what may be learned, none: anything but a"
+        " default route",
+    )
+    asn: Asn | None = Field(
+        default=None, description="the AS number at the other end; without it, the customer's"
+    )
+    local_asn: Asn | None = Field(
+        default=None, description="our AS number here, where it is not the border gateway's"
+    )
+    preference: Annotated[StrictInt, Field(ge=1, le=LINE_PREFERENCE_MAX)] = Field(
+        default=100, description="among direct lines the lower wins, equal ones share the traffic"
+    )
+    spoke_isolation: StrictBool | None = Field(
+        default=None,
+        description="whether this customer is kept from the others; without it, as the border"
+        " gateway says",
+    )
 
 
 class Route(BaseModel):
@@ -205,6 +245,7 @@ class Document(BaseModel):
     vpc_attachment: tuple[VpcAttachment, ...] = ()
     customer_gateway: tuple[CustomerGateway, ...] = ()
     vpn_connection: tuple[VpnConnection, ...] = ()
+    direct_line: tuple[DirectLine, ...] = ()
     route: tuple[Route, ...] = ()
 
 

@@ -43,10 +43,34 @@ def _zero_or_at_least(least: int) -> AfterValidator:
     return AfterValidator(judge)
 
 
-class TunnelSettings(BaseModel):
-    """What may stand on a VPN Connection for all its tunnels, and on a VPN Tunnel for that one."""
+class BgpSettings(BaseModel):
+    """What may be said of a BGP session: of a tunnel's, a direct line's, a VPC router's."""
 
     model_config = CONFIG
+
+    bfd: BfdText = Field(
+        default="300x3",
+        description="with bgp: BFD every so many ms, down when so many are missing; or off",
+    )
+    bgp_hold_s: Annotated[StrictInt, Field(ge=3, le=65535)] = Field(
+        default=30, description="with bgp: hold time in seconds"
+    )
+    bgp_keepalive_s: Annotated[StrictInt, Field(ge=1, le=65535)] | None = Field(
+        default=None, description="with bgp: seconds between keepalives; without it, hold time / 3"
+    )
+    bgp_prefix_limit: Annotated[StrictInt, Field(ge=1, le=1_000_000)] = Field(
+        default=300, description="with bgp: routes taken from the peer; more are left out"
+    )
+    bgp_prepend: Annotated[StrictInt, Field(ge=0, le=10)] = Field(
+        default=0, description="with bgp: how often our AS number is put before what we announce"
+    )
+    bgp_password: BgpPassword | None = Field(
+        default=None, description="with bgp: TCP MD5 password of the session (RFC 2385)"
+    )
+
+
+class TunnelSettings(BgpSettings):
+    """What may stand on a VPN Connection for all its tunnels, and on a VPN Tunnel for that one."""
 
     psk: SecretStr | None = Field(
         default=None, description="pre-shared key: text, or 0x and hexadecimal, or 0s and base64"
@@ -140,23 +164,4 @@ class TunnelSettings(BaseModel):
         default=None,
         description="who answers the probes: a host in remote_cidrs; without it, the peer's inner"
         " address",
-    )
-    bfd: BfdText = Field(
-        default="300x3",
-        description="with bgp: BFD every so many ms, down when so many are missing; or off",
-    )
-    bgp_hold_s: Annotated[StrictInt, Field(ge=3, le=65535)] = Field(
-        default=30, description="with bgp: hold time in seconds"
-    )
-    bgp_keepalive_s: Annotated[StrictInt, Field(ge=1, le=65535)] | None = Field(
-        default=None, description="with bgp: seconds between keepalives; without it, hold time / 3"
-    )
-    bgp_prefix_limit: Annotated[StrictInt, Field(ge=1, le=1_000_000)] = Field(
-        default=300, description="with bgp: routes taken from the peer; more are left out"
-    )
-    bgp_prepend: Annotated[StrictInt, Field(ge=0, le=10)] = Field(
-        default=0, description="with bgp: how often our AS number is put before what we announce"
-    )
-    bgp_password: BgpPassword | None = Field(
-        default=None, description="with bgp: TCP MD5 password of the session (RFC 2385)"
     )

@@ -7,10 +7,13 @@ import binascii
 import re
 from ipaddress import (
     IPv4Address,
+    IPv4Interface,
     IPv4Network,
     IPv6Address,
+    IPv6Interface,
     IPv6Network,
     ip_address,
+    ip_interface,
     ip_network,
 )
 from typing import Annotated
@@ -33,6 +36,7 @@ from gateway.ike.selectors import parse_selector
 
 AnyAddress = IPv4Address | IPv6Address
 AnyNetwork = IPv4Network | IPv6Network
+AnyInterface = IPv4Interface | IPv6Interface
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
 INTERFACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,14}")
@@ -96,6 +100,18 @@ def parse_network(value: object) -> AnyNetwork:
     if ip_address(value.split("/")[0]) != loose.network_address:
         raise ValueError(f"has host bits set; the network is {loose}")
     return loose
+
+
+def parse_interface(value: object) -> AnyInterface:
+    """Return the address with prefix length that `value` names. Raises ValueError."""
+    if isinstance(value, IPv4Interface | IPv6Interface):
+        return value
+    if not isinstance(value, str) or "/" not in value:
+        raise ValueError('must be an address with prefix length in quotes, as in "10.0.0.1/24"')
+    try:
+        return ip_interface(value)
+    except ValueError:
+        raise ValueError("is not an IP address with prefix length") from None
 
 
 def _name(value: str) -> str:
@@ -255,6 +271,12 @@ _PREFIX = WithJsonSchema({"type": "string", "description": "an IPv4 or IPv6 pref
 InnerAddress = Annotated[AnyAddress, PlainValidator(parse_address), PlainSerializer(str), _IP]
 OuterAddress = Annotated[AnyAddress, PlainValidator(parse_outer_address), PlainSerializer(str), _IP]
 Prefix = Annotated[AnyNetwork, PlainValidator(parse_network), PlainSerializer(str), _PREFIX]
+InterfaceAddress = Annotated[
+    AnyInterface,
+    PlainValidator(parse_interface),
+    PlainSerializer(str),
+    WithJsonSchema({"type": "string", "description": "an IP address with prefix length"}),
+]
 Name = Annotated[
     StrictStr, AfterValidator(_name), Field(json_schema_extra={"pattern": f"^{NAME.pattern}$"})
 ]

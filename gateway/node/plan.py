@@ -13,6 +13,7 @@ from gateway.ike.config import Identity, Lifetime, Timers, TunnelConfig
 from gateway.ike.iana import ProtocolId
 from gateway.ike.proposals import DEFAULT_ESP, DEFAULT_IKE, Proposal, parse_proposal
 from gateway.ike.selectors import parse_selector
+from gateway.model.lines import chosen_by_bird
 from gateway.model.resources import Document, VpnConnection, namespaces_of
 from gateway.model.settings import TunnelSettings
 from gateway.model.tunnels import (
@@ -25,17 +26,21 @@ from gateway.model.tunnels import (
 from gateway.model.types import AnyNetwork, key_of, parse_probe
 from gateway.routing.failback import AT_ONCE, Failback
 from gateway.routing.plan import BgpPeer, RoutingPlan
-from gateway.routing.wanted import routing_plans
+from gateway.routing.wanted import routes_into, routing_plans
 from gateway.sa import Address
 from gateway.secret import Secret
 
 _DEFAULTS = Timers()
 BITS_PER_MEGABIT = 1_000_000
+BEHIND_BIRD = 300_000  # above BIRD's metric of 200,000
 
 
 @dataclass(frozen=True, slots=True)
 class RoutePlan:
-    """A route through a tunnel's TUN device. The lower metric wins; metrics are at most 120,000."""
+    """
+    A route through a tunnel's TUN device. The lower metric wins; metrics are at most 120,000, and
+    BEHIND_BIRD more where BIRD chooses: its own routes go first, these hold when it is away.
+    """
 
     prefix: AnyNetwork
     metric: int
@@ -108,25 +113,26 @@ class NodePlan:
 def plan(document: Document) -> NodePlan:
     """Return what the node does for `document`, which has passed its checks (`model.document`)."""
     gateway, tunnels = document.gateway, resolve_tunnels(document)
+    by_bird = chosen_by_bird(document)
     return NodePlan(
         name=gateway.name,
         workers=gateway.workers,
         sockets=gateway.public_addresses,
-        tunnels=tuple(_tunnel(document, resolved) for resolved in tunnels),
+        tunnels=tuple(_tunnel(document, resolved, by_bird) for resolved in tunnels),
         routing=routing_plans(document, tunnels),
         namespaces=tuple(dict.fromkeys(n for n in namespaces_of(document).values() if n)),
     )
 
 
-def _tunnel(document: Document, resolved: ResolvedTunnel) -> TunnelPlan:
+def _tunnel(document: Document, resolved: ResolvedTunnel, by_bird: frozenset[str]) -> TunnelPlan:
     settings, tunnel = resolved.settings, resolved.tunnel
     inner = inner_interface(tunnel.inner_cidr, tunnel.inner_local)
-    routes = _routes(document, resolved.connection, resolved.preference)
-    is_bgp = resolved.connection.routing == "bgp"
+    connection = resolved.connection
+    is_bgp = connection.routing == "bgp"
     return TunnelPlan(
         name=resolved.name,
-        connection=resolved.connection.name,
-        border_gateway=resolved.connection.border_gateway,
+        connection=connection.name,
+        border_gateway=connection.border_gateway,
         interface=resolved.interface,
         ike=_ike(document, resolved),
         admin_up=settings.admin == "up",
@@ -137,11 +143,11 @@ def _tunnel(document: Document, resolved: ResolvedTunnel) -> TunnelPlan:
         copy_dscp=settings.copy_dscp,
         replay_window=settings.replay_window,
         queues=settings.workers,
-        routes=() if is_bgp else routes,
-        fail_closed=tuple(dict.fromkeys(r.prefix for r in routes)) if is_bgp else (),
+        routes=() if is_bgp else _routes(document, resolved, by_bird),
+        fail_closed=_fail_closed(document, connection) if is_bgp else (),
         namespace=resolved.namespace,
         preference=resolved.preference,
-        failback=_failback(resolved.connection),
+        failback=_failback(connection),
         probe=_probe(settings, inner),
     )
 
@@ -162,16 +168,18 @@ def _probe(
 
 
 def _routes(
-    document: Document, connection: VpnConnection, preference: int
+    document: Document, resolved: ResolvedTunnel, by_bird: frozenset[str]
 ) -> tuple[RoutePlan, ...]:
     """Return the routes of a tunnel: the connection's prefixes, then the static routes to it."""
-    routes = [RoutePlan(prefix, preference) for prefix in connection.remote_cidrs]
-    routes += [
-        RoutePlan(route.prefix, route.preference + preference)
-        for route in document.route
-        if route.vpn_connection == connection.name
-    ]
-    return tuple(dict.fromkeys(routes))
+    behind = BEHIND_BIRD * (resolved.connection.border_gateway in by_bird)
+    routes = routes_into(document, resolved.connection, resolved.preference)
+    return tuple(RoutePlan(prefix, total + behind) for prefix, total in routes)
+
+
+def _fail_closed(document: Document, connection: VpnConnection) -> tuple[AnyNetwork, ...]:
+    """Return the prefixes that BGP routes to a customer, learned or static."""
+    static = [prefix for prefix, _ in routes_into(document, connection, 0)]
+    return tuple(dict.fromkeys((*connection.remote_cidrs, *static)))
 
 
 def _ike(document: Document, resolved: ResolvedTunnel) -> TunnelConfig:

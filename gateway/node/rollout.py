@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from typing import TypeVar
 
 from gateway.errors import GatewayError
 from gateway.node.difference import leaves_first
@@ -19,8 +20,10 @@ from gateway.node.failback import FailbackKeeper
 from gateway.node.journal import Journal
 from gateway.node.plan import NodePlan, TunnelPlan
 from gateway.node.reconcile import Reconciler
-from gateway.routing.plan import NO_ROUTING, BgpGateway, RoutingPlan
+from gateway.routing.plan import NO_ROUTING, BgpGateway, BgpPeer, RoutingPlan, StaticWay
 from gateway.routing.routers import Routers
+
+Way = TypeVar("Way", BgpPeer, StaticWay)
 
 LOOK_S = 0.2  # between two looks at whether a tunnel is back
 
@@ -176,6 +179,16 @@ def _staged_routing(old: RoutingPlan, new: RoutingPlan, waiting: frozenset[str])
 
 
 def _staged_gateway(old: BgpGateway | None, new: BgpGateway, waiting: frozenset[str]) -> BgpGateway:
-    before = {peer.tunnel: peer for peer in old.peers if peer.tunnel in waiting} if old else {}
-    stay = [peer for peer in new.peers if peer.tunnel not in waiting]
-    return replace(new, peers=(*stay, *before.values()))
+    return replace(
+        new,
+        peers=_staged_ways(old.peers if old else (), new.peers, waiting),
+        statics=_staged_ways(old.statics if old else (), new.statics, waiting),
+    )
+
+
+def _staged_ways(
+    old: tuple[Way, ...], new: tuple[Way, ...], waiting: frozenset[str]
+) -> tuple[Way, ...]:
+    """Return the ways of tunnels that wait as they were, all others as they are to be."""
+    stay = tuple(way for way in new if way.name not in waiting)
+    return stay + tuple(way for way in old if way.name in waiting)

@@ -5,10 +5,14 @@ BGP part of `twinspan status`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from gateway.node.plan import RoutePlan
 from gateway.node.reconcile import Reconciler
 from gateway.node.tunnel import Tunnels
 from gateway.routing.choice import Fate, Judged
+from gateway.routing.names import NOWHERE, Origin, Place
+from gateway.routing.plan import Hop
 from gateway.routing.routers import Routers
 from gateway.routing.view import PeerView
 
@@ -32,13 +36,14 @@ class RoutingReport:
                 {"namespace": name, "pid": router.pid, "error": router.view.error}
                 for name, router in birds
             ],
-            "peers": [_peer(peer) for peer in self._routers.peers.values()],
+            "peers": [_peer(peer) for peer in self._routers.peers],
         }
 
     async def routes(self) -> Json:
         """Return every route to and from the customers, with what became of it and why."""
         learned = await self._routers.routes()
-        found = [_judged(one, name) for name, judged in learned.items() for one in judged]
+        places = self._routers.places
+        found = [_judged(one, name, places) for name, judged in learned.items() for one in judged]
         return {"routes": [*found, *self._static()]}
 
     def of_tunnel(self, name: str) -> Json | None:
@@ -56,18 +61,18 @@ class RoutingReport:
         return [f"the state of BGP is not known: {error}" for error in errors if error]
 
     def is_active(self, name: str) -> bool | None:
-        """Return whether BGP sends traffic through a tunnel; None where BGP does not decide."""
-        if name not in self._routers.tunnels:
-            return None
-        peer = self._routers.peer(name)
-        return peer is not None and peer.is_active
+        """Return whether BIRD sends traffic through a tunnel; None where BIRD does not decide."""
+        return name in self._routers.active if name in self._routers.chosen else None
 
     # ---- static connections ----
 
     def _static(self) -> list[Json]:
         plans = self._reconciler.plan.tunnels if self._reconciler.plan else ()
         found = [
-            (route, plan, self._metric(plan.name, route)) for plan in plans for route in plan.routes
+            (route, plan, self._metric(plan.name, route))
+            for plan in plans
+            if plan.name not in self._routers.chosen  # those BIRD has told of
+            for route in plan.routes
         ]
         best: dict[object, int] = {}
         for route, plan, metric in found:
@@ -77,10 +82,12 @@ class RoutingReport:
         return [
             {
                 "prefix": str(route.prefix),
+                "border_gateway": plan.border_gateway,
                 "standing": _standing(
                     metric is not None, metric == best.get((plan.namespace, route.prefix))
                 ),
-                "kind": "static",
+                "next_hop_type": Hop.VPN.value,
+                "origin": Origin.STATIC.value,
                 "owner": plan.name,
                 "connection": plan.connection,
                 "namespace": plan.namespace,
@@ -115,7 +122,9 @@ _UNKNOWN: Json = {"state": "unknown", "bfd": "unknown", "imported": 0, "exported
 def _peer(view: PeerView) -> Json:
     peer, bgp, bfd = view.peer, view.bgp, view.bfd
     return {
-        "tunnel": peer.tunnel,
+        "name": peer.name,
+        "kind": peer.hop.value,
+        "tunnel": peer.name if peer.is_tunnels else "",
         "connection": peer.connection,
         "border_gateway": peer.border_gateway,
         "interface": peer.interface,
@@ -140,14 +149,17 @@ def _peer(view: PeerView) -> Json:
     }
 
 
-def _judged(one: Judged, namespace: str) -> Json:
-    route = one.route
+def _judged(one: Judged, namespace: str, places: Mapping[tuple[str, str], Place]) -> Json:
+    route, owner = one.route, one.owner
+    place = places.get((namespace, route.protocol), NOWHERE)
     return {
         "prefix": str(route.prefix),
+        "border_gateway": place.border_gateway,
         "standing": one.fate.value,
-        "kind": one.kind,
-        "owner": one.owner,
-        "connection": "",
+        "next_hop_type": owner.hop.value if owner.hop else "other",
+        "origin": owner.origin.value,
+        "owner": owner.name,
+        "connection": place.connection,
         "namespace": namespace,
         "next_hops": [f"{address} {device}".strip() for address, device in route.vias],
         "as_path": " ".join(route.as_path),

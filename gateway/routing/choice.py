@@ -1,31 +1,25 @@
 """
 Which route to a prefix won, and why: what BIRD has decided, told by the rule that decided it. Pure.
 
-The rules are the product's, in BIRD's terms: attachments before static routes before what is
-learned (BIRD's preference); then the tunnel's preference (LOCAL_PREF); then the AS path, the
-origin, the peer's MED; routes that are equal in all of these share the traffic.
+The rules are those of `order`. BIRD has applied them in its own terms; here each route is read back
+into theirs, and of two routes the first rule in which they differ is told.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from itertools import groupby
 
-from gateway.routing.bird_conf import (
-    ANNOUNCE,
-    ATTACHED_PREFERENCE,
-    BGP,
-    LOCAL_PREF_BASE,
-    STATIC,
-    STATIC_PREFERENCE,
-    STATIC_SUM_MAX,
-)
-from gateway.routing.plan import Network
+from gateway.routing.names import Origin, Owner, owner_of
+from gateway.routing.order import DEMOTED_MAX, LOCAL_PREF_BASE, STATIC
+from gateway.routing.plan import Hop, Network
 from gateway.routing.state import LearnedRoute
 
-_ORIGINS = {"IGP": 0, "EGP": 1, "Incomplete": 2}  # RFC 4271 section 5.1.1
+_BGP_ORIGINS = {"IGP": 0, "EGP": 1, "Incomplete": 2}  # RFC 4271 section 5.1.1
+_HOPS = {Hop.ATTACHMENT: "VPC attachment", Hop.LINE: "direct line", Hop.VPN: "VPN", None: "other"}
+_ORIGINS = {Origin.STATIC: "static", Origin.PROPAGATED: "propagated", Origin.EBGP: "EBGP"}
 
 
 class Fate(Enum):
@@ -46,22 +40,9 @@ class Judged:
     why: str
 
     @property
-    def owner(self) -> str:
-        """Return the tunnel of a static or learned route, or the attachment of an announced one."""
+    def owner(self) -> Owner:
+        """Return the tunnel, line or attachment it is of, and where it is from."""
         return owner_of(self.route.protocol)
-
-    @property
-    def kind(self) -> str:
-        """Return where the route is from: "vpc_attachment", "static" or "bgp"."""
-        names = {ANNOUNCE: "vpc_attachment", STATIC: "static", BGP: "bgp"}
-        return next((k for p, k in names.items() if self.route.protocol.startswith(p)), "other")
-
-
-def owner_of(protocol: str) -> str:
-    """Return the tunnel or attachment that a protocol of our configuration is named after."""
-    if protocol.startswith(ANNOUNCE):
-        return protocol.split("_", 3)[-1]
-    return protocol.removeprefix(STATIC).removeprefix(BGP)
 
 
 def judge(routes: Iterable[LearnedRoute]) -> tuple[Judged, ...]:
@@ -102,10 +83,10 @@ def _why_best(others: list[Judged]) -> str:
 
 def _against(best: LearnedRoute, other: LearnedRoute) -> Judged:
     """Return `other` with the first rule in which it differs from the best."""
-    for name, value in _RULES:
-        ours, theirs = value(best), value(other)
+    for rule in _RULES:
+        ours, theirs = rule.value(best), rule.value(other)
         if ours != theirs:
-            text = f"{name} {_shown(name, ours)} before {_shown(name, theirs)}"
+            text = f"{rule.name} {rule.shown(ours)} before {rule.shown(theirs)}"
             return Judged(other, Fate.STANDBY, text)
     if best.as_path[:1] == other.as_path[:1] and best.med != other.med:
         # Only metrics of one neighbour can be compared (RFC 4271 section 9.1.2.2 c).
@@ -114,31 +95,52 @@ def _against(best: LearnedRoute, other: LearnedRoute) -> Judged:
 
 
 def _rank(route: LearnedRoute) -> tuple[int, ...]:
-    return (*(value(route) for _, value in _RULES), route.med)
+    return (*(rule.value(route) for rule in _RULES), route.med)
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """What is compared: the lower value wins. `words` are those of the values, if they have any."""
+
+    name: str
+    value: Callable[[LearnedRoute], int]
+    words: Mapping[int, str] | None = None
+
+    def shown(self, value: int) -> str:
+        return self.words[value] if self.words else str(value)
+
+
+def _is_demoted(route: LearnedRoute) -> int:
+    return int(route.preference <= DEMOTED_MAX)
+
+
+def _hop(route: LearnedRoute) -> int:
+    return [*_HOPS].index(owner_of(route.protocol).hop)
 
 
 def _origin(route: LearnedRoute) -> int:
-    return _ORIGINS.get(route.attributes.get("BGP.origin", ""), 0)
+    return [*_ORIGINS].index(owner_of(route.protocol).origin)
 
 
-# What is compared, in order; the lower value wins.
-_RULES: tuple[tuple[str, Callable[[LearnedRoute], int]], ...] = (
-    ("type", lambda route: -route.preference),
-    ("preference", lambda route: -route.local_pref),
-    ("AS path length", lambda route: len(route.as_path)),
-    ("origin", _origin),
+def _preference(route: LearnedRoute) -> int:
+    """Return the preference that the document gives the route's tunnel or line, 0 without one."""
+    owner = owner_of(route.protocol)
+    if owner.hop in (None, Hop.ATTACHMENT):
+        return 0
+    if owner.origin is Origin.EBGP:
+        return LOCAL_PREF_BASE - route.local_pref
+    return 0 if _is_demoted(route) else STATIC[owner.hop] - route.preference
+
+
+def _bgp_origin(route: LearnedRoute) -> int:
+    return _BGP_ORIGINS.get(route.attributes.get("BGP.origin", ""), 0)
+
+
+_RULES = (
+    _Rule("standing", _is_demoted, {0: "normal", 1: "demoted"}),
+    _Rule("next-hop type", _hop, dict(enumerate(_HOPS.values()))),
+    _Rule("origin", _origin, dict(enumerate(_ORIGINS.values()))),
+    _Rule("preference", _preference),
+    _Rule("AS path length", lambda route: len(route.as_path)),
+    _Rule("BGP origin", _bgp_origin, {n: word for word, n in _BGP_ORIGINS.items()}),
 )
-
-
-def _shown(name: str, value: int) -> str:
-    if name == "preference":
-        return str(LOCAL_PREF_BASE + value)
-    if name == "origin":
-        return next(word for word, number in _ORIGINS.items() if number == value)
-    if name != "type":
-        return str(value)
-    if -value == ATTACHED_PREFERENCE:
-        return "vpc_attachment"
-    if -value >= STATIC_PREFERENCE - STATIC_SUM_MAX:
-        return f"static of preference {STATIC_PREFERENCE + value}"
-    return "bgp"

@@ -18,6 +18,14 @@ from gateway.secret import Secret
 Network = IPv4Network | IPv6Network
 
 
+class Hop(Enum):
+    """What a route's next hop is, the first thing that routes are chosen by: the earlier wins."""
+
+    ATTACHMENT = "vpc_attachment"
+    LINE = "direct_line"
+    VPN = "vpn"
+
+
 class Standing(Enum):
     """
     How far a tunnel may carry traffic, whatever its routes are. The stronger of two is the later.
@@ -43,7 +51,7 @@ def strongest(standings: Iterable[Standing]) -> Standing:
 
 @dataclass(frozen=True, slots=True)
 class Bfd:
-    """How a tunnel's peer is watched (RFC 5880): a packet each interval, so many may be missing."""
+    """How a peer is watched (RFC 5880): a packet each interval, so many may be missing."""
 
     interval_ms: int
     multiplier: int
@@ -52,16 +60,18 @@ class Bfd:
 @dataclass(frozen=True, slots=True)
 class BgpPeer:
     """
-    One EBGP session: the peer at the other end of one VPN Tunnel's inner addresses (RFC 4271).
+    One EBGP session (RFC 4271): with the peer at the other end of a VPN Tunnel or a direct line, or
+    with the router of a VPC.
 
     The lower `preference` wins, for what we send and, by MED, for what the peer sends. `accepted`
     are the prefixes that may be learned, each with its more specific ones; none means any that is
-    not refused. `static_routes` lead into this tunnel beside what is learned, each with its sum of
-    preferences.
+    not refused. A customer is told of our attachments, and of other customers where neither is
+    isolated; a VPC's router of all customers' routes within `told`.
     """
 
-    tunnel: str
-    connection: str
+    name: str
+    hop: Hop
+    connection: str  # or the Customer Gateway of a direct line; "" for a VPC's router
     border_gateway: str
     interface: str
     local_asn: int
@@ -76,7 +86,33 @@ class BgpPeer:
     prepend: int  # how many times our AS number is put in front of what this peer is told
     password: Secret | None  # TCP MD5 (RFC 2385)
     accepted: tuple[Network, ...] = ()
-    static_routes: tuple[tuple[Network, int], ...] = ()
+    told: tuple[Network, ...] = ()
+    is_isolated: bool = True
+
+    @property
+    def is_tunnels(self) -> bool:
+        """Return whether this is the session of a VPN Tunnel, and so has its name."""
+        return self.hop is Hop.VPN
+
+
+@dataclass(frozen=True, slots=True)
+class StaticWay:
+    """
+    The static routes by one tunnel or direct line, each with its sum of preferences: lower wins.
+
+    `gateway` is the next hop, None where packets just enter the device. The routes are there while
+    the device has its carrier and, with `bfd`, while the next hop answers.
+    """
+
+    name: str
+    hop: Hop
+    connection: str  # or the Customer Gateway of a direct line
+    interface: str
+    family: int  # 4 or 6
+    gateway: Address | None
+    bfd: Bfd | None
+    routes: tuple[tuple[Network, int], ...]
+    is_isolated: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,27 +127,28 @@ class Attachment:
 @dataclass(frozen=True, slots=True)
 class BgpGateway:
     """
-    A Border Gateway as a BGP speaker.
+    A Border Gateway whose routes BIRD chooses: all of them, also those of static connections.
 
-    With `spoke_isolation` a peer is told of our attachments only; without it also of what the
-    peers of other connections have announced.
+    `attachments` are those without a BGP session of their own; `own` are our prefixes of all.
     """
 
     name: str
     router_id: IPv4Address
-    spoke_isolation: bool
     attachments: tuple[Attachment, ...]
     peers: tuple[BgpPeer, ...]
+    statics: tuple[StaticWay, ...] = ()
+    own: tuple[Network, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class RoutingPlan:
     """
-    All BGP of one network namespace. Without gateways no BIRD runs.
+    All that BIRD does in one network namespace. Without gateways no BIRD runs.
 
     No customer may lead the VM's own tunnels elsewhere, into themselves or into its own: no prefix
     is learned that holds one of `outer`, the peers' outer addresses, or lies within one of `inner`,
-    the networks inside. (Our own outer address may be private and lie within what is learned.)
+    the networks inside tunnels and on lines. (Our own outer address may be private and lie within
+    what is learned.)
     """
 
     gateways: tuple[BgpGateway, ...] = ()
@@ -123,6 +160,21 @@ class RoutingPlan:
     def peers(self) -> tuple[BgpPeer, ...]:
         """Return the peers of all Border Gateways."""
         return tuple(peer for gateway in self.gateways for peer in gateway.peers)
+
+    @property
+    def statics(self) -> tuple[StaticWay, ...]:
+        """Return the static routes of all Border Gateways, by tunnel or line."""
+        return tuple(way for gateway in self.gateways for way in gateway.statics)
+
+    @property
+    def tunnels(self) -> frozenset[str]:
+        """Return the tunnels with a BGP session."""
+        return frozenset(peer.name for peer in self.peers if peer.is_tunnels)
+
+    @property
+    def chosen(self) -> frozenset[str]:
+        """Return the tunnels whose routes are chosen among here, with BGP or without."""
+        return self.tunnels | {way.name for way in self.statics if way.hop is Hop.VPN}
 
 
 NO_ROUTING = RoutingPlan()

@@ -16,9 +16,10 @@ from typing import Protocol
 
 from gateway.errors import GatewayError
 from gateway.routing.bird import Bird
-from gateway.routing.bird_conf import BGP, KERNEL_METRIC, bird_conf
+from gateway.routing.bird_conf import KERNEL_METRIC, bird_conf
 from gateway.routing.choice import Judged, judge
 from gateway.routing.kernel import flush_routes
+from gateway.routing.names import session_name
 from gateway.routing.plan import NO_ROUTING, NO_STANDINGS, RoutingPlan, Standings
 from gateway.routing.process import (
     HERE,
@@ -118,7 +119,7 @@ class Router:
             if self._process is None:
                 self._adopt()
             before, self.plan = self.plan, plan
-            self.tunnels = frozenset(peer.tunnel for peer in plan.peers)
+            self.tunnels = plan.tunnels
             if not plan.gateways:
                 await self._end()
                 self.view = RoutingView()
@@ -267,7 +268,8 @@ class Router:
 
         A limit that was hit once keeps every new route out until then.
         """
-        names = [BGP + name for name, peer in self.view.peers.items() if peer.has_room_again]
+        peers = self.view.peers.values()
+        names = [session_name(each.peer) for each in peers if each.has_room_again]
         for name in names:
             try:
                 await self._bird.reload(name)

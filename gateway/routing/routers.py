@@ -12,7 +12,9 @@ from pathlib import Path
 
 from gateway.errors import GatewayError
 from gateway.routing.choice import Judged
-from gateway.routing.plan import NO_ROUTING, RoutingPlan, Standings
+from gateway.routing.names import Place as Whose
+from gateway.routing.names import places_of
+from gateway.routing.plan import NO_ROUTING, Hop, RoutingPlan, Standings
 from gateway.routing.process import CONF, Place
 from gateway.routing.router import PATIENCE_S, Log, Router
 from gateway.routing.view import PeerView
@@ -53,18 +55,35 @@ class Routers:
         return frozenset[str]().union(*(router.tunnels for router in self._routers.values()))
 
     @property
-    def peers(self) -> dict[str, PeerView]:
-        """Return every peer that is known, by its tunnel."""
-        return {
-            tunnel: peer
-            for router in self._routers.values()
-            for tunnel, peer in router.view.peers.items()
-        }
+    def chosen(self) -> frozenset[str]:
+        """Return the tunnels whose routes BIRD chooses among, with BGP or without."""
+        return frozenset[str]().union(*(r.plan.chosen for r in self._routers.values()))
+
+    @property
+    def active(self) -> frozenset[str]:
+        """Return the tunnels that BIRD sends traffic through."""
+        return frozenset[str]().union(*(r.view.active for r in self._routers.values()))
+
+    @property
+    def peers(self) -> tuple[PeerView, ...]:
+        """Return every peer that is known."""
+        return tuple(
+            peer for router in self._routers.values() for peer in router.view.peers.values()
+        )
 
     def peer(self, tunnel: str) -> PeerView | None:
         """Return what is known of a tunnel's peer."""
-        views = (router.view.peers.get(tunnel) for router in self._routers.values())
+        views = (router.view.peers.get((Hop.VPN, tunnel)) for router in self._routers.values())
         return next((view for view in views if view is not None), None)
+
+    @property
+    def places(self) -> dict[tuple[str, str], Whose]:
+        """Return by namespace and protocol where in the document a route belongs."""
+        return {
+            (name, protocol): place
+            for name, router in self._routers.items()
+            for protocol, place in places_of(router.plan).items()
+        }
 
     async def refresh(self) -> None:
         """Read the state of every BIRD."""

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from gateway.routing.bird_conf import BGP, STATIC
-from gateway.routing.plan import BgpPeer, RoutingPlan
+from gateway.routing.names import session_name, static_name
+from gateway.routing.plan import BgpPeer, Hop, RoutingPlan
 from gateway.routing.state import BfdState, BgpState
 
 
@@ -18,7 +18,7 @@ class PeerView:
     peer: BgpPeer
     bgp: BgpState | None
     bfd: BfdState | None
-    is_active: bool  # some route goes through this tunnel
+    is_active: bool  # some route goes this way
 
     @property
     def is_up(self) -> bool:
@@ -41,9 +41,13 @@ class PeerView:
 
 @dataclass(frozen=True, slots=True)
 class RoutingView:
-    """All peers by tunnel. `error` says why nothing is known."""
+    """
+    All peers by what they are the peers of. `active` are the tunnels that carry traffic, with BGP
+    or without. `error` says why nothing is known.
+    """
 
-    peers: Mapping[str, PeerView] = field(default_factory=dict)
+    peers: Mapping[tuple[Hop, str], PeerView] = field(default_factory=dict)
+    active: frozenset[str] = frozenset()
     error: str = ""
 
 
@@ -68,39 +72,40 @@ def view_of(
     active = _active(plan, by_name, preferred)
     return RoutingView(
         {
-            peer.tunnel: PeerView(
+            (peer.hop, peer.name): PeerView(
                 peer=peer,
-                bgp=by_name.get(BGP + peer.tunnel),
+                bgp=by_name.get(session_name(peer)),
                 bfd=by_place.get((str(peer.remote), peer.interface)),
-                is_active=peer.tunnel in active,
+                is_active=(peer.hop, peer.name) in active,
             )
             for peer in plan.peers
-        }
+        },
+        frozenset(name for hop, name in active if hop is Hop.VPN),
     )
 
 
 def _active(
     plan: RoutingPlan, sessions: Mapping[str, BgpState], preferred: Mapping[str, int]
-) -> set[str]:
+) -> set[tuple[Hop, str]]:
     """
-    Return the tunnels that routes go through.
+    Return what routes go through.
 
-    BIRD counts only the best route of each prefix; those that share its traffic are the tunnels of
-    the same connection with the same preference.
+    BIRD counts only the best route of each prefix; those that share its traffic are the ways to the
+    same customer with the same preference.
     """
-    first = {
-        (peer.connection, peer.preference)
-        for peer in plan.peers
-        if preferred.get(BGP + peer.tunnel) or preferred.get(STATIC + peer.tunnel)
-    }
+    first = {_shared_by(peer) for peer in plan.peers if preferred.get(session_name(peer))}
     shares = {
-        peer.tunnel
+        (peer.hop, peer.name)
         for peer in plan.peers
-        if (peer.connection, peer.preference) in first
-        and (session := sessions.get(BGP + peer.tunnel))
+        if _shared_by(peer) in first
+        and (session := sessions.get(session_name(peer)))
         and session.is_up
     }
-    return shares | {p.tunnel for p in plan.peers if preferred.get(STATIC + p.tunnel)}
+    return shares | {(w.hop, w.name) for w in plan.statics if preferred.get(static_name(w))}
+
+
+def _shared_by(peer: BgpPeer) -> tuple[Hop, str, int]:
+    return peer.hop, peer.connection, peer.preference
 
 
 WOBBLE_S = 0.5  # BIRD computes the stamp anew each time, a millisecond more or less
@@ -117,13 +122,16 @@ def _is_another(was: PeerView, now: PeerView) -> bool:
     return abs((after - before).total_seconds()) > WOBBLE_S
 
 
+_KINDS = {Hop.VPN: "tunnel", Hop.LINE: "direct_line", Hop.ATTACHMENT: "vpc_attachment"}
+
+
 def changes(before: RoutingView, after: RoutingView) -> Iterator[RoutingChange]:
     """Yield what an operator would want to read of the way from one view to the next."""
     if after.error:
         return
-    for tunnel, now in after.peers.items():
-        was = before.peers.get(tunnel)
-        fields: dict[str, str | int | float | bool] = {"tunnel": tunnel}
+    for key, now in after.peers.items():
+        was = before.peers.get(key)
+        fields: dict[str, str | int | float | bool] = {_KINDS[now.peer.hop]: now.peer.name}
         if now.is_up and not (was and was.is_up):
             yield RoutingChange("bgp up", True, {**fields, "asn": now.peer.asn})
         if was and _is_another(was, now):
@@ -138,7 +146,7 @@ def _limit_changes(was: PeerView | None, now: PeerView) -> Iterator[RoutingChang
     hit_before = was is not None and was.bgp is not None and was.bgp.limit_hit
     hit = now.bgp is not None and now.bgp.limit_hit
     fields: dict[str, str | int | float | bool] = {
-        "tunnel": now.peer.tunnel,
+        _KINDS[now.peer.hop]: now.peer.name,
         "limit": now.peer.prefix_limit,
     }
     if hit and not hit_before:

@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Address
 
-from gateway.model.resources import BorderGateway, Document, namespaces_of
+from gateway.model.lines import ResolvedLine, chosen_by_bird, resolve_lines
+from gateway.model.resources import BorderGateway, Document, VpnConnection, namespaces_of
+from gateway.model.settings import BgpSettings
 from gateway.model.tunnels import ResolvedTunnel, inner_interface, inner_peer
-from gateway.model.types import parse_bfd
-from gateway.routing.plan import Attachment, Bfd, BgpGateway, BgpPeer, RoutingPlan
+from gateway.model.types import AnyNetwork, parse_bfd
+from gateway.routing.plan import (
+    Attachment,
+    Bfd,
+    BgpGateway,
+    BgpPeer,
+    Hop,
+    RoutingPlan,
+    StaticWay,
+)
 from gateway.sa import Address
 from gateway.secret import Secret
+
+Routes = tuple[tuple[AnyNetwork, int], ...]
 
 
 def routing_plans(document: Document, tunnels: Sequence[ResolvedTunnel]) -> tuple[RoutingPlan, ...]:
     """
-    Return what BIRD does for `document`, which has passed its checks; nothing without BGP.
+    Return what BIRD does for `document`, which has passed its checks.
 
-    Border Gateways without BGP peers are left out.
+    A Border Gateway that speaks BGP or has a direct line is BIRD's with all its routes, those of
+    static connections too, because they are chosen among; one without is left out.
     """
     # ESP of all tunnels leaves from the VM's own namespace, so only there can routes catch it.
     outer = tuple(sorted({t.remote for t in tunnels if t.remote is not None}, key=str))
@@ -34,50 +47,92 @@ def _plan(
     namespace: str,
     outer: tuple[Address, ...],
 ) -> RoutingPlan:
-    by_gateway: dict[str, list[ResolvedTunnel]] = {}
-    for tunnel in tunnels:
-        if tunnel.connection.routing == "bgp":
-            by_gateway.setdefault(tunnel.connection.border_gateway, []).append(tunnel)
+    places, chosen = namespaces_of(document), chosen_by_bird(document)
+    lines = [r for r in resolve_lines(document) if places[r.line.border_gateway] == namespace]
+    inner = {n for t in tunnels if (n := t.tunnel.inner_cidr)}
+    inner |= {line.line.address.network for line in lines}
     return RoutingPlan(
         gateways=tuple(
-            _gateway(document, gateway, by_gateway[gateway.name])
+            _gateway(document, gateway, tunnels, lines)
             for gateway in document.border_gateway
-            if gateway.name in by_gateway
+            if gateway.name in chosen and places[gateway.name] == namespace
         ),
         outer=outer,
-        inner=tuple(sorted({n for t in tunnels if (n := t.tunnel.inner_cidr)}, key=str)),
+        inner=tuple(sorted(inner, key=str)),
         namespace=namespace,
     )
 
 
+def routes_into(document: Document, connection: VpnConnection, preference: int) -> Routes:
+    """
+    Return the static routes into a tunnel of this preference: what is routed to its connection.
+
+    With BGP those are the document's routes alone; remote_cidrs are what may be learned.
+    """
+    cidrs = () if connection.routing == "bgp" else connection.remote_cidrs
+    routes = [(prefix, preference) for prefix in cidrs]
+    routes += [
+        (route.prefix, route.preference + preference)
+        for route in document.route
+        if route.vpn_connection == connection.name
+    ]
+    return tuple(dict.fromkeys(routes))
+
+
 def _gateway(
-    document: Document, gateway: BorderGateway, tunnels: Sequence[ResolvedTunnel]
+    document: Document,
+    gateway: BorderGateway,
+    tunnels: Sequence[ResolvedTunnel],
+    lines: Sequence[ResolvedLine],
 ) -> BgpGateway:
     public = [a for a in document.gateway.public_addresses if isinstance(a, IPv4Address)]
+    attachments = [a for a in document.vpc_attachment if a.border_gateway == gateway.name]
+    mine = [t for t in tunnels if t.connection.border_gateway == gateway.name]
+    our_lines = [line for line in lines if line.line.border_gateway == gateway.name]
     return BgpGateway(
         name=gateway.name,
         router_id=gateway.router_id or public[0],
-        spoke_isolation=gateway.spoke_isolation,
-        attachments=tuple(
-            Attachment(attachment.name, attachment.interface, attachment.cidrs)
-            for attachment in document.vpc_attachment
-            if attachment.border_gateway == gateway.name
+        attachments=tuple(Attachment(a.name, a.interface, a.cidrs) for a in attachments),
+        peers=(
+            *(_line_peer(gateway, line) for line in our_lines if line.line.routing == "bgp"),
+            *(_tunnel_peer(gateway, t) for t in mine if t.connection.routing == "bgp"),
         ),
-        peers=tuple(_peer(document, gateway, tunnel) for tunnel in tunnels),
+        statics=(
+            *(_line_way(gateway, line) for line in our_lines if line.line.routing == "static"),
+            *(way for t in mine for way in _tunnel_ways(document, gateway, t)),
+        ),
+        own=tuple(cidr for a in attachments for cidr in a.cidrs),
     )
 
 
-def _peer(document: Document, gateway: BorderGateway, resolved: ResolvedTunnel) -> BgpPeer:
+def _is_isolated(gateway: BorderGateway, own: bool | None) -> bool:
+    return gateway.spoke_isolation if own is None else own
+
+
+def _bfd(text: str) -> Bfd | None:
+    found = parse_bfd(text)
+    return Bfd(*found) if found else None
+
+
+def _password(settings: BgpSettings) -> Secret | None:
+    password = settings.bgp_password
+    return Secret(password.get_secret_value().encode()) if password else None
+
+
+def _keepalive(settings: BgpSettings) -> int:
+    return settings.bgp_keepalive_s or max(1, settings.bgp_hold_s // 3)
+
+
+def _tunnel_peer(gateway: BorderGateway, resolved: ResolvedTunnel) -> BgpPeer:
     connection, settings = resolved.connection, resolved.settings
     inner = inner_interface(resolved.tunnel.inner_cidr, resolved.tunnel.inner_local)
     # The checks refuse a document without these.
     assert inner is not None
     assert resolved.customer is not None
     assert resolved.customer.asn is not None
-    bfd = parse_bfd(settings.bfd)
-    password = settings.bgp_password
     return BgpPeer(
-        tunnel=resolved.name,
+        name=resolved.name,
+        hop=Hop.VPN,
         connection=connection.name,
         border_gateway=gateway.name,
         interface=resolved.interface,
@@ -87,15 +142,76 @@ def _peer(document: Document, gateway: BorderGateway, resolved: ResolvedTunnel) 
         remote=inner_peer(inner),
         preference=resolved.preference,
         hold_s=settings.bgp_hold_s,
-        keepalive_s=settings.bgp_keepalive_s or max(1, settings.bgp_hold_s // 3),
-        bfd=Bfd(*bfd) if bfd else None,
+        keepalive_s=_keepalive(settings),
+        bfd=_bfd(settings.bfd),
         prefix_limit=settings.bgp_prefix_limit,
         prepend=settings.bgp_prepend,
-        password=Secret(password.get_secret_value().encode()) if password else None,
+        password=_password(settings),
         accepted=connection.remote_cidrs,
-        static_routes=tuple(
-            (route.prefix, route.preference + resolved.preference)
-            for route in document.route
-            if route.vpn_connection == connection.name and route.prefix.version == inner.version
-        ),
+        is_isolated=_is_isolated(gateway, connection.spoke_isolation),
     )
+
+
+def _line_peer(gateway: BorderGateway, resolved: ResolvedLine) -> BgpPeer:
+    line = resolved.line
+    assert resolved.asn is not None  # as above
+    return BgpPeer(
+        name=line.name,
+        hop=Hop.LINE,
+        connection=line.customer_gateway,
+        border_gateway=gateway.name,
+        interface=line.interface,
+        local_asn=line.local_asn or gateway.asn,
+        asn=resolved.asn,
+        local=line.address.ip,
+        remote=line.peer_address,
+        preference=line.preference,
+        hold_s=line.bgp_hold_s,
+        keepalive_s=_keepalive(line),
+        bfd=_bfd(line.bfd),
+        prefix_limit=line.bgp_prefix_limit,
+        prepend=line.bgp_prepend,
+        password=_password(line),
+        accepted=line.remote_cidrs,
+        is_isolated=_is_isolated(gateway, line.spoke_isolation),
+    )
+
+
+def _line_way(gateway: BorderGateway, resolved: ResolvedLine) -> StaticWay:
+    line = resolved.line
+    return StaticWay(
+        name=line.name,
+        hop=Hop.LINE,
+        connection=line.customer_gateway,
+        interface=line.interface,
+        family=line.address.version,
+        gateway=line.peer_address,
+        bfd=_bfd(line.bfd),
+        routes=tuple((prefix, line.preference) for prefix in line.remote_cidrs),
+        is_isolated=_is_isolated(gateway, line.spoke_isolation),
+    )
+
+
+def _tunnel_ways(
+    document: Document, gateway: BorderGateway, resolved: ResolvedTunnel
+) -> Iterator[StaticWay]:
+    """Yield the static routes into a tunnel, of each IP version."""
+    connection = resolved.connection
+    inner = inner_interface(resolved.tunnel.inner_cidr, resolved.tunnel.inner_local)
+    is_bgp = connection.routing == "bgp"
+    routes = routes_into(document, connection, resolved.preference)
+    for family in (4, 6):
+        mine = tuple(route for route in routes if route[0].version == family)
+        if not mine or (is_bgp and inner is not None and inner.version != family):
+            continue
+        yield StaticWay(
+            name=resolved.name,
+            hop=Hop.VPN,
+            connection=connection.name,
+            interface=resolved.interface,
+            family=family,
+            gateway=inner_peer(inner) if is_bgp and inner else None,
+            bfd=_bfd(resolved.settings.bfd) if is_bgp else None,
+            routes=mine,
+            is_isolated=_is_isolated(gateway, connection.spoke_isolation),
+        )

@@ -6,7 +6,7 @@ from gateway.cli.client import Json
 from gateway.cli.routing import bgp_lines, routes_lines
 
 PEER: Json = {
-    "tunnel": "office-1",
+    "name": "office-1",
     "remote": "169.254.11.2",
     "asn": 65010,
     "state": "established",
@@ -27,7 +27,7 @@ SILENT = {**BIRD, "error": "no BIRD answers"}
 def test_sessions_are_a_table_and_a_reached_limit_is_said() -> None:
     head, row, limit = bgp_lines({"birds": [BIRD], "peers": [PEER]}, colours=False)
     assert head.split() == [
-        *("TUNNEL", "PEER", "AS", "BGP", "BFD", "SINCE"),
+        *("NAME", "PEER", "AS", "BGP", "BFD", "SINCE"),
         *("LEARNED", "REFUSED", "ANNOUNCED", "LAST", "ERROR"),
     ]
     assert row.split() == [
@@ -51,13 +51,14 @@ def test_routes_show_what_became_of_them_and_why() -> None:
     route = {
         "prefix": "10.20.0.0/16",
         "standing": "standby",
-        "kind": "bgp",
+        "next_hop_type": "vpn",
+        "origin": "ebgp",
         "owner": "office-2",
         "next_hops": ["169.254.12.2 ts-office-2"],
         "as_path": "65010",
         "why": "preference 100 before 101",
     }
     _, row = routes_lines({"routes": [route]}, colours=True)
-    assert "10.20.0.0/16  standby  bgp   office-2" in row
+    assert "10.20.0.0/16  standby  vpn   ebgp    office-2" in row
     assert row.endswith("65010    preference 100 before 101")
     assert routes_lines({"routes": []}, colours=False) == ["no routes"]

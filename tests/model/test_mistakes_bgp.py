@@ -69,7 +69,7 @@ CASES: list[tuple[list[Edit], Path, str]] = [
             (("customer_gateway", 0, "public_addresses"), ["2001:db8::9", "2001:db8::a"]),
         ],
         ("border_gateway", 0, "router_id"),
-        "is required with BGP where we have no public IPv4 address to take it from",
+        "is required: we have no public IPv4 address to take it from",
     ),
     (
         [(("border_gateway", 0, "router_id"), "0.0.0.0")],
@@ -140,7 +140,7 @@ CASES: list[tuple[list[Edit], Path, str]] = [
             ),
         ],
         ("route", 0, "preference"),
-        "must be at most 5000: with the tunnels' preference at most 65000 (5001)",
+        "must be at most 0: with the tunnels' preference at most 60000 (5001)",
     ),
     (
         settings(local_cidrs=["10.10.0.0/16"]),

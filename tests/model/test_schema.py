@@ -15,6 +15,7 @@ from gateway._native import lib
 from gateway.model.resources import (
     BorderGateway,
     CustomerGateway,
+    DirectLine,
     Document,
     Gateway,
     Route,
@@ -22,7 +23,7 @@ from gateway.model.resources import (
     VpnConnection,
     VpnTunnel,
 )
-from gateway.model.settings import SELECTORS_MAX, WORKERS_MAX, TunnelSettings
+from gateway.model.settings import SELECTORS_MAX, WORKERS_MAX, BgpSettings, TunnelSettings
 
 GUIDE = (Path(__file__).parents[2] / "docs/configuration.md").read_text()
 SETTINGS = set(TunnelSettings.model_fields)
@@ -34,6 +35,7 @@ SECTIONS: list[tuple[str, type[BaseModel], set[str]]] = [
     ("## `[[vpn_connection]]`", VpnConnection, SETTINGS),
     ("## `[[vpn_connection.tunnel]]`", VpnTunnel, SETTINGS),
     ("## Tunnel settings", TunnelSettings, set()),
+    ("## `[[direct_line]]`", DirectLine, set(BgpSettings.model_fields)),
     ("## `[[route]]`", Route, set()),
 ]
 
@@ -72,7 +74,7 @@ def test_schema_is_json_and_refuses_unknown_keys_everywhere() -> None:
     schema = json.loads(json.dumps(Document.model_json_schema()))
     tables = [schema, *schema["$defs"].values()]
     objects = [table for table in tables if table.get("type") == "object"]
-    assert len(objects) == 8
+    assert len(objects) == 9
     assert all(table["additionalProperties"] is False for table in objects)
 
 

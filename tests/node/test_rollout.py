@@ -83,4 +83,4 @@ def _tunnel(node: NodePlan, name: str) -> object:
 
 
 def _peer(node: NodePlan, name: str) -> object:
-    return next((peer for peer in node.peers if peer.tunnel == name), None)
+    return next((peer for peer in node.peers if peer.name == name), None)

@@ -17,10 +17,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.routing.bird_conf import bird_conf
-from gateway.routing.plan import Bfd, BgpPeer, RoutingPlan
+from gateway.routing.plan import Bfd, BgpPeer, Hop, RoutingPlan, Standing
 from gateway.routing.process import find_bird
 from gateway.secret import Secret
-from tests.routing.plans import OFFICE, TWIN, plan_of, rich_plan
+from tests.routing.plans import LINE, OFFICE, STATIC_LINE, TWIN, plan_of, rich_plan
 
 GOLDEN = Path(__file__).parent / "golden"
 LOG = "/run/twinspan/bird.log"
@@ -28,6 +28,8 @@ PLANS = {
     "two-tunnels": plan_of(OFFICE, TWIN),
     "active-active": plan_of(OFFICE, replace(TWIN, preference=100)),
     "everything": rich_plan(),
+    "line-and-tunnel": plan_of(LINE, OFFICE),
+    "static-line": plan_of(statics=(STATIC_LINE,)),
 }
 
 
@@ -65,7 +67,7 @@ names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}", fullmatch=True)
 peers = st.builds(
     replace,
     st.just(OFFICE),
-    tunnel=names,
+    name=names,
     interface=st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,14}", fullmatch=True),
     asn=st.integers(1, 4294967294),
     local_asn=st.integers(1, 4294967294),
@@ -73,6 +75,8 @@ peers = st.builds(
     hold_s=st.integers(3, 65535),
     keepalive_s=st.just(1),
     bfd=st.none() | st.builds(Bfd, st.integers(50, 10000), st.integers(2, 50)),
+    hop=st.sampled_from(Hop),
+    is_isolated=st.booleans(),
     prefix_limit=st.integers(1, 100000),
     prepend=st.integers(0, 10),
     password=st.none()
@@ -86,11 +90,11 @@ peers = st.builds(
 @settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(peer=peers, spoke_isolation=st.booleans())
+@given(peer=peers, standing=st.sampled_from(Standing))
 def test_bird_accepts_every_peer_that_a_document_can_describe(
-    peer: BgpPeer, spoke_isolation: bool, tmp_path: Path
+    peer: BgpPeer, standing: Standing, tmp_path: Path
 ) -> None:
-    text = bird_conf(plan_of(peer, spoke_isolation=spoke_isolation), LOG)
+    text = bird_conf(plan_of(peer), LOG, {peer.name: standing})
     assert accepted(text, tmp_path) == ""
 
 
@@ -99,7 +103,7 @@ def thousand() -> RoutingPlan:
         *(
             replace(
                 OFFICE,
-                tunnel=f"c{number}-1",
+                name=f"c{number}-1",
                 connection=f"c{number}",
                 interface=f"ts-{number}",
                 asn=64512 + number % 400,

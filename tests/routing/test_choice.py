@@ -8,25 +8,43 @@ from ipaddress import ip_network
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.routing.bird_conf import ATTACHED_PREFERENCE, LOCAL_PREF_BASE, STATIC_PREFERENCE
 from gateway.routing.choice import Fate, judge
+from gateway.routing.names import ANNOUNCE, Origin, Owner
+from gateway.routing.order import (
+    ATTACHED,
+    learned_preference,
+    local_pref,
+    static_preference,
+)
+from gateway.routing.plan import Hop
 from gateway.routing.state import LearnedRoute
 
 PREFIX = ip_network("10.20.0.0/16")
 
 
+LEARNED = {Hop.ATTACHMENT: "vpc", Hop.LINE: "line", Hop.VPN: "bgp"}
+STATIC = {Hop.LINE: "linestatic", Hop.VPN: "static"}
+
+
 def bgp(
-    tunnel: str, *, best: bool = False, preference: int = 100, path: str = "65010", med: int = 0
+    name: str,
+    *,
+    hop: Hop = Hop.VPN,
+    best: bool = False,
+    preference: int = 100,
+    path: str = "65010",
+    med: int = 0,
+    is_demoted: bool = False,
 ) -> LearnedRoute:
     return LearnedRoute(
         prefix=PREFIX,
-        protocol=f"bgp_{tunnel}",
+        protocol=f"{LEARNED[hop]}_{name}",
         since="",
         is_best=best,
-        preference=100,
+        preference=learned_preference(hop, is_demoted=is_demoted),
         vias=(("169.254.11.2", "ts-1"),),
         attributes={
-            "BGP.local_pref": str(LOCAL_PREF_BASE - preference),
+            "BGP.local_pref": str(local_pref(preference)),
             "BGP.as_path": path,
             "BGP.origin": "IGP",
             "BGP.med": str(med),
@@ -34,13 +52,25 @@ def bgp(
     )
 
 
-def static(tunnel: str, *, best: bool = False, preference: int = 100) -> LearnedRoute:
-    value = STATIC_PREFERENCE - preference
-    return LearnedRoute(PREFIX, f"static_{tunnel}", "", best, value, (("169.254.11.2", "ts-1"),))
+def static(
+    name: str,
+    *,
+    hop: Hop = Hop.VPN,
+    best: bool = False,
+    preference: int = 100,
+    is_demoted: bool = False,
+) -> LearnedRoute:
+    value = static_preference(hop, preference, is_demoted=is_demoted)
+    via = (("169.254.11.2", "ts-1"),)
+    return LearnedRoute(PREFIX, f"{STATIC[hop]}_{name}", "", best, value, via)
+
+
+def announced(name: str, *, best: bool = False) -> LearnedRoute:
+    return LearnedRoute(PREFIX, f"{ANNOUNCE}1_4_{name}", "", best, ATTACHED, (("", "lan"),))
 
 
 def standings(*routes: LearnedRoute) -> list[tuple[str, Fate, str]]:
-    return [(one.owner, one.fate, one.why) for one in judge(routes)]
+    return [(one.owner.name, one.fate, one.why) for one in judge(routes)]
 
 
 def test_one_route_is_the_only_one() -> None:
@@ -48,7 +78,7 @@ def test_one_route_is_the_only_one() -> None:
 
 
 def test_a_static_route_wins_over_a_learned_one() -> None:
-    why = "type static of preference 100 before bgp"
+    why = "origin static before EBGP"
     assert standings(bgp("a"), static("b", best=True)) == [
         ("b", Fate.BEST, why),
         ("a", Fate.STANDBY, why),
@@ -56,20 +86,31 @@ def test_a_static_route_wins_over_a_learned_one() -> None:
 
 
 def test_an_attachment_wins_over_all() -> None:
-    vpc = LearnedRoute(PREFIX, "announce_1_4_vpc", "", True, ATTACHED_PREFERENCE, (("", "lan"),))
-    best, other = judge([static("a"), vpc])
-    assert (best.owner, best.kind, other.kind) == ("vpc", "vpc_attachment", "static")
-    assert best.why == "type vpc_attachment before static of preference 100"
+    best, other = judge([static("a"), announced("vpc", best=True)])
+    assert best.owner == Owner("vpc", Hop.ATTACHMENT, Origin.PROPAGATED)
+    assert other.owner == Owner("a", Hop.VPN, Origin.STATIC)
+    assert best.why == "next-hop type VPC attachment before VPN"
+
+
+def test_a_learned_route_of_a_line_wins_over_a_static_one_into_a_vpn() -> None:
+    best, other = judge([static("a", preference=1), bgp("line", hop=Hop.LINE, best=True)])
+    assert (best.owner.name, other.why) == ("line", "next-hop type direct line before VPN")
+
+
+def test_what_is_to_be_left_loses_to_all_else() -> None:
+    drained = bgp("line", hop=Hop.LINE, is_demoted=True)
+    best, other = judge([drained, bgp("a", best=True)])
+    assert (best.owner.name, other.why) == ("a", "standing normal before demoted")
 
 
 def test_the_tunnels_preference_comes_before_the_as_path() -> None:
     best, other = judge([bgp("a", best=True, path="1 2 3"), bgp("b", preference=101)])
-    assert (best.owner, other.why) == ("a", "preference 100 before 101")
+    assert (best.owner.name, other.why) == ("a", "preference 100 before 101")
 
 
 def test_the_shorter_as_path_wins_among_equals() -> None:
     _, other = judge([bgp("a", path="65010 65010"), bgp("b", best=True)])
-    assert (other.owner, other.why) == ("a", "AS path length 1 before 2")
+    assert (other.owner.name, other.why) == ("a", "AS path length 1 before 2")
 
 
 def test_metrics_of_one_neighbour_are_compared() -> None:

@@ -21,7 +21,7 @@ import pytest
 
 from gateway.routing.bird import Bird
 from gateway.routing.choice import Fate, Judged, judge
-from gateway.routing.plan import Standing
+from gateway.routing.plan import Hop, Standing
 from gateway.routing.state import BgpState
 from lab import impair, probe
 from lab.commands import Process, wait_for
@@ -59,20 +59,20 @@ class End:
             f"""
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
-from gateway.routing.plan import Attachment, Bfd, BgpGateway, RoutingPlan, Standing
+from gateway.routing.plan import Attachment, Bfd, BgpGateway, Hop, RoutingPlan, Standing, StaticWay
 from gateway.secret import Secret
-from tests.routing.plans import OFFICE
+from tests.routing.plans import OFFICE, routes_into
 
 def peer(n, **changes):
-    return replace(OFFICE, tunnel=f"office-{{n}}", interface=f"ts-{{n}}", preference=99 + n,
+    return replace(OFFICE, name=f"office-{{n}}", interface=f"ts-{{n}}", preference=99 + n,
         local_asn={65000 + self.number}, asn={65000 + other},
         local=ip_address(f"169.254.1{{n}}.{self.number}"),
         remote=ip_address(f"169.254.1{{n}}.{other}"), **changes)
 
-def plan_of(*peers, lan="10.{self.number}0.0.0/24"):
-    attachment = Attachment("vpc", "lan", (ip_network(lan),))
-    return RoutingPlan((BgpGateway("main", ip_address("192.0.2.{self.number}"), True,
-        (attachment,), peers),))
+def plan_of(*peers, statics=(), lans=("10.{self.number}0.0.0/24",)):
+    attachment = Attachment("vpc", "lan", tuple(map(ip_network, lans)))
+    return RoutingPlan((BgpGateway("main", ip_address("192.0.2.{self.number}"),
+        (attachment,), peers, statics, attachment.prefixes),))
 
 plan = {plan}
 standings = {{ {", ".join(f"{name!r}: {one}" for name, one in standings.items())} }}
@@ -181,7 +181,7 @@ def ends(lab: Lab) -> tuple[End, End]:
 def test_both_ends_learn_and_the_first_tunnel_wins(ends: tuple[End, End]) -> None:
     for end in ends:
         other = f"10.{3 - end.number}0.0.0/24"
-        routes = {one.owner: one for one in end.judged() if str(one.route.prefix) == other}
+        routes = {one.owner.name: one for one in end.judged() if str(one.route.prefix) == other}
         assert routes["office-1"].fate is Fate.BEST
         assert routes["office-2"].fate is Fate.STANDBY
         assert routes["office-2"].why == "preference 100 before 101"
@@ -257,8 +257,7 @@ def test_a_demoted_tunnel_is_used_when_it_is_the_last_and_a_withdrawn_one_is_not
     ends: tuple[End, End],
 ) -> None:
     a, b = ends
-    static = "static_routes=((ip_network('172.30.0.0/24'), 100),)"
-    alone = f"plan_of(peer(1, {static}))"
+    alone = "plan_of(peer(1), statics=(routes_into(peer(1), ('172.30.0.0/24', 100)),))"
     a.apply(alone, {"office-1": Standing.DEMOTED})
     b.apply("plan_of(peer(1))")
     a.wait_up(FIRST)
@@ -286,7 +285,7 @@ def test_another_peer_and_other_filters_leave_sessions_alone(ends: tuple[End, En
     for name in (FIRST, SECOND):
         # The stamp may wobble by a millisecond.
         assert after[name].since[:-2] == before[name].since[:-2]
-    best = next(one for one in b.judged() if one.fate is Fate.BEST and one.kind == "bgp")
+    best = next(one for one in b.judged() if one.fate is Fate.BEST and one.owner.hop is Hop.VPN)
     assert best.route.as_path == ("65001",) * 3
     for end in ends:
         end.apply(TWO)
@@ -300,7 +299,7 @@ def test_tunnels_of_equal_preference_share_the_traffic(ends: tuple[End, End]) ->
         end.apply(same)
     for end in ends:
         wait_for("two next hops", partial(has_both, end, f"10.{3 - end.number}0.0.0/24"), 10.0)
-    found = {one.owner: one.fate for one in a.judged() if one.kind == "bgp"}
+    found = {one.owner.name: one.fate for one in a.judged() if one.owner.hop is Hop.VPN}
     assert set(found.values()) == {Fate.BEST, Fate.SHARES}
     a.machine.ip("link", "set", "ts-2", "down")
     for end in ends:
@@ -324,16 +323,15 @@ def test_spokes_learn_of_each_other_only_without_isolation(
 ) -> None:
     """Machine b is two customers: the office in AS 65002, a branch in AS 65003 by wire three."""
     a, b = ends
-    branch = 'replace(peer(3), tunnel="branch-1", connection="branch", {})'
-    hub = f"plan_of(peer(1), {branch.format('asn=65003')})"
-    if not isolated:
-        hub = f"RoutingPlan((replace({hub}.gateways[0], spoke_isolation=False),))"
+    branch = 'replace(peer(3), name="branch-1", connection="branch", {})'
+    hub = f"plan_of(peer(1, is_isolated={isolated}),"
+    hub += f" {branch.format(f'asn=65003, is_isolated={isolated}')})"
     b.apply(f"plan_of(peer(1), {branch.format('local_asn=65003')})")
     a.apply(hub)
     for end in ends:
         end.wait_up(FIRST, "bgp_branch-1")
     a.wait_exported("bgp_branch-1", 1 if isolated else 2)
-    heard = {(one.owner, one.route.as_path) for one in b.judged() if one.fate is Fate.REFUSED}
+    heard = {(one.owner.name, one.route.as_path) for one in b.judged() if one.fate is Fate.REFUSED}
     # What comes back is b's own prefix, so it refuses it; but it was told.
     # The office is not told of what it announces itself, which is the better route here.
     assert heard == (set() if isolated else {("branch-1", ("65001", "65002"))})
@@ -346,12 +344,11 @@ def test_spokes_learn_of_each_other_only_without_isolation(
 def test_what_a_peer_may_not_announce_is_refused(ends: tuple[End, End]) -> None:
     """Our own prefix, a default route, and more prefixes than allowed; the session stays up."""
     a, b = ends
-    more = (
-        "ip_network('10.20.0.0/24'), ip_network('0.0.0.0/0'), ip_network('10.10.0.128/25'),"
-        "ip_network('169.254.99.0/24'), *ip_network('10.64.0.0/16').subnets(new_prefix=20)"
+    lans = (
+        "('10.20.0.0/24', '0.0.0.0/0', '10.10.0.128/25', '169.254.99.0/24',"
+        " *map(str, ip_network('10.64.0.0/16').subnets(new_prefix=20)))"
     )
-    attachments = f"(Attachment('vpc', 'lan', ({more})),)"
-    b.apply(f"RoutingPlan((replace({TWO}.gateways[0], attachments={attachments}),))")
+    b.apply(f"plan_of(peer(1), peer(2), lans={lans})")
     wait_for("the announcements", lambda: len(a.judged()) > 10, 10.0)
     refused = {str(one.route.prefix) for one in a.judged() if one.fate is Fate.REFUSED}
     assert refused == {"0.0.0.0/0", "10.10.0.128/25", "169.254.99.0/24"}
@@ -449,12 +446,8 @@ def test_ipv6_is_routed_by_a_session_over_ipv6(ends: tuple[End, End]) -> None:
         end.machine.address("lan", f"fd00:{end.number}0::1/64")
     for end in ends:
         local, remote = (f"ip_address('fd00:3::{n}')" for n in (end.number, 3 - end.number))
-        six = f"replace(peer(3), tunnel='six', local={local}, remote={remote})"
-        lan = f"(Attachment('vpc', 'lan', (ip_network('fd00:{end.number}0::/64'),)),)"
-        end.apply(
-            f"RoutingPlan((replace(plan_of(peer(1), peer(2), {six}).gateways[0],"
-            f" attachments={lan}),))"
-        )
+        six = f"replace(peer(3), name='six', local={local}, remote={remote})"
+        end.apply(f"plan_of(peer(1), peer(2), {six}, lans=('fd00:{end.number}0::/64',))")
     for end in ends:
         end.wait_up(FIRST, SECOND, "bgp_six")
         prefix = f"fd00:{3 - end.number}0::/64"

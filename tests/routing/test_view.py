@@ -6,10 +6,12 @@ from dataclasses import replace
 
 import pytest
 
+from gateway.routing.plan import Hop
 from gateway.routing.state import BfdState, BgpState
 from gateway.routing.view import RoutingView, changes, view_of
-from tests.routing.plans import OFFICE, TWIN, plan_of
+from tests.routing.plans import LINE, OFFICE, TWIN, plan_of, routes_into
 
+OFFICE_1, OFFICE_2 = (Hop.VPN, "office-1"), (Hop.VPN, "office-2")
 UP = BgpState(
     protocol="bgp_office-1",
     state="Established",
@@ -42,10 +44,10 @@ def events(before: RoutingView, after: RoutingView) -> list[tuple[str, object]]:
 
 def test_bfd_belongs_to_the_peer_with_its_address_and_interface() -> None:
     peers = view(UP, UP_TWIN, bfd=(BFD,)).peers
-    assert peers["office-1"].bfd_text == "up"
-    assert peers["office-2"].bfd_text == "down"
+    assert peers[OFFICE_1].bfd_text == "up"
+    assert peers[OFFICE_2].bfd_text == "down"
     off = view_of(plan_of(replace(OFFICE, bfd=None)), (UP,), {}, ())
-    assert off.peers["office-1"].bfd_text == "off"
+    assert off.peers[OFFICE_1].bfd_text == "off"
 
 
 def test_the_tunnel_with_the_best_routes_is_active() -> None:
@@ -63,8 +65,19 @@ def test_tunnels_of_equal_preference_are_active_together_while_they_are_up() -> 
 
 
 def test_a_static_route_makes_its_tunnel_active_without_a_session() -> None:
-    peers = view(DOWN, preferred={"static_office-1": 1}).peers
-    assert [peer.is_active for peer in peers.values()] == [True, False]
+    plan = plan_of(OFFICE, TWIN, statics=(routes_into(OFFICE, ("10.30.0.0/16", 100)),))
+    seen = view_of(plan, (DOWN,), {"static_office-1": 1}, ())
+    assert [peer.is_active for peer in seen.peers.values()] == [True, False]
+    assert seen.active == {"office-1"}
+
+
+def test_a_line_that_has_the_best_routes_is_active_and_no_tunnel_is() -> None:
+    line = replace(UP, protocol="line_line")
+    seen = view_of(plan_of(LINE, OFFICE), (line, UP), {"line_line": 2, "bgp_office-1": 0}, ())
+    assert [peer.is_active for peer in seen.peers.values()] == [True, False]
+    assert seen.active == frozenset()
+    (up, _) = changes(RoutingView(), seen)
+    assert (up.event, up.fields["direct_line"]) == ("bgp up", "line")
 
 
 def test_ups_and_downs_and_a_reached_limit_are_told_once() -> None:
@@ -89,7 +102,7 @@ def test_a_limit_that_was_hit_has_room_again_when_there_are_fewer_routes(
 ) -> None:
     """What our rules refuse counts too: the limit is on what the peer tells."""
     session = replace(UP, limit_hit=hit, imported=imported, filtered=filtered)
-    peer = replace(view(session).peers["office-1"], peer=replace(OFFICE, prefix_limit=300))
+    peer = replace(view(session).peers[OFFICE_1], peer=replace(OFFICE, prefix_limit=300))
     assert peer.has_room_again is has_room
 
 

@@ -168,7 +168,7 @@ def test_commands_show_sessions_and_why_a_route_won(network: Network) -> None:
     by_owner = {route["owner"]: route for route in routes}
     assert by_owner[FIRST]["standing"] == "best"
     assert by_owner[SECOND]["why"] == "preference 100 before 101"
-    assert by_owner["vpc"]["kind"] == "vpc_attachment"
+    assert by_owner["vpc"]["next_hop_type"] == "vpc_attachment"
     assert "established, bfd up, 1 in, 1 out" in network.a.cli("status")
     assert "preference 100 before 101" in network.a.cli("routes")
     wait_for("the mark", lambda: "established*" in network.a.cli("bgp"), 5.0)
@@ -274,7 +274,7 @@ def test_a_reload_that_adds_a_static_route_leaves_sessions_alone(network: Networ
             assert str(after[name]["since"])[:-2] == str(before[name]["since"])[:-2]
         routes = json.loads(network.a.cli("routes", "--json"))["routes"]
         static = [route for route in routes if route["prefix"] == "10.77.0.0/16"]
-        assert [(one["kind"], one["standing"], one["owner"]) for one in static] == [
+        assert [(one["origin"], one["standing"], one["owner"]) for one in static] == [
             ("static", "best", FIRST),
             ("static", "standby", SECOND),
         ]

@@ -1,0 +1,98 @@
+"""The rules for prefixes of one document that overlap; `check.py` runs them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from gateway.model.locate import Path
+from gateway.model.problem import Problem, shown
+from gateway.model.resources import Document, namespaces_of
+from gateway.model.types import AnyNetwork
+
+PrefixRule = Callable[[Document], Iterable[Problem]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    """
+    A prefix, where it stands, and whose it is.
+
+    `group` is what may have overlapping prefixes: a customer with a line has them on both.
+    """
+
+    cidr: AnyNetwork
+    path: Path
+    border_gateway: str
+    owner: str
+    group: str
+
+
+def _customers(document: Document) -> Iterator[_Placed]:
+    """Yield the prefixes of all connections and lines."""
+    with_line = {line.customer_gateway for line in document.direct_line}
+    for at, connection in enumerate(document.vpn_connection):
+        gateway, owner = connection.border_gateway, f"vpn_connection {connection.name}"
+        customer = connection.customer_gateway
+        group = f"customer_gateway {customer}" if customer in with_line else owner
+        for place, cidr in enumerate(connection.remote_cidrs):
+            path: Path = ("vpn_connection", at, "remote_cidrs", place)
+            yield _Placed(cidr, path, gateway, owner, group)
+    for at, line in enumerate(document.direct_line):
+        gateway, owner = line.border_gateway, f"direct_line {line.name}"
+        group = f"customer_gateway {line.customer_gateway}"
+        for place, cidr in enumerate(line.remote_cidrs):
+            path = ("direct_line", at, "remote_cidrs", place)
+            yield _Placed(cidr, path, gateway, owner, group)
+
+
+def _attachments(document: Document) -> Iterator[_Placed]:
+    for at, attachment in enumerate(document.vpc_attachment):
+        gateway, owner = attachment.border_gateway, f"vpc_attachment {attachment.name}"
+        for place, cidr in enumerate(attachment.cidrs):
+            path: Path = ("vpc_attachment", at, "cidrs", place)
+            yield _Placed(cidr, path, gateway, owner, owner)
+
+
+def _overlaps(document: Document) -> Iterator[Problem]:
+    """Warn of prefixes within one of another attachment or customer in the same namespace."""
+    places = namespaces_of(document)
+    placed: dict[str, list[_Placed]] = {}
+    for one in (*_attachments(document), *_customers(document)):
+        placed.setdefault(places.get(one.border_gateway, ""), []).append(one)
+    for prefixes in placed.values():
+        yield from _overlapping(prefixes)
+
+
+def _overlapping(placed: list[_Placed]) -> Iterator[Problem]:
+    around: list[_Placed] = []
+    for one in sorted(placed, key=lambda each: _order(each.cidr)):
+        while around and not _contains(around[-1].cidr, one.cidr):
+            around.pop()
+        other = next((each for each in reversed(around) if each.group != one.group), None)
+        if other is not None:
+            text = f"overlaps {other.cidr} of {other.owner}"
+            yield Problem(one.path, text, shown(str(one.cidr)), is_warning=True)
+        around.append(one)
+
+
+def _order(network: AnyNetwork) -> tuple[int, int, int]:
+    return network.version, int(network.network_address), network.prefixlen
+
+
+def _contains(outer: AnyNetwork, inner: AnyNetwork) -> bool:
+    return outer.version == inner.version and inner.network_address in outer
+
+
+def _taken_from_vpc(document: Document) -> Iterator[Problem]:
+    """A customer's prefix may lie around or within one of a VPC, but not be the same."""
+    ours = {(one.border_gateway, one.cidr): one.owner for one in _attachments(document)}
+    named = [(one.path, one.border_gateway, one.cidr) for one in _customers(document)]
+    for at, route in enumerate(document.route):
+        named.append((("route", at, "prefix"), route.border_gateway, route.prefix))
+    for path, gateway, cidr in named:
+        if cidr.prefixlen and (gateway, cidr) in ours:
+            yield Problem(path, f"is a prefix of {ours[gateway, cidr]} too", shown(str(cidr)))
+
+
+PREFIX_RULES: tuple[PrefixRule, ...] = (_overlaps, _taken_from_vpc)
