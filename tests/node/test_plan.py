@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.ike.config import Encap, Identity, Lifetime, Start
+from gateway.ike.config import Encap, Identity, Lifetime, Start, Timers
 from gateway.ike.iana import ProtocolId
 from gateway.ike.proposals import DEFAULT_ESP, DEFAULT_IKE, parse_proposal
 from gateway.ike.selectors import parse_selector
@@ -65,7 +65,8 @@ def test_defaults_of_ike() -> None:
     assert (ike.start, ike.encap) == (Start.INITIATE, Encap.PREFER)
     assert (ike.ike_lifetime, ike.child_lifetime) == (Lifetime(14400.0), Lifetime(3600.0))
     assert (ike.fragment_size, ike.timers.liveness) == (1280, 10.0)
-    assert ike.timers.liveness_retransmit_after == (0.5, 1.0, 2.0, 3.0)
+    assert ike.timers.liveness_retransmit_after == Timers().liveness_retransmit_after
+    assert sum(ike.timers.liveness_retransmit_after) == pytest.approx(6.5)
 
 
 def test_the_first_tunnel_has_the_lower_metric() -> None:
@@ -140,7 +141,9 @@ def test_ike_settings_reach_the_core() -> None:
     assert ike.remote_ts == (parse_selector("10.20.0.0/16"),)
     assert ike.ike_lifetime == Lifetime(7200.0)
     assert ike.child_lifetime == Lifetime(600.5, 2**30, 10**6)
-    assert (ike.timers.liveness, ike.timers.liveness_retransmit_after) == (2, (0.25, 0.5, 1.0, 1.5))
+    assert ike.timers.liveness == 2
+    halves = [after / 2 for after in Timers().liveness_retransmit_after]  # 3.25 s of 6.5 s
+    assert ike.timers.liveness_retransmit_after == pytest.approx(halves)
     assert (ike.encap, ike.start, ike.fragment_size) == (Encap.NEVER, Start.RESPOND, 576)
 
 
