@@ -94,6 +94,11 @@ class BothWays:
         """
         return self.there.stop(since_ns), self.back.stop(since_ns)
 
+    def kill(self) -> None:
+        """End both without a result."""
+        self.there.kill()
+        self.back.kill()
+
 
 def both_ways(a: tuple[Namespace, str], b: tuple[Namespace, str], rate: int = 1000) -> BothWays:
     """Start a stream from a to b and one back; each is a machine and its address."""
