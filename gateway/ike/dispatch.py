@@ -335,15 +335,16 @@ def heard_esp(sa: IkeSa, now: float) -> None:
 
 def suspect(sa: IkeSa, now: float) -> None:
     """
-    Ask the peer now, since nothing comes back for what we send; but no more often than silence
-    would. An answer means that the traffic has only one direction.
+    Ask the peer now, since nothing comes back for what we send.
+
+    If the last that was heard is its answer to a check, the traffic has one direction only; it is
+    asked no more often than for silence, until ESP shows that there are two.
     """
     liveness = sa.config.timers.liveness
-    # The last that was heard is the answer to a check: nothing has come of the traffic since.
     is_answered = sa.heard_at == sa.answered_at and now < sa.answered_at + liveness
-    if not liveness or is_answered or now < sa.trusted_until or sa.suspected_at != math.inf:
+    if not liveness or is_answered or sa.suspected_at != math.inf:
         return
-    sa.suspected_at, sa.trusted_until = now, now + liveness
+    sa.suspected_at = now
     sa.context.count("one_way")
     if sa.window.outstanding is None:
         sa.tasks.add(Task(Work.LIVENESS))

@@ -147,7 +147,6 @@ class IkeSa:
     is_outdated: bool = False  # proposals or selectors have changed since it was made
     is_beside: bool = False  # begun by us to take over from one that the peer will not rekey
     suspected_at: float = math.inf  # what we send is not answered: the peer is to be asked now
-    trusted_until: float = -math.inf  # but not before then, since that was asked so lately
     answered_at: float = -math.inf  # the last answer to a liveness check
     request_fragments: Reassembly = field(default_factory=Reassembly)
     response_fragments: Reassembly = field(default_factory=Reassembly)
