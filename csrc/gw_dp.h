@@ -30,9 +30,10 @@
 
 /* cffi: begin */
 
-#define GW_ABI_VERSION   1
+#define GW_ABI_VERSION   2
 #define GW_WORKERS_MAX   16
 #define GW_SELECTORS_MAX 32    /* traffic selectors of one SA and side */
+#define GW_OUTBOUND_MAX  32    /* outbound SAs of one tunnel: slots 0 to 31 */
 #define GW_KEY_MAX       64    /* bytes */
 #define GW_DROPS_MAX     48    /* at least the number of drop reasons */
 #define GW_SPI_SLOT_BITS 20    /* low bits of an inbound SPI: its slot in the SA table */
@@ -281,12 +282,17 @@ GW_MUST_CHECK int gw_dp_add_inbound(
 	struct gw_dp *dp, uint32_t tunnel, const struct gw_sa *sa);
 GW_MUST_CHECK int gw_dp_del_inbound(struct gw_dp *dp, uint32_t spi);
 
-/* Swap the tunnel's outbound SA in one step. The old one is wiped and freed once no worker uses it. */
+/*
+ * Swap the outbound SA in one slot of a tunnel in one step. The old one is wiped and freed once no
+ * worker uses it. A packet goes by the first slot whose SA's selectors it matches, and is dropped
+ * if there is none. A tunnel with one outbound SA has it in slot 0: that costs the least.
+ * GW_E_INVALID if `slot` is GW_OUTBOUND_MAX or more.
+ */
 GW_MUST_CHECK int gw_dp_set_outbound(
-	struct gw_dp *dp, uint32_t tunnel, const struct gw_sa *sa);
+	struct gw_dp *dp, uint32_t tunnel, uint32_t slot, const struct gw_sa *sa);
 
-/* Leave the tunnel without an outbound SA: packets read from its TUN are dropped. */
-GW_MUST_CHECK int gw_dp_clear_outbound(struct gw_dp *dp, uint32_t tunnel);
+/* Leave a slot without an SA. With none in any slot, packets read from the tunnel's TUN are dropped. */
+GW_MUST_CHECK int gw_dp_clear_outbound(struct gw_dp *dp, uint32_t tunnel, uint32_t slot);
 
 /* ---- what happened ---- */
 
@@ -295,7 +301,7 @@ GW_MUST_CHECK int gw_dp_tunnel_stats(
 GW_MUST_CHECK int gw_dp_inbound_stats(
 	struct gw_dp *dp, uint32_t spi, struct gw_sa_stats *out);
 GW_MUST_CHECK int gw_dp_outbound_stats(
-	struct gw_dp *dp, uint32_t tunnel, struct gw_sa_stats *out);
+	struct gw_dp *dp, uint32_t tunnel, uint32_t slot, struct gw_sa_stats *out);
 GW_MUST_CHECK int gw_dp_worker_stats(
 	struct gw_dp *dp, uint32_t worker, struct gw_worker_stats *out);
 

@@ -8,7 +8,7 @@
  * So workers take no lock, but for the one of an inbound SA, once per run of packets: after a
  * NAT rebinding the packets of one SA may come to two workers for a while.
  *
- *   dp --- spi_table[2^20] ---> inbound SA ---> tunnel ---> outbound SA (swapped)
+ *   dp --- spi_table[2^20] ---> inbound SA ---> tunnel ---> outbound SAs by slot (swapped)
  *   dp --- worker[] --- epoll ---> source: socket, or TUN queue ---> tunnel ---> path, options (swapped)
  *
  * Counters are written by one worker each and read by control: relaxed atomics, no locked
@@ -196,7 +196,9 @@ struct gw_tunnel_state {
 	struct gw_tunnel_state *next; /* control only: same hash bucket */
 	struct gw_inbound *inbound;   /* control only */
 
-	_Atomic(struct gw_outbound *) outbound;
+	_Atomic(struct gw_outbound *) outbound[GW_OUTBOUND_MAX];
+	/* Slots up to the last one in use. Up to 1, slot 0 alone decides. */
+	_Atomic uint32_t outbound_count;
 	_Atomic(struct gw_path_state *) path;
 	_Atomic(struct gw_options_state *) options;
 
@@ -224,7 +226,8 @@ struct gw_out_message {
 /* What a worker sends for one tunnel in one batch. The tunnel's pointers are loaded once per batch. */
 struct gw_out_batch {
 	struct gw_tunnel_state *tunnel;
-	struct gw_outbound *sa;
+	struct gw_outbound *sa; /* of slot 0; with several slots, of the packet */
+	uint32_t slots;
 	const struct gw_path_state *path;
 	const struct gw_options_state *options;
 	const struct gw_socket_state *socket;

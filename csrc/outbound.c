@@ -1,7 +1,7 @@
 /*
  * From a TUN queue to the network, in this order:
  *  1. read one packet or super-packet with its offload header
- *  2. the tunnel's outbound SA and its selectors
+ *  2. the tunnel's outbound SA, of several the first whose selectors match
  *  3. size: an ICMP error, fragments, or smaller segments if it does not fit
  *  4. rate cap
  *  5. a run of sequence numbers
@@ -325,6 +325,42 @@ make_fit(struct gw_worker *worker, struct gw_out_batch *batch, struct packet_pla
 	return true;
 }
 
+/* Does the packet go by the only outbound SA? If not, it was dropped. */
+static bool
+is_selected(struct gw_out_batch *batch, const struct packet_plan *plan)
+{
+	if (batch->sa == NULL) {
+		drop(batch, GW_DROP_NO_SA, plan->count);
+		return false;
+	}
+	if (!gw_selectors_match(
+		    batch->sa->selectors, plan->cut.packet, &plan->info, true)) {
+		drop(batch, GW_DROP_SELECTOR_OUT, plan->count);
+		return false;
+	}
+	return true;
+}
+
+/* Take the first of several outbound SAs that the packet goes by. False: it was dropped. */
+static bool
+choose_sa(struct gw_out_batch *batch, const struct packet_plan *plan)
+{
+	enum gw_drop reason = GW_DROP_NO_SA;
+	uint32_t i;
+
+	for (i = 0; i < batch->slots; i++) {
+		batch->sa = atomic_load(&batch->tunnel->outbound[i]);
+		if (batch->sa == NULL)
+			continue;
+		if (gw_selectors_match(
+			    batch->sa->selectors, plan->cut.packet, &plan->info, true))
+			return true;
+		reason = GW_DROP_SELECTOR_OUT;
+	}
+	drop(batch, reason, plan->count);
+	return false;
+}
+
 static void
 carry(struct gw_worker *worker, struct gw_out_batch *batch, const uint8_t *data,
 	size_t len)
@@ -334,15 +370,8 @@ carry(struct gw_worker *worker, struct gw_out_batch *batch, const uint8_t *data,
 
 	if (!make_plan(batch, data, len, &plan))
 		return;
-	if (batch->sa == NULL) {
-		drop(batch, GW_DROP_NO_SA, plan.count);
+	if (!(batch->slots > 1 ? choose_sa(batch, &plan) : is_selected(batch, &plan)))
 		return;
-	}
-	if (!gw_selectors_match(
-		    batch->sa->selectors, plan.cut.packet, &plan.info, true)) {
-		drop(batch, GW_DROP_SELECTOR_OUT, plan.count);
-		return;
-	}
 	if (gw_cut_len(&plan.cut, 0) > plan.mtu && !make_fit(worker, batch, &plan))
 		return;
 	count = pass_rate(batch, &plan);

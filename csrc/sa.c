@@ -189,38 +189,51 @@ make_outbound(struct gw_tunnel_state *tunnel, const struct gw_sa *config,
 	return GW_OK;
 }
 
+/* Put an SA, or none, into a slot. Workers that do not look at the slot yet do so with the next batch. */
+static void
+put_outbound(struct gw_dp *dp, struct gw_tunnel_state *tunnel, uint32_t slot,
+	struct gw_outbound *sa)
+{
+	uint32_t count = GW_OUTBOUND_MAX;
+
+	gw_retire(dp, gw_outbound_free, atomic_exchange(&tunnel->outbound[slot], sa));
+	while (count > 0 && atomic_load(&tunnel->outbound[count - 1]) == NULL)
+		count--;
+	atomic_store(&tunnel->outbound_count, count);
+}
+
 int
-gw_dp_set_outbound(struct gw_dp *dp, uint32_t id, const struct gw_sa *config)
+gw_dp_set_outbound(
+	struct gw_dp *dp, uint32_t id, uint32_t slot, const struct gw_sa *config)
 {
 	struct gw_tunnel_state *tunnel;
 	struct gw_outbound *sa;
 	int err = GW_E_NOENT;
 
-	if (dp == NULL || config == NULL || !sa_ok(config))
+	if (dp == NULL || config == NULL || slot >= GW_OUTBOUND_MAX || !sa_ok(config))
 		return GW_E_INVALID;
 	pthread_mutex_lock(&dp->control);
 	tunnel = gw_tunnel_find(dp, id);
 	if (tunnel != NULL) {
 		err = make_outbound(tunnel, config, &sa);
 		if (err == GW_OK)
-			gw_retire(dp, gw_outbound_free,
-				atomic_exchange(&tunnel->outbound, sa));
+			put_outbound(dp, tunnel, slot, sa);
 	}
 	gw_control_unlock(dp);
 	return err;
 }
 
 int
-gw_dp_clear_outbound(struct gw_dp *dp, uint32_t id)
+gw_dp_clear_outbound(struct gw_dp *dp, uint32_t id, uint32_t slot)
 {
 	struct gw_tunnel_state *tunnel;
 
-	if (dp == NULL)
+	if (dp == NULL || slot >= GW_OUTBOUND_MAX)
 		return GW_E_INVALID;
 	pthread_mutex_lock(&dp->control);
 	tunnel = gw_tunnel_find(dp, id);
 	if (tunnel != NULL)
-		gw_retire(dp, gw_outbound_free, atomic_exchange(&tunnel->outbound, NULL));
+		put_outbound(dp, tunnel, slot, NULL);
 	gw_control_unlock(dp);
 	return tunnel == NULL ? GW_E_NOENT : GW_OK;
 }

@@ -33,7 +33,8 @@ gw_out_begin(struct gw_worker *worker, struct gw_out_batch *batch,
 	struct gw_tunnel_state *tunnel)
 {
 	batch->tunnel = tunnel;
-	batch->sa = atomic_load(&tunnel->outbound);
+	batch->sa = atomic_load(&tunnel->outbound[0]);
+	batch->slots = atomic_load(&tunnel->outbound_count);
 	batch->path = atomic_load(&tunnel->path);
 	batch->options = atomic_load(&tunnel->options);
 	batch->socket = batch->path->socket[worker->index];

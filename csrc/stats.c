@@ -66,18 +66,19 @@ gw_dp_inbound_stats(struct gw_dp *dp, uint32_t spi, struct gw_sa_stats *out)
 
 /* A sequence number is used by each packet, so the last one is the number of packets as well. */
 int
-gw_dp_outbound_stats(struct gw_dp *dp, uint32_t id, struct gw_sa_stats *out)
+gw_dp_outbound_stats(
+	struct gw_dp *dp, uint32_t id, uint32_t slot, struct gw_sa_stats *out)
 {
 	struct gw_tunnel_state *tunnel;
 	struct gw_outbound *sa = NULL;
 
-	if (dp == NULL || out == NULL)
+	if (dp == NULL || out == NULL || slot >= GW_OUTBOUND_MAX)
 		return GW_E_INVALID;
 	memset(out, 0, sizeof(*out));
 	pthread_mutex_lock(&dp->control);
 	tunnel = gw_tunnel_find(dp, id);
 	if (tunnel != NULL)
-		sa = atomic_load(&tunnel->outbound);
+		sa = atomic_load(&tunnel->outbound[slot]);
 	if (sa != NULL) {
 		out->packets = out->seq = atomic_load(&sa->seq);
 		out->bytes = atomic_load(&sa->bytes);

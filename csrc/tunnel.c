@@ -46,7 +46,8 @@ gw_tunnel_free(void *object)
 		tunnel->inbound = inbound->next;
 		gw_inbound_free(inbound);
 	}
-	gw_outbound_free(atomic_load(&tunnel->outbound));
+	for (i = 0; i < GW_OUTBOUND_MAX; i++)
+		gw_outbound_free(atomic_load(&tunnel->outbound[i]));
 	free(atomic_load(&tunnel->path));
 	free(atomic_load(&tunnel->options));
 	for (i = 0; i < tunnel->queue_count; i++)

@@ -106,13 +106,14 @@ class Channel:
         target: int = 0,
         body: bytes | memoryview = b"",
         descriptors: Sequence[int] = (),
+        slot: int = 0,
     ) -> bytes:
         """
         Send a request and return what it is answered with.
 
         Raises DataPlaneError: what the data plane answered, or errno ETIMEDOUT, ECONNRESET.
         """
-        reply = self._exchange(op, target, body, descriptors)
+        reply = self._exchange(op, target, body, descriptors, slot)
         if reply.descriptors:
             control.close_all(reply.descriptors)
             raise malformed(f"{op.name} was answered with a descriptor")
@@ -129,12 +130,18 @@ class Channel:
             control.close_all(reply.descriptors)
 
     def _exchange(
-        self, op: Op, target: int, body: bytes | memoryview, descriptors: Sequence[int]
+        self,
+        op: Op,
+        target: int,
+        body: bytes | memoryview,
+        descriptors: Sequence[int],
+        slot: int = 0,
     ) -> Reply:
         if not self.is_open:
             raise UsageError("the connection to the data plane is closed")
         self._number = self._number % 0xFFFFFFFF + 1
-        header = REQUEST.pack(op, 0, self._number, codec.within(target, 32, "target"), len(body))
+        slot, target = codec.within(slot, 16, "slot"), codec.within(target, 32, "target")
+        header = REQUEST.pack(op, slot, self._number, target, len(body))
         give_up_at = time.monotonic() + self._timeout_s
         self._send([header, body], list(descriptors), op, give_up_at)
         reply = self._await_reply(op, give_up_at)

@@ -55,8 +55,10 @@ class Op(IntEnum):
     STOP = 104
 
 
-# op, zero, request number, tunnel or SPI or worker, bytes that follow
+# op, outbound slot, request number, tunnel or SPI or worker, bytes that follow
 REQUEST = struct.Struct("=HHIII")
+# Those that are about one outbound slot; the slot of any other is 0.
+OF_SLOT = frozenset({Op.SET_OUTBOUND, Op.CLEAR_OUTBOUND, Op.OUTBOUND_STATS})
 # request number, enum gw_err, errno, bytes that follow
 ANSWER = struct.Struct("=IiiI")
 # workers, process id

@@ -163,13 +163,15 @@ class FastPath:
         check(lib.gw_dp_del_inbound(self._pointer(), spi), f"delete inbound SA {spi:#010x}")
         self._inbound.pop(spi, None)
 
-    def set_outbound(self, tunnel: int, sa: CData) -> None:
-        result = lib.gw_dp_set_outbound(self._pointer(), tunnel, sa)
-        check(result, f"set outbound SA {sa.spi:#010x} of tunnel {tunnel}")
+    def set_outbound(self, tunnel: int, slot: int, sa: CData) -> None:
+        slot = codec.within(slot, 32, "slot")
+        result = lib.gw_dp_set_outbound(self._pointer(), tunnel, slot, sa)
+        check(result, f"set outbound SA {sa.spi:#010x} in slot {slot} of tunnel {tunnel}")
 
-    def clear_outbound(self, tunnel: int) -> None:
-        result = lib.gw_dp_clear_outbound(self._pointer(), tunnel)
-        check(result, f"clear outbound SA of tunnel {tunnel}")
+    def clear_outbound(self, tunnel: int, slot: int) -> None:
+        slot = codec.within(slot, 32, "slot")
+        result = lib.gw_dp_clear_outbound(self._pointer(), tunnel, slot)
+        check(result, f"clear slot {slot} of tunnel {tunnel}")
 
     # ---- what happened ----
 
@@ -185,10 +187,11 @@ class FastPath:
         check(result, f"counters of inbound SA {spi:#010x}")
         return out
 
-    def outbound_stats(self, tunnel: int) -> CData:
+    def outbound_stats(self, tunnel: int, slot: int) -> CData:
         out = ffi.new("struct gw_sa_stats *")
-        result = lib.gw_dp_outbound_stats(self._pointer(), tunnel, out)
-        check(result, f"counters of the outbound SA of tunnel {tunnel}")
+        slot = codec.within(slot, 32, "slot")
+        result = lib.gw_dp_outbound_stats(self._pointer(), tunnel, slot, out)
+        check(result, f"counters of the outbound SA in slot {slot} of tunnel {tunnel}")
         return out
 
     def worker_stats(self, worker: int) -> CData:

@@ -108,15 +108,15 @@ class LocalPlane:
     def del_inbound(self, spi: int) -> None:
         self._path.del_inbound(spi)
 
-    def set_outbound(self, tunnel: int, sa: PlaneSa) -> None:
+    def set_outbound(self, tunnel: int, sa: PlaneSa, slot: int = 0) -> None:
         struct = codec.new_sa(sa)
         try:
-            self._path.set_outbound(tunnel, struct)
+            self._path.set_outbound(tunnel, slot, struct)
         finally:
             codec.wipe(struct)
 
-    def clear_outbound(self, tunnel: int) -> None:
-        self._path.clear_outbound(tunnel)
+    def clear_outbound(self, tunnel: int, slot: int = 0) -> None:
+        self._path.clear_outbound(tunnel, slot)
 
     def send_ike(self, path: Path, datagram: bytes) -> None:
         self._path.send_ike(codec.new_path(path, EncapKind.UDP), datagram)
@@ -130,8 +130,8 @@ class LocalPlane:
     def inbound_stats(self, spi: int) -> SaStats:
         return codec.get_sa_stats(self._path.inbound_stats(spi))
 
-    def outbound_stats(self, tunnel: int) -> SaStats:
-        return codec.get_sa_stats(self._path.outbound_stats(tunnel))
+    def outbound_stats(self, tunnel: int, slot: int = 0) -> SaStats:
+        return codec.get_sa_stats(self._path.outbound_stats(tunnel, slot))
 
     def worker_stats(self, worker: int) -> WorkerStats:
         return codec.get_worker_stats(self._path.worker_stats(worker))

@@ -92,9 +92,10 @@ class RemotePlane:
         target: int = 0,
         body: bytes | memoryview = b"",
         descriptors: Sequence[int] = (),
+        slot: int = 0,
     ) -> bytes:
         try:
-            return self._channel.call(op, target, body, descriptors)
+            return self._channel.call(op, target, body, descriptors, slot)
         finally:
             self._deliver_soon()
 
@@ -151,16 +152,16 @@ class RemotePlane:
     def del_inbound(self, spi: int) -> None:
         self._call(Op.DEL_INBOUND, spi)
 
-    def set_outbound(self, tunnel: int, sa: PlaneSa) -> None:
-        self._call_with_keys(Op.SET_OUTBOUND, tunnel, sa)
+    def set_outbound(self, tunnel: int, sa: PlaneSa, slot: int = 0) -> None:
+        self._call_with_keys(Op.SET_OUTBOUND, tunnel, sa, slot)
 
-    def clear_outbound(self, tunnel: int) -> None:
-        self._call(Op.CLEAR_OUTBOUND, tunnel)
+    def clear_outbound(self, tunnel: int, slot: int = 0) -> None:
+        self._call(Op.CLEAR_OUTBOUND, tunnel, slot=slot)
 
-    def _call_with_keys(self, op: Op, tunnel: int, sa: PlaneSa) -> None:
+    def _call_with_keys(self, op: Op, tunnel: int, sa: PlaneSa, slot: int = 0) -> None:
         struct = codec.new_sa(sa)
         try:
-            self._call(op, tunnel, memoryview(ffi.buffer(struct)))
+            self._call(op, tunnel, memoryview(ffi.buffer(struct)), slot=slot)
         finally:
             codec.wipe(struct)
 
@@ -174,8 +175,8 @@ class RemotePlane:
         answer = self._call(Op.INBOUND_STATS, spi)
         return codec.get_sa_stats(struct_of("struct gw_sa_stats", answer))
 
-    def outbound_stats(self, tunnel: int) -> SaStats:
-        answer = self._call(Op.OUTBOUND_STATS, tunnel)
+    def outbound_stats(self, tunnel: int, slot: int = 0) -> SaStats:
+        answer = self._call(Op.OUTBOUND_STATS, tunnel, slot=slot)
         return codec.get_sa_stats(struct_of("struct gw_sa_stats", answer))
 
     def worker_stats(self, worker: int) -> WorkerStats:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from gateway._native import ffi, lib
 from gateway.dataplane import codec, control
-from gateway.dataplane.control import ANSWER, REQUEST, Op
+from gateway.dataplane.control import ANSWER, OF_SLOT, REQUEST, Op
 from gateway.dataplane.fastpath import FastPath
 from gateway.dataplane.interface import PlaneState
 from gateway.dataplane.punt import make_record
@@ -38,6 +38,7 @@ class Request:
     op: Op
     number: int
     target: int  # tunnel, SPI or worker
+    slot: int  # outbound slot of the tunnel
     payload: CData
     length: int
     descriptors: list[int]
@@ -194,11 +195,11 @@ class Service:
         return DONE
 
     def _set_outbound(self, request: Request) -> Answer:
-        self._path.set_outbound(request.target, request.struct("gw_sa"))
+        self._path.set_outbound(request.target, request.slot, request.struct("gw_sa"))
         return DONE
 
     def _clear_outbound(self, request: Request) -> Answer:
-        self._path.clear_outbound(request.target)
+        self._path.clear_outbound(request.target, request.slot)
         return DONE
 
     def _tunnel_stats(self, request: Request) -> Answer:
@@ -208,7 +209,7 @@ class Service:
         return struct_answer(self._path.inbound_stats(request.target))
 
     def _outbound_stats(self, request: Request) -> Answer:
-        return struct_answer(self._path.outbound_stats(request.target))
+        return struct_answer(self._path.outbound_stats(request.target, request.slot))
 
     def _worker_stats(self, request: Request) -> Answer:
         return struct_answer(self._path.worker_stats(request.target))
@@ -293,17 +294,19 @@ class Connection:
         return self._send(answer, number)
 
     def _parse(self, message: control.Received, descriptors: list[int]) -> Request:
-        raw, zero, number, target, length = REQUEST.unpack(self._header)
-        if zero != 0 or length != message.length - REQUEST.size:
+        raw, slot, number, target, length = REQUEST.unpack(self._header)
+        if length != message.length - REQUEST.size:
             text = f"a message of {message.length} bytes announces {length} of payload"
             raise codec.refuse(text)
         try:
             op = Op(raw)
         except ValueError as error:
             raise codec.refuse(f"operation {raw}") from error
+        if slot != 0 and op not in OF_SLOT:
+            raise codec.refuse(f"{op.name} with slot {slot}")
         if op is not Op.HELLO and not self.greeted:
             raise codec.refuse(f"{op.name} before HELLO")
-        return Request(op, number, target, self.payload, length, descriptors)
+        return Request(op, number, target, slot, self.payload, length, descriptors)
 
     def _send(self, answer: Answer, number: int) -> bool:
         descriptors = [] if answer.descriptor < 0 else [answer.descriptor]

@@ -62,6 +62,7 @@ class Drain:
         tunnel = self._tunnels.by_name.get(name)
         if tunnel is None or not tunnel.is_up:
             return Drained.DOWN
+        await self._routers.refresh()
         if not any(self._failback.twins(tunnel.plan)):
             return Drained.ALONE
         self._steering.say(name, Cause.DRAIN, Standing.DEMOTED)

@@ -54,6 +54,7 @@ class Rollout:
         An edit that is still under way is taken over. Raises GatewayError, OSError.
         """
         await self.stop()
+        await self._routers.refresh()
         old = self._reconciler.plan
         waiting = frozenset() if at_once or old is None else self._patient(old, wanted)
         await self._make_so(old, wanted, waiting)
@@ -134,9 +135,10 @@ class Rollout:
         """Wait until each tunnel is back, or has no twin left that carries traffic as before."""
         tunnels = [tunnel for tunnel in wanted.tunnels if tunnel.name in wave]
         while True:
+            await asyncio.sleep(LOOK_S)
+            await self._routers.refresh()
             if not any(self._is_awaited(tunnel) for tunnel in tunnels):
                 return
-            await asyncio.sleep(LOOK_S)
 
     def _is_awaited(self, tunnel: TunnelPlan) -> bool:
         if not tunnel.admin_up or tunnel.name in self._reconciler.taken_down:

@@ -38,7 +38,7 @@ begin_with(const struct gw_sa *in, const struct gw_sa *out)
 	plane_new(&plane, 1);
 	plane_add_tunnel(&plane, peer_port, 1);
 	CHECK(gw_dp_add_inbound(plane.dp, TUNNEL, in) == GW_OK);
-	CHECK(gw_dp_set_outbound(plane.dp, TUNNEL, out) == GW_OK);
+	CHECK(gw_dp_set_outbound(plane.dp, TUNNEL, 0, out) == GW_OK);
 	CHECK(gw_esp_new(in, true, &sealer) == GW_OK &&
 		gw_esp_new(out, false, &opener) == GW_OK);
 	plane_run(&plane);

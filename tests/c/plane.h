@@ -226,8 +226,8 @@ planes_connect_on(struct plane *a, struct plane *b, bool ipv6, uint32_t queues)
 	plane_add_tunnel(b, a->port, queues);
 	CHECK(gw_dp_add_inbound(b->dp, TUNNEL, &a_to_b) == GW_OK);
 	CHECK(gw_dp_add_inbound(a->dp, TUNNEL, &b_to_a) == GW_OK);
-	CHECK(gw_dp_set_outbound(a->dp, TUNNEL, &a_to_b) == GW_OK);
-	CHECK(gw_dp_set_outbound(b->dp, TUNNEL, &b_to_a) == GW_OK);
+	CHECK(gw_dp_set_outbound(a->dp, TUNNEL, 0, &a_to_b) == GW_OK);
+	CHECK(gw_dp_set_outbound(b->dp, TUNNEL, 0, &b_to_a) == GW_OK);
 	plane_run(a);
 	plane_run(b);
 }

@@ -17,10 +17,86 @@ test_outbound_packets_that_are_wrong(void)
 	tun_put(plane.tun[0], NULL, packet, len);
 	wait_drops(&plane, GW_DROP_NOT_IP, 1);
 	packet[0] = 0x45;
-	CHECK(gw_dp_clear_outbound(plane.dp, TUNNEL) == GW_OK);
+	CHECK(gw_dp_clear_outbound(plane.dp, TUNNEL, 0) == GW_OK);
 	tun_put(plane.tun[0], NULL, packet, len);
 	wait_drops(&plane, GW_DROP_NO_SA, 1);
 	CHECK(all_drops(&plane) == 5);
+	end();
+}
+
+/* An SA for packets to UDP port `port` only. */
+static struct gw_sa
+sa_to_port(uint32_t spi, uint16_t port)
+{
+	struct gw_sa sa = sa_config(spi);
+
+	sa.remote[0].protocol = 17;
+	sa.remote[0].first_port = sa.remote[0].last_port = port;
+	return sa;
+}
+
+static void
+put_to_port(uint16_t port)
+{
+	struct flow flow = udp4;
+
+	flow.dport = port;
+	tun_put(plane.tun[0], NULL, packet,
+		make_packet(packet, &flow, 100, &random_state));
+}
+
+static uint64_t
+sent_in_slot(uint32_t slot)
+{
+	struct gw_sa_stats out;
+
+	CHECK(gw_dp_outbound_stats(plane.dp, TUNNEL, slot, &out) == GW_OK);
+	return out.packets;
+}
+
+static void
+test_a_packet_goes_by_the_first_slot_that_it_matches(void)
+{
+	struct gw_sa in = sa_config(SPI_IN), first = sa_to_port(SPI_OUT, 6);
+	struct gw_sa last = sa_to_port(SPI_OUT + 1, 7),
+		     other = sa_to_port(SPI_OUT + 2, 7);
+	struct gw_sa_stats out;
+
+	begin_with(&in, &first);
+	CHECK(gw_dp_set_outbound(plane.dp, TUNNEL, GW_OUTBOUND_MAX, &last) ==
+		GW_E_INVALID);
+	CHECK(gw_dp_clear_outbound(plane.dp, TUNNEL, GW_OUTBOUND_MAX) == GW_E_INVALID);
+	CHECK(gw_dp_outbound_stats(plane.dp, TUNNEL, GW_OUTBOUND_MAX, &out) ==
+		GW_E_INVALID);
+	put_to_port(7);
+	wait_drops(&plane, GW_DROP_SELECTOR_OUT, 1);
+	CHECK(gw_dp_set_outbound(plane.dp, TUNNEL, GW_OUTBOUND_MAX - 1, &last) == GW_OK);
+	put_to_port(6);
+	put_to_port(7);
+	put_to_port(8);
+	wait_counted(&plane, 2, 0);
+	wait_drops(&plane, GW_DROP_SELECTOR_OUT, 2);
+	CHECK(sent_in_slot(0) == 1 && sent_in_slot(GW_OUTBOUND_MAX - 1) == 1);
+	/* Of two that fit the lower slot wins; without it the other one takes over. */
+	CHECK(gw_dp_set_outbound(plane.dp, TUNNEL, 5, &other) == GW_OK);
+	put_to_port(7);
+	wait_counted(&plane, 3, 0);
+	CHECK(sent_in_slot(5) == 1 && sent_in_slot(GW_OUTBOUND_MAX - 1) == 1);
+	CHECK(gw_dp_clear_outbound(plane.dp, TUNNEL, 5) == GW_OK);
+	CHECK(gw_dp_outbound_stats(plane.dp, TUNNEL, 5, &out) == GW_E_NOENT);
+	put_to_port(7);
+	wait_counted(&plane, 4, 0);
+	CHECK(sent_in_slot(GW_OUTBOUND_MAX - 1) == 2);
+	/* Slot 0 may be empty, and all of them. */
+	CHECK(gw_dp_clear_outbound(plane.dp, TUNNEL, 0) == GW_OK);
+	put_to_port(6);
+	wait_drops(&plane, GW_DROP_SELECTOR_OUT, 3);
+	put_to_port(7);
+	wait_counted(&plane, 5, 0);
+	CHECK(gw_dp_clear_outbound(plane.dp, TUNNEL, GW_OUTBOUND_MAX - 1) == GW_OK);
+	put_to_port(7);
+	wait_drops(&plane, GW_DROP_NO_SA, 1);
+	CHECK(all_drops(&plane) == 4);
 	end();
 }
 
@@ -66,7 +142,7 @@ test_outbound_limits(void)
 	out.hard_packets = 0;
 	out.soft_bytes = 0;
 	out.hard_bytes = len * 3 + 1;
-	CHECK(gw_dp_set_outbound(plane.dp, TUNNEL, &out) == GW_OK);
+	CHECK(gw_dp_set_outbound(plane.dp, TUNNEL, 0, &out) == GW_OK);
 	for (i = 0; i < 4; i++)
 		tun_put(plane.tun[0], NULL, packet, len);
 	wait_drops(&plane, GW_DROP_HARD_LIMIT, 3);
@@ -327,6 +403,7 @@ int
 main(void)
 {
 	test_outbound_packets_that_are_wrong();
+	test_a_packet_goes_by_the_first_slot_that_it_matches();
 	test_no_socket_for_the_path();
 	test_outbound_limits();
 	test_packets_that_do_not_fit();

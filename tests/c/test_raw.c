@@ -77,7 +77,7 @@ main(void)
 		struct gw_sa sa = sa_config(spi);
 
 		CHECK(gw_dp_add_inbound(b.dp, TUNNEL, &sa) == GW_OK);
-		CHECK(gw_dp_set_outbound(a.dp, TUNNEL, &sa) == GW_OK);
+		CHECK(gw_dp_set_outbound(a.dp, TUNNEL, 0, &sa) == GW_OK);
 		for (i = 0; i < 25; i++) {
 			len = make_packet(packet, &udp4, 100 + i, &random);
 			tun_put(a.tun[0], NULL, packet, len);

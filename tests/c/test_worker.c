@@ -211,8 +211,8 @@ change_everything(struct plane *plane, uint16_t remote_port, uint32_t round)
 	other.queue_fd[0] = pair[0];
 	CHECK(gw_dp_add_tunnel(plane->dp, &other) == GW_OK);
 	CHECK(gw_dp_add_inbound(plane->dp, other.id, &in) == GW_OK);
-	CHECK(gw_dp_set_outbound(plane->dp, other.id, &out) == GW_OK);
-	CHECK(gw_dp_set_outbound(plane->dp, other.id, &out) == GW_OK);
+	CHECK(gw_dp_set_outbound(plane->dp, other.id, 0, &out) == GW_OK);
+	CHECK(gw_dp_set_outbound(plane->dp, other.id, 0, &out) == GW_OK);
 	CHECK(gw_dp_set_punt(plane->dp, -1) == GW_OK);
 	(void)tunnel_stats(plane);
 	(void)drops(plane, GW_DROP_REPLAY);
@@ -231,7 +231,7 @@ rekey(struct plane *from, struct plane *to, uint32_t spi, uint32_t old)
 	int i;
 
 	CHECK(gw_dp_add_inbound(to->dp, TUNNEL, &sa) == GW_OK);
-	CHECK(gw_dp_set_outbound(from->dp, TUNNEL, &sa) == GW_OK);
+	CHECK(gw_dp_set_outbound(from->dp, TUNNEL, 0, &sa) == GW_OK);
 	/* The old SA may go when the new one has been heard. */
 	for (i = 0; i < DEADLINE_MS; i++) {
 		CHECK(gw_dp_inbound_stats(to->dp, spi, &stats) == GW_OK);
@@ -312,7 +312,7 @@ test_two_queues_share_the_sequence_numbers(void)
 		take_packets(&b, 20);
 	}
 	CHECK(all_drops(&a) == 0 && all_drops(&b) == 0);
-	CHECK(gw_dp_outbound_stats(a.dp, TUNNEL, &out) == GW_OK);
+	CHECK(gw_dp_outbound_stats(a.dp, TUNNEL, 0, &out) == GW_OK);
 	CHECK(gw_dp_inbound_stats(b.dp, 0x1001, &in) == GW_OK);
 	CHECK(out.seq == 800 && out.packets == 800 && in.seq == 800 && in.packets == 800);
 	plane_free(&a);

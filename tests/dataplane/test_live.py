@@ -385,6 +385,28 @@ def test_packet_outside_the_selectors_leaves_neither_end(pair: Pair) -> None:
     assert drops(a, "selector_in") == 2
 
 
+def test_slots_divide_the_traffic_and_are_replaced_one_by_one(pair: Pair) -> None:
+    a, b = pair
+    for slot, protocol in ((3, 17), (31, 1)):
+        sa = plane_sa(A_TO_B + 2 * slot)
+        whole = sa.remote[0]
+        narrow = TrafficSelector(whole.first, whole.last, protocol)
+        b.plane.add_inbound(TUNNEL, sa)
+        a.plane.set_outbound(TUNNEL, replace(sa, remote=(narrow,)), slot)
+    install(b.plane, a.plane, plane_sa(B_TO_A, key=OTHER_KEY))
+    assert lost(a, b, "-c", "10", "-i", "0.01") == 0
+    assert a.plane.outbound_stats(TUNNEL, 31).packets == 10
+    assert a.plane.outbound_stats(TUNNEL, 3).packets == 0
+    newer = plane_sa(A_TO_B + 2, key=OTHER_KEY)
+    b.plane.add_inbound(TUNNEL, newer)
+    a.plane.set_outbound(TUNNEL, newer, 31)
+    a.plane.clear_outbound(TUNNEL, 3)
+    assert lost(a, b, "-c", "5", "-i", "0.01") == 0
+    assert b.plane.inbound_stats(A_TO_B + 2).packets == 5
+    with pytest.raises(DataPlaneError, match="slot 32"):
+        a.plane.set_outbound(TUNNEL, newer, 32)
+
+
 def test_nothing_leaves_in_clear_text_without_an_sa(pair: Pair) -> None:
     a, b = pair
     with sniffer(b) as wire:

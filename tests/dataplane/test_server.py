@@ -122,6 +122,7 @@ def test_struct_of_another_size_is_refused(greeted: Bench, op: Op, size: str) ->
         b"x",
         REQUEST.pack(Op.STATE, 0, 5, 0, 1),
         REQUEST.pack(Op.STATE, 1, 5, 0, 0),
+        REQUEST.pack(Op.CLEAR_OUTBOUND, 32, 5, 7, 0),
         REQUEST.pack(99, 0, 5, 0, 0),
         REQUEST.pack(0, 0, 5, 0, 0),
         REQUEST.pack(Op.SET_CARRIER, 0, 5, 7, 1) + b"\x02",

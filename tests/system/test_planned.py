@@ -65,18 +65,13 @@ def with_other_inner(tunnel: Tunnel) -> Tunnel:
 def nothing_lost(network: Twins) -> Iterator[None]:
     """Send a thousand datagrams a second each way; fail if one is lost."""
     a, b = network.pair.a, network.pair.b
-    streams = [
-        stream.start(a.host, b.host, b.host4, port=7017),
-        stream.start(b.host, a.host, a.host4, port=7018),
-    ]
+    streams = stream.both_ways((a.host, a.host4), (b.host, b.host4))
     try:
         yield
     except BaseException:
-        for one in streams:
-            one.kill()
+        streams.kill()
         raise
-    for one in streams:
-        seen = one.stop()
+    for seen in streams.stop():
         assert seen.goes_on
         assert seen.lost == 0
 
@@ -84,6 +79,11 @@ def nothing_lost(network: Twins) -> Iterator[None]:
 def standing(end: Twinspan, name: str) -> tuple[object, object]:
     raw = end.tunnels()[name].raw
     return raw["standing"], raw["causes"]
+
+
+def are_held_back(network: Twins) -> bool:
+    """Say whether both ends have noticed that tunnel 1 must not take its traffic back."""
+    return all(standing(end, FIRST)[0] == "demoted" for end in (network.a, network.b))
 
 
 def has_no_edit(end: Twinspan) -> bool:
@@ -155,6 +155,7 @@ def test_active_active_stays_and_active_standby_returns(network: Twins) -> None:
         edit(end, ha_mode="active-active")
     with impair.cut_off(network.pair.b.gateway, "wan1"):
         wait_for("the switch", partial(by, network, 2), 10.0)
+        wait_for("the word", partial(are_held_back, network), 10.0, every_s=0.2)
     for end in (network.a, network.b):
         wait_for("sessions", partial(sessions_up, end), 40.0, every_s=0.3)
         assert standing(end, FIRST) == ("demoted", ["failback"])
