@@ -14,6 +14,7 @@ from collections.abc import Iterator
 # linux/rtnetlink.h, linux/netlink.h
 NEWLINK, GETLINK = 16, 18
 NEWROUTE, DELROUTE, GETROUTE = 24, 25, 26
+REPLACE, CREATE = 0x100, 0x400
 _NOOP, _ERROR, _DONE = 1, 2, 3
 _REQUEST, _ACK, _DUMP = 0x1, 0x4, 0x300
 _HEAD = struct.Struct("=IHHII")
@@ -45,9 +46,9 @@ class RawNetlink:
         self._send(kind, _REQUEST | _DUMP, body)
         return list(self._messages())
 
-    def change(self, kind: int, body: bytes) -> None:
-        """Have something changed."""
-        self._send(kind, _REQUEST | _ACK, body)
+    def change(self, kind: int, body: bytes, flags: int = 0) -> None:
+        """Have something changed; `flags` are those of the request, as CREATE."""
+        self._send(kind, _REQUEST | _ACK | flags, body)
         for _ in self._messages():
             pass
 
@@ -72,6 +73,12 @@ class RawNetlink:
                         raise OSError(code, os.strerror(code))
                     return
                 yield kind, body
+
+
+def attribute(kind: int, value: bytes) -> bytes:
+    """Return one attribute as it stands in a message."""
+    head = _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind)
+    return head + value + bytes(-len(value) % 4)
 
 
 def attributes(body: bytes, at: int = 0) -> dict[int, bytes]:

@@ -1,7 +1,8 @@
 """
-Links, addresses and routes of the kernel, by pyroute2.
+Links, addresses and routes of the kernel.
 
-All of pyroute2 runs in one worker thread, because it has an event loop of its own, which may not
+Routes and the list of links go over a socket of our own, since thousands of them must be read and
+changed within milliseconds; the rest is pyroute2's. All of pyroute2 runs in one worker thread, because it has an event loop of its own, which may not
 run inside uvloop's. A caller waits for the answer, some tenths of a millisecond. Everything this
 program makes carries its own route protocol, so after a restart it finds exactly its own routes
 again and touches no others.
@@ -42,7 +43,19 @@ from pyroute2.netlink import NLM_F_REQUEST
 from pyroute2.netlink.rtnl import RTM_GETROUTE
 
 from gateway.errors import GatewayError
-from gateway.rtnl import GETLINK, NEWLINK, RawNetlink, attributes, rtnetlink_socket
+from gateway.rtnl import (
+    CREATE,
+    DELROUTE,
+    GETLINK,
+    GETROUTE,
+    NEWLINK,
+    NEWROUTE,
+    REPLACE,
+    RawNetlink,
+    attribute,
+    attributes,
+    rtnetlink_socket,
+)
 from gateway.sa import Address
 
 Network = IPv4Network | IPv6Network
@@ -51,7 +64,13 @@ Interface = IPv4Interface | IPv6Interface
 ROUTE_PROTOCOL = 85  # ours alone: not in iproute2's rt_protos, not BIRD (12), not FRR (186 and up)
 
 # linux/rtnetlink.h, linux/if_addr.h, linux/if_link.h, linux/ip.h (IPV4_DEVCONF_*)
-_RT_TABLE_MAIN, _RTN_UNICAST, _IFA_F_NODAD, _GEN_MODE_NONE = 254, 1, 0x02, 1
+_RT_TABLE_MAIN, _IFA_F_NODAD, _GEN_MODE_NONE = 254, 0x02, 1
+_RTN_UNICAST, _RTN_UNREACHABLE = 1, 7
+_SCOPE_UNIVERSE, _SCOPE_LINK, _SCOPE_NOWHERE = 0, 253, 255
+_RTA_DST, _RTA_OIF, _RTA_PRIORITY = 1, 4, 6
+_RTMSG = struct.Struct("=8BI")
+_UINT = struct.Struct("=I")
+_SOL_NETLINK, _STRICT_CHECK = 270, 12  # linux/netlink.h
 _INET_CONF, _SEND_REDIRECTS, _RP_FILTER, _IGNORE_LINKDOWN = 1, 6, 8, 29
 # pyroute2's own "get" also wants an acknowledgement, never reads it, and keeps it for ever.
 _GET = (RTM_GETROUTE, NLM_F_REQUEST)
@@ -151,9 +170,10 @@ class Netlink:
         self._settings = settings or OwnSettings()
         self._control = sockets.control
         self.namespace = sockets.namespace  # a descriptor, for what is moved there
+        # A strict check lets the kernel, not us, drop what a dump did not ask for: BIRD's routes.
+        sockets.second.setsockopt(_SOL_NETLINK, _STRICT_CHECK, 1)
         self._raw = RawNetlink(sockets.second)
         self._worker = ThreadPoolExecutor(1, "netlink")
-        # A strict check lets the kernel, not us, drop what a dump did not ask for: BIRD's routes.
         make = partial(
             pyroute2.IPRoute, ext_ack=True, strict_check=True, fileno=sockets.rtnetlink.detach()
         )
@@ -335,14 +355,15 @@ class Netlink:
     def routes(self) -> set[Route]:
         """Return the routes of the main table that carry our protocol number."""
         names = {link.index: link.name for link in self.links().values()}
-        return {
-            _route_of(each, names)
-            for family in (socket.AF_INET, socket.AF_INET6)
-            for each in self._ask(
-                "routes", "route", "dump", dump_filter=None, family=family, proto=ROUTE_PROTOCOL
-            )
-            if each["proto"] == ROUTE_PROTOCOL and each.get_attr("RTA_TABLE") == _RT_TABLE_MAIN
-        }
+        found: set[Route] = set()
+        for family in (socket.AF_INET, socket.AF_INET6):
+            request = _RTMSG.pack(family, 0, 0, 0, 0, ROUTE_PROTOCOL, 0, 0, 0)
+            try:
+                answers = self._raw.dump(GETROUTE, request)
+            except OSError as error:
+                raise NetlinkError("routes", error.errno or 0) from None
+            found.update(_route_of(body, names) for kind, body in answers if _is_ours(kind, body))
+        return found
 
     def device_toward(self, address: Address) -> str | None:
         """Return the device by which packets to `address` leave; None if there is no route."""
@@ -356,38 +377,52 @@ class Netlink:
     def add_route(self, route: Route) -> None:
         """Add a route, or replace the one with the same prefix and metric."""
         on_link = route.prefix.version == 4 and route.interface
-        self._route("replace", route, "link" if on_link else "universe")
+        scope = _SCOPE_LINK if on_link else _SCOPE_UNIVERSE
+        self._route(NEWROUTE, route, scope, CREATE | REPLACE)
 
     def del_route(self, route: Route) -> None:
         """Remove a route; one that is gone already (its device went) is no error."""
         try:
-            self._route("del", route, "nowhere")  # nowhere: whatever its scope
+            self._route(DELROUTE, route, _SCOPE_NOWHERE)  # nowhere: whatever its scope
         except NetlinkError as error:
             if error.errno not in (errno.ESRCH, errno.ENODEV):
                 raise
 
-    def _route(self, command: str, route: Route, scope: str) -> None:
-        self._ask(
-            f"route {route}",
-            "route",
-            command,
-            dst=str(route.prefix),
-            priority=route.metric,
-            oif=self._index(route.interface) if route.interface else None,
-            type="unicast" if route.interface else "unreachable",
-            scope=scope,
-            proto=ROUTE_PROTOCOL,
-            table=_RT_TABLE_MAIN,
-        )
+    def _route(self, kind: int, route: Route, scope: int, flags: int = 0) -> None:
+        family = socket.AF_INET if route.prefix.version == 4 else socket.AF_INET6
+        length = route.prefix.prefixlen
+        type_ = _RTN_UNICAST if route.interface else _RTN_UNREACHABLE
+        parts = (family, length, 0, 0, _RT_TABLE_MAIN, ROUTE_PROTOCOL, scope, type_, 0)
+        body = _RTMSG.pack(*parts)
+        body += attribute(_RTA_DST, route.prefix.network_address.packed)
+        body += attribute(_RTA_PRIORITY, _UINT.pack(route.metric))
+        if route.interface:
+            body += attribute(_RTA_OIF, _UINT.pack(self._index(route.interface)))
+        try:
+            self._raw.change(kind, body, flags)
+        except OSError as error:
+            raise NetlinkError(f"route {route}", error.errno or 0) from None
 
 
-def _route_of(message: Any, names: dict[int, str]) -> Route:  # noqa: ANN401
-    """Return the route in a message of pyroute2's."""
-    nowhere = "0.0.0.0" if message["family"] == socket.AF_INET else "::"  # noqa: S104
-    prefix = ip_network((message.get_attr("RTA_DST") or nowhere, message["dst_len"]))
-    is_unicast = message["type"] == _RTN_UNICAST
-    interface = names.get(message.get_attr("RTA_OIF")) if is_unicast else None
-    return Route(prefix, message.get_attr("RTA_PRIORITY") or 0, interface)
+def _is_ours(kind: int, body: bytes) -> bool:
+    """Return whether a message is a route of the main table with our protocol number."""
+    fields = _RTMSG.unpack_from(body)
+    return kind == NEWROUTE and (fields[4], fields[5]) == (_RT_TABLE_MAIN, ROUTE_PROTOCOL)
+
+
+def _route_of(body: bytes, names: dict[int, str]) -> Route:
+    """Return the route in the body of a RTM_NEWROUTE message."""
+    family, length, _, _, _, _, _, type_, _ = _RTMSG.unpack_from(body)
+    found = attributes(body, _RTMSG.size)
+    destination = found.get(_RTA_DST, bytes(4 if family == socket.AF_INET else 16))
+    make = IPv4Network if family == socket.AF_INET else IPv6Network
+    index, metric = (_number(found, kind) for kind in (_RTA_OIF, _RTA_PRIORITY))
+    interface = names.get(index) if type_ == _RTN_UNICAST else None
+    return Route(make((destination, length)), metric, interface)
+
+
+def _number(found: dict[int, bytes], kind: int) -> int:
+    return int(_UINT.unpack(found[kind])[0]) if kind in found else 0
 
 
 def _link_of(body: bytes) -> Link:

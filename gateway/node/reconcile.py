@@ -141,7 +141,7 @@ class Reconciler:
     def move_traffic(self) -> None:
         """Make the routes follow the tunnels' standings."""
         if self.plan is not None:
-            self.routes.apply(self.plan)
+            self.routes.move(self.plan)
 
     def _tell_ike(self, plans: Iterable[TunnelPlan]) -> None:
         self._daemon.configure(

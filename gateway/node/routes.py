@@ -15,7 +15,7 @@ from collections.abc import Callable
 from gateway.node.journal import Journal
 from gateway.node.namespaces import Namespaces
 from gateway.node.netlink import NetlinkError, Route
-from gateway.node.plan import NodePlan, RoutePlan
+from gateway.node.plan import NodePlan, RoutePlan, TunnelPlan
 from gateway.node.steering import Steering
 from gateway.node.tunnel import Tunnels
 from gateway.routing.plan import Standing
@@ -34,9 +34,11 @@ class Routes:
         self._namespaces = namespaces
         self._tunnels = tunnels
         self._journal = journal
+        self._followed: dict[str, Standing] = {}  # the standing that a tunnel's routes follow
 
     def apply(self, plan: NodePlan) -> None:
         """Add what is missing, remove what is not wanted. Raises NetlinkError."""
+        self._followed = dict(self._steering.standings)
         for namespace in self._namespaces:
             kernel = self._namespaces.of(namespace)
             routes = self._wanted(plan, namespace)
@@ -45,6 +47,28 @@ class Routes:
                 self._try(kernel.add_route, route)
             for route in sorted(actual - routes, key=str):
                 self._try(kernel.del_route, route)
+
+    def move(self, plan: NodePlan) -> None:
+        """
+        Have the routes follow the tunnels' standings, where these have changed.
+
+        Without reading the kernel's routes: when a line is cut hundreds of tunnels change at once.
+        """
+        for tunnel in plan.tunnels:
+            standing = self._steering.of(tunnel.name)
+            if self._followed.get(tunnel.name, Standing.NORMAL) is not standing:
+                self._followed[tunnel.name] = standing
+                if tunnel.namespace in self._namespaces and tunnel.name in self._tunnels.by_name:
+                    self._move(tunnel)
+
+    def _move(self, tunnel: TunnelPlan) -> None:
+        kernel = self._namespaces.of(tunnel.namespace)
+        for route in tunnel.routes:
+            metric = self.metric(tunnel.name, route)
+            if metric is not None:
+                self._try(kernel.add_route, Route(route.prefix, metric, tunnel.interface))
+            for other in {route.metric, route.metric + DEMOTED_METRIC} - {metric}:
+                self._try(kernel.del_route, Route(route.prefix, other, tunnel.interface))
 
     def stop_clear_text(self, plan: NodePlan) -> None:
         """Fail closed first: until a tunnel is made its packets must not take another route."""
