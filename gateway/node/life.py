@@ -339,6 +339,7 @@ class Gateway:
                 await self._routers.prepare(wanted.routing)
                 change = difference(self._reconciler.actual(wanted), wanted)
                 waiting = await self._rollout.apply(wanted, at_once=at_once)
+                self._guarded(self._prober.follow)
             except ConfigError as error:
                 for problem in error.problems:
                     self._journal.error("reload refused", problem=problem)
