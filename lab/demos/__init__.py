@@ -1,0 +1,1 @@
+"""The demonstrations, one module each, and what they share."""
