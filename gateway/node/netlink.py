@@ -2,10 +2,10 @@
 Links, addresses and routes of the kernel.
 
 Routes and the list of links go over a socket of our own, since thousands of them must be read and
-changed within milliseconds; the rest is pyroute2's. All of pyroute2 runs in one worker thread, because it has an event loop of its own, which may not
-run inside uvloop's. A caller waits for the answer, some tenths of a millisecond. Everything this
-program makes carries its own route protocol, so after a restart it finds exactly its own routes
-again and touches no others.
+changed within milliseconds; the rest is pyroute2's. All of pyroute2 runs in one worker thread,
+because it has an event loop of its own, which may not run inside uvloop's. A caller waits for the
+answer, some tenths of a millisecond. Everything this program makes carries its own route protocol,
+so after a restart it finds exactly its own routes again and touches no others.
 
 A socket belongs to the network namespace it was made in, so one `Netlink` serves one namespace: its
 sockets may have been made elsewhere and handed over. Names of interfaces are asked for through
@@ -33,7 +33,6 @@ from ipaddress import (
     IPv6Interface,
     IPv6Network,
     ip_interface,
-    ip_network,
 )
 from pathlib import Path as FilePath
 from typing import Any, Protocol
