@@ -26,11 +26,20 @@ _Nodes = Annotated[
         help="a VM and its public addresses, once for each VM; without it, each address is a VM",
     ),
 ]
+_Lines = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--direct-line",
+        metavar="LINE=NAME",
+        help="the VM at which a direct line ends, once for each",
+    ),
+]
 
 
 def split(
     document: _Document,
     node: _Nodes = None,
+    direct_line: _Lines = None,
     yes: write.Yes = False,
     dry_run: write.DryRun = False,
     as_json: write.AsJson = False,
@@ -45,20 +54,22 @@ def split(
     from gateway.errors import ConfigError
 
     try:
-        changes, made = _split(document, node or [])
+        changes, made = _split(document, node or [], direct_line or [])
     except ConfigError as error:
         write.refuse(error.problems, as_json=as_json)
     write.offer(changes, made, yes=yes, dry_run=dry_run, as_json=as_json)
 
 
-def _split(path: Path, words: Sequence[str]) -> tuple[list[write.Change], write.Made]:
+def _split(
+    path: Path, words: Sequence[str], line_words: Sequence[str]
+) -> tuple[list[write.Change], write.Made]:
     """Return the documents as changes of files, judged. Raises ConfigError."""
     from gateway.model import split as model
     from gateway.model.load import loaded_from, read_document_text
 
     text = read_document_text(path)
     loaded = loaded_from(text, path)
-    nodes = model.nodes_of(loaded.document, words)
+    nodes = model.nodes_of(loaded.document, words, line_words)
     parts = model.split(tomllib.loads(text), loaded.document, nodes)
     changes = [_change(path, node, part) for node, part in zip(nodes, parts, strict=True)]
     for change in changes:

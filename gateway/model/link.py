@@ -217,6 +217,8 @@ def _networks(document: Document) -> Iterator[AnyNetwork]:
     for connection in document.vpn_connection:
         named += [*connection.remote_cidrs, *connection.local_cidrs]
         named += [tunnel.inner_cidr for tunnel in connection.tunnel if tunnel.inner_cidr]
+    for line in document.direct_line:
+        named += [*line.remote_cidrs, line.address.network]
     return (network for network in named if network.prefixlen)
 
 

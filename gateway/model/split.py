@@ -3,14 +3,14 @@ One description, several gateway VMs: the document of each. Pure.
 
 The description is a document as one VM would have it, with the public addresses of all. Each VM
 gets the tunnels on its own addresses, with what they had by their position written out: name,
-addresses, preference. Everything else is repeated.
+addresses, preference. A direct line ends at one VM. Everything else is repeated.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 
 from gateway.errors import ConfigError
@@ -22,18 +22,22 @@ from gateway.model.types import AnyAddress, parse_address
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A gateway VM: its name and its part of the public addresses."""
+    """A gateway VM: its name, its part of the public addresses, the direct lines that end at it."""
 
     name: str
     addresses: tuple[AnyAddress, ...]
+    lines: tuple[str, ...] = ()
 
 
-def nodes_of(document: Document, words: Sequence[str]) -> tuple[Node, ...]:
+def nodes_of(
+    document: Document, words: Sequence[str], line_words: Sequence[str] = ()
+) -> tuple[Node, ...]:
     """
     Return the VMs that `words` name, each as NAME=ADDRESS,ADDRESS.
 
-    Without words each public address is a VM, named by the gateway and its position. Raises
-    ConfigError where the words do not share out the public addresses.
+    Without words each public address is a VM, named by the gateway and its position. `line_words`
+    say where each direct line ends, as LINE=NAME. Raises ConfigError where the words do not share
+    out the public addresses and the lines.
     """
     pool = document.gateway.public_addresses
     if not words:
@@ -43,9 +47,14 @@ def nodes_of(document: Document, words: Sequence[str]) -> tuple[Node, ...]:
         nodes = [_node(word) for word in words]
     problems = [] if len(nodes) > 1 else [f"node: needs two or more VMs; has {len(nodes)}"]
     problems += _shares(nodes, pool)
+    ends = dict(_line_end(word) for word in line_words)
+    problems += _line_mistakes(document, ends, [node.name for node in nodes])
     if problems:
         raise ConfigError(problems)
-    return tuple(nodes)
+    return tuple(
+        replace(node, lines=tuple(line for line, end in ends.items() if end == node.name))
+        for node in nodes
+    )
 
 
 def _node(word: str) -> Node:
@@ -56,6 +65,28 @@ def _node(word: str) -> Node:
         return Node(name, tuple(parse_address(text) for text in addresses.split(",")))
     except ValueError as error:
         raise ConfigError([f"node: {name}: {error} ({addresses})"]) from None
+
+
+def _line_end(word: str) -> tuple[str, str]:
+    line, equals, node = word.partition("=")
+    if not (line and equals and node):
+        raise ConfigError([f"direct-line: must be LINE=NAME ({word})"])
+    return line, node
+
+
+def _line_mistakes(
+    document: Document, ends: Mapping[str, str], names: Sequence[str]
+) -> Iterator[str]:
+    lines = [line.name for line in document.direct_line]
+    for line in lines:
+        if line not in ends:
+            yield f"direct-line: at which VM does {line} end? Give {line}=NAME"
+    for line, name in ends.items():
+        if line not in lines:
+            there = ", ".join(lines) or "none"
+            yield f"direct-line: no direct_line has this name; there is: {there} ({line})"
+        if name not in names:
+            yield f"direct-line: {line}: no VM has this name; there is: {', '.join(names)} ({name})"
 
 
 def _shares(nodes: Sequence[Node], pool: tuple[AnyAddress, ...]) -> Iterator[str]:
@@ -113,6 +144,8 @@ def _part(
         mine = [t for t in tunnels if t.connection_path[-1] == place and t.local in node.addresses]
         connection["tunnel"] = [_tunnel(connection["tunnel"], tunnel) for tunnel in mine]
     gone = {connection["name"] for connection in connections if not connection["tunnel"]}
+    lines = _list(part, "direct_line")
+    lines[:] = [line for line in lines if line["name"] in node.lines]
     routes = _list(part, "route")
     routes[:] = [route for route in routes if route["vpn_connection"] not in gone]
     connections[:] = [connection for connection in connections if connection["tunnel"]]

@@ -25,11 +25,13 @@ Edit = tuple[tuple[str | int, ...], object]
 WORDS = ("vm1=192.0.2.1", "vm2=198.51.100.1")
 
 
-def parts(*edits: Edit, words: tuple[str, ...] = WORDS) -> dict[str, Document]:
+def parts(
+    *edits: Edit, words: tuple[str, ...] = WORDS, lines: tuple[str, ...] = ()
+) -> dict[str, Document]:
     """Return the documents of the VMs, each without a mistake."""
     table = edited(*edits)
     whole = document(*edits)
-    nodes = nodes_of(whole, words)
+    nodes = nodes_of(whole, words, lines)
     made = {}
     for node, part in zip(nodes, split(table, whole, nodes), strict=True):
         made[node.name], problems = build_document(part)
@@ -115,6 +117,48 @@ def _connection() -> Table:
     found = connections[0]
     assert isinstance(found, dict)
     return found
+
+
+LINE: Edit = (
+    ("direct_line",),
+    [
+        {
+            "name": "line",
+            "border_gateway": "main",
+            "customer_gateway": "office",
+            "interface": "eth2",
+            "address": "172.16.0.1/30",
+            "peer_address": "172.16.0.2",
+            "remote_cidrs": ["10.20.0.0/16"],
+        }
+    ],
+)
+
+
+def test_a_direct_line_ends_at_the_vm_that_is_named() -> None:
+    found = parts(LINE, lines=("line=vm2",))
+    assert {vm: [line.name for line in part.direct_line] for vm, part in found.items()} == {
+        "vm1": [],
+        "vm2": ["line"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "direct-line: at which VM does line end? Give line=NAME"),
+        (("line=vm3",), "direct-line: line: no VM has this name; there is: vm1, vm2 (vm3)"),
+        (
+            ("line=vm1", "other=vm1"),
+            "direct-line: no direct_line has this name; there is: line (other)",
+        ),
+        (("line",), "direct-line: must be LINE=NAME (line)"),
+    ],
+)
+def test_where_a_direct_line_ends_must_be_said(words: tuple[str, ...], said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        nodes_of(document(LINE), WORDS, words)
+    assert caught.value.problems == [said]
 
 
 def test_router_ids_differ() -> None:
