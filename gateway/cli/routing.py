@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
+from enum import StrEnum
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
 from gateway.cli.client import DEFAULT_RUNTIME_DIR, Json, RuntimeDir, ask_one
 from gateway.cli.show import AsJson
-from gateway.cli.table import paint, table
+from gateway.cli.table import paint
+from gateway.cli.table import table as table_of
 
 _BGP_HEAD = (
     "NAME",
@@ -24,7 +27,17 @@ _BGP_HEAD = (
     ">ANNOUNCED",
     "LAST ERROR",
 )
-_ROUTES_HEAD = ("PREFIX", "STATE", "TYPE", "ORIGIN", "BY", "NEXT HOP", "AS PATH", "WHY")
+_ROUTES_HEAD = (
+    "BORDER GATEWAY",
+    "PREFIX",
+    "STATE",
+    "TYPE",
+    "ORIGIN",
+    "BY",
+    "NEXT HOP",
+    "AS PATH",
+    "WHY",
+)
 _COLOURS = {"best": "green", "shares": "green", "refused": "red", "down": "red"}
 
 
@@ -46,7 +59,7 @@ def bgp_lines(answer: Json, *, colours: bool) -> list[str]:
     lines = [f"the state of BGP is not known: {bird['error']}" for bird in birds if bird["error"]]
     if not peers:
         return lines
-    lines += table(_BGP_HEAD, [_peer_row(peer, colours=colours) for peer in peers])
+    lines += table_of(_BGP_HEAD, [_peer_row(peer, colours=colours) for peer in peers])
     for peer in peers:
         if peer["limit_hit"]:
             lines.append(
@@ -73,9 +86,33 @@ def _peer_row(peer: Json, *, colours: bool) -> tuple[str, ...]:
     )
 
 
-def routes(as_json: AsJson = False, runtime_dir: RuntimeDir = Path(DEFAULT_RUNTIME_DIR)) -> None:
+class Table(StrEnum):
+    """The tables of a Border Gateway that the product knows."""
+
+    STATIC = "static"
+    PROPAGATED = "propagated"
+    EFFECTIVE = "effective"
+
+
+_EFFECTIVE = ("best", "shares")
+
+
+def routes(
+    as_json: AsJson = False,
+    table: Annotated[
+        Table | None,
+        typer.Option(
+            help="one table: static, propagated (of attachments and learned) or effective (those"
+            " that carry traffic); without it, all routes and why those lost that did"
+        ),
+    ] = None,
+    border_gateway: Annotated[
+        str | None, typer.Option(help="only routes of this Border Gateway", show_default=False)
+    ] = None,
+    runtime_dir: RuntimeDir = Path(DEFAULT_RUNTIME_DIR),
+) -> None:
     """Show every route to and from the customers: what became of it, and why."""
-    answer = ask_one(runtime_dir, "routes")
+    answer = chosen(ask_one(runtime_dir, "routes"), table, border_gateway)
     if as_json:
         typer.echo(json.dumps(answer, indent=2))
         return
@@ -83,10 +120,33 @@ def routes(as_json: AsJson = False, runtime_dir: RuntimeDir = Path(DEFAULT_RUNTI
         typer.echo(line)
 
 
+def chosen(answer: Json, table: Table | None, border_gateway: str | None) -> Json:
+    """Return of an answer's routes those of one table and one Border Gateway."""
+    found = [
+        route
+        for route in _objects(answer["routes"])
+        if _is_in(route, table) and border_gateway in (None, route["border_gateway"])
+    ]
+    return {**answer, "routes": found}
+
+
+def _is_in(route: Json, table: Table | None) -> bool:
+    if table is None:
+        return True
+    if table is Table.EFFECTIVE:
+        return route["standing"] in _EFFECTIVE
+    return (route["origin"] == "static") == (table is Table.STATIC)
+
+
 def routes_lines(answer: Json, *, colours: bool) -> list[str]:
-    """Return the lines of `twinspan routes`."""
-    rows = [_route_row(route, colours=colours) for route in _objects(answer["routes"])]
-    return table(_ROUTES_HEAD, rows) if rows else ["no routes"]
+    """Return the lines of `twinspan routes`, those of each Border Gateway together."""
+    found = sorted(_objects(answer["routes"]), key=lambda route: str(route["border_gateway"]))
+    if not found:
+        return ["no routes"]
+    rows = [_route_row(route, colours=colours) for route in found]
+    if len({route["border_gateway"] for route in found}) == 1:
+        return table_of(_ROUTES_HEAD[1:], [row[1:] for row in rows])
+    return table_of(_ROUTES_HEAD, rows)
 
 
 def _route_row(route: Json, *, colours: bool) -> tuple[str, ...]:
@@ -94,6 +154,7 @@ def _route_row(route: Json, *, colours: bool) -> tuple[str, ...]:
     colour = _COLOURS.get(standing)
     hops = route["next_hops"]
     return (
+        str(route["border_gateway"]),
         str(route["prefix"]),
         paint(standing, colour, colours=colours) if colour else standing,
         str(route["next_hop_type"]).replace("_", " "),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from gateway.cli.client import Json
-from gateway.cli.routing import bgp_lines, routes_lines
+from gateway.cli.routing import Table, bgp_lines, chosen, routes_lines
 
 PEER: Json = {
     "name": "office-1",
@@ -47,9 +49,10 @@ def test_no_sessions_and_no_bird_are_said_in_words() -> None:
     assert line == "the state of BGP is not known: no BIRD answers"
 
 
-def test_routes_show_what_became_of_them_and_why() -> None:
-    route = {
+def route(**values: object) -> Json:
+    return {
         "prefix": "10.20.0.0/16",
+        "border_gateway": "main",
         "standing": "standby",
         "next_hop_type": "vpn",
         "origin": "ebgp",
@@ -57,8 +60,42 @@ def test_routes_show_what_became_of_them_and_why() -> None:
         "next_hops": ["169.254.12.2 ts-office-2"],
         "as_path": "65010",
         "why": "preference 100 before 101",
+        **values,
     }
-    _, row = routes_lines({"routes": [route]}, colours=True)
+
+
+def test_routes_show_what_became_of_them_and_why() -> None:
+    head, row = routes_lines({"routes": [route()]}, colours=True)
+    assert head.split()[0] == "PREFIX"
     assert "10.20.0.0/16  standby  vpn   ebgp    office-2" in row
     assert row.endswith("65010    preference 100 before 101")
     assert routes_lines({"routes": []}, colours=False) == ["no routes"]
+
+
+def test_several_border_gateways_have_their_routes_together() -> None:
+    found = [route(), route(border_gateway="b"), route(owner="office-1")]
+    head, *rows = routes_lines({"routes": found}, colours=False)
+    assert head.startswith("BORDER GATEWAY")
+    assert [row.split()[0] for row in rows] == ["b", "main", "main"]
+
+
+@pytest.mark.parametrize(
+    ("table", "owners"),
+    [
+        (None, ["vpc", "line", "office-1", "office-2"]),
+        (Table.STATIC, ["office-1"]),
+        (Table.PROPAGATED, ["vpc", "line", "office-2"]),
+        (Table.EFFECTIVE, ["vpc", "line"]),
+    ],
+)
+def test_a_table_is_a_part_of_all_routes(table: Table | None, owners: list[str]) -> None:
+    found = [
+        route(owner="vpc", origin="propagated", standing="best"),
+        route(owner="line", standing="shares"),
+        route(owner="office-1", origin="static"),
+        route(),
+    ]
+    routes = chosen({"routes": found}, table, "main")["routes"]
+    assert isinstance(routes, list)
+    assert [one["owner"] for one in routes] == owners
+    assert chosen({"routes": found}, table, "other")["routes"] == []
