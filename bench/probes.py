@@ -145,7 +145,7 @@ async def measure(wanted: NodePlan, far_end: int, seconds: float) -> Figures:
             kernel.set_up(one.interface, up=True)
             assert one.inner_local is not None
             kernel.add_address(one.interface, one.inner_local)
-            tunnels.add(Tunnel(number, one, plane, kernel, 0.0, active=1))
+            tunnels.add(Tunnel(number, one, plane, kernel, 0.0, active={0: 1}))
         routes.apply(wanted)
         prober.follow()
         await until(lambda: all_in(prober, wanted, "healthy"))

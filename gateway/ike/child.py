@@ -59,6 +59,7 @@ class Offer:
     local_ts: tuple[TrafficSelector, ...] = ()
     remote_ts: tuple[TrafficSelector, ...] = ()
     tries: int = 0  # INVALID_KE_PAYLOAD answers before this one
+    slot: int = 0
 
     @property
     def spi_in(self) -> int:
@@ -86,6 +87,7 @@ class ChildSa:
     down_at: float = math.inf  # end of lingering
     down_reason: Reason | None = None
     refusals: int = 0  # of its rekey, in a row
+    slot: int = 0  # its place among the tunnel's Child SAs
 
     @property
     def is_live(self) -> bool:

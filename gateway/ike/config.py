@@ -123,8 +123,16 @@ class Timers:
 
 
 @dataclass(frozen=True, slots=True)
+class ChildSelectors:
+    """Which packets a Child SA carries: our side's selectors, and the peer's."""
+
+    local: tuple[TrafficSelector, ...]
+    remote: tuple[TrafficSelector, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class TunnelConfig:
-    """One VPN Tunnel as IKE sees it: one IKE SA and its Child SA."""
+    """One VPN Tunnel as IKE sees it: one IKE SA and its Child SA, or several."""
 
     name: str
     local: Address
@@ -147,6 +155,12 @@ class TunnelConfig:
     fragment_size: int = (
         1280  # bytes of an IKE datagram with its IP and UDP headers (RFC 7383 section 2.5)
     )
+    further: tuple[ChildSelectors, ...] = ()  # of the Child SAs beside the first one
+
+    @property
+    def selectors(self) -> tuple[ChildSelectors, ...]:
+        """Return the selectors of each Child SA; the position is its slot (see `slots.py`)."""
+        return (ChildSelectors(self.local_ts, self.remote_ts), *self.further)
 
 
 class Random(Protocol):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 
 from gateway.errors import ChildSaNotFound, IntegrityError, PeerError, WireError
-from gateway.ike import edits, reasons
+from gateway.ike import edits, reasons, slots
 from gateway.ike.child import ChildSa, Stage
 from gateway.ike.drops import DropReason
 from gateway.ike.events import Keepalive, PathChanged, Reason
@@ -259,10 +259,10 @@ def _take_abandoned(sa: IkeSa, request: Request, message: Message, now: float) -
         sa.rekey_at = now + sa.context.jitter(*rekey_child.BUSY_S)
     elif offer is None or is_refused:
         _release(sa, request)
-        informational.plan_child(sa, now)
+        slots.plan_missing(sa, now)
     elif len(offer.spi) == 4:
         sa.tasks.add(Task(Work.DELETE_CHILD, offer.spi_in))
-        informational.plan_child(sa, now)
+        slots.plan_missing(sa, now)
     else:
         informational.close(sa, reasons.LOST_EXCHANGE, now)
 
@@ -300,7 +300,7 @@ def deadline(sa: IkeSa) -> float:
     times += [child.deadline for child in sa.children.values()]
     if sa.is_usable:
         timers = sa.config.timers
-        times += [sa.rekey_at, sa.hard_at, sa.child_at]
+        times += [sa.rekey_at, sa.hard_at, *sa.child_at.values()]
         if timers.liveness and _may_give_up(sa):
             times.append(_silence_ends(sa))
         if sa.nat.local:
@@ -419,6 +419,8 @@ def _child_expired(sa: IkeSa, child: ChildSa, now: float) -> None:
         # The peer has rekeyed it and never deleted it.
         child.stage = Stage.DELETING
         sa.tasks.add(Task(Work.DELETE_CHILD, child.spi_in))
+    elif slots.live(sa) - {child.slot}:
+        slots.give_up(sa, child, reasons.LIFETIME_OVER)
     else:
         # A new IKE SA brings a Child SA without a key exchange of its own, the usual obstacle.
         informational.report(sa, reasons.LIFETIME_OVER)
@@ -434,9 +436,7 @@ def _established_on_time(sa: IkeSa, now: float) -> None:
     if sa.rekey_at <= now:
         sa.rekey_at = math.inf
         sa.tasks.add(Task(Work.REKEY_IKE))
-    if sa.child_at <= now:
-        sa.child_at = math.inf
-        sa.tasks.add(Task(Work.NEW_CHILD))
+    slots.on_time(sa, now)
     if timers.liveness and _may_give_up(sa) and _silence_ends(sa) <= now:
         if sa.window.outstanding is None:
             sa.tasks.add(Task(Work.LIVENESS))
@@ -472,7 +472,7 @@ def _begin(sa: IkeSa, task: Task, now: float) -> bool:
         case Work.REKEY_CHILD:
             return rekey_child.begin(sa, task.spi, now)
         case Work.NEW_CHILD:
-            return create_child.begin_new(sa, now)
+            return create_child.begin_new(sa, task.slot, now)
         case _:
             informational.send_liveness(sa, now)
             return True

@@ -13,7 +13,7 @@ import math
 
 from gateway.ike import reasons
 from gateway.ike.child import ChildSa, Lifespan, Stage
-from gateway.ike.config import Lifetime, TunnelConfig
+from gateway.ike.config import ChildSelectors, Lifetime, TunnelConfig
 from gateway.ike.context import Context
 from gateway.ike.effects import Effect, changed_fields, effects_of
 from gateway.ike.ike_sa import IkeSa
@@ -142,8 +142,8 @@ def is_fit(child: ChildSa, config: TunnelConfig) -> bool:
     """Return whether a Child SA is what the configuration prefers, selectors included."""
     proposals = config.esp_proposals
     preferred, _ = select_esp(proposals, proposals, want_group=True)
-    selectors = (child.local_ts, child.remote_ts)
-    return child.suite == preferred and selectors == (config.local_ts, config.remote_ts)
+    selectors = ChildSelectors(child.local_ts, child.remote_ts)
+    return child.suite == preferred and selectors == config.selectors[child.slot]
 
 
 def _rekey(sa: IkeSa, child: ChildSa) -> None:

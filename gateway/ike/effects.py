@@ -39,6 +39,7 @@ EFFECT_OF: dict[str, Effect] = {
     "esp_proposals": Effect.REKEY_CHILD,
     "local_ts": Effect.REKEY_CHILD,  # a rekey may change them (RFC 7296 section 2.9.2)
     "remote_ts": Effect.REKEY_CHILD,
+    "further": Effect.RENEW,  # which Child SA stands for which selectors
     "ike_lifetime": Effect.IKE_TIMES,
     "child_lifetime": Effect.CHILD_TIMES,
     "start": Effect.START,

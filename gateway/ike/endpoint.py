@@ -122,11 +122,11 @@ class IkeEndpoint:
         return self._events(now)
 
     def rekey_child(self, tunnel: str, now: float) -> list[Event]:
-        """Rekey the Child SA that a tunnel sends on."""
+        """Rekey the Child SAs that a tunnel sends on."""
         one = self._tunnel(tunnel)
         for sa in one.usable():
             for child in sa.children.values():
-                if child is one.in_use:
+                if one.is_used(child):
                     sa.tasks.add(Task(Work.REKEY_CHILD, child.spi_in))
                     dispatch.pump(sa, now)
         self._settle(one, now)

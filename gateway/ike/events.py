@@ -56,7 +56,8 @@ class ChildSaUp:
 
     `use_outbound` says whether to send on `outbound` at once. A responder to a rekey keeps sending
     on the old SA until `OutboundReady` says otherwise, because the peer may not have its keys yet.
-    `replaces` is the inbound SPI of the Child SA that this one rekeys.
+    `replaces` is the inbound SPI of the Child SA that this one rekeys. `slot` is its place: one
+    Child SA of each slot is sent on at a time.
     """
 
     tunnel: str
@@ -69,6 +70,7 @@ class ChildSaUp:
     use_outbound: bool
     limits: Limits  # drawn with jitter; for both directions
     replaces: int | None = None
+    slot: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,8 +140,8 @@ class IkeSa:
     rekey_at: float = math.inf
     hard_at: float = math.inf
     expire_at: float = math.inf  # half-open, refused or replaced: gone by then
-    child_at: float = math.inf  # next attempt at a Child SA when there is none
-    child_attempts: int = 0
+    child_at: dict[int, float] = field(default_factory=dict)  # by slot that is empty: next attempt
+    child_attempts: dict[int, int] = field(default_factory=dict)
     ke_group: int | None = None  # the group the peer wanted last in CREATE_CHILD_SA
     refusals: int = 0  # of its rekey, in a row
     is_outdated: bool = False  # proposals or selectors have changed since it was made

@@ -42,7 +42,7 @@ from gateway.ike.window import Request, Window
 from gateway.sa import Encr, Integ, Path, TrafficSelector
 from gateway.secret import Secret
 
-VERSION = 2
+VERSION = 3
 KEPT = frozenset({State.ESTABLISHED, State.REKEYED, State.CLOSING})
 MAKES_SA = frozenset({Work.REKEY_IKE, Work.REKEY_CHILD, Work.NEW_CHILD})
 
@@ -84,12 +84,13 @@ def _save_sa(sa: IkeSa) -> Table:
         "nat": [sa.nat.supported, sa.nat.local, sa.nat.remote, sa.nat.announced],
         "fragmentation": sa.fragmentation,
         "window": _save_window(sa.window),
-        "tasks": [[int(one.work), one.spi] for one in sa.tasks],
+        "tasks": [[int(one.work), one.spi, one.slot] for one in sa.tasks],
         "parked": sa.is_parked,
         "rival": _text(sa.rival.own_spi) if sa.rival is not None else "",
         "reason": _save_reason(sa.close_reason),
         "times": [_save_time(one) for one in _times(sa)],
-        "child_attempts": sa.child_attempts,
+        "child_at": [[slot, at] for slot, at in sa.child_at.items()],
+        "child_attempts": [[slot, count] for slot, count in sa.child_attempts.items()],
         "ke_group": sa.ke_group,
         "outdated": sa.is_outdated,
         "children": [_save_child(one) for one in sa.children.values()],
@@ -105,7 +106,6 @@ def _times(sa: IkeSa) -> tuple[float, ...]:
         sa.rekey_at,
         sa.hard_at,
         sa.expire_at,
-        sa.child_at,
     )
 
 
@@ -125,7 +125,7 @@ def _save_request(request: Request) -> Table:
         "id": request.message_id,
         "exchange": int(request.exchange),
         "datagrams": [_text(one) for one in request.datagrams],
-        "task": [int(request.task.work), request.task.spi],
+        "task": [int(request.task.work), request.task.spi, request.task.slot],
         "schedule": list(request.schedule),
         "sent_at": request.sent_at,
         "deadline": _save_time(request.deadline),
@@ -151,6 +151,7 @@ def _save_child(child: ChildSa) -> Table:
         "stage": child.stage.name,
         "use": child.use.name,
         "reason": _save_reason(child.down_reason),
+        "slot": child.slot,
     }
 
 
@@ -247,7 +248,7 @@ def _adopt(sa: IkeSa, context: Context, now: float) -> None:
     for child in sa.children.values():
         context.spis.claim(child.spi_in)
         if child.use is Use.IN_USE:
-            tunnel.in_use = child
+            tunnel.in_use[child.slot] = child
     request = sa.window.outstanding
     if request is not None and request.offer is not None and len(request.offer.spi) == 4:
         context.spis.claim(request.offer.spi_in)
@@ -282,11 +283,12 @@ def _load_sa(
     sa.nat = Nat(*one["nat"])
     sa.fragmentation = bool(one["fragmentation"])
     sa.window = _load_window(one["window"])
-    for work, spi in one["tasks"]:
-        sa.tasks.add(Task(Work(work), spi))
+    for work, spi, slot in one["tasks"]:
+        sa.tasks.add(Task(Work(work), spi, slot))
     sa.is_parked = bool(one["parked"])
     sa.close_reason = _load_reason(one["reason"])
-    sa.child_attempts, sa.ke_group = one["child_attempts"], one["ke_group"]
+    sa.child_at, sa.child_attempts = dict(one["child_at"]), dict(one["child_attempts"])
+    sa.ke_group = one["ke_group"]
     _load_times(sa, one["times"])
     for saved in one["children"]:
         child = _load_child(saved)
@@ -335,7 +337,6 @@ def _load_times(sa: IkeSa, times: list[float | None]) -> None:
         sa.rekey_at,
         sa.hard_at,
         sa.expire_at,
-        sa.child_at,
     ) = (_load_time(at) for at in times)
 
 
@@ -349,9 +350,9 @@ def _load_window(one: Loaded) -> Window:
 
 def _load_request(one: Loaded) -> Request:
     """Return the outstanding request; one that was to make an SA can only be undone."""
-    task = Task(Work(one["task"][0]), one["task"][1])
+    task = Task(Work(one["task"][0]), *one["task"][1:])
     if task.work in MAKES_SA:
-        task = Task(Work.ABANDONED, task.spi)
+        task = Task(Work.ABANDONED, task.spi, task.slot)
     request = Request(
         one["id"],
         one["exchange"],
@@ -389,6 +390,7 @@ def _load_child(one: Loaded) -> ChildSa:
         _load_use(one["use"]),
         down_at,
         _load_reason(one["reason"]),
+        slot=one["slot"],
     )
 
 

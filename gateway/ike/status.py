@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from gateway.ike.child import ChildSa
+from gateway.ike.config import ChildSelectors
 from gateway.ike.events import Reason
 from gateway.ike.ike_sa import IkeSa, identity_text
 from gateway.ike.states import State
@@ -28,6 +29,16 @@ class ChildStatus:
     encap: bool
     state: str
     is_outbound: bool  # the one that is sent on
+    slot: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SlotStatus:
+    """One of several Child SAs that a tunnel is to have: whether it carries traffic, why not."""
+
+    selectors: ChildSelectors
+    is_up: bool
+    reason: Reason | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +65,7 @@ class TunnelIkeStatus:
     retry_at: float = math.inf
     attempts: int = 0
     refused: tuple[Reason, ...] = ()  # rekeys that the peer refuses; what is in use stays
+    slots: tuple[SlotStatus, ...] = ()  # where there are several
 
 
 def tunnel_status(tunnel: Tunnel, now: float) -> TunnelIkeStatus:
@@ -94,6 +106,18 @@ def _of(tunnel: Tunnel, sa: IkeSa, state: str, now: float) -> TunnelIkeStatus:
         tunnel.retry_at,
         tunnel.backoff.attempts,
         tuple(tunnel.refused.values()),
+        _slots(tunnel),
+    )
+
+
+def _slots(tunnel: Tunnel) -> tuple[SlotStatus, ...]:
+    """Return the state of each slot, nothing where there is only one: the tunnel's says it."""
+    selectors = tunnel.config.selectors
+    if len(selectors) < 2:
+        return ()
+    return tuple(
+        SlotStatus(one, slot in tunnel.in_use, tunnel.slot_failures.get(slot))
+        for slot, one in enumerate(selectors)
     )
 
 
@@ -109,5 +133,6 @@ def _child(tunnel: Tunnel, child: ChildSa) -> ChildStatus:
         child.suite.esn,
         child.udp_encap,
         child.stage.name.lower(),
-        tunnel.in_use is child,
+        tunnel.is_used(child),
+        child.slot,
     )

@@ -27,10 +27,14 @@ class Work(IntEnum):
 
 @dataclass(frozen=True, slots=True, order=True)
 class Task:
-    """One thing to do. `spi` is the inbound SPI of the Child SA it is about, 0 for the others."""
+    """
+    One thing to do. `spi` is the inbound SPI of the Child SA it is about, `slot` the place of the
+    one it is to make; 0 for the others.
+    """
 
     work: Work
     spi: int = 0
+    slot: int = 0
 
 
 class TaskQueue:

@@ -3,8 +3,8 @@ One VPN Tunnel: its IKE SAs (one, but for rekeys and duplicates), which outbound
 when to begin again.
 
 The rules for sending:
- - One outbound SA at a time. Once left it is never used again, since its sequence numbers would
-   start over.
+ - One outbound SA at a time in each slot (most tunnels have one slot, see `slots.py`). Once left it
+   is never used again, since its sequence numbers would start over.
  - When the Child SA in use goes, one that was never used takes over before it is taken down. If
    there are only used ones, one of them is rekeyed, which gives a fresh outbound SA.
 
@@ -62,7 +62,8 @@ class Tunnel:
         self.retry_at = math.inf
         self.sort_at = math.inf  # when duplicates are looked at again
         self.beside_at = math.inf  # when an IKE SA is begun beside one that the peer will not rekey
-        self.in_use: ChildSa | None = None
+        self.in_use: dict[int, ChildSa] = {}  # by slot
+        self.slot_failures: dict[int, Reason] = {}  # why a slot is empty, where that is known
         self.last_failure: Reason | None = None
         self.refused: dict[Work, Reason] = {}  # rekeys that the peer refuses, until one succeeds
 
@@ -91,11 +92,20 @@ class Tunnel:
 
     def failed(self, context: Context, reason: Reason, now: float) -> None:
         """Report a failed attempt and plan the next one."""
+        self.report(context, reason)
+        if self.is_wanted and self.is_idle:
+            self.retry_at = now + self.backoff.next_pause()
+
+    def report(self, context: Context, reason: Reason) -> None:
+        """Report that an attempt, or an exchange for a Child SA, has failed."""
         self.last_failure = reason
         context.count("failed." + reason.code)
         context.emit(Failed(self.config.name, reason))
-        if self.is_wanted and self.is_idle:
-            self.retry_at = now + self.backoff.next_pause()
+
+    def fail_slot(self, context: Context, slot: int, reason: Reason) -> None:
+        """Report why the Child SA of a slot could not be made, or has ended."""
+        self.slot_failures[slot] = reason
+        self.report(context, reason)
 
     # ---- which outbound SA is in use ----
 
@@ -110,7 +120,8 @@ class Tunnel:
     ) -> None:
         """Report a new Child SA; `use` says whether to send on it at once."""
         # One that is deleted on the wire is in use for want of a better one: here it is.
-        use = use or self.in_use is None or self.in_use.stage is Stage.LINGERING
+        used = self.in_use.get(child.slot)
+        use = use or used is None or used.stage is Stage.LINGERING
         if use:
             self._take(child)
         context.count("child_sa_up")
@@ -126,6 +137,7 @@ class Tunnel:
                 use,
                 limits,
                 child.replaces,
+                child.slot,
             )
         )
 
@@ -136,37 +148,42 @@ class Tunnel:
             context.emit(OutboundReady(self.config.name, child.spi_in))
 
     def _take(self, child: ChildSa) -> None:
-        if self.in_use is not None:
-            self.in_use.use = Use.RETIRED
+        used = self.in_use.get(child.slot)
+        if used is not None:
+            used.use = Use.RETIRED
         child.use = Use.IN_USE
-        self.in_use = child
+        self.in_use[child.slot] = child
+
+    def is_used(self, child: ChildSa) -> bool:
+        """Return whether this Child SA is the one that its slot sends on."""
+        return self.in_use.get(child.slot) is child
 
     def child_down(self, context: Context, child: ChildSa, reason: Reason) -> None:
         """Report the end of a Child SA, after another has taken over from it."""
-        if self.in_use is child:
+        if self.is_used(child):
             self.leave(context, child)
-        if self.in_use is child:
-            self.in_use = None
+        if self.is_used(child):
+            del self.in_use[child.slot]
         context.count("child_sa_down")
         context.emit(ChildSaDown(self.config.name, child.spi_in, reason))
 
     def stop_sending(self, context: Context, child: ChildSa, reason: Reason) -> None:
         """Leave a Child SA that is being closed; where there is no other, send no more at all."""
         self.leave(context, child)
-        if self.in_use is child:
+        if self.is_used(child):
             child.use = Use.RETIRED
-            self.in_use = None
+            del self.in_use[child.slot]
             context.emit(OutboundDone(self.config.name, child.spi_in, reason))
 
     def leave(self, context: Context, child: ChildSa) -> None:
         """Stop sending on this Child SA as soon as there is another."""
-        if self.in_use is not child:
+        if not self.is_used(child):
             return
         others = [
             (sa, other)
             for sa in reversed(self.usable())
             for other in reversed(sa.children.values())
-            if other is not child and other.is_live
+            if other is not child and other.is_live and other.slot == child.slot
         ]
         fresh = [other for _, other in others if other.use is Use.UNUSED]
         if fresh:
@@ -190,7 +207,7 @@ class Tunnel:
 
     def is_next(self, sa: IkeSa, child: ChildSa) -> bool:
         """Return whether a Child SA is to be sent on as soon as the peer does so."""
-        used = self.in_use
+        used = self.in_use.get(child.slot)
         if used is None or used.replaced_by == child.spi_in:
             return used is not None
         return used.spi_in not in sa.children and sa.is_usable and self.is_preferred(sa)
@@ -224,14 +241,16 @@ class Tunnel:
 
     def _can_lose(self, sa: IkeSa) -> bool:
         """Return whether the others can carry the traffic; if not yet, begin what makes it so."""
-        if self.in_use is None or self.in_use.spi_in not in sa.children:
-            return True
+        carried = [used for used in self.in_use.values() if used.spi_in in sa.children]
+        return all([self._can_replace(sa, used) for used in carried])
+
+    def _can_replace(self, sa: IkeSa, used: ChildSa) -> bool:
         others = [
             (other, child)
             for other in self.usable()
             if other is not sa
             for child in other.children.values()
-            if child.is_live
+            if child.is_live and child.slot == used.slot
         ]
         if not others or any(child.use is Use.UNUSED for _, child in others):
             return bool(others)

@@ -165,7 +165,7 @@ class IkeDaemon:
         """Read a tunnel's counters and tell the core what follows from them."""
         try:
             is_heard = tunnel.sample(now)
-            if tunnel.active is not None:
+            if tunnel.active:
                 tunnel.fit_mtu()  # the path's MTU may have changed
         except GatewayError as error:
             self._journal.from_peer(Level.ERROR, "sample", tunnel=tunnel.name, text=str(error))

@@ -3,9 +3,10 @@ One VPN Tunnel as it is: its TUN device, its ESP SAs in the data plane, what it 
 is down.
 
 Driven by the core's events through `IkeDaemon` and by the plan through `Reconciler`. Invariants:
-the device has carrier exactly while the data plane holds an outbound SA; an inbound SA that is
-replaced stays until the core says it is gone; an outbound SA is installed once and then forgotten
-here, since a second time would start its sequence numbers, and with them its nonces, over.
+the device has carrier exactly while the data plane holds an outbound SA in any slot; an inbound SA
+that is replaced stays until the core says it is gone; an outbound SA is installed once and then
+forgotten here, since a second time would start its sequence numbers, and with them its nonces,
+over.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from gateway.dataplane.interface import (
+    OUTBOUND_MAX,
     DataPlane,
     EncapKind,
     PlaneSa,
@@ -51,6 +53,7 @@ class Child:
     encr: Encr
     integ: Integ
     udp_encap: bool
+    slot: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -64,7 +67,7 @@ class Tunnel:
     changed_at: float  # of the last change between up and down
     children: dict[int, Child] = field(default_factory=dict)  # by inbound SPI, in order
     waiting: dict[int, PlaneSa] = field(default_factory=dict)  # outbound SAs not used yet
-    active: int | None = None  # inbound SPI of the Child SA whose outbound SA is in use
+    active: dict[int, int] = field(default_factory=dict)  # by slot: inbound SPI of what is sent on
     orphans: set[int] = field(default_factory=set)  # SPIs left by a gateway process that crashed
     ike_path: Path | None = None
     fits: InnerMtu | None = None  # MTU and MSS in force
@@ -80,7 +83,7 @@ class Tunnel:
     @property
     def is_up(self) -> bool:
         """Whether the tunnel can carry traffic: it has carrier."""
-        return self.active is not None or bool(self.orphans)
+        return bool(self.active) or bool(self.orphans)
 
     # ---- the core's events ----
 
@@ -90,7 +93,7 @@ class Tunnel:
         self.plane.add_inbound(self.number, PlaneSa(event.inbound, *sides, self.plan.replay_window))
         inbound = event.inbound
         self.children[inbound.spi] = Child(
-            inbound.spi, inbound.encr, inbound.integ, event.udp_encap
+            inbound.spi, inbound.encr, inbound.integ, event.udp_encap, event.slot
         )
         self.waiting[inbound.spi] = PlaneSa(event.outbound, *sides)
         if event.use_outbound:
@@ -101,10 +104,10 @@ class Tunnel:
         outbound = self.waiting.pop(spi_in, None)
         if outbound is None:
             return
-        was_up = self.is_up
-        self._tell_path(self.children[spi_in].udp_encap)
-        self.plane.set_outbound(self.number, outbound)
-        self.active = spi_in
+        was_up, child = self.is_up, self.children[spi_in]
+        self._tell_path(child.udp_encap)
+        self.plane.set_outbound(self.number, outbound, child.slot)
+        self.active[child.slot] = spi_in
         self.fit_mtu()
         self.drop_orphans()
         if not was_up:
@@ -116,7 +119,10 @@ class Tunnel:
         Send no more: the tunnel is being closed. The inbound SA stays, since packets of the peer
         are under way. (One of a process before is known by its inbound SPI only.)
         """
-        if self.active == spi_in or (self.active is None and spi_in in self.orphans):
+        slot = self._slot_of(spi_in)
+        if slot is not None:
+            self._stop_slot(slot, reason, at)
+        elif not self.active and spi_in in self.orphans:
             self._stop_sending(reason, at)
 
     def child_down(self, spi_in: int, reason: Reason, at: float) -> None:
@@ -130,8 +136,9 @@ class Tunnel:
         if self.children.pop(spi_in, None) is None:
             return
         self.waiting.pop(spi_in, None)
-        if self.active == spi_in:
-            self._stop_sending(reason, at)
+        slot = self._slot_of(spi_in)
+        if slot is not None:
+            self._stop_slot(slot, reason, at)
         self.plane.del_inbound(spi_in)
 
     def _orphan_down(self, spi_in: int, reason: Reason, at: float) -> None:
@@ -141,19 +148,32 @@ class Tunnel:
             self._stop_sending(reason, at)
         self.plane.del_inbound(spi_in)
 
+    def _slot_of(self, spi_in: int) -> int | None:
+        """Return the slot that sends on the Child SA with this inbound SPI."""
+        return next((slot for slot, spi in self.active.items() if spi == spi_in), None)
+
+    def _stop_slot(self, slot: int, reason: Reason, at: float) -> None:
+        """Send no more in one slot; the tunnel stays up as long as another one sends."""
+        if len(self.active) == 1:
+            self._stop_sending(reason, at)
+            return
+        del self.active[slot]
+        self.plane.clear_outbound(self.number, slot)
+
     def _stop_sending(self, reason: Reason, at: float) -> None:
-        self.active = None
+        used = self.active or range(OUTBOUND_MAX)  # a process before may have used any
+        self.active = {}
         self.one_way = OneWay()
         self.reason = reason
         # Carrier first: the kernel goes over to the twin before packets are lost here.
         self._set_carrier(False, at)
-        self.plane.clear_outbound(self.number)
+        for slot in used:
+            self.plane.clear_outbound(self.number, slot)
 
     def move_to(self, path: Path) -> None:
         """Take a new address or port of the peer (or our own move to port 4500)."""
         self.ike_path = path
-        child = self.children.get(self.active) if self.active is not None else None
-        if child is not None:
+        for child in self._sending():
             self._tell_path(child.udp_encap)
 
     # ---- after a restart ----
@@ -163,12 +183,15 @@ class Tunnel:
         known = [child for child in status.children if child.spi_in in self.orphans]
         self.children = {child.spi_in: child_of(child) for child in known}
         self.orphans -= set(self.children)
-        self.active = next((child.spi_in for child in known if child.is_outbound), None)
+        self.active = {child.slot: child.spi_in for child in known if child.is_outbound}
         self.ike_path = status.path
         self.changed_at = began_at
 
     def drop_orphans(self) -> None:
-        """Remove the inbound SAs that no core knows. Raises DataPlaneError."""
+        """Remove the SAs that no core knows. Raises DataPlaneError."""
+        if self.orphans:
+            for slot in set(range(OUTBOUND_MAX)) - self.active.keys():
+                self.plane.clear_outbound(self.number, slot)
         for spi in sorted(self.orphans):
             self.orphans.discard(spi)
             self.plane.del_inbound(spi)
@@ -180,7 +203,7 @@ class Tunnel:
         Orphans carry traffic until IKE has made a new Child SA; but nobody can rekey them or notice
         that the peer is gone, so the caller bounds their time.
         """
-        if self.orphans and self.active is None:
+        if self.orphans and not self.active:
             self._stop_sending(reason, at)
         self.drop_orphans()
 
@@ -225,8 +248,14 @@ class Tunnel:
     def _fitting(self) -> InnerMtu:
         local, remote = self.outer_addresses()
         outer = outer_mtu(local, remote) if remote is not None else None
-        child = self.children.get(self.active) if self.active is not None else None
-        return inner_mtu(self.plan, child, outer or DEFAULT_OUTER_MTU)
+        fits = [inner_mtu(self.plan, one, outer or DEFAULT_OUTER_MTU) for one in self._sending()]
+        if not fits:
+            return inner_mtu(self.plan, None, outer or DEFAULT_OUTER_MTU)
+        return min(fits, key=lambda one: one.mtu)
+
+    def _sending(self) -> list[Child]:
+        """Return the Child SAs that are sent on."""
+        return [self.children[spi] for spi in self.active.values() if spi in self.children]
 
     def outer_addresses(self) -> tuple[Address, Address | None]:
         """Return our outer address and the peer's, where it is known."""
@@ -286,7 +315,7 @@ def child_of(status: ChildStatus) -> Child:
     encr = Encr(suite.of_type(TransformType.ENCR)[0].id)
     integs = suite.of_type(TransformType.INTEG)
     integ = Integ(integs[0].id) if integs and not encr.is_aead else Integ.NONE
-    return Child(status.spi_in, encr, integ, status.encap)
+    return Child(status.spi_in, encr, integ, status.encap, status.slot)
 
 
 def options_of(plan: TunnelPlan, fits: InnerMtu) -> TunnelOptions:

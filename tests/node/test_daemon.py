@@ -89,11 +89,11 @@ async def test_a_child_sa_gives_the_device_carrier_and_its_mtu(gw: Parts) -> Non
 async def test_a_rekey_keeps_both_inbound_sas_until_the_core_removes_one(gw: Parts) -> None:
     gw.daemon.carry_out([up(), child(FIRST_SPI), child(SECOND_SPI, use=False)])
     (tunnel, _) = gw.tunnels
-    assert tunnel.active == FIRST_SPI
+    assert tunnel.active == {0: FIRST_SPI}
     assert set(gw.plane.state().tunnels[1]) == {FIRST_SPI, SECOND_SPI}
 
     gw.daemon.carry_out([OutboundReady("office-1", SECOND_SPI)])
-    assert tunnel.active == SECOND_SPI
+    assert tunnel.active == {0: SECOND_SPI}
     gw.daemon.carry_out([ChildSaDown("office-1", FIRST_SPI, Reason("rekeyed", "replaced"))])
 
     assert gw.plane.state().tunnels[1] == (SECOND_SPI,)
@@ -107,7 +107,7 @@ async def test_an_outbound_sa_is_never_installed_twice(gw: Parts) -> None:
 
     gw.daemon.carry_out([OutboundReady("office-1", FIRST_SPI)])
 
-    assert tunnel.active == SECOND_SPI  # its sequence numbers would start over
+    assert tunnel.active == {0: SECOND_SPI}  # its sequence numbers would start over
 
 
 async def test_the_end_of_the_last_child_sa_takes_the_carrier_and_says_why(gw: Parts) -> None:

@@ -89,7 +89,7 @@ async def watch(namespaces: Namespaces) -> AsyncIterator[Watch]:
     with LocalPlane(1) as plane:
 
         def make(number: int, tunnel: TunnelPlan) -> Tunnel:
-            return Tunnel(number, tunnel, plane, namespaces.own, time.time(), active=1)
+            return Tunnel(number, tunnel, plane, namespaces.own, time.time(), active={0: 1})
 
         plans = plan(document(((*CONNECTION, "probe"), "100x3"))).tunnels
         ends = {one.name: FarEnd(one.interface, str(one.inner_local)) for one in plans}
@@ -184,14 +184,14 @@ async def test_a_process_that_stood_still_blames_no_path(watch: Watch) -> None:
 async def test_nothing_is_sent_while_a_tunnel_is_down(watch: Watch) -> None:
     await watch.until(watch.is_healthy)
     tunnel = watch.tunnels.by_name[FIRST]
-    tunnel.active = None
+    tunnel.active = {}
     watch.answering = {SECOND}
     watch.ends[FIRST].requests()
     await watch.pass_(0.6)
     assert watch.ends[FIRST].requests() == []
     assert watch.state() == "waiting"
     assert watch.standing() is Standing.NORMAL
-    tunnel.active = 2
+    tunnel.active = {0: 2}
     watch.answering = {FIRST, SECOND}
     await watch.pass_(0.5)
     assert watch.is_healthy()
@@ -241,7 +241,7 @@ async def test_what_can_not_be_probed_is_told_and_tried_again(namespaces: Namesp
     prober = Prober(tunnels, namespaces, steering, journal, time.monotonic, time.time)
     (one, _) = plan(document(((*CONNECTION, "probe"), "100x3"))).tunnels
     with LocalPlane(1) as plane:
-        tunnels.add(Tunnel(1, one, plane, namespaces.own, time.time(), active=1))
+        tunnels.add(Tunnel(1, one, plane, namespaces.own, time.time(), active={0: 1}))
         prober.follow()
         assert 'tunnel=office-1 text="can not be probed: No such device"' in log.getvalue()
         end = FarEnd(one.interface, str(one.inner_local))

@@ -92,14 +92,22 @@ class Plane:
     def __init__(self) -> None:
         self.inbound: dict[int, EspSa] = {}
         self.children: dict[int, ChildSaUp] = {}  # by inbound SPI
-        self.sending_on: int | None = None  # inbound SPI of the Child SA in use
+        self.sending: dict[int, int] = {}  # by slot: inbound SPI of the Child SA in use
         self.used: set[int] = set()
         self.lost: set[int] = set()  # outbound SAs whose keys went with a gateway process
         self.heard: set[int] = set()
 
     @property
+    def sending_on(self) -> int | None:
+        """Return the inbound SPI of the Child SA in use in the first slot."""
+        return self.sending.get(0)
+
+    @property
     def outbound(self) -> EspSa | None:
-        return None if self.sending_on is None else self.children[self.sending_on].outbound
+        return self.outbound_of(0)
+
+    def outbound_of(self, slot: int) -> EspSa | None:
+        return self.children[self.sending[slot]].outbound if slot in self.sending else None
 
     def take(self, event: Event) -> None:
         match event:
@@ -115,13 +123,11 @@ class Plane:
             case OutboundReady():
                 self._send_on(event.spi_in)
             case OutboundDone():
-                if self.sending_on == event.spi_in:
-                    self.sending_on = None
+                self._stop(event.spi_in)
             case ChildSaDown():
                 del self.inbound[event.spi_in]
                 del self.children[event.spi_in]
-                if self.sending_on == event.spi_in:
-                    self.sending_on = None
+                self._stop(event.spi_in)
             case _:
                 pass
 
@@ -129,7 +135,10 @@ class Plane:
         assert spi not in self.used, "an outbound SA is used again: its nonces start over"
         assert spi not in self.lost, "the keys of an outbound SA that was never used are lost"
         self.used.add(spi)
-        self.sending_on = spi
+        self.sending[self.children[spi].slot] = spi
+
+    def _stop(self, spi: int) -> None:
+        self.sending = {slot: one for slot, one in self.sending.items() if one != spi}
 
 
 class Side:
@@ -201,9 +210,9 @@ class Side:
         self.plane = Plane()
         self.start()
 
-    def send_esp(self) -> bool:
+    def send_esp(self, slot: int = 0) -> bool:
         """Send one ESP packet; return whether the peer accepts it."""
-        sa = self.plane.outbound
+        sa = self.plane.outbound_of(slot)
         if sa is None:
             return False
         inbound = self.peer.plane.inbound.get(sa.spi)

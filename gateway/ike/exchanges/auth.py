@@ -14,7 +14,7 @@ peer cannot have meant that.
 from __future__ import annotations
 
 from gateway.errors import AuthenticationFailed, NoProposalChosen, PeerError, UnexpectedNat
-from gateway.ike import edits, reasons
+from gateway.ike import edits, reasons, slots
 from gateway.ike.auth import is_same, psk_auth, signed_octets
 from gateway.ike.config import Encap
 from gateway.ike.events import Failed, Note
@@ -65,7 +65,7 @@ def send_request(sa: IkeSa, now: float) -> None:
     if config.remote_id is not None:
         payloads.append(IdResponder(config.remote_id.type.value, config.remote_id.value))
     payloads.append(Auth(AuthMethod.PSK, _auth_data(sa, config.psk, identity)))
-    offer, child_payloads = negotiate.make_offer(sa, None, with_group=False)
+    offer, child_payloads = negotiate.make_offer(sa, 0, None, with_group=False)
     payloads += child_payloads
     sa.request(Task(Work.AUTH), ExchangeType.IKE_AUTH, tuple(payloads), now, offer)
 
@@ -146,7 +146,7 @@ def _take_child(sa: IkeSa, request: Request, response: Message, now: float) -> N
     error = negotiate.first_error(response)
     try:
         if error is not None:
-            reason = negotiate.refused(sa.config, error, "ESP")
+            reason = negotiate.refused(sa.config, 0, error, "ESP")
             sa.context.spis.release(offer.spi_in)
         else:
             agreed = negotiate.accept(offer, response, with_group=False)
@@ -156,6 +156,7 @@ def _take_child(sa: IkeSa, request: Request, response: Message, now: float) -> N
             child = negotiate.install(sa, agreed, offer.spi_in, seed, now, use=use)
             if sa.is_beside and not edits.is_fit(child, sa.config):
                 child.rekey_at = now + PROOF_S
+            slots.ask_for_missing(sa)
             return
     except PeerError as problem:
         # The peer has made a Child SA that we cannot take: delete it by the SPI we offered.
@@ -165,7 +166,8 @@ def _take_child(sa: IkeSa, request: Request, response: Message, now: float) -> N
         informational.report(sa, reason)
         informational.close(sa, reason, now)  # of no use: the Child SA there is stays
     else:
-        informational.child_failed(sa, reason, now)
+        informational.child_failed(sa, 0, reason, now)
+        slots.ask_for_missing(sa)
 
 
 def _take_over(sa: IkeSa, now: float) -> None:
@@ -299,7 +301,9 @@ def refuse(sa: IkeSa, request: Message | None, error: PeerError, now: float) -> 
 def _choose_child(tunnel: Tunnel, request: Message) -> tuple[Agreed, Proposal] | PeerError:
     """Return the Child SA that we accept, or why none: that is no failure of the IKE SA."""
     try:
-        return negotiate.choose(tunnel.config, request, with_group=False)
+        return negotiate.choose(
+            tunnel.config, request, range(len(tunnel.config.selectors)), with_group=False
+        )
     except PeerError as error:
         return error
 
@@ -313,11 +317,13 @@ def _make_child(
 ) -> tuple[Payload, ...]:
     if isinstance(choice, PeerError):
         reason = negotiate.refusal(tunnel.config, request, choice, "ESP")
-        informational.child_failed(sa, reason, now)
+        informational.child_failed(sa, 0, reason, now)
+        slots.plan_missing(sa, now, wait_s=slots.PEER_BRINGS_S)
         return (negotiate.notify_of(choice),)
     agreed, answer = choice
     spi_in = sa.context.spis.take()
     seed = Seed(sa.nonce_i, sa.nonce_r, None, initiated=False)
     # If there is a Child SA, it is sent on until the initiator has shown that it has the new one.
     negotiate.install(sa, agreed, spi_in, seed, now, use=False)
+    slots.plan_missing(sa, now, wait_s=slots.PEER_BRINGS_S)
     return negotiate.answer_payloads(agreed, answer, spi_in)

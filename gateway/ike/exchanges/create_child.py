@@ -9,7 +9,8 @@ TEMPORARY_FAILURE (section 2.25.2): the peer tries again, then on the IKE SA tha
 from __future__ import annotations
 
 from gateway.errors import NoAdditionalSas, PeerError, TemporaryFailure
-from gateway.ike import reasons
+from gateway.ike import reasons, slots
+from gateway.ike.child import ChildSa, Stage
 from gateway.ike.exchanges import informational, negotiate, rekey_child, rekey_ike
 from gateway.ike.exchanges.negotiate import Seed
 from gateway.ike.iana import ExchangeType, NotifyType, ProtocolId
@@ -31,7 +32,7 @@ def answer_request(sa: IkeSa, request: Message, path: Path, now: float, digest: 
         return
     if sa.work is Work.REKEY_IKE:
         raise TemporaryFailure("the IKE SA is being rekeyed")
-    if len(sa.children) >= sa.context.limits.children:
+    if len(sa.children) >= sa.context.limits.children * len(sa.config.selectors):
         raise NoAdditionalSas(f"{len(sa.children)} Child SAs")
     rekey = request.notify(NotifyType.REKEY_SA)
     if rekey is not None:
@@ -41,7 +42,7 @@ def answer_request(sa: IkeSa, request: Message, path: Path, now: float, digest: 
 
 
 def _answer_new(sa: IkeSa, request: Message, path: Path, now: float, digest: bytes) -> None:
-    agreed, answer = negotiate.choose(sa.config, request, with_group=True)
+    agreed, answer = negotiate.choose(sa.config, request, slots.for_peer(sa), with_group=True)
     nonce_i = request.one(Nonce).value
     key_payloads, shared = negotiate.answer_key_exchange(sa, agreed.suite, request)
     nonce_r = sa.context.random.bytes(negotiate.NONCE_LEN)
@@ -53,13 +54,14 @@ def _answer_new(sa: IkeSa, request: Message, path: Path, now: float, digest: byt
     sa.respond(request, payloads, path, now, digest)
 
 
-def begin_new(sa: IkeSa, now: float, tries: int = 0) -> bool:
-    """Ask for a new Child SA, unless there is one; return whether a request went out."""
-    if any(child.is_live for child in sa.children.values()):
+def begin_new(sa: IkeSa, slot: int, now: float, tries: int = 0) -> bool:
+    """Ask for the Child SA of a slot, unless there is one; return whether a request went out."""
+    if slot in slots.live(sa):
         return False
-    offer, payloads = negotiate.make_offer(sa, None, with_group=True, tries=tries)
+    offer, payloads = negotiate.make_offer(sa, slot, None, with_group=True, tries=tries)
     sa.deleted_early.clear()
-    sa.request(Task(Work.NEW_CHILD), ExchangeType.CREATE_CHILD_SA, payloads, now, offer)
+    task = Task(Work.NEW_CHILD, slot=slot)
+    sa.request(task, ExchangeType.CREATE_CHILD_SA, payloads, now, offer)
     return True
 
 
@@ -70,10 +72,12 @@ def receive_new(sa: IkeSa, request: Request, response: Message, now: float) -> N
     error = negotiate.first_error(response)
     if error is not None:
         sa.context.spis.release(offer.spi_in)
-        if negotiate.take_group(sa, offer, error):
-            begin_new(sa, now, offer.tries + 1)
+        if negotiate.take_group(sa, offer, error) and begin_new(
+            sa, offer.slot, now, offer.tries + 1
+        ):
             return
-        informational.child_failed(sa, negotiate.refused(sa.config, error, "ESP"), now)
+        reason = negotiate.refused(sa.config, offer.slot, error, "ESP")
+        informational.child_failed(sa, offer.slot, reason, now)
         return
     try:
         agreed = negotiate.accept(offer, response, with_group=True)
@@ -82,11 +86,29 @@ def receive_new(sa: IkeSa, request: Request, response: Message, now: float) -> N
     except PeerError as problem:
         sa.tasks.add(Task(Work.DELETE_CHILD, offer.spi_in))
         reason = reasons.from_error(problem, "the answer to our Child SA")
-        informational.child_failed(sa, reason, now)
+        informational.child_failed(sa, offer.slot, reason, now)
         return
     if agreed.spi_out in sa.deleted_early:
         sa.context.spis.release(offer.spi_in)
-        informational.plan_child(sa, now)
+        slots.plan_missing(sa, now)
         return
     seed = Seed(offer.nonce, nonce_r, shared, initiated=True)
-    negotiate.install(sa, agreed, offer.spi_in, seed, now, use=False)
+    new = negotiate.install(sa, agreed, offer.spi_in, seed, now, use=False)
+    _sort_twins(sa, new)
+
+
+def _sort_twins(sa: IkeSa, new: ChildSa) -> None:
+    """
+    Delete what we have just made if the peer has asked for the same meanwhile, and ours has the
+    lowest nonce: as with rekeys that collide (section 2.8.1). Otherwise the peer deletes the other.
+    """
+    twins = [
+        child
+        for child in sa.children.values()
+        if child is not new
+        and child.is_live
+        and (child.local_ts, child.remote_ts) == (new.local_ts, new.remote_ts)
+    ]
+    if any(new.lowest_nonce < twin.lowest_nonce for twin in twins):
+        new.stage = Stage.DELETING
+        sa.tasks.add(Task(Work.DELETE_CHILD, new.spi_in))

@@ -10,15 +10,14 @@ soon after where packets overtake each other.
 
 from __future__ import annotations
 
-from gateway.ike import reasons
+from gateway.ike import reasons, slots
 from gateway.ike.child import ChildSa, Stage
-from gateway.ike.events import Failed, Reason
+from gateway.ike.events import Reason
 from gateway.ike.exchanges import rekey_ike
 from gateway.ike.iana import ExchangeType, NotifyType, ProtocolId
 from gateway.ike.ike_sa import IkeSa
 from gateway.ike.message import Message
 from gateway.ike.payloads import Delete, Notify, Payload
-from gateway.ike.reconnect import FACTOR, JITTER
 from gateway.ike.states import On, State
 from gateway.ike.tasks import Task, Work
 from gateway.ike.window import Request
@@ -98,33 +97,15 @@ def send_liveness(sa: IkeSa, now: float) -> None:
 
 def report(sa: IkeSa, reason: Reason) -> None:
     """Report that an exchange for a Child SA has failed."""
-    tunnel = sa.tunnel
-    assert tunnel is not None
-    tunnel.last_failure = reason
-    sa.context.count("failed." + reason.code)
-    sa.context.emit(Failed(tunnel.config.name, reason))
+    assert sa.tunnel is not None
+    sa.tunnel.report(sa.context, reason)
 
 
-def child_failed(sa: IkeSa, reason: Reason, now: float) -> None:
+def child_failed(sa: IkeSa, slot: int, reason: Reason, now: float) -> None:
     """Report that a Child SA could not be made, and plan the next attempt where we are to begin."""
-    report(sa, reason)
-    plan_child(sa, now)
-
-
-def plan_child(sa: IkeSa, now: float) -> None:
-    """
-    Plan the next attempt at a Child SA, with growing pauses, if there is none and we are to begin.
-    """
-    tunnel = sa.tunnel
-    assert tunnel is not None
-    if not tunnel.is_wanted or any(child.is_live for child in sa.children.values()):
-        return
-    timers = sa.config.timers
-    pause = min(
-        timers.reconnect_first * FACTOR ** min(sa.child_attempts, 32), timers.reconnect_most
-    )
-    sa.child_attempts += 1
-    sa.child_at = now + pause * sa.context.jitter(1 - JITTER, 1 + JITTER)
+    assert sa.tunnel is not None
+    sa.tunnel.fail_slot(sa.context, slot, reason)
+    slots.plan_missing(sa, now, (slot,))
 
 
 # ---- what the peer asks ----
@@ -198,7 +179,7 @@ def child_deleted(sa: IkeSa, child: ChildSa, reason: Reason, now: float) -> None
         return
     tunnel.stop_sending(sa.context, child, reason)
     sa.linger(child, reason, now, timers.close_linger)
-    plan_child(sa, now)
+    slots.plan_missing(sa, now)
 
 
 # ---- what the peer answers ----

@@ -8,6 +8,7 @@ key exchange where the proposals have groups.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from gateway.errors import InvalidKePayload, NoProposalChosen, PeerError, TsUnacceptable, WireError
@@ -49,21 +50,22 @@ class Agreed:
     spi_out: int
     local_ts: tuple[TrafficSelector, ...]
     remote_ts: tuple[TrafficSelector, ...]
+    slot: int
 
 
 def make_offer(
-    sa: IkeSa, replaces: ChildSa | None, *, with_group: bool, tries: int = 0
+    sa: IkeSa, slot: int, replaces: ChildSa | None, *, with_group: bool, tries: int = 0
 ) -> tuple[Offer, tuple[Payload, ...]]:
     """
-    Return an offer for a Child SA and the payloads that carry it, `Nonce` and KE included if
-    `with_group`.
+    Return an offer for the Child SA of a slot and the payloads that carry it, `Nonce` and KE
+    included if `with_group`.
 
     A rekey offers the selectors in force first and then what else is configured, so that the new
     Child SA covers the old one whatever the peer makes of it (section 2.9.2). What is configured no
     more is not offered.
     """
-    config, random = sa.config, sa.context.random
-    proposals = config.esp_proposals
+    random = sa.context.random
+    proposals, selectors = sa.config.esp_proposals, sa.config.selectors[slot]
     key_pair = None
     if with_group:
         groups = groups_of(proposals)
@@ -78,9 +80,10 @@ def make_offer(
         random.bytes(NONCE_LEN) if with_group else b"",
         proposals,
         key_pair,
-        _wider(replaces.local_ts if replaces else (), config.local_ts),
-        _wider(replaces.remote_ts if replaces else (), config.remote_ts),
+        _wider(replaces.local_ts if replaces else (), selectors.local),
+        _wider(replaces.remote_ts if replaces else (), selectors.remote),
         tries,
+        slot,
     )
     return offer, _offer_payloads(offer)
 
@@ -104,11 +107,14 @@ def _offer_payloads(offer: Offer) -> tuple[Payload, ...]:
     return tuple(payloads)
 
 
-def choose(config: TunnelConfig, request: Message, *, with_group: bool) -> tuple[Agreed, Proposal]:
+def choose(
+    config: TunnelConfig, request: Message, slots: Iterable[int], *, with_group: bool
+) -> tuple[Agreed, Proposal]:
     """
     Return what we accept of the peer's offer, and the proposal to answer with, without SPI.
 
-    Raises NoProposalChosen, TsUnacceptable, WireError.
+    The offer is narrowed to the first of `slots` that it has something in common with. Raises
+    NoProposalChosen, TsUnacceptable, WireError.
     """
     offered = request.one(SecurityAssociation).proposals
     key_exchange = request.maybe(KeyExchange)
@@ -116,8 +122,16 @@ def choose(config: TunnelConfig, request: Message, *, with_group: bool) -> tuple
     ts_r = request.one(TrafficSelectorsR).selectors
     suite, answer = _select(offered, config.esp_proposals, key_exchange, with_group)
     spi_out = _peer_spi(offered, answer.number)
-    agreed = Agreed(suite, spi_out, narrow(ts_r, config.local_ts), narrow(ts_i, config.remote_ts))
-    return agreed, answer
+    refused_: TsUnacceptable | None = None
+    for slot in slots:
+        allowed = config.selectors[slot]
+        try:
+            sides = narrow(ts_r, allowed.local), narrow(ts_i, allowed.remote)
+        except TsUnacceptable as error:
+            refused_ = refused_ or error
+        else:
+            return Agreed(suite, spi_out, *sides, slot), answer
+    raise refused_ or TsUnacceptable("no slot")
 
 
 def _select(
@@ -182,7 +196,7 @@ def accept(offer: Offer, response: Message, *, with_group: bool) -> Agreed:
             f"the answer is no part of our offer, or too many parts: {reasons.selectors_text(ts_i)}"
             f" === {reasons.selectors_text(ts_r)}"
         )
-    return Agreed(suite, _peer_spi(answer, answer[0].number or 1), ts_i, ts_r)
+    return Agreed(suite, _peer_spi(answer, answer[0].number or 1), ts_i, ts_r, offer.slot)
 
 
 def answer_key_exchange(
@@ -254,9 +268,12 @@ def install(
         now + span.hard_s,
         min(seed.nonce_i, seed.nonce_r),
         replaces,
+        slot=agreed.slot,
     )
     sa.children[spi_in] = child
-    sa.child_attempts = 0
+    sa.child_at.pop(child.slot, None)
+    sa.child_attempts.pop(child.slot, None)
+    sa.tunnel.slot_failures.pop(child.slot, None)
     sa.tunnel.refused.pop(Work.REKEY_CHILD, None)
     inbound, outbound = esp_pair(agreed.suite, keys, spi_in, agreed.spi_out, seed.initiated)
     limits = draw_limits(config.child_lifetime, agreed.suite.esn, random)
@@ -298,23 +315,26 @@ def refusal(
             return reasons.no_proposal(config.ike_proposals, sa[0].proposals, "IKE rekey")
         return reasons.no_proposal(config.esp_proposals, sa[0].proposals, what)
     if isinstance(error, TsUnacceptable) and ts_i and ts_r:
-        return reasons.ts_unacceptable(
-            config.local_ts, config.remote_ts, ts_r[0].selectors, ts_i[0].selectors
-        )
+        local = dict.fromkeys(ts for one in config.selectors for ts in one.local)
+        remote = dict.fromkeys(ts for one in config.selectors for ts in one.remote)
+        return reasons.ts_unacceptable(local, remote, ts_r[0].selectors, ts_i[0].selectors)
     return reasons.from_error(error, what)
 
 
-def refused(config: TunnelConfig, notify: Notify, what: str, old: ChildSa | None = None) -> Reason:
-    """Return the reason when the peer refuses our offer of a Child SA, in place of `old`."""
+def refused(
+    config: TunnelConfig, slot: int, notify: Notify, what: str, old: ChildSa | None = None
+) -> Reason:
+    """Return the reason when the peer refuses our offer for a slot, in place of `old`."""
+    selectors = config.selectors[slot]
     if notify.type == NotifyType.NO_PROPOSAL_CHOSEN:
         in_use = str(old.suite) if old is not None else ""
         return reasons.no_proposal(config.esp_proposals, None, what, in_use)
     if notify.type == NotifyType.TS_UNACCEPTABLE and old is not None:
         return reasons.ts_unacceptable(
-            config.local_ts, config.remote_ts, old.local_ts, old.remote_ts
+            selectors.local, selectors.remote, old.local_ts, old.remote_ts
         )
     if notify.type == NotifyType.TS_UNACCEPTABLE:
-        return reasons.ts_unacceptable(config.local_ts, config.remote_ts)
+        return reasons.ts_unacceptable(selectors.local, selectors.remote)
     return reasons.from_notify(notify.type, what)
 
 

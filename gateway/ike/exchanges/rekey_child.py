@@ -19,7 +19,7 @@ old one is awaited.
 from __future__ import annotations
 
 from gateway.errors import ChildSaNotFound, PeerError, TemporaryFailure
-from gateway.ike import reasons
+from gateway.ike import reasons, slots
 from gateway.ike.child import ChildSa, Offer, Stage, Use
 from gateway.ike.events import Reason
 from gateway.ike.exchanges import informational, negotiate
@@ -48,7 +48,7 @@ def answer_request(
 ) -> None:
     """Answer a rekey. Raises PeerError, and then nothing has changed."""
     old = _find(sa, rekey)
-    agreed, answer = negotiate.choose(sa.config, request, with_group=True)
+    agreed, answer = negotiate.choose(sa.config, request, (old.slot,), with_group=True)
     nonce_i = request.one(Nonce).value
     key_payloads, shared = negotiate.answer_key_exchange(sa, agreed.suite, request)
     nonce_r = sa.context.random.bytes(negotiate.NONCE_LEN)
@@ -86,7 +86,7 @@ def begin(sa: IkeSa, spi_in: int, now: float, tries: int = 0) -> bool:
     old = sa.children.get(spi_in)
     if old is None or old.stage is not Stage.INSTALLED:
         return False
-    offer, payloads = negotiate.make_offer(sa, old, with_group=True, tries=tries)
+    offer, payloads = negotiate.make_offer(sa, old.slot, old, with_group=True, tries=tries)
     rekey = Notify(NotifyType.REKEY_SA, protocol=ProtocolId.ESP, spi=old.spi_in.to_bytes(4, "big"))
     old.stage = Stage.REKEYING
     sa.deleted_early.clear()
@@ -169,11 +169,11 @@ def _take_refusal(sa: IkeSa, offer: Offer, old: ChildSa | None, error: Notify, n
         return
     if error.type == NotifyType.CHILD_SA_NOT_FOUND:
         sa.take_down(old, reasons.from_notify(error.type, "our rekey"), now)
-        sa.tasks.add(Task(Work.NEW_CHILD))
+        sa.tasks.add(Task(Work.NEW_CHILD, slot=old.slot))
     elif error.type == NotifyType.TEMPORARY_FAILURE:
         _keep_old(sa, old, now, BUSY_S)
     else:
-        reason = negotiate.refused(sa.config, error, "ESP rekey", old)
+        reason = negotiate.refused(sa.config, old.slot, error, "ESP rekey", old)
         informational.report(sa, reason)
         refused(sa, Work.REKEY_CHILD, reason, now)
         _keep_refused(sa, old, now)
@@ -201,7 +201,7 @@ def refused_pause_s(sa: IkeSa, refusals: int) -> float:
 
 def _keep_refused(sa: IkeSa, old: ChildSa | None, now: float) -> None:
     if old is None:
-        informational.plan_child(sa, now)
+        slots.plan_missing(sa, now)
         return
     pause_s = refused_pause_s(sa, old.refusals)
     old.refusals += 1
@@ -211,7 +211,7 @@ def _keep_refused(sa: IkeSa, old: ChildSa | None, now: float) -> None:
 def _keep_old(sa: IkeSa, old: ChildSa | None, now: float, pause_s: tuple[float, float]) -> None:
     """Go on with the old Child SA and try again later, unless the peer's rekey has replaced it."""
     if old is None or old.stage not in (Stage.REKEYING, Stage.INSTALLED):
-        informational.plan_child(sa, now)
+        slots.plan_missing(sa, now)
         return
     if old.replaced_by in sa.children:
         old.stage = Stage.REPLACED

@@ -248,6 +248,7 @@ def replace(old: IkeSa, new: IkeSa, now: float) -> None:
         if task.work in ABOUT_CHILDREN:
             new.tasks.add(task)
     new.child_at, new.child_attempts = old.child_at, old.child_attempts
+    old.child_at, old.child_attempts = {}, {}
     old.rival = None
     if new.tunnel is not None:
         new.tunnel.refused.pop(Work.REKEY_IKE, None)
