@@ -61,6 +61,7 @@ def status_lines(answer: Json, *, colours: bool) -> list[str]:
             lines.append(f"{tunnel['name']}: {_why(reason)}")
         for refused in _objects(tunnel["refused"]):
             lines.append(f"{tunnel['name']}: a rekey is refused, tried again: {_why(refused)}")
+        lines += [f"{tunnel['name']}: {line}" for line in _missing_pairs(tunnel)]
     lines += [_held(tunnel) for tunnel in tunnels if tunnel["causes"] and not tunnel["reason"]]
     notes = answer["notes"]
     assert isinstance(notes, list)
@@ -119,6 +120,31 @@ def _row(tunnel: Json, ha: str, *, colours: bool) -> tuple[str, ...]:
         amount(_number(tunnel["in_bytes"]), "B"),
         amount(_number(tunnel["out_bytes"]), "B"),
         str(round(sum(_number(count) for count in drops.values()))),
+    )
+
+
+def _missing_pairs(tunnel: Json) -> list[str]:
+    """Return a line for each pair of prefixes without a Child SA, of a tunnel that is up."""
+    if tunnel["status"] != "up":
+        return []
+    return [
+        f"no Child SA for {_pair(pair)}" + (f": {_why(reason)}" if reason else "")
+        for pair in _objects(tunnel.get("pairs"))
+        if pair["status"] != "up"
+        for reason in [_object(pair["reason"])]
+    ]
+
+
+def _pair(pair: Json) -> str:
+    return f"{_listed(pair['local_ts'])} === {_listed(pair['remote_ts'])}"
+
+
+def _pair_line(pair: Json) -> str:
+    if pair["status"] != "up":
+        return f"  pair      {_pair(pair)}: down"
+    return (
+        f"  pair      {_pair(pair)}: up, {pair['in_packets']} packets received,"
+        f" {pair['out_packets']} sent"
     )
 
 
@@ -186,6 +212,7 @@ def explain_lines(answer: Json) -> list[str]:
         f"  device    {answer['interface']}, MTU {mtu}",
     ]
     lines += _fields("ike", answer["ike"])
+    lines += [_pair_line(pair) for pair in _objects(answer.get("pairs"))]
     for child in _objects(answer["children"]):
         lines += _fields("child", child)
     lines += _fields("probe", answer.get("probe"))
@@ -204,7 +231,7 @@ def explain_lines(answer: Json) -> list[str]:
 def _fields(title: str, value: object) -> list[str]:
     lines = []
     for key, part in _object(value).items():
-        shown = ", ".join(str(one) for one in part) if isinstance(part, list) else part
+        shown = _listed(part) if isinstance(part, list) else part
         if shown not in (None, ""):
             lines.append(f"  {title:<9} {key} = {shown}")
     return lines
@@ -216,6 +243,10 @@ def _object(value: object) -> Json:
 
 def _objects(value: object) -> list[Json]:
     return [_object(each) for each in value] if isinstance(value, list) else []
+
+
+def _listed(value: object) -> str:
+    return ", ".join(str(one) for one in value) if isinstance(value, list) else str(value)
 
 
 def _number(value: object) -> float:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 
 from gateway.model.check_bgp import BGP_RULES
 from gateway.model.check_lines import LINE_RULES
+from gateway.model.check_policy import policy_rules
 from gateway.model.check_prefixes import PREFIX_RULES
 from gateway.model.check_probes import PROBE_RULES
 from gateway.model.check_tunnels import TUNNEL_RULES
@@ -33,8 +34,9 @@ JUDGED_BY = {
     "border_gateway": {"border_gateway", "vpn_connection"},
     "customer_gateway": {"customer_gateway"},
     "vpn_connection": {"vpn_connection"},
-    "remote_cidrs": {"remote_cidrs", "routing", "route"},
-    "local_cidrs": {"local_cidrs", "routing", "cidrs", "vpc_attachment"},
+    "remote_cidrs": {"remote_cidrs", "routing", "route", "rule"},
+    "local_cidrs": {"local_cidrs", "routing", "cidrs", "vpc_attachment", "rule"},
+    "rule": {"rule", "routing", "local_cidrs", "remote_cidrs"},
     "local_address": {"public_addresses", "local_address", "remote_address"},
     "remote_address": {"public_addresses", "local_address", "remote_address"},
     "remote_id": {"remote_id", "identity"},
@@ -166,7 +168,8 @@ def _connections(document: Document) -> Iterator[Problem]:
         if connection.routing != "policy" and connection.local_cidrs:
             text = 'has a meaning with routing = "policy" only; local_ts narrows selectors'
             yield Problem((*path, "local_cidrs"), text)
-        if connection.remote_cidrs or connection.name in routed or connection.routing == "bgp":
+        is_routed = connection.remote_cidrs or connection.rule or connection.name in routed
+        if is_routed or connection.routing == "bgp":
             continue
         if connection.routing == "policy":
             text = "is required with policy routing: the customer's prefixes"
@@ -213,7 +216,7 @@ def _colliding_metrics(
     for resolved in tunnels:
         if resolved.connection.routing == "bgp":
             continue  # equal preferences share the traffic
-        wanted = [(cidr, resolved.preference) for cidr in set(resolved.connection.remote_cidrs)]
+        wanted = [(cidr, resolved.preference) for cidr in resolved.connection.remote_prefixes()]
         for route in extra[resolved.connection.name]:
             wanted.append((route.prefix, route.preference + resolved.preference))
         for prefix, metric in wanted:
@@ -233,4 +236,5 @@ RULES: tuple[Rule, ...] = (
     _routes,
     _shared_table,
     *PREFIX_RULES,
+    policy_rules,
 )

@@ -35,8 +35,8 @@ def _customers(document: Document) -> Iterator[_Placed]:
         gateway, owner = connection.border_gateway, f"vpn_connection {connection.name}"
         customer = connection.customer_gateway
         group = f"customer_gateway {customer}" if customer in with_line else owner
-        for place, cidr in enumerate(connection.remote_cidrs):
-            path: Path = ("vpn_connection", at, "remote_cidrs", place)
+        for tail, cidr in connection.remote_places():
+            path: Path = ("vpn_connection", at, *tail)
             yield _Placed(cidr, path, gateway, owner, group)
     for at, line in enumerate(document.direct_line):
         gateway, owner = line.border_gateway, f"direct_line {line.name}"

@@ -55,7 +55,7 @@ def _address_text(document: Document, tunnel: ResolvedTunnel, address: AnyAddres
     if inner.version != address.version:
         return f"is not of the same IP version as inner_cidr {inner.network} of {tunnel.name}"
     routed = [
-        *tunnel.connection.remote_cidrs,
+        *tunnel.connection.remote_prefixes(),
         *(
             route.prefix
             for route in document.route
@@ -89,20 +89,26 @@ def _unanswerable(document: Document, tunnels: Tunnels) -> Iterator[Problem]:
 def _selector_text(
     document: Document, tunnel: ResolvedTunnel, source: AnyAddress, target: AnyAddress
 ) -> str:
-    sides = zip((source, target), selector_texts(document, tunnel), strict=True)
-    for address, texts in sides:
-        selectors = [parse_selector(text) for text in texts]
-        if not any(
-            one.protocol in _ANY_OR_ICMP
-            and one.first.version == address.version
-            and int(one.first) <= int(address) <= int(one.last)
-            for one in selectors
-        ):
-            return (
-                f"{address} is outside the traffic selectors of tunnel {tunnel.name}:"
-                " no probe passes, so it counts as not probed"
-            )
-    return ""
+    outside: list[AnyAddress] = []
+    for sides in selector_texts(document, tunnel):
+        ends = zip((source, target), sides, strict=True)
+        stopped = [address for address, texts in ends if not _passes(address, texts)]
+        if not stopped:
+            return ""
+        outside += stopped
+    return (
+        f"{outside[0]} is outside the traffic selectors of tunnel {tunnel.name}:"
+        " no probe passes, so it counts as not probed"
+    )
+
+
+def _passes(address: AnyAddress, texts: tuple[str, ...]) -> bool:
+    return any(
+        one.protocol in _ANY_OR_ICMP
+        and one.first.version == address.version
+        and int(one.first) <= int(address) <= int(one.last)
+        for one in map(parse_selector, texts)
+    )
 
 
 PROBE_RULES: tuple[TunnelRule, ...] = (_misplaced, _addresses, _unanswerable)

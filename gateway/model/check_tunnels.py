@@ -208,7 +208,7 @@ def _limit_texts(document: Document, tunnel: ResolvedTunnel) -> Iterator[tuple[s
     settings, workers = tunnel.settings, document.gateway.workers
     if settings.child_lifetime_s >= settings.ike_lifetime_s:
         yield "child_lifetime_s", f"must be less than ike_lifetime_s {settings.ike_lifetime_s:g}"
-    inside = (*tunnel.connection.remote_cidrs, tunnel.tunnel.inner_cidr)
+    inside = (*tunnel.connection.remote_prefixes(), tunnel.tunnel.inner_cidr)
     has_ipv6 = any(network is not None and network.version == 6 for network in inside)
     if settings.mtu and settings.mtu < IPV6_MTU_MIN and has_ipv6:
         yield "mtu", f"must be at least {IPV6_MTU_MIN} with IPv6 inside"
@@ -221,7 +221,9 @@ def _limit_texts(document: Document, tunnel: ResolvedTunnel) -> Iterator[tuple[s
 def _selectors(document: Document, tunnels: Tunnels) -> Iterator[Problem]:
     seen = set()
     for tunnel in tunnels:
-        local, remote = selector_texts(document, tunnel)
+        if tunnel.connection.rule:
+            continue
+        ((local, remote),) = selector_texts(document, tunnel)
         for key, texts in (("local_ts", local), ("remote_ts", remote)):
             path = tunnel.path_of(key)
             if path in seen:
@@ -261,10 +263,10 @@ def _outer_in_tunnel(document: Document, tunnels: Tunnels) -> Iterator[Problem]:
     ESP leaves from the VM's own network namespace, so not where the tunnel is in another.
     """
     for tunnel in (tunnel for tunnel in tunnels if not tunnel.namespace):
-        for at, cidr in enumerate(tunnel.connection.remote_cidrs):
+        for tail, cidr in tunnel.connection.remote_places():
             remote = tunnel.remote
             if remote is not None and remote.version == cidr.version and remote in cidr:
-                path = (*tunnel.connection_path, "remote_cidrs", at)
+                path = (*tunnel.connection_path, *tail)
                 text = f"holds the remote address {remote}: it needs a route of its own outside"
                 yield Problem(path, text, shown(str(cidr)), is_warning=True)
 

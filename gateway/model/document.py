@@ -39,6 +39,7 @@ _TEXTS = {
     "finite_number": "must be a finite number",
     "bool_type": "must be true or false",
     "tuple_type": "must be a list",
+    "too_short": "must not be empty",
 }
 
 

@@ -215,7 +215,8 @@ def _networks(document: Document) -> Iterator[AnyNetwork]:
     named = [cidr for attachment in document.vpc_attachment for cidr in attachment.cidrs]
     named += [route.prefix for route in document.route]
     for connection in document.vpn_connection:
-        named += [*connection.remote_cidrs, *connection.local_cidrs]
+        named += [*connection.remote_prefixes(), *connection.local_cidrs]
+        named += [cidr for rule in connection.rule for cidr in rule.local_cidrs]
         named += [tunnel.inner_cidr for tunnel in connection.tunnel if tunnel.inner_cidr]
     for line in document.direct_line:
         named += [*line.remote_cidrs, line.address.network]

@@ -16,6 +16,7 @@ from gateway.model.resources import (
     DirectLine,
     Document,
     Gateway,
+    PolicyRule,
     Route,
     VpcAttachment,
     VpnConnection,
@@ -34,6 +35,7 @@ _MODELS: dict[tuple[str, ...], type[BaseModel]] = {
     ("vpn_connection",): VpnConnection,
     ("vpn_connection", "tunnel"): VpnTunnel,
     ("direct_line",): DirectLine,
+    ("vpn_connection", "rule"): PolicyRule,
     ("route",): Route,
 }
 

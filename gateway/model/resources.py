@@ -7,6 +7,7 @@ be judged within one value is judged here, what needs several resources in `chec
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Annotated, Literal
 
 from pydantic import (
@@ -19,8 +20,10 @@ from pydantic import (
     Tag,
 )
 
+from gateway.model.locate import Path
 from gateway.model.settings import CONFIG, WORKERS_MAX, BgpSettings, TunnelSettings
 from gateway.model.types import (
+    AnyNetwork,
     Asn,
     IdentityText,
     InnerAddress,
@@ -143,6 +146,23 @@ class VpnTunnel(TunnelSettings):
     )
 
 
+class PolicyRule(BaseModel):
+    """With policy routing: which of our prefixes speak with which of the customer's."""
+
+    model_config = CONFIG
+
+    local_cidrs: tuple[Prefix, ...] = Field(min_length=1, description="our prefixes, at least one")
+    remote_cidrs: tuple[Prefix, ...] = Field(
+        min_length=1,
+        description="the customer's prefixes, at least one, routed through the tunnels",
+    )
+
+    def pairs(self) -> tuple[tuple[AnyNetwork, AnyNetwork], ...]:
+        """Return each pair of our and the customer's prefixes of one IP version."""
+        pairs = product(self.local_cidrs, self.remote_cidrs)
+        return tuple(pair for pair in pairs if pair[0].version == pair[1].version)
+
+
 class VpnConnection(TunnelSettings):
     """All tunnels between one Border Gateway and one Customer Gateway."""
 
@@ -152,7 +172,7 @@ class VpnConnection(TunnelSettings):
     routing: Literal["static", "bgp", "policy"] = Field(
         default="static",
         description="static: any traffic may pass, routes choose it; bgp: the routes are learned;"
-        " policy: the selectors are local_cidrs and remote_cidrs",
+        " policy: the selectors are local_cidrs and remote_cidrs, or those of the rules",
     )
     remote_cidrs: tuple[Prefix, ...] = Field(
         default=(),
@@ -169,6 +189,11 @@ class VpnConnection(TunnelSettings):
     )
     local_cidrs: tuple[Prefix, ...] = Field(
         default=(), description="with policy: our prefixes; none: those of the VPC attachments"
+    )
+    rule: tuple[PolicyRule, ...] = Field(
+        default=(),
+        description="with policy: at most 5 rules in place of local_cidrs and remote_cidrs; each"
+        " pair of prefixes is a Child SA of its own",
     )
     ha_mode: Literal["active-standby", "active-active"] = Field(
         default="active-standby",
@@ -187,6 +212,22 @@ class VpnConnection(TunnelSettings):
         " rested some minutes",
     )
     tunnel: tuple[VpnTunnel, ...] = Field(default=(), description="the tunnels: 2, or 1, 4 or 8")
+
+    def remote_places(self) -> tuple[tuple[Path, AnyNetwork], ...]:
+        """Return the customer's prefixes, each with where it stands in the connection."""
+        places = [(("remote_cidrs", at), cidr) for at, cidr in enumerate(self.remote_cidrs)]
+        return (
+            *places,
+            *(
+                (("rule", at, "remote_cidrs", place), cidr)
+                for at, rule in enumerate(self.rule)
+                for place, cidr in enumerate(rule.remote_cidrs)
+            ),
+        )
+
+    def remote_prefixes(self) -> tuple[AnyNetwork, ...]:
+        """Return the customer's prefixes, each once."""
+        return tuple(dict.fromkeys(cidr for _, cidr in self.remote_places()))
 
 
 class DirectLine(BgpSettings):

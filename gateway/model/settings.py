@@ -30,6 +30,7 @@ from gateway.model.types import (
 
 SELECTORS_MAX = 32  # GW_SELECTORS_MAX of the data plane, for one side of an SA
 WORKERS_MAX = 16  # GW_WORKERS_MAX
+CHILD_SAS_MAX = 32  # GW_OUTBOUND_MAX: Child SAs in use of one tunnel
 
 CONFIG = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 

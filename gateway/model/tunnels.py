@@ -183,16 +183,25 @@ def inner_peer(inner: IPv4Interface | IPv6Interface) -> AnyAddress:
     return network[2] if inner.ip == network[1] else network[1]
 
 
-def selector_texts(
-    document: Document, resolved: ResolvedTunnel
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """
-    Return our and the peer's traffic selectors of a tunnel, as texts.
+Selectors = tuple[tuple[str, ...], tuple[str, ...]]  # ours, and the peer's
 
-    The tunnel's own lists come first; with policy routing the prefixes of both sides; else
-    everything, because routes choose what goes in.
+
+def rule_pairs(connection: VpnConnection) -> tuple[Selectors, ...]:
+    """Return the selectors of each pair of prefixes that the rules of a connection give."""
+    pairs = [pair for rule in connection.rule for pair in rule.pairs()]
+    return tuple(((str(local),), (str(remote),)) for local, remote in pairs)
+
+
+def selector_texts(document: Document, resolved: ResolvedTunnel) -> tuple[Selectors, ...]:
+    """
+    Return our and the peer's traffic selectors, as texts, for each Child SA of a tunnel.
+
+    Rules make several. Else there is one: the tunnel's own lists come first; with policy routing
+    the prefixes of both sides; else everything, because routes choose what goes in.
     """
     connection = resolved.connection
+    if connection.rule:
+        return rule_pairs(connection)
     local: Sequence[object] = ("0.0.0.0/0", "::/0")
     remote: Sequence[object] = local
     if connection.routing == "policy":
@@ -204,6 +213,8 @@ def selector_texts(
         ]
         remote = connection.remote_cidrs
     return (
-        resolved.settings.local_ts or tuple(str(cidr) for cidr in local),
-        resolved.settings.remote_ts or tuple(str(cidr) for cidr in remote),
+        (
+            resolved.settings.local_ts or tuple(str(cidr) for cidr in local),
+            resolved.settings.remote_ts or tuple(str(cidr) for cidr in remote),
+        ),
     )

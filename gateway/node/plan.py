@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv6Interface
 
-from gateway.ike.config import Identity, Lifetime, Timers, TunnelConfig
+from gateway.ike.config import ChildSelectors, Identity, Lifetime, Timers, TunnelConfig
 from gateway.ike.iana import ProtocolId
 from gateway.ike.proposals import DEFAULT_ESP, DEFAULT_IKE, Proposal, parse_proposal
 from gateway.ike.selectors import parse_selector
@@ -184,7 +184,7 @@ def _fail_closed(document: Document, connection: VpnConnection) -> tuple[AnyNetw
 
 def _ike(document: Document, resolved: ResolvedTunnel) -> TunnelConfig:
     settings = resolved.settings
-    local_ts, remote_ts = selector_texts(document, resolved)
+    first, *further = _selectors(document, resolved)
     # The checks refuse a document without these.
     assert resolved.local is not None
     assert settings.psk is not None
@@ -197,8 +197,8 @@ def _ike(document: Document, resolved: ResolvedTunnel) -> TunnelConfig:
         psk=Secret(key_of(settings.psk.get_secret_value())),
         ike_proposals=_proposals(settings.ike_proposals, ProtocolId.IKE) or DEFAULT_IKE,
         esp_proposals=_proposals(settings.esp_proposals, ProtocolId.ESP) or DEFAULT_ESP,
-        local_ts=tuple(parse_selector(text) for text in local_ts),
-        remote_ts=tuple(parse_selector(text) for text in remote_ts),
+        local_ts=first.local,
+        remote_ts=first.remote,
         start=resolved.start,
         encap=settings.encap,
         ike_lifetime=Lifetime(settings.ike_lifetime_s),
@@ -209,7 +209,18 @@ def _ike(document: Document, resolved: ResolvedTunnel) -> TunnelConfig:
         ),
         timers=_timers(settings),
         fragment_size=settings.fragment_size,
+        further=tuple(further),
     )
+
+
+def _selectors(document: Document, resolved: ResolvedTunnel) -> list[ChildSelectors]:
+    return [
+        ChildSelectors(
+            tuple(parse_selector(text) for text in local),
+            tuple(parse_selector(text) for text in remote),
+        )
+        for local, remote in selector_texts(document, resolved)
+    ]
 
 
 def _proposals(texts: tuple[str, ...], protocol: ProtocolId) -> tuple[Proposal, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 
 import gateway
@@ -96,7 +96,7 @@ class StatusView:
         """Return what is known about one tunnel, with both sides' proposals and selectors."""
         plans = self._reconciler.plan.tunnels if self._reconciler.plan else ()
         plan = next(plan for plan in plans if plan.name == name)
-        ike = plan.ike
+        ike, pairs = plan.ike, plan.ike.selectors
         return {
             **self._tunnel(plan, name in self._active(plans)),
             "wanted": {
@@ -104,8 +104,8 @@ class StatusView:
                 "remote_id": str(ike.remote_id) if ike.remote_id else "any",
                 "ike_proposals": [str(one) for one in ike.ike_proposals],
                 "esp_proposals": [str(one) for one in ike.esp_proposals],
-                "local_ts": _texts(ike.local_ts),
-                "remote_ts": _texts(ike.remote_ts),
+                "local_ts": _texts(dict.fromkeys(ts for one in pairs for ts in one.local)),
+                "remote_ts": _texts(dict.fromkeys(ts for one in pairs for ts in one.remote)),
                 "start": ike.start.value,
                 "encap": ike.encap.value,
                 "routes": [f"{route.prefix} metric {route.metric}" for route in plan.routes],
@@ -159,6 +159,7 @@ class StatusView:
             "ike": _ike(ike, self._clock()),
             "children": [_child(child, self._clock()) for child in ike.children] if ike else [],
             "refused": [asdict(one) for one in ike.refused] if ike else [],
+            "pairs": self._pairs(tunnel, ike),
             "mtu": tunnel.fits.mtu if tunnel and tunnel.fits else plan.mtu,
             "active": active,
             "standing": self._reconciler.steering.of(plan.name).value,
@@ -189,6 +190,35 @@ class StatusView:
         last = ike.last_failure if ike is not None else None
         known = last or (tunnel.reason if tunnel is not None else None)
         return known or (WAITING if ike is not None and ike.state == "idle" else None)
+
+    def _pairs(self, tunnel: Tunnel | None, ike: TunnelIkeStatus | None) -> list[Json]:
+        """Return the Child SAs that a tunnel is to have, where they are several."""
+        if tunnel is None or ike is None:
+            return []
+        spis = {child.slot: child.spi_in for child in ike.children if child.is_outbound}
+        return [
+            {
+                "local_ts": _texts(one.selectors.local),
+                "remote_ts": _texts(one.selectors.remote),
+                "status": "up" if one.is_up else "down",
+                "reason": asdict(one.reason) if one.reason else None,
+                **self._pair_traffic(tunnel, slot, spis.get(slot)),
+            }
+            for slot, one in enumerate(ike.slots)
+        ]
+
+    def _pair_traffic(self, tunnel: Tunnel, slot: int, spi_in: int | None) -> Json:
+        """Return what the Child SA in use of one slot has carried since it was made."""
+        counts = dict.fromkeys(("in_packets", "in_bytes", "out_packets", "out_bytes"), 0)
+        if spi_in is None:
+            return {**counts}
+        try:
+            inbound = self._plane.inbound_stats(spi_in)
+            outbound = self._plane.outbound_stats(tunnel.number, slot)
+        except DataPlaneError:
+            return {**counts}
+        values = inbound.packets, inbound.bytes, outbound.packets, outbound.bytes
+        return dict(zip(counts, values, strict=True))
 
     def _traffic(self, tunnel: Tunnel | None) -> Json:
         stats = self._stats(tunnel) if tunnel else None
@@ -260,7 +290,7 @@ def _status(tunnel: Tunnel | None, ike: TunnelIkeStatus | None) -> str:
     return "connecting" if ike is not None and ike.state == "connecting" else "down"
 
 
-def _texts(selectors: tuple[TrafficSelector, ...]) -> list[str]:
+def _texts(selectors: Iterable[TrafficSelector]) -> list[str]:
     return [selector_text(one) for one in selectors]
 
 

@@ -69,7 +69,7 @@ def routes_into(document: Document, connection: VpnConnection, preference: int) 
 
     With BGP those are the document's routes alone; remote_cidrs are what may be learned.
     """
-    cidrs = () if connection.routing == "bgp" else connection.remote_cidrs
+    cidrs = () if connection.routing == "bgp" else connection.remote_prefixes()
     routes = [(prefix, preference) for prefix in cidrs]
     routes += [
         (route.prefix, route.preference + preference)

@@ -173,6 +173,26 @@ def test_a_rekey_that_the_peer_refuses_is_shown_though_the_tunnel_is_up() -> Non
     )
 
 
+def test_a_pair_without_child_sa_is_shown_though_the_tunnel_is_up() -> None:
+    sides: Json = {"local_ts": ["10.1.1.0/24"], "remote_ts": ["10.2.1.0/24"]}
+    counts: Json = {"in_packets": 12, "out_packets": 14, "in_bytes": 1, "out_bytes": 1}
+    well: Json = {**sides, "status": "up", "reason": None, **counts}
+    missing: Json = {**sides, "status": "down", "reason": DOWN["reason"], **counts}
+    waiting: Json = {**missing, "reason": None}
+    tunnel: Json = {**UP, "pairs": [well, missing, waiting]}
+    lines = status_lines({**STATUS, "tunnels": [tunnel], "notes": []}, colours=False)
+    first = "office-1: no Child SA for 10.1.1.0/24 === 10.2.1.0/24"
+    assert lines[-2].startswith(f"{first}: no_proposal_chosen: no proposal in common")
+    assert lines[-1] == first
+    explained = explain_lines(tunnel)
+    assert "  pair      10.1.1.0/24 === 10.2.1.0/24: up, 12 packets received, 14 sent" in explained
+    assert explained.count("  pair      10.1.1.0/24 === 10.2.1.0/24: down") == 2
+    down: Json = {**tunnel, "status": "down", "reason": DOWN["reason"]}
+    assert not any(
+        "no Child SA" in line for line in status_lines({**STATUS, "tunnels": [down]}, colours=False)
+    )
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [

@@ -12,18 +12,26 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from gateway._native import lib
+from gateway.dataplane.interface import OUTBOUND_MAX
 from gateway.model.resources import (
     BorderGateway,
     CustomerGateway,
     DirectLine,
     Document,
     Gateway,
+    PolicyRule,
     Route,
     VpcAttachment,
     VpnConnection,
     VpnTunnel,
 )
-from gateway.model.settings import SELECTORS_MAX, WORKERS_MAX, BgpSettings, TunnelSettings
+from gateway.model.settings import (
+    CHILD_SAS_MAX,
+    SELECTORS_MAX,
+    WORKERS_MAX,
+    BgpSettings,
+    TunnelSettings,
+)
 
 GUIDE = (Path(__file__).parents[2] / "docs/configuration.md").read_text()
 SETTINGS = set(TunnelSettings.model_fields)
@@ -33,6 +41,7 @@ SECTIONS: list[tuple[str, type[BaseModel], set[str]]] = [
     ("## `[[vpc_attachment]]`", VpcAttachment, set()),
     ("## `[[customer_gateway]]`", CustomerGateway, set()),
     ("## `[[vpn_connection]]`", VpnConnection, SETTINGS),
+    ("## `[[vpn_connection.rule]]`", PolicyRule, set()),
     ("## `[[vpn_connection.tunnel]]`", VpnTunnel, SETTINGS),
     ("## Tunnel settings", TunnelSettings, set()),
     ("## `[[direct_line]]`", DirectLine, set(BgpSettings.model_fields)),
@@ -74,7 +83,7 @@ def test_schema_is_json_and_refuses_unknown_keys_everywhere() -> None:
     schema = json.loads(json.dumps(Document.model_json_schema()))
     tables = [schema, *schema["$defs"].values()]
     objects = [table for table in tables if table.get("type") == "object"]
-    assert len(objects) == 9
+    assert len(objects) == 10
     assert all(table["additionalProperties"] is False for table in objects)
 
 
@@ -91,6 +100,7 @@ def test_schema_describes_every_setting_and_marks_the_key_as_secret() -> None:
 
 def test_limits_are_those_of_the_fast_path() -> None:
     assert (SELECTORS_MAX, WORKERS_MAX) == (lib.GW_SELECTORS_MAX, lib.GW_WORKERS_MAX)
+    assert CHILD_SAS_MAX == OUTBOUND_MAX == lib.GW_OUTBOUND_MAX
 
 
 def test_schema_has_the_limits() -> None:
