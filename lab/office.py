@@ -20,7 +20,7 @@ from lab.bird import Bird, Peer, Speaker
 from lab.commands import LabError, wait_for
 from lab.netns import Lab, Namespace
 from lab.stream import BothWays
-from lab.strongswan import StrongSwan, Timing
+from lab.strongswan import Connection, StrongSwan, Timing
 from lab.topology import Pair, Site
 from lab.twinspan import Document, Twinspan, Value
 
@@ -29,8 +29,10 @@ ANY = ("0.0.0.0/0",)
 OUR_ASN, ASN = 65000, 65001
 NO_SETTINGS: Mapping[str, Value] = {}
 # kernel-libipsec always routes its selectors, here everything, to its device, in a table of its
-# own: that one is asked after the main one, where BIRD's routes are, instead of before.
+# own: that one is asked after the main one, where BIRD's routes are, instead of before. What BIRD
+# has no route for goes nowhere.
 _ROUTES_LAST = ("routing_table_prio = 40000",)
+_NOWHERE = ("rule", "add", "priority", "39000", "unreachable")
 # A peer that is gone is given up after 6.6 s; BFD has moved the traffic long before.
 _TIMING = Timing(timeout_s=0.5, base=1.5, tries=4)
 
@@ -103,9 +105,19 @@ def _device(
         Peer("office", "office", f"{net}.1", f"{net}.2", ASN, ASN, bfd),
     ]
     connection = sites.swan_connection(site, cloud, keys, number)
+    return device(machine, connection, Speaker(f"{net}.1", (), peers), f"{inner}.2/30")
+
+
+def device(machine: Namespace, connection: Connection, speaker: Speaker, inner: str) -> Device:
+    """
+    Return a customer device; nothing runs yet. `inner` is its address in the tunnel, with length.
+
+    Any address to any may go through the tunnel, whatever the connection's selectors are.
+    """
     child = replace(connection.child, local_ts=ANY, remote_ts=ANY)
     swan = StrongSwan(machine, [replace(connection, child=child)], _TIMING, options=_ROUTES_LAST)
-    return Device(machine, swan, Bird(machine, Speaker(f"{net}.1", (), peers)), f"{inner}.2/30")
+    machine.ip(*_NOWHERE)
+    return Device(machine, swan, Bird(machine, speaker), inner)
 
 
 def _inner(number: int) -> str:

@@ -55,6 +55,8 @@ class Document:
     connections: Sequence[Connection]
     workers: int | None = None
     gateway: Mapping[str, Value] = field(default_factory=dict)
+    border: Mapping[str, Value] = field(default_factory=dict)
+    more: str = ""  # further tables as text
 
     def toml(self) -> str:
         """Return the document as the gateway reads it."""
@@ -69,10 +71,10 @@ class Document:
         }
         parts = [
             table("[gateway]", gateway),
-            table("[[border_gateway]]", {"name": "main", "asn": 65000}),
+            table("[[border_gateway]]", {"name": "main", "asn": 65000, **self.border}),
             table("[[vpc_attachment]]", attachment),
         ]
-        return "\n".join([*parts, *(each.toml() for each in self.connections)])
+        return "\n".join([*parts, *(each.toml() for each in self.connections), self.more])
 
 
 def table(head: str, values: Mapping[str, Value]) -> str:
