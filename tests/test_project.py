@@ -21,6 +21,7 @@ PURE = [
     "gateway/sa.py",
     "gateway/secret.py",
     "gateway/node/plan.py",
+    "gateway/node/port.py",
     "gateway/node/mtu.py",
     "gateway/node/difference.py",
     "gateway/node/one_way.py",

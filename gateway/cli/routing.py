@@ -12,7 +12,7 @@ import typer
 
 from gateway.cli.client import DEFAULT_RUNTIME_DIR, Json, RuntimeDir, ask_one
 from gateway.cli.show import AsJson
-from gateway.cli.table import paint
+from gateway.cli.table import paint, table_by_gateway
 from gateway.cli.table import table as table_of
 
 _BGP_HEAD = (
@@ -59,7 +59,8 @@ def bgp_lines(answer: Json, *, colours: bool) -> list[str]:
     lines = [f"the state of BGP is not known: {bird['error']}" for bird in birds if bird["error"]]
     if not peers:
         return lines
-    lines += table_of(_BGP_HEAD, [_peer_row(peer, colours=colours) for peer in peers])
+    rows = [_peer_row(peer, colours=colours) for peer in peers]
+    lines += table_by_gateway(_BGP_HEAD, rows, [str(peer["border_gateway"]) for peer in peers])
     for peer in peers:
         if peer["limit_hit"]:
             lines.append(

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from gateway.cli.client import DEFAULT_RUNTIME_DIR, Json, RuntimeDir, TunnelName, ask_one
-from gateway.cli.table import amount, duration, paint, table
+from gateway.cli.table import amount, duration, paint, table_by_gateway
 
 _HEAD = (
     "CONNECTION",
@@ -55,7 +55,8 @@ def status_lines(answer: Json, *, colours: bool) -> list[str]:
     ha = {each["name"]: str(each["ha_status"]) for each in _objects(answer.get("connections"))}
     rows = [_row(tunnel, ha.get(tunnel["connection"], "-"), colours=colours) for tunnel in tunnels]
     lines = [paint(head, "bold", colours=colours)]
-    lines += table(*_with_watch(rows, tunnels)) if rows else []
+    owners = [str(tunnel["border_gateway"]) for tunnel in tunnels]
+    lines += table_by_gateway(*_with_watch(rows, tunnels), owners) if rows else []
     for tunnel in tunnels:
         if reason := _object(tunnel["reason"]):
             lines.append(f"{tunnel['name']}: {_why(reason)}")

@@ -31,6 +31,16 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return [_line(row, widths, right) for row in (names, *rows)]
 
 
+def table_by_gateway(
+    head: Sequence[str], rows: Sequence[Sequence[str]], owners: Sequence[str]
+) -> list[str]:
+    """Return a table; where the rows have several Border Gateways, `owners`, with them in front."""
+    if len(set(owners)) < 2:
+        return table(head, rows)
+    wide = [(owner, *row) for owner, row in zip(owners, rows, strict=True)]
+    return table(("BORDER GATEWAY", *head), wide)
+
+
 def _line(row: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:
     cells = []
     for text, width, is_right in zip(row, widths, right, strict=True):

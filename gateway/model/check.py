@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 
+from gateway.model.check_attachments import check_attachments
 from gateway.model.check_bgp import BGP_RULES
 from gateway.model.check_lines import LINE_RULES
 from gateway.model.check_policy import policy_rules
@@ -55,6 +56,10 @@ JUDGED_BY = {
     "cidrs": {"cidrs", "vpc_attachment"},
     "address": {"inner_cidr"},
     "peer_address": {"address"},
+    "vlan": {"vlan", "parent", "veth"},
+    "parent": {"vlan", "parent"},
+    "veth": {"vlan", "veth"},
+    "namespace": {"namespace", "border_gateway"},
 }
 
 
@@ -237,4 +242,5 @@ RULES: tuple[Rule, ...] = (
     _shared_table,
     *PREFIX_RULES,
     policy_rules,
+    check_attachments,
 )

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from gateway.model.lines import ResolvedLine, resolve_lines
 from gateway.model.problem import Problem, shown
-from gateway.model.resources import DirectLine, Document
+from gateway.model.resources import DirectLine, Document, namespaces_of
 from gateway.model.settings import BgpSettings
 from gateway.model.tunnels import ResolvedTunnel
 from gateway.model.types import AnyAddress, AnyInterface, AnyNetwork
@@ -26,13 +26,21 @@ def _names(document: Document, tunnels: Tunnels) -> Iterator[Problem]:
 
 
 def _interfaces(document: Document, tunnels: Tunnels) -> Iterator[Problem]:
-    owners = {tunnel.interface: f"tunnel {tunnel.name}" for tunnel in tunnels}
-    owners |= {a.interface: f"vpc_attachment {a.name}" for a in document.vpc_attachment}
+    """A line has its device alone, and no other namespace can have that device of the VM."""
+    places = namespaces_of(document)
+    owners = {(t.namespace, t.interface): f"tunnel {t.name}" for t in tunnels}
+    for attachment in document.vpc_attachment:
+        owner = f"vpc_attachment {attachment.name}"
+        owners[places.get(attachment.border_gateway, ""), attachment.interface] = owner
+        if attachment.vlan is None and attachment.veth is None:
+            owners.update({(place, attachment.interface): owner for place in places.values()})
     for at, line in enumerate(document.direct_line):
-        owner = owners.setdefault(line.interface, f"direct_line {line.name}")
-        if owner != f"direct_line {line.name}":
+        here = (places.get(line.border_gateway, ""), line.interface)
+        if other := owners.get(here):
             path = ("direct_line", at, "interface")
-            yield Problem(path, f"{owner} has this device", shown(line.interface))
+            yield Problem(path, f"{other} has this device", shown(line.interface))
+        owner = f"direct_line {line.name}"
+        owners.update({(place, line.interface): owner for place in places.values()})
 
 
 def _addresses(document: Document, tunnels: Tunnels) -> Iterator[Problem]:
@@ -67,14 +75,18 @@ def peer_text(peer: AnyAddress, own: AnyInterface) -> str:
 
 def _networks(document: Document, tunnels: Tunnels) -> Iterator[Problem]:
     """The network of a line is nobody else's."""
-    taken = [(n, f"tunnel {t.name}") for t in tunnels if (n := t.tunnel.inner_cidr)]
+    places = namespaces_of(document)
+    taken = [(t.namespace, n, f"tunnel {t.name}") for t in tunnels if (n := t.tunnel.inner_cidr)]
     for at, line in enumerate(document.direct_line):
-        network = line.address.network
-        other = next((who for theirs, who in taken if _overlap(theirs, network)), None)
+        network, here = line.address.network, places.get(line.border_gateway, "")
+        other = next(
+            (who for place, theirs, who in taken if place == here and _overlap(theirs, network)),
+            None,
+        )
         if other is not None:
             path = ("direct_line", at, "address")
             yield Problem(path, f"overlaps the network inside {other}", shown(str(line.address)))
-        taken.append((network, f"direct_line {line.name}"))
+        taken.append((here, network, f"direct_line {line.name}"))
 
 
 def _overlap(one: AnyNetwork, other: AnyNetwork) -> bool:

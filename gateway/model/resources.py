@@ -36,6 +36,7 @@ from gateway.model.types import (
     Seconds,
 )
 
+VLAN_MAX = 4094  # IEEE 802.1Q
 PREFERENCE_MAX = 60000  # routes that fail closed stand above it
 LINE_PREFERENCE_MAX = 999
 
@@ -91,6 +92,20 @@ class BorderGateway(BaseModel):
     )
 
 
+class Veth(BaseModel):
+    """The far end of an attachment that is a pair of virtual Ethernet devices (veth(4))."""
+
+    model_config = CONFIG
+
+    namespace: Name | None = Field(
+        default=None, description="network namespace of the far end; without it, the VM's own"
+    )
+    interface: InterfaceName = Field(description="name of the far end there")
+    addresses: tuple[InterfaceAddress, ...] = Field(
+        default=(), description="addresses of the far end, with prefix length"
+    )
+
+
 class VpcAttachment(BaseModel):
     """What lies behind a Border Gateway: an interface and the prefixes reached through it."""
 
@@ -100,6 +115,18 @@ class VpcAttachment(BaseModel):
     border_gateway: Name = Field(description="name of a border_gateway")
     interface: InterfaceName = Field(description="the interface toward the VPC")
     cidrs: tuple[Prefix, ...] = Field(default=(), description="prefixes behind the interface")
+    addresses: tuple[InterfaceAddress, ...] = Field(
+        default=(), description="our addresses on the interface, with prefix length"
+    )
+    vlan: Annotated[StrictInt, Field(ge=1, le=VLAN_MAX)] | None = Field(
+        default=None, description="the interface is made: this VLAN on parent"
+    )
+    parent: InterfaceName | None = Field(
+        default=None, description="with vlan, an interface in the VM's own network namespace"
+    )
+    veth: Veth | None = Field(
+        default=None, description="the interface is made: one end of a pair, veth is the other"
+    )
 
 
 class CustomerGateway(BaseModel):

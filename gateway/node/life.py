@@ -428,7 +428,7 @@ class Gateway:
         if outcome is not Outcome.PLANE_LOST:
             await self._end_routing()  # first: the peers leave the tunnels before they go
             await self._say_goodbye()
-            self._reconciler.remove_routes()
+            self._reconciler.remove()
         with contextlib.suppress(DataPlaneError):
             self._plane.stop()
         if outcome is not Outcome.PLANE_LOST:

@@ -21,8 +21,6 @@ def notes(plan: NodePlan, workers: int, namespaces: Namespaces) -> list[str]:
             f"the data plane runs {workers} workers, the document wants {plan.workers}:"
             " twinspan stop and start"
         )
-    for routing in plan.routing:
-        found += _attachments(routing, namespaces.of(routing.namespace))
     for namespace in namespaces:
         found += _of_namespace(plan, namespace, namespaces.of(namespace))
     return found + _loops(plan, namespaces.own)
@@ -35,18 +33,6 @@ def _of_namespace(plan: NodePlan, name: str, kernel: Netlink) -> list[str]:
         *_dead_routes(plan, name, kernel),
     ]
     return [f"in namespace {name}: {note}" if name else note for note in found]
-
-
-def _attachments(routing: RoutingPlan, kernel: Netlink) -> list[str]:
-    """Say which prefixes BGP does not announce because the interface before them is missing."""
-    where = f" in namespace {routing.namespace}" if routing.namespace else ""
-    return [
-        f"there is no interface {attachment.interface}{where}:"
-        f" the cidrs of vpc_attachment {attachment.name} are not announced by BGP"
-        for gateway in routing.gateways
-        for attachment in gateway.attachments
-        if attachment.prefixes and not kernel.has(attachment.interface)
-    ]
 
 
 def _forwarding(plan: NodePlan, namespace: str, kernel: Netlink) -> list[str]:

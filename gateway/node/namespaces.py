@@ -9,6 +9,7 @@ its BIRD, and so that the next gateway process knows what this one has used.
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import socket
 from collections.abc import Collection, Iterator, Sequence
@@ -34,6 +35,7 @@ class Namespaces:
         self._keeper = KeeperClient(runtime_dir)
         self.own = Netlink()
         self._opened = {OWN: self.own}
+        self._far: dict[str, tuple[int, Netlink]] = {}  # with the number of the namespace's inode
         self.troubles: dict[str, str] = {}  # namespaces that can not be used, and why
 
     def of(self, name: str) -> Netlink:
@@ -43,6 +45,38 @@ class Namespaces:
         if name not in self._opened:
             raise NamespaceError(self.troubles.get(name, f"namespace {name} is not in use"))
         return self._opened[name]
+
+    def far(self, name: str) -> Netlink:
+        """
+        Return the kernel's networking in a namespace of somebody else. Raises NamespaceError.
+
+        Another one may have the name by now, so it is looked at each time; what we hold of the old
+        one would keep it alive.
+        """
+        if name in self._opened:
+            return self._opened[name]
+        try:
+            number = self._number(name)
+        except NamespaceError:
+            self._forget_far(name)
+            raise
+        if name in self._far and self._far[name][0] != number:
+            self._forget_far(name)
+        if name not in self._far:
+            self._far[name] = (number, self._netlink(name))
+        return self._far[name][1]
+
+    def _forget_far(self, name: str) -> None:
+        if name in self._far:
+            self._far.pop(name)[1].close()
+
+    def _number(self, name: str) -> int:
+        """Return the inode of the namespace that has a name now. Raises NamespaceError."""
+        (descriptor,) = self._keeper.open(name, What.NAMESPACE)
+        try:
+            return os.fstat(descriptor).st_ino
+        finally:
+            os.close(descriptor)
 
     def __iter__(self) -> Iterator[str]:
         """Return the names of the namespaces that are open."""
@@ -86,7 +120,7 @@ class Namespaces:
 
     def close(self) -> None:
         """Leave all as it is, for the next gateway process."""
-        for kernel in self._opened.values():
+        for kernel in (*self._opened.values(), *(far for _, far in self._far.values())):
             kernel.close()
         self._keeper.close()
 
@@ -101,12 +135,15 @@ class Namespaces:
             self._directory(name).mkdir(mode=0o700, exist_ok=True)
             if self._keeper.make(name):
                 self._journal.info("namespace made", name=name)
+        self._opened[name] = self._netlink(name)
+
+    def _netlink(self, name: str) -> Netlink:
         *descriptors, namespace = self._keeper.open(
             name, What.RTNETLINK, What.RTNETLINK, What.CONTROL, What.NAMESPACE
         )
         rtnetlink, second, control = (socket.socket(fileno=fd) for fd in descriptors)
         sockets = Sockets(rtnetlink, second, control, namespace)
-        self._opened[name] = Netlink(sockets, _Settings(self._keeper, name))
+        return Netlink(sockets, _Settings(self._keeper, name))
 
     def _directory(self, name: str) -> Path:
         return self._runtime_dir / (PREFIX + name)

@@ -78,7 +78,7 @@ _SIOCGIFNAME, _SIOCGIFINDEX, _SIOCETHTOOL, _ETHTOOL_GLINK = 0x8910, 0x8933, 0x89
 _IFF_UP = 0x1
 # linux/rtnetlink.h, linux/if_link.h
 _IFINFOMSG = struct.Struct("=BxHiII")
-_IFLA_IFNAME, _IFLA_EXT_MASK, _SKIP_STATS = 3, 29, 0x8
+_IFLA_IFNAME, _IFLA_MASTER, _IFLA_IFALIAS, _IFLA_EXT_MASK, _SKIP_STATS = 3, 10, 20, 29, 0x8
 _SYSCTL = FilePath("/proc/sys/net")
 
 
@@ -110,6 +110,8 @@ class Link:
     name: str
     index: int
     is_up: bool  # administratively
+    alias: str = ""
+    master: int | None = None  # the index of the bridge or bond it is a part of
 
 
 class Settings(Protocol):
@@ -251,6 +253,39 @@ class Netlink:
         """Move a link into another network namespace; it is down then and has no addresses."""
         self._set_link("move", name, net_ns_fd=namespace)
 
+    def set_alias(self, name: str, alias: str) -> None:
+        """Give a link a line of text for people and for us; "" takes it away."""
+        self._set_link("alias", name, ifalias=alias)
+
+    def add_vlan(self, name: str, parent: str, vlan: int, namespace: int) -> None:
+        """Make a VLAN device on `parent`, which is here, in another network namespace."""
+        self._ask(
+            f"link {name}: VLAN {vlan} on {parent}",
+            "link",
+            "add",
+            ifname=name,
+            kind="vlan",
+            link=self._index(parent),
+            vlan_id=vlan,
+            net_ns_fd=namespace,
+        )
+
+    def add_veth(self, name: str, namespace: int, far: str, far_namespace: int) -> None:
+        """Make a pair of virtual Ethernet devices, one in each of two network namespaces."""
+        self._ask(
+            f"link {name}: veth to {far}",
+            "link",
+            "add",
+            ifname=name,
+            kind="veth",
+            net_ns_fd=namespace,
+            peer={"ifname": far, "net_ns_fd": far_namespace},
+        )
+
+    def del_link(self, name: str) -> None:
+        """Remove a link; with one end of a veth pair goes the other."""
+        self._ask(f"link {name} del", "link", "del", index=self._index(name))
+
     def set_mtu(self, name: str, mtu: int) -> None:
         """Set the MTU of a link, bytes."""
         self._set_link(f"mtu {mtu}", name, mtu=mtu)
@@ -320,19 +355,31 @@ class Netlink:
 
     def addresses(self, name: str) -> set[Interface]:
         """Return the addresses of a link, without link-local IPv6 ones."""
+        return set(self._addresses(name))
+
+    def given_addresses(self, name: str) -> set[Interface]:
+        """Return the addresses of a link that `give_address` has put there."""
+        return {one for one, proto in self._addresses(name).items() if proto == ROUTE_PROTOCOL}
+
+    def _addresses(self, name: str) -> dict[Interface, int]:
+        """Return the addresses of a link with their protocol, 0 where the kernel tells none."""
         # A dump_filter of None: the kernel picks the link, not pyroute2 out of all addresses.
         what, fields = f"addresses of {name}", {"dump_filter": None, "index": self._index(name)}
-        found: set[Interface] = set()
+        found: dict[Interface, int] = {}
         for each in self._ask(what, "addr", "dump", **fields):
             text = each.get_attr("IFA_LOCAL") or each.get_attr("IFA_ADDRESS")
             address = ip_interface((text, each["prefixlen"]))
             if address.version == 4 or not address.ip.is_link_local:
-                found.add(address)
+                found[address] = each.get_attr("IFA_PROTO") or 0
         return found
 
     def add_address(self, name: str, address: Interface) -> None:
         """Give a link an address; no duplicate address detection, a tunnel has no neighbours."""
         self._address("replace", name, address, flags=_IFA_F_NODAD if address.version == 6 else 0)
+
+    def give_address(self, name: str, address: Interface) -> None:
+        """Give a link an address, marked as ours (Linux 5.18 and later)."""
+        self._address("replace", name, address, proto=ROUTE_PROTOCOL)
 
     def del_address(self, name: str, address: Interface) -> None:
         self._address("del", name, address)
@@ -428,7 +475,14 @@ def _link_of(body: bytes) -> Link:
     """Return the link in the body of a RTM_NEWLINK message."""
     _, _, index, flags, _ = _IFINFOMSG.unpack_from(body)
     found = attributes(body, _IFINFOMSG.size)
-    return Link(_text(found, _IFLA_IFNAME), index, bool(flags & _IFF_UP))
+    master = found.get(_IFLA_MASTER)
+    return Link(
+        _text(found, _IFLA_IFNAME),
+        index,
+        bool(flags & _IFF_UP),
+        _text(found, _IFLA_IFALIAS),
+        struct.unpack("=I", master)[0] if master else None,
+    )
 
 
 def _text(found: dict[int, bytes], kind: int) -> str:

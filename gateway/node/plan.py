@@ -24,6 +24,7 @@ from gateway.model.tunnels import (
     selector_texts,
 )
 from gateway.model.types import AnyNetwork, key_of, parse_probe
+from gateway.node.port import PortPlan, ports_of
 from gateway.routing.failback import AT_ONCE, Failback
 from gateway.routing.plan import BgpPeer, RoutingPlan
 from gateway.routing.wanted import routes_into, routing_plans
@@ -103,6 +104,7 @@ class NodePlan:
     tunnels: tuple[TunnelPlan, ...]
     routing: tuple[RoutingPlan, ...] = ()  # one for each network namespace with BGP
     namespaces: tuple[str, ...] = ()  # those of Border Gateways, without the VM's own
+    ports: tuple[PortPlan, ...] = ()
 
     @property
     def peers(self) -> tuple[BgpPeer, ...]:
@@ -121,6 +123,7 @@ def plan(document: Document) -> NodePlan:
         tunnels=tuple(_tunnel(document, resolved, by_bird) for resolved in tunnels),
         routing=routing_plans(document, tunnels),
         namespaces=tuple(dict.fromkeys(n for n in namespaces_of(document).values() if n)),
+        ports=ports_of(document),
     )
 
 

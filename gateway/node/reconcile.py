@@ -28,6 +28,7 @@ from gateway.node.mtu import inner_mtu
 from gateway.node.namespaces import Namespaces
 from gateway.node.netlink import Netlink, NetlinkError
 from gateway.node.plan import NodePlan, TunnelPlan
+from gateway.node.ports import Ports
 from gateway.node.routes import Routes
 from gateway.node.steering import Steering
 from gateway.node.tun import QUEUE_LEN, TunError, open_tun
@@ -59,6 +60,7 @@ class Reconciler:
         self._daemon = daemon
         self._tunnels = tunnels
         self.steering = steering
+        self.ports = Ports(namespaces, journal)
         self.routes = Routes(namespaces, tunnels, steering, journal)
         self._journal = journal
         self._clock = clock
@@ -87,6 +89,7 @@ class Reconciler:
         self.plan = wanted
         self._namespaces.use(wanted.namespaces)
         self.routes.stop_clear_text(wanted)
+        self.ports.apply(wanted.ports, wanted.sockets)
         remade = {c.new.name for c in change.changed if Facet.INTERFACE in c.facets}
         gone = {plan.name for plan in change.removed} | remade
         self._tell_ike(plan for plan in wanted.tunnels if plan.name not in remade)
@@ -131,6 +134,7 @@ class Reconciler:
         if broken or self.troubles or self._namespaces.troubles:
             self.apply(self.plan)
         else:
+            self.ports.apply(self.plan.ports, self.plan.sockets)
             self.routes.apply(self.plan)
 
     def release_namespaces(self) -> None:
@@ -209,8 +213,12 @@ class Reconciler:
 
     # ---- the end ----
 
-    def remove_routes(self) -> None:
-        """Remove every route of ours: the gateway is to end. The devices go with the data plane."""
+    def remove(self) -> None:
+        """
+        Remove routes and interfaces of ours: the gateway is to end. TUN devices go with the data
+        plane.
+        """
+        self.ports.remove()  # first: nobody behind them is to send in clear
         self.routes.remove()
 
     # ---- sockets ----

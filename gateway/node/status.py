@@ -78,9 +78,11 @@ class StatusView:
             "public_addresses": [str(address) for address in plan.sockets] if plan else [],
             "notes": [
                 *(notes(plan, self._reconciler.workers, self._namespaces) if plan else []),
+                *self._reconciler.ports.notes,
                 *self._routing.notes,
                 *self._edits(),
             ],
+            "interfaces": self._reconciler.ports.report(),
             "connections": self._connections(plans),
             "tunnels": [self._tunnel(plan, plan.name in active) for plan in plans],
             "counters": self._counters(),

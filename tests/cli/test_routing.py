@@ -9,6 +9,7 @@ from gateway.cli.routing import Table, bgp_lines, chosen, routes_lines
 
 PEER: Json = {
     "name": "office-1",
+    "border_gateway": "main",
     "remote": "169.254.11.2",
     "asn": 65010,
     "state": "established",
@@ -99,3 +100,10 @@ def test_a_table_is_a_part_of_all_routes(table: Table | None, owners: list[str])
     assert isinstance(routes, list)
     assert [one["owner"] for one in routes] == owners
     assert chosen({"routes": found}, table, "other")["routes"] == []
+
+
+def test_several_border_gateways_are_named_in_front() -> None:
+    answer: Json = {"birds": [BIRD], "peers": [PEER, {**PEER, "border_gateway": "blue"}]}
+    head, *rows, _, _ = bgp_lines(answer, colours=False)
+    assert head.split()[:3] == ["BORDER", "GATEWAY", "NAME"]
+    assert [row.split()[0] for row in rows] == ["main", "blue"]

@@ -15,6 +15,7 @@ from gateway.cli.table import amount, duration, paint, table, width_of
 UP: Json = {
     "name": "office-1",
     "connection": "office",
+    "border_gateway": "main",
     "interface": "ts-office-1",
     "admin": "up",
     "status": "up",

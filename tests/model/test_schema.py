@@ -21,6 +21,7 @@ from gateway.model.resources import (
     Gateway,
     PolicyRule,
     Route,
+    Veth,
     VpcAttachment,
     VpnConnection,
     VpnTunnel,
@@ -39,6 +40,7 @@ SECTIONS: list[tuple[str, type[BaseModel], set[str]]] = [
     ("## `[gateway]`", Gateway, set()),
     ("## `[[border_gateway]]`", BorderGateway, set()),
     ("## `[[vpc_attachment]]`", VpcAttachment, set()),
+    ("## `[vpc_attachment.veth]`", Veth, set()),
     ("## `[[customer_gateway]]`", CustomerGateway, set()),
     ("## `[[vpn_connection]]`", VpnConnection, SETTINGS),
     ("## `[[vpn_connection.rule]]`", PolicyRule, set()),
@@ -83,7 +85,7 @@ def test_schema_is_json_and_refuses_unknown_keys_everywhere() -> None:
     schema = json.loads(json.dumps(Document.model_json_schema()))
     tables = [schema, *schema["$defs"].values()]
     objects = [table for table in tables if table.get("type") == "object"]
-    assert len(objects) == 10
+    assert len(objects) == 11
     assert all(table["additionalProperties"] is False for table in objects)
 
 

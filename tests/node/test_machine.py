@@ -99,15 +99,3 @@ def test_a_route_that_holds_the_peer_itself_is_noted() -> None:
     assert "203.0.113.10" in second
     ip("route add 203.0.113.8/29 dev lo")
     assert notes(wanted("10.20.0.0/16"), workers=2) == []
-
-
-@pytest.mark.usefixtures("addresses")
-def test_prefixes_that_bgp_does_not_announce_are_noted() -> None:
-    sysctl("net.ipv4.ip_forward=1")
-    made = plan(document(((*CONNECTION, "routing"), "bgp")))
-    (note,) = notes(made, workers=2)
-    assert note == (
-        "there is no interface eth1: the cidrs of vpc_attachment vpc are not announced by BGP"
-    )
-    ip("link add eth1 type bridge")
-    assert notes(made, workers=2) == []

@@ -279,7 +279,7 @@ async def test_an_operators_word_outlives_a_reload_but_not_the_tunnel(gw: Parts)
 async def test_the_end_leaves_no_route(gw: Parts) -> None:
     ip("route add 10.99.0.0/16 dev lo")
     gw.reconciler.apply(wanted())
-    gw.reconciler.remove_routes()
+    gw.reconciler.remove()
 
     assert gw.kernel.routes() == set()
     assert "10.99.0.0/16" in ip("route")
