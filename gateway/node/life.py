@@ -47,6 +47,7 @@ from gateway.node.seal import Legacy, SealError, load_key, make_key, seal, unsea
 from gateway.node.status import StatusView
 from gateway.node.steering import Cause, Steering
 from gateway.node.tunnel import Tunnels
+from gateway.routing.health import Health
 from gateway.routing.plan import Standing
 from gateway.routing.routers import Routers
 
@@ -369,6 +370,7 @@ class Gateway:
         legacy = self._read_legacy()
         if legacy is not None:
             self._reconciler.taken_down = set(legacy.taken_down)
+            self._prober.resume(legacy.healthy, legacy.unhealthy)
         self._reconciler.apply(self._wanted)
         if legacy is not None:
             self._restore(legacy.snapshot)
@@ -412,7 +414,8 @@ class Gateway:
         held = frozenset(
             name for name in self._tunnels.by_name if Cause.FAILBACK in self._steering.causes(name)
         )
-        self._plane.put_blob(seal(Legacy(snapshot, down, held), key))
+        probed = [self._prober.found(each) for each in (Health.HEALTHY, Health.UNHEALTHY)]
+        self._plane.put_blob(seal(Legacy(snapshot, down, held, *probed), key))
 
     # ---- the end ----
 

@@ -92,21 +92,37 @@ class Prober:
         self._turns: list[tuple[float, int, Probed]] = []  # a heap of when each is due
         self._count = itertools.count()
         self._timer: asyncio.TimerHandle | None = None
+        self._before: dict[str, Health] = {}  # what an earlier gateway process has found
 
     def close(self) -> None:
         """Send no more."""
         self._turns.clear()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._rearm()
         for sockets in self._sockets.values():
             sockets.close()
         self._sockets.clear()
 
+    # ---- from one gateway process to the next ----
+
+    def found(self, health: Health) -> frozenset[str]:
+        """Return the tunnels of whose path that is known."""
+        return frozenset(name for name, one in self._probed.items() if one.path.health is health)
+
+    def resume(self, healthy: frozenset[str], unhealthy: frozenset[str]) -> None:
+        """Begin where an earlier process ended: a dead path must not get its routes back."""
+        self._before = dict.fromkeys(healthy, Health.HEALTHY)
+        self._before |= dict.fromkeys(unhealthy, Health.UNHEALTHY)
+        for name in unhealthy:
+            self._steering.say(name, Cause.PROBE, Standing.WITHDRAWN)
+
     # ---- who is probed ----
 
     def follow(self) -> None:
-        """Probe the tunnels that are there now and are to be probed; call it again and again."""
+        """
+        Probe the tunnels that are there now and are to be probed.
+
+        Called once a second, which also reads the answers where probes are far between.
+        """
         wanted = {tunnel.name: tunnel for tunnel in self._tunnels if _aim(tunnel.plan) is not None}
         for probed in list(self._probed.values()):
             tunnel = wanted.get(probed.name)
@@ -117,8 +133,11 @@ class Prober:
             if found.tunnel is not tunnel or found.sockets is None:
                 found.tunnel = tunnel
                 self._locate(found)
+        for name in self._before:  # not probed any more
+            self._steering.say(name, Cause.PROBE, Standing.NORMAL)
+        self._before.clear()
         self._close_unused()
-        self._rearm()
+        self._turn()
 
     def _close_unused(self) -> None:
         used = {probed.tunnel.plan.namespace for probed in self._probed.values()}
@@ -137,7 +156,8 @@ class Prober:
         assert plan is not None  # as `_aim` says
         assert inner is not None
         request = EchoRequest(inner.ip, plan.address)
-        path = PathHealth(plan.missing, since=self._clock())
+        health = self._before.pop(tunnel.name, Health.UNANSWERED)
+        path = PathHealth(plan.missing, health, since=self._clock())
         probed = Probed(tunnel, plan, _aim(tunnel.plan), request, path)
         self._probed[tunnel.name] = probed
         number = next(self._count)
@@ -176,7 +196,6 @@ class Prober:
     # ---- a turn ----
 
     def _turn(self) -> None:
-        self._timer = None
         try:
             with self._steering.together():
                 is_read = self._read_answers()
@@ -185,7 +204,10 @@ class Prober:
             self._rearm()
 
     def _rearm(self) -> None:
-        if self._timer is None and self._turns:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._turns:
             delay = max(SLOT_S, self._turns[0][0] - self._clock())
             self._timer = asyncio.get_running_loop().call_later(delay, self._turn)
 
@@ -212,6 +234,7 @@ class Prober:
                 probed.path.pause()
                 probed.waiting.clear()
             return
+        silent_s = probed.path.silent_s(now)
         nonce, path = secrets.token_bytes(NONCE_BYTES), probed.path
         sent_at = self._wall()
         try:
@@ -224,7 +247,7 @@ class Prober:
         if len(probed.waiting) > 2 * probed.plan.missing:
             del probed.waiting[next(iter(probed.waiting))]
         if path.health is not before:
-            self._lost(probed, now)
+            self._lost(probed, silent_s)
         elif path.health is Health.UNANSWERED and path.tries == probed.plan.missing + 1:
             self._say_unanswered(probed)
 
@@ -254,13 +277,13 @@ class Prober:
 
     # ---- what follows ----
 
-    def _lost(self, probed: Probed, now: float) -> None:
+    def _lost(self, probed: Probed, silent_s: float) -> None:
         self._journal.from_peer(
             Level.WARNING,
             "probe lost",
             tunnel=probed.name,
             address=str(probed.plan.address),
-            silent_s=round(now - (probed.path.answered_at or now), 2),
+            silent_s=round(silent_s, 2),
         )
         self._steering.say(probed.name, Cause.PROBE, Standing.WITHDRAWN)
 
@@ -307,7 +330,7 @@ class Prober:
         probed = self._probed.get(name)
         if probed is None or probed.path.health is not Health.UNHEALTHY:
             return None
-        silent = self._clock() - (probed.path.answered_at or 0.0)
+        silent = probed.path.silent_s(self._clock())
         text = f"{probed.plan.address} has not answered through the tunnel for {silent:.1f} s"
         return Reason("probe_failed", text, hint="the path, or a filter for ICMP echo at the peer")
 

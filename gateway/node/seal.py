@@ -21,7 +21,7 @@ from gateway.errors import GatewayError
 from gateway.secret import Secret
 
 _KEY_BYTES, _NONCE_BYTES = 32, 12
-_LABEL = b"twinspan gateway state 2"  # another layout gets another number and is not opened
+_LABEL = b"twinspan gateway state 3"  # another layout gets another number and is not opened
 
 
 class SealError(GatewayError):
@@ -32,12 +32,18 @@ class SealError(GatewayError):
 class Legacy:
     """
     What one gateway process leaves to the next: the endpoint's snapshot, the tunnels an operator
-    took down, and those whose traffic stays with another tunnel although they are well.
+    took down, those whose traffic stays with another tunnel although they are well, and those whose
+    probes were answered when it ended, and were no longer.
     """
 
     snapshot: bytes
     taken_down: frozenset[str]
     held_back: frozenset[str] = frozenset()
+    healthy: frozenset[str] = frozenset()
+    unhealthy: frozenset[str] = frozenset()
+
+
+_NAMES = ("taken_down", "held_back", "healthy", "unhealthy")
 
 
 def make_key(path: Path) -> Secret:
@@ -67,8 +73,7 @@ def load_key(path: Path) -> Secret:
 
 def seal(legacy: Legacy, key: Secret) -> bytes:
     """Return `legacy` encrypted and authenticated (AES-256-GCM, random nonce)."""
-    names = {"taken_down": sorted(legacy.taken_down), "held_back": sorted(legacy.held_back)}
-    head = json.dumps(names).encode()
+    head = json.dumps({name: sorted(getattr(legacy, name)) for name in _NAMES}).encode()
     plain = len(head).to_bytes(4, "big") + head + legacy.snapshot
     nonce = secrets.token_bytes(_NONCE_BYTES)
     return nonce + AESGCM(key.reveal()).encrypt(nonce, plain, _LABEL)
@@ -83,4 +88,4 @@ def unseal(blob: bytes, key: Secret) -> Legacy:
     head_len = int.from_bytes(plain[:4], "big")
     head = json.loads(plain[4 : 4 + head_len])
     snapshot = plain[4 + head_len :]
-    return Legacy(snapshot, frozenset(head["taken_down"]), frozenset(head["held_back"]))
+    return Legacy(snapshot, **{name: frozenset(head[name]) for name in _NAMES})

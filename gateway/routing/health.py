@@ -73,6 +73,10 @@ class PathHealth:
         self._first = self._number + 1
         self._answers = 0
 
+    def silent_s(self, now: float) -> float:
+        """Return how long no answer has come."""
+        return now - (self.since if self.answered_at is None else self.answered_at)
+
     @property
     def tries(self) -> int:
         """Return how many probes were sent since the last pause."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, replace
@@ -18,8 +19,10 @@ from gateway.node.plan import TunnelPlan, plan
 from gateway.node.probes import Prober
 from gateway.node.steering import Cause, Steering
 from gateway.node.tunnel import Tunnel, Tunnels
+from gateway.routing.health import Health
 from gateway.routing.plan import Standing
 from tests.node.far_end import FarEnd, reply_to
+from tests.node.network import ip
 from tests.support.documents import CONNECTION, document
 
 pytestmark = [pytest.mark.system, pytest.mark.usefixtures("network")]
@@ -39,6 +42,7 @@ class Watch:
     log: io.StringIO
     make: Callable[[int, TunnelPlan], Tunnel]
     moves: list[dict[str, Standing]]
+    next_prober: Callable[[Steering], Prober]
 
     def __post_init__(self) -> None:
         self.answering = set(self.ends)
@@ -95,10 +99,15 @@ async def watch(namespaces: Namespaces) -> AsyncIterator[Watch]:
         ends = {one.name: FarEnd(one.interface, str(one.inner_local)) for one in plans}
         for number, one in enumerate(plans, 1):
             tunnels.add(make(number, one))
-        prober = Prober(tunnels, namespaces, steering, journal, time.monotonic, time.time)
+
+        def next_prober(steering: Steering) -> Prober:
+            return Prober(tunnels, namespaces, steering, journal, time.monotonic, time.time)
+
+        prober = next_prober(steering)
         prober.follow()
-        yield Watch(prober, tunnels, steering, ends, log, make, moves)
-        prober.close()
+        made = Watch(prober, tunnels, steering, ends, log, make, moves, next_prober)
+        yield made
+        made.prober.close()
         for end in ends.values():
             end.close()
 
@@ -226,6 +235,28 @@ async def test_a_device_made_anew_is_found(watch: Watch) -> None:
     assert watch.moves == []
 
 
+async def test_the_next_process_begins_with_what_was_found(watch: Watch) -> None:
+    await watch.until(watch.is_healthy)
+    watch.answering = {SECOND}
+    await watch.until(lambda: watch.standing() is Standing.WITHDRAWN)
+    healthy, unhealthy = (watch.prober.found(one) for one in (Health.HEALTHY, Health.UNHEALTHY))
+    assert healthy == {SECOND}
+    assert unhealthy == {FIRST}
+    watch.prober.close()
+
+    steering = Steering(Journal(watch.log, time.time), lambda: None)
+    watch.prober = watch.next_prober(steering)
+    watch.prober.resume(healthy | {"gone"}, unhealthy | {"lost"})
+    assert set(steering.standings) == {FIRST, "lost"}
+    watch.prober.follow()
+    assert set(steering.standings) == {FIRST}
+    # From the first missing answers on, not from the first answer on.
+    watch.answering = set()
+    await watch.until(lambda: set(steering.standings) == {FIRST, SECOND})
+    watch.answering = {FIRST, SECOND}
+    await watch.until(lambda: not steering.standings)
+
+
 async def test_tunnels_that_fail_together_move_traffic_together(watch: Watch) -> None:
     await watch.until(watch.is_healthy)
     watch.answering = set()
@@ -252,3 +283,44 @@ async def test_what_can_not_be_probed_is_told_and_tried_again(namespaces: Namesp
             await asyncio.sleep(0.01)
         prober.close()
         end.close()
+
+
+@pytest.fixture
+def place() -> Iterator[str]:
+    """A network namespace that nobody uses, by name; it is removed at the end."""
+    made = f"twp{os.getpid()}"
+    ip(f"netns add {made}")
+    yield made
+    ip(f"netns del {made}")
+
+
+async def test_equal_addresses_in_two_namespaces_are_told_apart(place: str, tmp_path: Path) -> None:
+    log = io.StringIO()
+    journal = Journal(log, time.time)
+    namespaces = Namespaces(tmp_path, journal)
+    namespaces.use([place])
+    tunnels, steering = Tunnels(), Steering(journal, lambda: None)
+    (one, _) = plan(document(((*CONNECTION, "probe"), "100x3"))).tunnels
+    other = replace(one, name=SECOND, namespace=place)
+    there = FarEnd(other.interface)
+    ip(f"link set {other.interface} netns {place}")
+    ip(f"-n {place} link set {other.interface} up")
+    ip(f"-n {place} addr add {other.inner_local} dev {other.interface}")
+    here = FarEnd(one.interface, str(one.inner_local))
+    prober = Prober(tunnels, namespaces, steering, journal, time.monotonic, time.time)
+    with LocalPlane(1) as plane:
+        for number, tunnel in enumerate((one, other), 1):
+            kernel = namespaces.of(tunnel.namespace)
+            tunnels.add(Tunnel(number, tunnel, plane, kernel, time.time(), active=1))
+        prober.follow()
+        deadline = time.monotonic() + LONG_S
+        while prober.found(Health.HEALTHY) != {SECOND}:
+            assert time.monotonic() < deadline, log.getvalue()
+            there.answer()
+            await asyncio.sleep(0.005)
+        assert len(here.requests()) >= 1
+        prober.close()
+    for end in (here, there):
+        end.close()
+    namespaces.end()
+    namespaces.close()

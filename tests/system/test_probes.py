@@ -128,6 +128,21 @@ def test_a_path_that_falls_silent_is_left_within_a_second(
     assert "probe back tunnel=office-1" in a.log_text()
 
 
+def test_a_restart_gives_no_route_back_to_a_dead_path(
+    pair: Pair, gateways: tuple[Twinspan, Twinspan]
+) -> None:
+    a, b = gateways
+    with impair.cut_off(pair.b.gateway, "wan1"):
+        wait_probe(a, FIRST, "unhealthy")
+        a.stop()
+        a.start()
+        assert probe_of(a, FIRST)["state"] == "unhealthy"
+        assert routes(a, pair.b.lan4) == [f"ts-{SECOND}", "unreachable"]
+        reach_each_other(pair)
+    wait_healthy(a, b)
+    assert routes(a, pair.b.lan4) == [f"ts-{FIRST}", f"ts-{SECOND}", "unreachable"]
+
+
 def test_a_peer_that_drops_echo_alone_loses_the_route_too(
     pair: Pair, gateways: tuple[Twinspan, Twinspan]
 ) -> None:
