@@ -11,6 +11,7 @@ from gateway.model.resources import Document
 from gateway.model.settings import TunnelSettings
 from gateway.model.tunnels import ResolvedTunnel, inner_interface, inner_peer, selector_texts
 from gateway.model.types import AnyAddress
+from gateway.routing.wanted import routes_into
 
 _ANY_OR_ICMP = (0, 1, 58)  # protocols of a selector that lets echo requests pass
 PROBE_KEYS = ("probe", "probe_address")
@@ -54,14 +55,7 @@ def _address_text(document: Document, tunnel: ResolvedTunnel, address: AnyAddres
         return ""  # a warning says that it is not probed at all
     if inner.version != address.version:
         return f"is not of the same IP version as inner_cidr {inner.network} of {tunnel.name}"
-    routed = [
-        *tunnel.connection.remote_prefixes(),
-        *(
-            route.prefix
-            for route in document.route
-            if route.vpn_connection == tunnel.connection.name
-        ),
-    ]
+    routed = (prefix for prefix, _ in routes_into(document, tunnel.connection, 0))
     if address == inner_peer(inner) or any(address in prefix for prefix in routed):
         return ""
     return (

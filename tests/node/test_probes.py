@@ -311,7 +311,7 @@ async def test_equal_addresses_in_two_namespaces_are_told_apart(place: str, tmp_
     with LocalPlane(1) as plane:
         for number, tunnel in enumerate((one, other), 1):
             kernel = namespaces.of(tunnel.namespace)
-            tunnels.add(Tunnel(number, tunnel, plane, kernel, time.time(), active=1))
+            tunnels.add(Tunnel(number, tunnel, plane, kernel, time.time(), active={0: 1}))
         prober.follow()
         deadline = time.monotonic() + LONG_S
         while prober.found(Health.HEALTHY) != {SECOND}:
