@@ -14,7 +14,6 @@ import math
 from gateway.ike import reasons
 from gateway.ike.child import ChildSa, Lifespan, Stage
 from gateway.ike.config import ChildSelectors, Lifetime, TunnelConfig
-from gateway.ike.context import Context
 from gateway.ike.effects import Effect, changed_fields, effects_of
 from gateway.ike.ike_sa import IkeSa
 from gateway.ike.proposals import select_esp, select_ike
@@ -27,36 +26,31 @@ REKEYS = frozenset({Effect.REKEY_IKE, Effect.REKEY_CHILD})
 NEGOTIATED = REKEYS | {Effect.NEXT_IKE_SA}
 
 
-def take(tunnel: Tunnel, config: TunnelConfig, context: Context, now: float) -> bool:
+def take(tunnel: Tunnel, config: TunnelConfig, now: float) -> bool:
     """
     Give a tunnel its new configuration; return whether that is possible without closing it.
 
     If it is not, nothing has changed.
     """
-    old, fields = tunnel.config, changed_fields(tunnel.config, config)
+    fields = changed_fields(tunnel.config, config)
     if Effect.RENEW in effects_of(fields):
         return False
     tunnel.config = config
     tunnel.backoff.timers = config.timers
-    volumes = _volumes(old.child_lifetime) != _volumes(config.child_lifetime)
-    carry_out(tunnel, fields, context, now, volumes=volumes)
+    carry_out(tunnel, fields, now)
     return True
 
 
-def _volumes(lifetime: Lifetime) -> tuple[int, int]:
-    return lifetime.bytes, lifetime.packets
-
-
-def carry_out(
-    tunnel: Tunnel, fields: frozenset[str], context: Context, now: float, *, volumes: bool
-) -> None:
-    """Do what changes of these fields ask for; `volumes`: bytes and packets are among them."""
+def carry_out(tunnel: Tunnel, fields: frozenset[str], now: float) -> None:
+    """Do what changes of these fields ask for."""
     effects = effects_of(fields)
     for sa in tunnel.sas:
         if Effect.IKE_TIMES in effects:
             _draw_ike_times(sa, now)
         if Effect.CHILD_TIMES in effects:
-            _draw_child_times(sa, now, volumes)
+            _draw_child_times(sa, now)
+        if Effect.CHILD_VOLUMES in effects:
+            _rekey_all(sa)
     if NEGOTIATED & effects:
         _begin_again(tunnel, now)
     rekeys = REKEYS & effects
@@ -89,7 +83,7 @@ def _draw_ike_times(sa: IkeSa, now: float) -> None:
     sa.rekey_at = min(sa.rekey_at, soft) if sa.refusals else soft
 
 
-def _draw_child_times(sa: IkeSa, now: float, volumes: bool) -> None:
+def _draw_child_times(sa: IkeSa, now: float) -> None:
     lifetime = sa.config.child_lifetime
     for child in sa.children.values():
         if not child.is_live:
@@ -97,8 +91,6 @@ def _draw_child_times(sa: IkeSa, now: float, volumes: bool) -> None:
         span = Lifespan.draw(lifetime, sa.context.random, sa.original_initiator)
         soft, child.hard_at = _times(sa, lifetime, span, child.up_at, now)
         child.rekey_at = min(child.rekey_at, soft) if child.refusals else soft
-        if volumes:  # the data plane counts up to the limits that it was given with the keys
-            _rekey(sa, child)
 
 
 def _times(
@@ -144,6 +136,12 @@ def is_fit(child: ChildSa, config: TunnelConfig) -> bool:
     preferred, _ = select_esp(proposals, proposals, want_group=True)
     selectors = ChildSelectors(child.local_ts, child.remote_ts)
     return child.suite == preferred and selectors == config.selectors[child.slot]
+
+
+def _rekey_all(sa: IkeSa) -> None:
+    if sa.is_usable:
+        for child in sa.children.values():
+            _rekey(sa, child)
 
 
 def _rekey(sa: IkeSa, child: ChildSa) -> None:

@@ -9,6 +9,7 @@ what an IKE SA is bound to for life (addresses, identities, encapsulation) close
 from __future__ import annotations
 
 from enum import Enum
+from operator import attrgetter
 
 from gateway.ike.config import TunnelConfig
 
@@ -20,7 +21,8 @@ class Effect(Enum):
     FROM_NOW = "from_now"  # looked up whenever it is needed: holds at once
     START = "start"  # who begins: holds as soon as there is no IKE SA
     IKE_TIMES = "ike_times"  # when the IKE SA is rekeyed and given up is drawn anew
-    CHILD_TIMES = "child_times"  # the same of its Child SAs; volumes need a rekey
+    CHILD_TIMES = "child_times"  # the same of its Child SAs
+    CHILD_VOLUMES = "child_volumes"  # the Child SAs are rekeyed: limits come with their keys
     REKEY_IKE = "rekey_ike"  # the IKE SA is rekeyed now, unless it is what is preferred now
     REKEY_CHILD = "rekey_child"  # the Child SAs are rekeyed now, with the same exception
     RENEW = "renew"  # closed, and begun anew
@@ -41,7 +43,10 @@ EFFECT_OF: dict[str, Effect] = {
     "remote_ts": Effect.REKEY_CHILD,
     "further": Effect.RENEW,  # which Child SA stands for which selectors
     "ike_lifetime": Effect.IKE_TIMES,
-    "child_lifetime": Effect.CHILD_TIMES,
+    "child_lifetime.seconds": Effect.CHILD_TIMES,
+    "child_lifetime.jitter": Effect.CHILD_TIMES,
+    "child_lifetime.bytes": Effect.CHILD_VOLUMES,
+    "child_lifetime.packets": Effect.CHILD_VOLUMES,
     "start": Effect.START,
     "timers": Effect.FROM_NOW,
     "fragment_size": Effect.FROM_NOW,
@@ -50,7 +55,12 @@ EFFECT_OF: dict[str, Effect] = {
 
 def changed_fields(old: TunnelConfig, new: TunnelConfig) -> frozenset[str]:
     """Return the names of the fields in which two configurations differ."""
-    return frozenset(name for name in EFFECT_OF if getattr(old, name) != getattr(new, name))
+    return frozenset(name for name in EFFECT_OF if value_of(old, name) != value_of(new, name))
+
+
+def value_of(config: TunnelConfig, name: str) -> object:
+    """Return the value of a field as the table names it."""
+    return attrgetter(name)(config)
 
 
 def effects_of(fields: frozenset[str]) -> frozenset[Effect]:

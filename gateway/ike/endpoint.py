@@ -60,7 +60,7 @@ class IkeEndpoint:
         for name, tunnel in tuple(self._tunnels.items()):
             if wanted.get(name) == tunnel.config:
                 continue
-            if name in wanted and edits.take(tunnel, wanted[name], self._context, now):
+            if name in wanted and edits.take(tunnel, wanted[name], now):
                 self._settle(tunnel, now)
                 continue
             self._retire(tunnel, reasons.RECONFIGURED if name in wanted else reasons.REMOVED, now)

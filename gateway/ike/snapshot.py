@@ -27,7 +27,7 @@ from gateway.ike import edits, reasons
 from gateway.ike.child import ChildSa, Offer, Stage, Use
 from gateway.ike.config import Identity, IdType, TunnelConfig
 from gateway.ike.context import Context
-from gateway.ike.effects import EFFECT_OF, Effect, effects_of
+from gateway.ike.effects import EFFECT_OF, Effect, effects_of, value_of
 from gateway.ike.events import Reason
 from gateway.ike.exchanges import informational
 from gateway.ike.iana import Group, Prf
@@ -195,7 +195,7 @@ def _ike_suite_values(suite: IkeSuite) -> tuple[int, ...]:
 
 def fingerprints(config: TunnelConfig) -> dict[str, Value]:
     """Return, for each field of a tunnel's configuration, what changes when it does."""
-    return {name: _fingerprint(getattr(config, name)) for name in EFFECT_OF}
+    return {name: _fingerprint(value_of(config, name)) for name in EFFECT_OF}
 
 
 def _fingerprint(value: object) -> str:
@@ -229,7 +229,7 @@ def load(blob: bytes, context: Context, tunnels: Mapping[str, Tunnel], now: floa
         elif changed:
             edited[one["tunnel"]] = changed
     for name, fields_ in edited.items():
-        edits.carry_out(tunnels[name], fields_, context, now, volumes=True)
+        edits.carry_out(tunnels[name], fields_, now)
     return [sa for sa, _ in loaded]
 
 

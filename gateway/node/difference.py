@@ -56,6 +56,7 @@ FACET_OF_EFFECT = {  # the same for the fields of `ike`
     Effect.START: Facet.IKE_SETTINGS,
     Effect.IKE_TIMES: Facet.IKE_SETTINGS,
     Effect.CHILD_TIMES: Facet.IKE_SETTINGS,
+    Effect.CHILD_VOLUMES: Facet.REKEY,
     Effect.REKEY_IKE: Facet.REKEY,
     Effect.REKEY_CHILD: Facet.REKEY,
     Effect.RENEW: Facet.IKE,

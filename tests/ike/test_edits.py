@@ -452,7 +452,9 @@ def test_what_an_ike_sa_is_bound_to_begins_it_anew(settings: Settings) -> None:
 
 
 def test_the_table_names_every_field() -> None:
-    assert set(EFFECT_OF) == set(TunnelConfig.__dataclass_fields__)
+    assert {name.partition(".")[0] for name in EFFECT_OF} == set(TunnelConfig.__dataclass_fields__)
+    lifetime = {name for name in EFFECT_OF if name.startswith("child_lifetime.")}
+    assert {name.partition(".")[2] for name in lifetime} == set(Lifetime.__dataclass_fields__)
     changed = changed_fields(config_a(), config_a(psk=Secret(b"x"), encap=Encap.AUTO))
     assert changed == {"psk", "encap"}
     assert effects_of(changed) == {Effect.NEXT_IKE_SA, Effect.RENEW}
