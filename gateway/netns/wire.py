@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
 from gateway.errors import GatewayError, WireError
+from gateway.nft import NETLINK_NETFILTER
 
 SOCKET_NAME = "netns.sock"
 MESSAGE_MAX = 1 << 16  # bytes
@@ -50,12 +51,14 @@ class What(StrEnum):
     CONTROL = "control"  # socket for ioctl
     ICMP4 = "icmp4"  # raw socket
     ICMP6 = "icmp6"
+    NETFILTER = "netfilter"  # socket for nf_tables
     PACKET = "packet"  # socket that puts IP packets into a device, and receives none
 
 
 # Family, kind and protocol of those that are sockets.
 SOCKETS: Mapping[What, tuple[int, int, int]] = {
     What.RTNETLINK: (socket.AF_NETLINK, socket.SOCK_DGRAM, 0),
+    What.NETFILTER: (socket.AF_NETLINK, socket.SOCK_DGRAM, NETLINK_NETFILTER),
     What.CONTROL: (socket.AF_INET, socket.SOCK_DGRAM, 0),
     What.ICMP4: (socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP),
     What.ICMP6: (socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6),

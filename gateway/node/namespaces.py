@@ -18,6 +18,7 @@ from pathlib import Path
 from gateway.errors import GatewayError
 from gateway.netns.client import KeeperClient
 from gateway.netns.wire import SOCKETS, NamespaceError, What
+from gateway.nft import nft_socket
 from gateway.node.journal import Journal
 from gateway.node.netlink import Netlink, Sockets
 from gateway.routing.process import HERE, BirdFiles, BirdProcess, Place
@@ -77,6 +78,13 @@ class Namespaces:
             return os.fstat(descriptor).st_ino
         finally:
             os.close(descriptor)
+
+    def netfilter(self, name: str) -> socket.socket:
+        """Return a new socket for nf_tables in a namespace. Raises NamespaceError, OSError."""
+        if name == OWN:
+            return nft_socket()
+        (fd,) = self._keeper.open(name, What.NETFILTER)
+        return socket.socket(fileno=fd)
 
     def __iter__(self) -> Iterator[str]:
         """Return the names of the namespaces that are open."""

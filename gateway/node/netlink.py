@@ -78,7 +78,8 @@ _SIOCGIFNAME, _SIOCGIFINDEX, _SIOCETHTOOL, _ETHTOOL_GLINK = 0x8910, 0x8933, 0x89
 _IFF_UP = 0x1
 # linux/rtnetlink.h, linux/if_link.h
 _IFINFOMSG = struct.Struct("=BxHiII")
-_IFLA_IFNAME, _IFLA_MASTER, _IFLA_IFALIAS, _IFLA_EXT_MASK, _SKIP_STATS = 3, 10, 20, 29, 0x8
+_IFLA_IFNAME, _IFLA_MASTER, _IFLA_IFALIAS, _IFLA_GROUP = 3, 10, 20, 27
+_IFLA_EXT_MASK, _SKIP_STATS = 29, 0x8
 _SYSCTL = FilePath("/proc/sys/net")
 
 
@@ -112,6 +113,7 @@ class Link:
     is_up: bool  # administratively
     alias: str = ""
     master: int | None = None  # the index of the bridge or bond it is a part of
+    group: int = 0  # by which interfaces can be told apart
 
 
 class Settings(Protocol):
@@ -285,6 +287,10 @@ class Netlink:
     def del_link(self, name: str) -> None:
         """Remove a link; with one end of a veth pair goes the other."""
         self._ask(f"link {name} del", "link", "del", index=self._index(name))
+
+    def set_group(self, name: str, group: int) -> None:
+        """Put a link into a group of links; 0 is that of all others."""
+        self._set_link(f"group {group}", name, group=group)
 
     def set_mtu(self, name: str, mtu: int) -> None:
         """Set the MTU of a link, bytes."""
@@ -482,6 +488,7 @@ def _link_of(body: bytes) -> Link:
         bool(flags & _IFF_UP),
         _text(found, _IFLA_IFALIAS),
         struct.unpack("=I", master)[0] if master else None,
+        _number(found, _IFLA_GROUP),
     )
 
 

@@ -25,6 +25,7 @@ from gateway.model.tunnels import (
 )
 from gateway.model.types import AnyNetwork, key_of, parse_probe
 from gateway.node.port import PortPlan, ports_of
+from gateway.node.spokes import Spoke, spokes_of
 from gateway.routing.failback import AT_ONCE, Failback
 from gateway.routing.plan import BgpPeer, RoutingPlan
 from gateway.routing.wanted import routes_into, routing_plans
@@ -105,6 +106,7 @@ class NodePlan:
     routing: tuple[RoutingPlan, ...] = ()  # one for each network namespace with BGP
     namespaces: tuple[str, ...] = ()  # those of Border Gateways, without the VM's own
     ports: tuple[PortPlan, ...] = ()
+    spokes: tuple[Spoke, ...] = ()
 
     @property
     def peers(self) -> tuple[BgpPeer, ...]:
@@ -124,6 +126,7 @@ def plan(document: Document) -> NodePlan:
         routing=routing_plans(document, tunnels),
         namespaces=tuple(dict.fromkeys(n for n in namespaces_of(document).values() if n)),
         ports=ports_of(document),
+        spokes=spokes_of(document, tunnels),
     )
 
 

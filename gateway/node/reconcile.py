@@ -23,6 +23,7 @@ from gateway.ike.events import Reason
 from gateway.netns.wire import NamespaceError
 from gateway.node.daemon import IkeDaemon
 from gateway.node.difference import Change, Facet, difference
+from gateway.node.isolation import Isolation
 from gateway.node.journal import Journal
 from gateway.node.mtu import inner_mtu
 from gateway.node.namespaces import Namespaces
@@ -61,6 +62,7 @@ class Reconciler:
         self._tunnels = tunnels
         self.steering = steering
         self.ports = Ports(namespaces, journal)
+        self.isolation = Isolation(namespaces, journal)
         self.routes = Routes(namespaces, tunnels, steering, journal)
         self._journal = journal
         self._clock = clock
@@ -103,6 +105,7 @@ class Reconciler:
             )
         for plan in change.added:
             self._try_tunnel(plan, self._make)
+        self.isolation.apply(wanted.spokes)
         self.routes.apply(wanted)
         self._close_sockets(wanted)
         self._tell_ike(wanted.tunnels)
@@ -135,6 +138,7 @@ class Reconciler:
             self.apply(self.plan)
         else:
             self.ports.apply(self.plan.ports, self.plan.sockets)
+            self.isolation.apply(self.plan.spokes)
             self.routes.apply(self.plan)
 
     def release_namespaces(self) -> None:
@@ -220,6 +224,7 @@ class Reconciler:
         """
         self.ports.remove()  # first: nobody behind them is to send in clear
         self.routes.remove()
+        self.isolation.remove()
 
     # ---- sockets ----
 

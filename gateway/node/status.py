@@ -79,6 +79,7 @@ class StatusView:
             "notes": [
                 *(notes(plan, self._reconciler.workers, self._namespaces) if plan else []),
                 *self._reconciler.ports.notes,
+                *self._reconciler.isolation.notes,
                 *self._routing.notes,
                 *self._edits(),
             ],
