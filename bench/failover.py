@@ -67,6 +67,7 @@ BEDS: Mapping[str, tuple[Callable[[Lab], Bed], tuple[str, ...]]] = {
     ),
     "bfd50": (partial(twins.build, "50x3"), ("path_cut.bfd50",)),
     "hold": (partial(twins.build, "off", settings={"bgp_hold_s": 9}), ("bgp_hold",)),
+    "probes": (partial(twins.build, None, settings={"probe": "200x3"}), ("static_probe",)),
     "static": (partial(twins.build, None), ("liveness",)),
     "strongswan": (strongswan.build, ("strongswan.path_cut",)),
 }

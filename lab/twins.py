@@ -55,6 +55,7 @@ class Twins:
         """Wait until tunnels and sessions are up at both ends and tunnel 1 carries the traffic."""
         for end in (self.a, self.b):
             end.wait_up(timeout_s=timeout_s)
+            wait_for("the probes", partial(is_answered, end), timeout_s, every_s=0.2)
             if self.bfd is not None:
                 wait_for("BGP and BFD", partial(has_all_sessions, end), timeout_s, every_s=0.2)
         self.wait_by(1, timeout_s)
@@ -74,6 +75,12 @@ def has_all_sessions(gateway: Twinspan) -> bool:
     return bool(peers) and all(
         peer["state"] == "established" and peer["bfd"] in ("up", "off") for peer in peers
     )
+
+
+def is_answered(gateway: Twinspan) -> bool:
+    """Say whether the probes of every tunnel that has some are answered."""
+    probes = (tunnel.raw["probe"] for tunnel in gateway.tunnels().values())
+    return all(not isinstance(one, dict) or one["state"] == "healthy" for one in probes)
 
 
 def bird_pid(gateway: Twinspan) -> int | None:

@@ -42,7 +42,9 @@ def build(bfd: str | None, lab: Lab, settings: Mapping[str, Value] = _NO_SETTING
         "gateway_killed": Trial(partial(_kill, network)),
         # One that ends soon after its start is not started again at once.
         "bird_killed": Trial(partial(_kill_bird, network), partial(time.sleep, STABLE_S)),
-        **dict.fromkeys(("path_cut.bfd300", "path_cut.bfd50", "bgp_hold", "liveness"), cut),
+        **dict.fromkeys(
+            ("path_cut.bfd300", "path_cut.bfd50", "bgp_hold", "static_probe", "liveness"), cut
+        ),
     }
     return Bed(network.pair, network.wait_settled, trials)
 

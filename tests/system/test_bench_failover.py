@@ -18,6 +18,7 @@ BOUNDS = {
     "carrier": (0, 300),
     "drain": (0, 300),
     "path_cut.bfd50": (80, 1000),
+    "static_probe": (400, 2000),  # 0.8 s, less up to an interval
 }
 WAYS = ("", ".to_office", ".from_office")
 
