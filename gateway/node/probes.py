@@ -140,9 +140,12 @@ class Prober:
         self._turn()
 
     def _close_unused(self) -> None:
-        used = {probed.tunnel.plan.namespace for probed in self._probed.values()}
-        for namespace in self._sockets.keys() - used:
-            self._sockets.pop(namespace).close()
+        """Close what no tunnel uses: it would keep a namespace that is gone, and miss a new one."""
+        used = {probed.sockets for probed in self._probed.values()}
+        for namespace, sockets in list(self._sockets.items()):
+            if sockets not in used:
+                del self._sockets[namespace]
+                sockets.close()
 
     def _sockets_of(self, namespace: str) -> EchoSockets:
         """Return a namespace's sockets. Raises NamespaceError, OSError."""

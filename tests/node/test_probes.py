@@ -257,6 +257,68 @@ async def test_the_next_process_begins_with_what_was_found(watch: Watch) -> None
     await watch.until(lambda: not steering.standings)
 
 
+async def test_a_namespace_made_anew_is_found(tmp_path: Path, place: str) -> None:
+    """Sockets belong to the namespace that is gone; the one of the same name gets new ones."""
+    log = io.StringIO()
+    journal = Journal(log, time.time)
+    namespaces = Namespaces(tmp_path, journal)
+    namespaces.use([place])
+    tunnels, steering = Tunnels(), Steering(journal, lambda: None)
+    (one, _) = plan(document(((*CONNECTION, "probe"), "100x3"))).tunnels
+    one = replace(one, namespace=place)
+    prober = Prober(tunnels, namespaces, steering, journal, time.monotonic, time.time)
+    with LocalPlane(1) as plane:
+        for number in (1, 2):
+            end = end_in(place, one)
+            kernel = namespaces.of(place)
+            if number == 2:
+                tunnels.remove(tunnels.by_name[FIRST])
+            tunnels.add(Tunnel(number, one, plane, kernel, time.time(), active={0: 1}))
+            await until_asked(prober, end)
+            end.close()
+            if number == 1:
+                ip(f"netns del {place}")
+                ip(f"netns add {place}")
+                namespaces.release([])
+                namespaces.use([place])
+        prober.close()
+    namespaces.end()
+    namespaces.close()
+
+
+def end_in(place: str, one: TunnelPlan) -> FarEnd:
+    """Return the far end of a tunnel whose device is in a namespace."""
+    made = FarEnd(one.interface)
+    ip(f"link set {one.interface} netns {place}")
+    ip(f"-n {place} link set {one.interface} up")
+    ip(f"-n {place} addr add {one.inner_local} dev {one.interface}")
+    return made
+
+
+async def until_asked(prober: Prober, end: FarEnd) -> None:
+    deadline = time.monotonic() + LONG_S
+    while not end.answer():
+        assert time.monotonic() < deadline
+        prober.follow()
+        await asyncio.sleep(0.05)
+
+
+async def test_tunnels_with_ipv6_inside_are_probed_too(namespaces: Namespaces) -> None:
+    log = io.StringIO()
+    journal = Journal(log, time.time)
+    tunnels, steering = Tunnels(), Steering(journal, lambda: None)
+    inner = ((*CONNECTION, "tunnel", 0, "inner_cidr"), "fd00:10::/126")
+    (one, _) = plan(document(((*CONNECTION, "probe"), "100x3"), inner)).tunnels
+    end = FarEnd(one.interface, str(one.inner_local))
+    prober = Prober(tunnels, namespaces, steering, journal, time.monotonic, time.time)
+    with LocalPlane(1) as plane:
+        tunnels.add(Tunnel(1, one, plane, namespaces.own, time.time(), active={0: 1}))
+        while prober.found(Health.HEALTHY) != {FIRST}:
+            await until_asked(prober, end)
+        prober.close()
+    end.close()
+
+
 async def test_tunnels_that_fail_together_move_traffic_together(watch: Watch) -> None:
     await watch.until(watch.is_healthy)
     watch.answering = set()
@@ -302,10 +364,7 @@ async def test_equal_addresses_in_two_namespaces_are_told_apart(place: str, tmp_
     tunnels, steering = Tunnels(), Steering(journal, lambda: None)
     (one, _) = plan(document(((*CONNECTION, "probe"), "100x3"))).tunnels
     other = replace(one, name=SECOND, namespace=place)
-    there = FarEnd(other.interface)
-    ip(f"link set {other.interface} netns {place}")
-    ip(f"-n {place} link set {other.interface} up")
-    ip(f"-n {place} addr add {other.inner_local} dev {other.interface}")
+    there = end_in(place, other)
     here = FarEnd(one.interface, str(one.inner_local))
     prober = Prober(tunnels, namespaces, steering, journal, time.monotonic, time.time)
     with LocalPlane(1) as plane:
