@@ -3,7 +3,8 @@ One description, several gateway VMs: the document of each. Pure.
 
 The description is a document as one VM would have it, with the public addresses of all. Each VM
 gets the tunnels on its own addresses, with what they had by their position written out: name,
-addresses, preference. A direct line ends at one VM. Everything else is repeated.
+addresses, preference. An attachment's addresses are one for each VM. A direct line ends at one VM.
+Everything else is repeated.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from ipaddress import IPv4Address
 
 from gateway.errors import ConfigError
 from gateway.model.document import Table
-from gateway.model.resources import BorderGateway, Document
+from gateway.model.resources import BorderGateway, Document, VpcAttachment
 from gateway.model.tunnels import ResolvedTunnel, resolve_tunnels
-from gateway.model.types import AnyAddress, parse_address
+from gateway.model.types import AnyAddress, AnyNetwork, parse_address
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +111,30 @@ def split(raw: Table, document: Document, nodes: Sequence[Node]) -> tuple[Table,
     """
     Return the document of each VM as a table.
 
-    `raw` is the description as it was parsed, `document` what it comes to, without mistakes.
+    `raw` is the description as it was parsed, `document` what it comes to, without mistakes. Raises
+    ConfigError where an attachment has not an address for each VM.
     """
+    problems = list(_address_mistakes(document, len(nodes)))
+    if problems:
+        raise ConfigError(problems)
     tunnels = resolve_tunnels(document)
     return tuple(_part(raw, document, node, at, tunnels) for at, node in enumerate(nodes))
+
+
+def _address_mistakes(document: Document, count: int) -> Iterator[str]:
+    for attachment in document.vpc_attachment:
+        for network, addresses in _shared_out(attachment).items():
+            if len(addresses) != count:
+                text = f"need one of {network} for each VM, {count}; has {len(addresses)}"
+                yield f"vpc_attachment[{attachment.name}].addresses: {text}"
+
+
+def _shared_out(attachment: VpcAttachment) -> dict[AnyNetwork, list[str]]:
+    """Return the addresses that are one for each VM, by their network; a veth is in the VM."""
+    found: dict[AnyNetwork, list[str]] = {}
+    for address in attachment.addresses if attachment.veth is None else ():
+        found.setdefault(address.network, []).append(str(address))
+    return found
 
 
 def on_one_node(document: Document, nodes: Sequence[Node]) -> Iterator[tuple[str, str]]:
@@ -139,6 +160,9 @@ def _part(
         router_id = _router_id(found, document, node, at)
         if router_id is not None:
             border["router_id"] = str(router_id)
+    for attachment, one in zip(_list(part, "vpc_attachment"), document.vpc_attachment, strict=True):
+        if shared := _shared_out(one):
+            attachment["addresses"] = [addresses[at] for addresses in shared.values()]
     connections = _list(part, "vpn_connection")
     for place, connection in enumerate(connections):
         mine = [t for t in tunnels if t.connection_path[-1] == place and t.local in node.addresses]

@@ -161,6 +161,38 @@ def test_where_a_direct_line_ends_must_be_said(words: tuple[str, ...], said: str
     assert caught.value.problems == [said]
 
 
+ADDRESSES = ("vpc_attachment", 0, "addresses")
+
+
+def test_an_attachment_has_an_address_for_each_vm() -> None:
+    both = ["10.10.255.11/24", "fd00::11/64", "10.10.255.12/24", "fd00::12/64"]
+    found = parts((ADDRESSES, both)).values()
+    assert [[str(a) for a in part.vpc_attachment[0].addresses] for part in found] == [
+        both[:2],
+        both[2:],
+    ]
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_too_few_or_many_addresses_of_an_attachment_are_refused(count: int) -> None:
+    edit: Edit = (ADDRESSES, [f"10.10.255.{11 + n}/24" for n in range(count)])
+    with pytest.raises(ConfigError) as caught:
+        parts(edit)
+    assert caught.value.problems == [
+        f"vpc_attachment[vpc].addresses: need one of 10.10.255.0/24 for each VM, 2; has {count}"
+    ]
+
+
+def test_both_ends_of_a_veth_pair_are_in_each_vm() -> None:
+    veth = {"interface": "inside", "namespace": "tenant", "addresses": ["10.10.255.2/24"]}
+    edits: list[Edit] = [
+        (ADDRESSES, ["10.10.255.1/24"]),
+        (("vpc_attachment", 0, "veth"), veth),
+    ]
+    for part in parts(*edits).values():
+        assert part.vpc_attachment == document(*edits).vpc_attachment
+
+
 def test_router_ids_differ() -> None:
     bgp: Edit = (("vpn_connection", 0, "routing"), "bgp")
     assert [p.border_gateway[0].router_id for p in parts(bgp).values()] == [None, None]
