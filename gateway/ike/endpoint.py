@@ -177,8 +177,8 @@ class IkeEndpoint:
 
     def esp_one_way(self, tunnel: str, now: float) -> list[Event]:
         """
-        Take note that we have been sending for some seconds and nothing authenticated came back:
-        ask the peer at once, not only after the silence of `liveness`.
+        Take note that nothing authenticated has come for some seconds though we go on sending, or
+        though it came steadily before: ask the peer at once, not only after `liveness` of silence.
         """
         one = self._tunnel(tunnel)
         for sa in one.usable():

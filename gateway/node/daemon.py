@@ -35,6 +35,7 @@ from gateway.ike.events import (
     Send,
 )
 from gateway.node.journal import Journal, Level
+from gateway.node.one_way import Sign
 from gateway.node.tunnel import Tunnel, Tunnels
 from gateway.node.udp import IkeSockets
 from gateway.sa import NAT_T_PORT, Path
@@ -164,7 +165,7 @@ class IkeDaemon:
     def _sample(self, tunnel: Tunnel, now: float) -> None:
         """Read a tunnel's counters and tell the core what follows from them."""
         try:
-            is_heard = tunnel.sample(now)
+            sign = tunnel.sample(now)
             if tunnel.active:
                 tunnel.fit_mtu()  # the path's MTU may have changed
         except GatewayError as error:
@@ -172,9 +173,9 @@ class IkeDaemon:
             return
         if tunnel.name not in self.known:
             return
-        if is_heard:
+        if sign is Sign.LIFE:
             self.carry_out(self.endpoint.esp_heard(tunnel.name, now))
-        elif tunnel.one_way.lasts(now, tunnel.plan.ike.timers.one_way):
+        elif sign is Sign.DOUBT:
             self.carry_out(self.endpoint.esp_one_way(tunnel.name, now))
 
     # ---- the way out ----

@@ -29,7 +29,7 @@ from gateway.ike.iana import ProtocolId, TransformType
 from gateway.ike.proposals import parse_proposal
 from gateway.node.mtu import InnerMtu, inner_mtu
 from gateway.node.netlink import Netlink
-from gateway.node.one_way import OneWay
+from gateway.node.one_way import OneWay, Sign
 from gateway.node.plan import TunnelPlan
 from gateway.node.udp import outer_mtu
 from gateway.sa import NAT_T_PORT, Address, Encr, Integ, Path
@@ -209,17 +209,20 @@ class Tunnel:
 
     # ---- what it carries ----
 
-    def sample(self, now: float) -> bool:
-        """Read the counters; return whether an authenticated packet came since the last time."""
+    def sample(self, now: float) -> Sign:
+        """Read the counters; return what they say of the peer since the last time."""
         stats = self.plane.tunnel_stats(self.number)
         last = self.samples[-1] if self.samples else None
         self.samples = (*self.samples[-1:], Sample(now, stats))
         if last is None:
-            return stats.in_at > 0.0
-        is_heard = stats.in_at > last.stats.in_at
-        has_sent = stats.out_packets > last.stats.out_packets
-        self.one_way.take(last.at, sent=has_sent, heard=is_heard)
-        return is_heard
+            return Sign.LIFE if stats.in_at > 0.0 else Sign.NONE
+        return self.one_way.take(
+            last.at,
+            now,
+            self.plan.ike.timers.one_way,
+            sent=stats.out_packets > last.stats.out_packets,
+            heard=stats.in_at > last.stats.in_at,
+        )
 
     def rates_bps(self) -> tuple[float, float]:
         """Return inbound and outbound bits per second between the last two samples."""

@@ -92,7 +92,9 @@ def gateways(pair: Pair) -> dict[str, Twinspan]:
     """Return our two gateways with both tunnels up; site a begins."""
     keys, found = sites.Secrets(), {}
     for here, there, start in ((pair.b, pair.a, "respond"), (pair.a, pair.b, "initiate")):
-        document = sites.document(here, there, keys, settings={**BEFORE.settings, "start": start})
+        document = sites.document(
+            here, there, keys, settings={**BEFORE.settings, "start": start, "flap_damping": False}
+        )
         found[here.name] = Twinspan(here.gateway, document).start()
     for end in found.values():
         end.wait_up()
@@ -172,23 +174,47 @@ def test_closing_loses_nothing_that_is_under_way(pair: Pair, gateways: dict[str,
     assert len(seen.lost) <= 20  # what the queue of the TUN device held, and no more
 
 
+@pytest.fixture
+def slow_liveness(gateways: dict[str, Twinspan]) -> None:
+    """Give the first tunnel the default of 10 s, and 6.5 s for an answer."""
+    for end in gateways.values():
+        edit(end, {"liveness_s": 10, "liveness_timeout_s": 6.5})
+        wait_status(end, FIRST, "up", 90.0)
+
+
+@pytest.mark.usefixtures("slow_liveness")
 def test_a_silent_cut_is_left_before_liveness_would_have_asked(
     pair: Pair, gateways: dict[str, Twinspan]
 ) -> None:
-    """Liveness alone, 10 s: traffic that nobody answers makes us ask after 3 s."""
-    for end in gateways.values():
-        edit(end, {"liveness_s": 10, "liveness_timeout_s": 6.5})
+    """Traffic both ways that nobody answers: each end asks after 3 s."""
     a, b = pair.a, pair.b
     running = stream.both_ways((a.host, a.host4), (b.host, b.host4))
     with impair.cut_off(pair.b.gateway, "wan1"):
-        for end in gateways.values():
-            wait_for("the first tunnel to be left", partial(_is_down, end), 20.0)
+        _wait_left(gateways)
         reach_each_other(pair)
         for seen in running.stop():
             assert seen.goes_on
             assert seen.silence_ms < 12_000
+
+
+@pytest.mark.usefixtures("slow_liveness")
+def test_the_end_that_only_answers_leaves_a_silent_cut_as_soon(
+    pair: Pair, gateways: dict[str, Twinspan]
+) -> None:
+    """It sends nothing when the path is cut; but what came steadily has stopped."""
+    running = probe.start(pair.a.host, pair.b.host, pair.b.host4, rate=RATE)
+    time.sleep(4.0)
+    with impair.cut_off(pair.b.gateway, "wan1"):
+        _wait_left(gateways)
+        reach_each_other(pair)
+        seen = running.stop()
+    assert seen.goes_on
+    assert seen.silence_ms < 12_000
+
+
+def _wait_left(gateways: dict[str, Twinspan]) -> None:
     for end in gateways.values():
-        wait_status(end, FIRST, "up", 90.0)
+        wait_for("the first tunnel to be left", partial(_is_down, end), 20.0)
 
 
 def _is_down(end: Twinspan) -> bool:
