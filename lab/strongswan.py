@@ -41,7 +41,7 @@ class Child:
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """A connection with one Child SA, which has the connection's name."""
+    """A connection whose first Child SA has the connection's name."""
 
     name: str
     local: str
@@ -58,6 +58,7 @@ class Connection:
     keyingtries: str = "1"
     # Twin tunnels may share their identities; INITIAL_CONTACT of one must not end the other.
     unique: str = "never"
+    further: Mapping[str, Child] = field(default_factory=dict)  # beside the first, by name
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +240,10 @@ class StrongSwan:
         """Delete the IKE SAs of a connection, and wait for the peer's answer."""
         self._control("terminate", {"ike": connection, "timeout": int(timeout_s * 1000)})
 
+    def terminate_child(self, name: str, timeout_s: float = 10.0) -> None:
+        """Delete one Child SA, and wait for the peer's answer."""
+        self._control("terminate", {"child": name, "timeout": int(timeout_s * 1000)})
+
     def abandon(self, connection: str) -> None:
         """Drop the IKE SAs of a connection without waiting for the peer."""
         self._control("terminate", {"ike": connection, "force": "yes", "timeout": -1})
@@ -326,7 +331,7 @@ def _secret(connection: Connection) -> dict[str, object]:
 
 
 def _settings(connection: Connection) -> dict[str, object]:
-    child = connection.child
+    children = {connection.name: connection.child, **connection.further}
     return {
         "version": "2",
         "local_addrs": [connection.local],
@@ -341,18 +346,20 @@ def _settings(connection: Connection) -> dict[str, object]:
         "unique": connection.unique,
         "local": {"auth": "psk", "id": connection.local_id},
         "remote": {"auth": "psk", "id": connection.remote_id},
-        "children": {
-            connection.name: {
-                "local_ts": list(child.local_ts),
-                "remote_ts": list(child.remote_ts),
-                "esp_proposals": child.esp.split(","),
-                "mode": "tunnel",
-                "rekey_time": child.rekey_time,
-                "start_action": child.start_action,
-                "dpd_action": child.dpd_action,
-                "close_action": child.close_action,
-            }
-        },
+        "children": {name: _child_settings(child) for name, child in children.items()},
+    }
+
+
+def _child_settings(child: Child) -> dict[str, object]:
+    return {
+        "local_ts": list(child.local_ts),
+        "remote_ts": list(child.remote_ts),
+        "esp_proposals": child.esp.split(","),
+        "mode": "tunnel",
+        "rekey_time": child.rekey_time,
+        "start_action": child.start_action,
+        "dpd_action": child.dpd_action,
+        "close_action": child.close_action,
     }
 
 

@@ -39,6 +39,7 @@ class Connection:
     tunnels: Sequence[Tunnel]
     settings: Mapping[str, Value] = field(default_factory=dict)
     customer: Mapping[str, Value] = field(default_factory=dict)
+    rules: Sequence[tuple[Sequence[str], Sequence[str]]] = ()  # of policy routing: ours, theirs
 
     def toml(self) -> str:
         """Return the tables of the connection, its Customer Gateway and its tunnels."""
@@ -99,11 +100,16 @@ def _connection(connection: Connection) -> str:
         "remote_cidrs": connection.remote_cidrs,
         **connection.settings,
     }
+    rules = [
+        table("[[vpn_connection.rule]]", {"local_cidrs": local, "remote_cidrs": remote})
+        for local, remote in connection.rules
+    ]
     tunnels = [_tunnel(tunnel) for tunnel in connection.tunnels]
     return "\n".join(
         [
             table("[[customer_gateway]]", customer),
             table("[[vpn_connection]]", settings),
+            *rules,
             *tunnels,
         ]
     )
