@@ -92,6 +92,23 @@ def test_a_host_behind_the_peer_may_be_the_one_who_answers(ends: Ends) -> None:
     reach_each_other(ends.pair)
 
 
+def test_a_policy_connection_is_watched_where_its_selectors_hold_both_addresses(ends: Ends) -> None:
+    pair = ends.pair
+    settings = {
+        **PROBE,
+        "routing": "policy",
+        "local_cidrs": [pair.a.lan4, OURS],
+        "remote_cidrs": [pair.b.lan4, THEIRS],
+    }
+    ends.agree([with_inner(ends.connection(), local=[THEIRS], remote=[OURS])], settings)
+    wait_probe(ends, "healthy")
+    with without_echo(pair.b.gateway, "input"):
+        wait_probe(ends, "unhealthy")
+        assert not has_route(ends)
+    wait_probe(ends, "healthy")
+    reach_each_other(pair)
+
+
 def test_a_peer_without_an_inner_address_keeps_its_route_with_a_warning(ends: Ends) -> None:
     ends.agree([ends.connection()], PROBE)
     wait_for("the warning", lambda: "probe unanswered" in log(ends), 15.0, every_s=0.2)
