@@ -60,6 +60,7 @@ class Offer:
     remote_ts: tuple[TrafficSelector, ...] = ()
     tries: int = 0  # INVALID_KE_PAYLOAD answers before this one
     slot: int = 0
+    is_plain: bool = False  # a new Child SA in place of one that the peer will not rekey
 
     @property
     def spi_in(self) -> int:

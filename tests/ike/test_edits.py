@@ -283,7 +283,7 @@ def peer_that_keeps_its_configuration(pair: IkePair, settings: Settings) -> None
     pair.b.take(pair.b.endpoint.configure([fresh, pair.b.config], pair.now))
 
 
-@pytest.mark.parametrize("name", ["ike cipher", "ike group", "esp cipher", "everything"])
+@pytest.mark.parametrize("name", ["ike cipher", "ike group", "everything"])
 def test_an_ike_sa_is_begun_beside_one_that_the_peer_will_not_rekey(name: str) -> None:
     pair, wanted = pair_with_pfs(), EDITS[name]
     settings = {**wanted.settings, "psk": Secret(b"tells the two tunnels of b apart")}
@@ -299,6 +299,22 @@ def test_an_ike_sa_is_begun_beside_one_that_the_peer_will_not_rekey(name: str) -
     assert status.refused == ()
     assert len(pair.a.plane.inbound) == 1
     assert pair.a.send_esp()
+
+
+def test_a_child_sa_that_the_peer_will_not_rekey_is_asked_for_anew() -> None:
+    """
+    And no IKE SA is begun for it: a peer that wants only one with us would end the old one, though
+    the new one is of no use.
+    """
+    pair = pair_with_pfs()
+    before = pair.a.endpoint.counters["out.request.create_child_sa"]
+    edit(pair.a, EDITS["esp cipher"].settings)
+    settle(pair, 3.0)
+    assert pair.a.endpoint.counters["out.request.create_child_sa"] == before + 2
+    assert pair.a.codes() == ["no_proposal_chosen"]
+    settle(pair, 100.0)
+    assert pair.a.endpoint.counters["out.request.ike_sa_init"] == 1
+    assert_never_interrupted(pair)
 
 
 # ---- what holds at once ----

@@ -18,6 +18,8 @@ old one is awaited.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from gateway.errors import ChildSaNotFound, PeerError, TemporaryFailure
 from gateway.ike import reasons, slots
 from gateway.ike.child import ChildSa, Offer, Stage, Use
@@ -37,7 +39,6 @@ from gateway.secret import Secret
 BUSY_S = (2.0, 10.0)  # pause after TEMPORARY_FAILURE, drawn between the two
 REFUSED_FIRST_S = 5.0  # pause after any other refusal, growing; the old SA lives on meanwhile
 REFUSED_MOST_S = 300.0
-BESIDE_S = (1.0, 3.0)  # until an IKE SA is begun beside one that the peer will not rekey
 
 
 # ---- responder ----
@@ -81,8 +82,12 @@ def _find(sa: IkeSa, rekey: Notify) -> ChildSa:
 # ---- initiator ----
 
 
-def begin(sa: IkeSa, spi_in: int, now: float, tries: int = 0) -> bool:
-    """Ask to rekey a Child SA, unless it is gone or replaced; return whether a request went out."""
+def begin(sa: IkeSa, spi_in: int, now: float, tries: int = 0, *, is_plain: bool = False) -> bool:
+    """
+    Ask to rekey a Child SA, unless it is gone or replaced; return whether a request went out.
+
+    With `is_plain` the peer is not told what the new Child SA is for; all else is as for a rekey.
+    """
     old = sa.children.get(spi_in)
     if old is None or old.stage is not Stage.INSTALLED:
         return False
@@ -91,7 +96,9 @@ def begin(sa: IkeSa, spi_in: int, now: float, tries: int = 0) -> bool:
     old.stage = Stage.REKEYING
     sa.deleted_early.clear()
     task = Task(Work.REKEY_CHILD, spi_in)
-    sa.request(task, ExchangeType.CREATE_CHILD_SA, (rekey, *payloads), now, offer)
+    payloads = payloads if is_plain else (rekey, *payloads)
+    offer = replace(offer, is_plain=is_plain)
+    sa.request(task, ExchangeType.CREATE_CHILD_SA, payloads, now, offer)
     return True
 
 
@@ -165,32 +172,33 @@ def _take_refusal(sa: IkeSa, offer: Offer, old: ChildSa | None, error: Notify, n
         old.stage = Stage.REPLACED
         return
     old.stage = Stage.INSTALLED
-    if negotiate.take_group(sa, offer, error) and begin(sa, old.spi_in, now, offer.tries + 1):
+    if negotiate.take_group(sa, offer, error) and begin(
+        sa, old.spi_in, now, offer.tries + 1, is_plain=offer.is_plain
+    ):
         return
     if error.type == NotifyType.CHILD_SA_NOT_FOUND:
         sa.take_down(old, reasons.from_notify(error.type, "our rekey"), now)
         sa.tasks.add(Task(Work.NEW_CHILD, slot=old.slot))
     elif error.type == NotifyType.TEMPORARY_FAILURE:
         _keep_old(sa, old, now, BUSY_S)
+    elif not offer.is_plain:
+        _refused(sa, old, negotiate.refused(sa.config, old.slot, error, "ESP rekey", old), now)
     else:
-        reason = negotiate.refused(sa.config, old.slot, error, "ESP rekey", old)
-        informational.report(sa, reason)
-        refused(sa, Work.REKEY_CHILD, reason, now)
         _keep_refused(sa, old, now)
 
 
-def refused(sa: IkeSa, work: Work, reason: Reason, now: float) -> None:
+def _refused(sa: IkeSa, old: ChildSa, reason: Reason, now: float) -> None:
     """
-    Take note of a rekey that the peer refuses.
+    Report a rekey that the peer refuses, and keep the old Child SA.
 
-    If our configuration has changed since the IKE SA was made, the peer's may have as well, but
-    hold for new IKE SAs only (strongSwan's does): one is begun beside the old one.
+    If our configuration has changed, the peer's may have as well, but hold for new Child SAs only
+    (strongSwan's does): ask for one that is not called a rekey.
     """
-    tunnel = sa.tunnel
-    assert tunnel is not None
-    tunnel.refused[work] = reason
-    if sa.is_outdated and tunnel.config.remote is not None:
-        tunnel.beside_at = min(tunnel.beside_at, now + sa.context.jitter(*BESIDE_S))
+    assert sa.tunnel is not None
+    informational.report(sa, reason)
+    sa.tunnel.refused[Work.REKEY_CHILD] = reason
+    if not (sa.is_outdated and begin(sa, old.spi_in, now, is_plain=True)):
+        _keep_refused(sa, old, now)
 
 
 def refused_pause_s(sa: IkeSa, refusals: int) -> float:

@@ -26,7 +26,7 @@ from gateway.ike.dh import KeyPair
 from gateway.ike.events import Reason
 from gateway.ike.exchanges import informational, negotiate
 from gateway.ike.exchanges.groups import only_group
-from gateway.ike.exchanges.rekey_child import BUSY_S, refused, refused_pause_s
+from gateway.ike.exchanges.rekey_child import BUSY_S, refused_pause_s
 from gateway.ike.iana import ExchangeType, NotifyType
 from gateway.ike.ike_sa import IkeSa, Keys
 from gateway.ike.keymat import rederive_ike
@@ -46,6 +46,7 @@ from gateway.sa import Path
 from gateway.secret import Secret
 
 SPI_LEN = 8
+BESIDE_S = (1.0, 3.0)  # until an IKE SA is begun beside one that the peer will not rekey
 ABOUT_CHILDREN = frozenset({Work.DELETE_CHILD, Work.REKEY_CHILD, Work.NEW_CHILD})
 REPLACED_S = (
     120.0  # a replaced IKE SA waits so long for the peer's Delete: longer than its retransmissions
@@ -171,7 +172,12 @@ def _take_refusal(sa: IkeSa, notify: int, now: float) -> None:
         proposals = sa.config.ike_proposals
         reason = reasons.no_proposal(proposals, None, "IKE rekey", str(sa.suite))
     informational.report(sa, reason)
-    refused(sa, Work.REKEY_IKE, reason, now)
+    tunnel = sa.tunnel
+    assert tunnel is not None
+    tunnel.refused[Work.REKEY_IKE] = reason
+    if sa.is_outdated and tunnel.config.remote is not None:
+        # The peer's configuration may have changed as well, but hold for new IKE SAs only.
+        tunnel.beside_at = min(tunnel.beside_at, now + sa.context.jitter(*BESIDE_S))
     sa.rekey_at = now + refused_pause_s(sa, sa.refusals)
     sa.refusals += 1
 
