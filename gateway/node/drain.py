@@ -18,7 +18,7 @@ from gateway.node.failback import FailbackKeeper
 from gateway.node.journal import Journal
 from gateway.node.steering import Cause, Steering
 from gateway.node.tunnel import Tunnel, Tunnels
-from gateway.routing.plan import Standing
+from gateway.routing.plan import BgpPeer, Standing
 from gateway.routing.routers import Routers
 
 LOOK_S = 0.25  # between two looks at the counters
@@ -34,7 +34,7 @@ class Drained(Enum):
     QUIET = "quiet"  # nothing comes in any more
     MOVED = "moved"  # our own direction has left; the peer's is not ours to move
     BUSY = "busy"  # traffic still comes in
-    ALONE = "alone"  # no other tunnel could take the traffic
+    ALONE = "alone"  # nothing else could take the traffic
     DOWN = "down"  # it carried none
 
 
@@ -58,17 +58,24 @@ class Drain:
         self._journal = journal
 
     async def move_away(self, name: str) -> Drained:
-        """Move the traffic of a tunnel to its twins; it stays away until `let_back`."""
+        """Move the traffic of a tunnel to other ways; it stays away until `let_back`."""
         tunnel = self._tunnels.by_name.get(name)
         if tunnel is None or not tunnel.is_up:
             return Drained.DOWN
         await self._routers.refresh()
-        if not any(self._failback.twins(tunnel.plan)):
+        if not (any(self._failback.twins(tunnel.plan)) or self._is_reached_elsewhere(name)):
             return Drained.ALONE
         self._steering.say(name, Cause.DRAIN, Standing.DEMOTED)
         done = await self._wait(tunnel)
         self._journal.info("drained", tunnel=name, how=done.value)
         return done
+
+    def _is_reached_elsewhere(self, name: str) -> bool:
+        """Return whether BGP reaches the customer by another connection or a direct line."""
+        mine = self._routers.peer(name)
+        return mine is not None and any(
+            one.is_up and _is_other_way(mine.peer, one.peer) for one in self._routers.peers
+        )
 
     def let_back(self, name: str) -> None:
         """Let traffic into a tunnel again."""
@@ -105,3 +112,9 @@ class Drain:
             return self._plane.tunnel_stats(tunnel.number).in_packets
         except DataPlaneError:  # it is gone: nothing comes in
             return 0
+
+
+def _is_other_way(mine: BgpPeer, other: BgpPeer) -> bool:
+    """Return whether another connection or line leads to the same customer, told by its AS."""
+    is_same = (mine.border_gateway, mine.asn) == (other.border_gateway, other.asn)
+    return is_same and (mine.hop, mine.connection) != (other.hop, other.connection)
