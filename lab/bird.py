@@ -16,6 +16,7 @@ from pathlib import Path
 from lab.commands import LabError, Process, run, wait_for
 from lab.netns import Namespace
 
+_BFD_LINE = re.compile(r"^[0-9a-f.:]+ +\S+ +(\w+) ", re.MULTILINE)
 _PROGRAM = "/usr/sbin/bird"
 
 
@@ -24,8 +25,7 @@ class Peer:
     """
     One BGP session over a wire or tunnel; IBGP where both AS numbers are equal.
 
-    `bfd` is as in our documents, None for none; `options` are further lines of the session's
-    channel, such as an import filter.
+    `bfd` is as in our documents, None for none.
     """
 
     name: str
@@ -35,18 +35,15 @@ class Peer:
     local_asn: int
     asn: int
     bfd: str | None = "300x3"
-    options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Speaker:
-    """What one BIRD is to do: its own prefixes, its sessions; `more` is further configuration."""
+    """What one BIRD is to do: the prefixes it announces, its sessions."""
 
     router_id: str
     announced: Sequence[str]
     peers: Sequence[Peer]
-    hold_s: int = 30
-    more: str = ""
 
     def conf(self, log: Path) -> str:
         """Return BIRD's configuration, which logs to `log`."""
@@ -57,20 +54,19 @@ class Speaker:
             "  ipv4 { import none; export where source = RTS_BGP; };\n}",
             f"protocol static own {{\n  ipv4;\n{routes}}}",
             f"protocol bfd {{\n  accept direct;\n{''.join(map(_bfd, self.peers))}}}",
-            *(self._session(peer) for peer in self.peers),
-            self.more,
+            *(_session_conf(peer) for peer in self.peers),
         ]
         return "\n".join(parts) + "\n"
 
-    def _session(self, peer: Peer) -> str:
-        options = "".join(f"    {line}\n" for line in peer.options)
-        return f"""protocol bgp {peer.name} {{
+
+def _session_conf(peer: Peer) -> str:
+    return f"""protocol bgp {peer.name} {{
   interface "{peer.interface}";
   direct;
   bfd {"on" if peer.bfd else "off"};
   local {peer.local} as {peer.local_asn};
   neighbor {peer.remote} as {peer.asn};
-  hold time {self.hold_s};
+  hold time 30;
   graceful restart aware;
   connect delay time 1;
   connect retry time 1;
@@ -80,7 +76,7 @@ class Speaker:
     next hop self;
     import all;
     export where source = RTS_STATIC || source = RTS_BGP;
-{options}  }};
+  }};
 }}"""
 
 
@@ -178,9 +174,11 @@ class Bird:
         return {block.split()[0]: _session(block) for block in blocks if " BGP " in block}
 
     def is_established(self) -> bool:
-        """Say whether every session is up."""
+        """Say whether every session of BGP is up, and every one of BFD."""
         found = self.sessions().values()
-        return bool(found) and all(session.state == "Established" for session in found)
+        watched = _BFD_LINE.findall(self.birdc("show", "bfd", "sessions"))
+        alive = all(state == "Up" for state in watched)
+        return alive and bool(found) and all(session.state == "Established" for session in found)
 
     def wait_established(self, timeout_s: float = 30.0) -> None:
         """Wait until every session is up. Raises LabError with their state."""

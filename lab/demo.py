@@ -25,6 +25,8 @@ from lab.netns import Lab, directory_of, remove
 SCENARIOS = {
     "hybrid": "a customer's two devices of strongSwan and BIRD, BGP with BFD (the default)",
     "region": "VPC to VPC, both gateways ours, made by twinspan link",
+    "hub": "three branches at one gateway, kept from each other or not",
+    "backup": "a direct line, and a VPN behind it",
 }
 _KEPT = "twinspan-demo"
 

@@ -5,7 +5,7 @@ A hub with three branches, each a device of strongSwan and BIRD with hosts behin
     vpc --- hub --- internet -+-- 203.0.113.10 == branch 2 --- host  10.2.0.0/16, AS 65002
     10.10.0.0/24, AS 65000    '-- 203.0.113.14 == branch 3 --- host  10.3.0.0/16, AS 65003
 
-The hub has one public address, 192.0.2.1, and a connection with one tunnel to each branch.
+What our gateway and the branches' daemons are told stands in docs/scenarios/branch-hub.md.
 """
 
 from __future__ import annotations
@@ -13,19 +13,17 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import permutations
 
-from lab import office, topology
-from lab.bird import Peer, Speaker
+from lab import office, pages, topology
 from lab.commands import LabError, wait_for
 from lab.netns import Lab, Namespace
-from lab.office import ANY, OUR_ASN, TUN, Device
-from lab.strongswan import Child
-from lab.strongswan import Connection as SwanConnection
+from lab.office import Device
 from lab.topology import Site
-from lab.twinspan import Connection, Document, Tunnel, Twinspan, Value
+from lab.twinspan import Twinspan
 
+_PAGE = "branch-hub"
 _PUBLIC, _ROUTER = "192.0.2.1", "192.0.2.254"
 NUMBERS = (1, 2, 3)
 
@@ -54,15 +52,13 @@ class Branch:
         """Return what it announces."""
         return f"10.{self.number}.0.0/16"
 
-    @property
-    def asn(self) -> int:
-        """Return its AS number."""
-        return OUR_ASN + self.number
-
-    @property
-    def outer(self) -> str:
-        """Return its public address."""
-        return _outer(self.number)[1]
+    def start(self) -> None:
+        """Start both daemons with what the page says."""
+        (conf,) = pages.blocks(_PAGE, "swanctl")
+        conf = of_branch(conf, self.number).replace(f"what is in {self.name}.psk", self.psk)
+        assert self.psk in conf
+        self.device.start()
+        self.device.swan.load_text(conf)
 
 
 @dataclass(slots=True)
@@ -72,6 +68,20 @@ class Hub:
     cloud: Site
     gateway: Twinspan
     branches: tuple[Branch, ...]
+    text: str  # the page's document
+
+    def start(self) -> None:
+        """Start every daemon and wait until every branch knows the VPC."""
+        for branch in self.branches:
+            file = self.gateway.directory / f"{branch.name}.psk"
+            file.write_text(branch.psk + "\n")
+            file.chmod(0o600)
+            branch.start()
+        self.gateway.start()
+        self.gateway.wait_up()
+        self.wait_known({branch.name: {self.cloud.lan4} for branch in self.branches}, 30.0)
+        for branch in self.branches:
+            branch.device.bird.wait_established()
 
     @property
     def hosts(self) -> Mapping[str, tuple[Namespace, str]]:
@@ -96,9 +106,15 @@ class Hub:
         lines = branch.device.machine.ip("route", "show", "proto", "bird").splitlines()
         return {line.split()[0] for line in lines}
 
-    def isolate(self, hub: bool, **of_branch: bool) -> None:
-        """Set whether branches are kept from each other, for the hub and for single branches."""
-        self.gateway.write(_document(self.cloud, self.branches, hub, of_branch))
+    def isolate(self, hub: bool, *kept: Branch) -> None:
+        """Set whether branches are kept from each other, and which are so in any case."""
+        text = self.text
+        if not hub:
+            text = text.replace("spoke_isolation = true", "spoke_isolation = false")
+        for branch in kept:
+            line = f'customer_gateway = "{branch.name}"\n'
+            text = text.replace(line, f"{line}spoke_isolation = true\n")
+        self.gateway.write(text)
         self.gateway.cli("reload")
 
     def wait_known(self, expected: Mapping[str, set[str]], timeout_s: float = 15.0) -> None:
@@ -122,65 +138,41 @@ def build(lab: Lab) -> Hub:
     wan = (cloud.gateway, "wan1", (f"{_PUBLIC}/24",))
     lab.wire(wan, (internet, "tohub", (f"{_ROUTER}/24",)))
     cloud.gateway.route("203.0.113.0/24", "via", _ROUTER)
-    branches = tuple(_branch(lab, internet, number) for number in NUMBERS)
-    document = _document(cloud, branches, True, {})
-    made = Hub(cloud, Twinspan(cloud.gateway, document), branches)
-    for branch in branches:
-        branch.device.start()
-    made.gateway.start()
-    made.gateway.wait_up()
-    made.wait_known({branch.name: {cloud.lan4} for branch in branches}, 30.0)
+    (text,) = pages.blocks(_PAGE, "toml")
+    made = Hub(
+        cloud,
+        Twinspan(cloud.gateway, text),
+        tuple(_branch(lab, internet, number) for number in NUMBERS),
+        text,
+    )
+    made.start()
     return made
-
-
-def _outer(number: int) -> tuple[str, str]:
-    """Return the addresses of the internet and of a branch on the wire between them, a /30."""
-    return f"203.0.113.{number * 4 + 1}", f"203.0.113.{number * 4 + 2}"
-
-
-def _inner(number: int) -> str:
-    return f"169.254.1{number}"
 
 
 def _branch(lab: Lab, internet: Namespace, number: int) -> Branch:
     machine, host = lab.namespace(f"branch{number}"), lab.namespace(f"host{number}")
-    theirs, ours = _outer(number)
-    lab.wire((machine, "wan1", (f"{ours}/30",)), (internet, f"to{number}", (f"{theirs}/30",)))
-    machine.route("192.0.2.0/24", "via", theirs)
-    lan = f"10.{number}.0"
+    outer, lan = f"203.0.113.{number * 4 + 2}", f"10.{number}.0"
+    gateway = f"203.0.113.{number * 4 + 1}"
+    lab.wire((machine, "wan1", (f"{outer}/30",)), (internet, f"to{number}", (f"{gateway}/30",)))
+    machine.route("192.0.2.0/24", "via", gateway)
     lab.wire((machine, "lan", (f"{lan}.1/16",)), (host, "eth0", (f"{lan}.2/16",)))
     host.route("default", "via", f"{lan}.1")
-    psk, inner = secrets.token_hex(32), _inner(number)
-    connection = SwanConnection(
-        name=f"branch{number}",
-        local=ours,
-        remote=_PUBLIC,
-        local_id=ours,
-        remote_id=_PUBLIC,
-        psk=psk,
-        child=Child(ANY, ANY, esp="aes256gcm16-x25519"),
-        ike="aes256gcm16-prfsha384-x25519",
-    )
-    peer = Peer("cloud", TUN, f"{inner}.2", f"{inner}.1", OUR_ASN + number, OUR_ASN)
-    speaker = Speaker(ours, (f"{lan}.0/16",), [peer])
-    device = office.device(machine, connection, speaker, f"{inner}.2/30")
-    return Branch(number, device, host, psk)
+    (speaker,) = pages.blocks(_PAGE, "bird")
+    device = office.device(machine, (), of_branch(speaker, number), f"169.254.1{number}.2/30")
+    return Branch(number, device, host, secrets.token_hex(32))
 
 
-def _document(
-    cloud: Site, branches: tuple[Branch, ...], isolated: bool, of_branch: Mapping[str, bool]
-) -> Document:
-    return Document(
-        name="hub",
-        public=[_PUBLIC],
-        cidrs=[cloud.lan4],
-        connections=[_connection(branch, of_branch.get(branch.name)) for branch in branches],
-        border={"spoke_isolation": isolated},
-    )
-
-
-def _connection(branch: Branch, isolated: bool | None) -> Connection:
-    own: dict[str, Value] = {} if isolated is None else {"spoke_isolation": isolated}
-    tunnel = Tunnel(branch.name, _PUBLIC, branch.outer, f"{_inner(branch.number)}.0/30", branch.psk)
-    made = Connection(branch.name, [branch.prefix], [tunnel], {"routing": "bgp", **own})
-    return replace(made, customer={"asn": branch.asn})
+def of_branch(text: str, number: int) -> str:
+    """Return what the page says of branch 1 for another branch."""
+    last = number * 4 + 2
+    changes = {
+        "203.0.113.6": f"203.0.113.{last}",
+        "169.254.11.": f"169.254.1{number}.",
+        "10.1.0.0": f"10.{number}.0.0",
+        "65001": f"{65000 + number}",
+        "branch1": f"branch{number}",
+    }
+    for old, new in changes.items():
+        assert number == 1 or old not in new
+        text = text.replace(old, new)
+    return text

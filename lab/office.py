@@ -12,7 +12,7 @@ address to any in its Child SA; BIRD's routes say what goes in.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from lab import sites, stream, topology
@@ -105,17 +105,16 @@ def _device(
         Peer("office", "office", f"{net}.1", f"{net}.2", ASN, ASN, bfd),
     ]
     connection = sites.swan_connection(site, cloud, keys, number)
-    return device(machine, connection, Speaker(f"{net}.1", (), peers), f"{inner}.2/30")
-
-
-def device(machine: Namespace, connection: Connection, speaker: Speaker, inner: str) -> Device:
-    """
-    Return a customer device; nothing runs yet. `inner` is its address in the tunnel, with length.
-
-    Any address to any may go through the tunnel, whatever the connection's selectors are.
-    """
     child = replace(connection.child, local_ts=ANY, remote_ts=ANY)
-    swan = StrongSwan(machine, [replace(connection, child=child)], _TIMING, options=_ROUTES_LAST)
+    connections = (replace(connection, child=child),)
+    return device(machine, connections, Speaker(f"{net}.1", (), peers), f"{inner}.2/30")
+
+
+def device(
+    machine: Namespace, connections: Sequence[Connection], speaker: Speaker | str, inner: str
+) -> Device:
+    """Return a customer device; nothing runs yet. `inner` is its address inside, with length."""
+    swan = StrongSwan(machine, connections, _TIMING, options=_ROUTES_LAST)
     machine.ip(*_NOWHERE)
     return Device(machine, swan, Bird(machine, speaker), inner)
 
@@ -145,9 +144,13 @@ class Hybrid:
 
     def goes_by(self, number: int) -> bool:
         """Say whether the kernels of our gateway and of the office's router send by that path."""
+        return self.leaves_by(f"ts-{sites.tunnel_name(number)}", f"dev{number}")
+
+    def leaves_by(self, ours: str, theirs: str) -> bool:
+        """Say whether our gateway sends by that device, and the office's router by that one."""
         hops = (
-            (self.cloud.gateway, self.office.site.host4, f"ts-{sites.tunnel_name(number)}"),
-            (self.office.site.gateway, self.cloud.host4, f"dev{number}"),
+            (self.cloud.gateway, self.office.site.host4, ours),
+            (self.office.site.gateway, self.cloud.host4, theirs),
         )
         return all(
             f" dev {device} " in machine.run("ip", "route", "get", address, check=False)

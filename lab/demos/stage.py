@@ -104,12 +104,18 @@ class Stage:
 
 
 def links_of(gateway: Twinspan) -> list[Link]:
-    """Return the gateway's tunnels as they are now; BGP is asked anew."""
-    sessions: Sequence[dict[str, object]] = json.loads(gateway.cli("bgp", "--json"))["peers"]
-    up = {str(peer["tunnel"]): peer["state"] == "established" for peer in sessions}
-    made = []
-    for tunnel in gateway.tunnels().values():
-        works = tunnel.is_up and up.get(tunnel.name, True)
-        does = "carries" if tunnel.raw["active"] else "stands by"
-        made.append(Link(tunnel.name, does if works else "down"))
-    return made
+    """Return the gateway's tunnels and direct lines as they are now; BGP is asked anew."""
+    listed: Sequence[dict[str, object]] = json.loads(gateway.cli("bgp", "--json"))["peers"]
+    peers = {str(peer["name"]): peer for peer in listed}
+    tunnels = gateway.tunnels()
+    works = {name: peer["state"] == "established" for name, peer in peers.items()}
+    works |= {name: one.is_up and works.get(name, True) for name, one in tunnels.items()}
+    carries = {name: peer["active"] for name, peer in peers.items()}
+    carries |= {name: one.raw["active"] for name, one in tunnels.items()}
+    return [Link(name, _does(works[name], bool(carries[name]))) for name in works]
+
+
+def _does(works: bool, carries: bool) -> str:
+    if not works:
+        return "down"
+    return "carries" if carries else "stands by"

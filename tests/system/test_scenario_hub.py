@@ -64,9 +64,6 @@ def test_the_switch_lets_them_reach_each_other_and_back(made: Hub) -> None:
     assert apart(made) == set()
     path = first.device.bird.birdc("show", "route", "10.2.0.0/16", "all")
     assert "BGP.as_path: 65000 65002" in path
-    for branch in made.branches:
-        own = branch.device.bird.birdc("show", "route", branch.prefix)
-        assert "cloud" not in own
     made.isolate(True)
     made.wait_known({branch.name: {VPC} for branch in made.branches})
     assert apart(made) == between("branch1", "branch2", "branch3")
@@ -75,7 +72,7 @@ def test_the_switch_lets_them_reach_each_other_and_back(made: Hub) -> None:
 
 
 def test_one_branch_is_kept_from_the_others_alone(made: Hub) -> None:
-    made.isolate(False, branch3=True)
+    made.isolate(False, made.branches[2])
     pair = {"branch1": {VPC, "10.2.0.0/16"}, "branch2": {VPC, "10.1.0.0/16"}, "branch3": {VPC}}
     made.wait_known(pair)
     three = between("branch1", "branch2", "branch3")
