@@ -257,20 +257,18 @@ async def test_the_next_process_begins_with_what_was_found(watch: Watch) -> None
     await watch.until(lambda: not steering.standings)
 
 
-async def test_a_namespace_made_anew_is_found(tmp_path: Path, place: str) -> None:
+async def test_a_namespace_made_anew_is_found(kept: Namespaces, place: str) -> None:
     """Sockets belong to the namespace that is gone; the one of the same name gets new ones."""
     log = io.StringIO()
     journal = Journal(log, time.time)
-    namespaces = Namespaces(tmp_path, journal)
-    namespaces.use([place])
     tunnels, steering = Tunnels(), Steering(journal, lambda: None)
     (one, _) = plan(document(((*CONNECTION, "probe"), "100x3"))).tunnels
     one = replace(one, namespace=place)
-    prober = Prober(tunnels, namespaces, steering, journal, time.monotonic, time.time)
+    prober = Prober(tunnels, kept, steering, journal, time.monotonic, time.time)
     with LocalPlane(1) as plane:
         for number in (1, 2):
             end = end_in(place, one)
-            kernel = namespaces.of(place)
+            kernel = kept.of(place)
             if number == 2:
                 tunnels.remove(tunnels.by_name[FIRST])
             tunnels.add(Tunnel(number, one, plane, kernel, time.time(), active={0: 1}))
@@ -279,11 +277,9 @@ async def test_a_namespace_made_anew_is_found(tmp_path: Path, place: str) -> Non
             if number == 1:
                 ip(f"netns del {place}")
                 ip(f"netns add {place}")
-                namespaces.release([])
-                namespaces.use([place])
+                kept.release([])
+                kept.use([place])
         prober.close()
-    namespaces.end()
-    namespaces.close()
 
 
 def end_in(place: str, one: TunnelPlan) -> FarEnd:
@@ -348,6 +344,16 @@ async def test_what_can_not_be_probed_is_told_and_tried_again(namespaces: Namesp
 
 
 @pytest.fixture
+def kept(place: str, tmp_path: Path) -> Iterator[Namespaces]:
+    """The namespaces with `place` among them, and a keeper of their own."""
+    made = Namespaces(tmp_path, Journal(io.StringIO(), time.time))
+    made.use([place])
+    yield made
+    made.end()
+    made.close()
+
+
+@pytest.fixture
 def place() -> Iterator[str]:
     """A network namespace that nobody uses, by name; it is removed at the end."""
     made = f"twp{os.getpid()}"
@@ -356,20 +362,20 @@ def place() -> Iterator[str]:
     ip(f"netns del {made}")
 
 
-async def test_equal_addresses_in_two_namespaces_are_told_apart(place: str, tmp_path: Path) -> None:
+async def test_equal_addresses_in_two_namespaces_are_told_apart(
+    kept: Namespaces, place: str
+) -> None:
     log = io.StringIO()
     journal = Journal(log, time.time)
-    namespaces = Namespaces(tmp_path, journal)
-    namespaces.use([place])
     tunnels, steering = Tunnels(), Steering(journal, lambda: None)
     (one, _) = plan(document(((*CONNECTION, "probe"), "100x3"))).tunnels
     other = replace(one, name=SECOND, namespace=place)
     there = end_in(place, other)
     here = FarEnd(one.interface, str(one.inner_local))
-    prober = Prober(tunnels, namespaces, steering, journal, time.monotonic, time.time)
+    prober = Prober(tunnels, kept, steering, journal, time.monotonic, time.time)
     with LocalPlane(1) as plane:
         for number, tunnel in enumerate((one, other), 1):
-            kernel = namespaces.of(tunnel.namespace)
+            kernel = kept.of(tunnel.namespace)
             tunnels.add(Tunnel(number, tunnel, plane, kernel, time.time(), active={0: 1}))
         prober.follow()
         deadline = time.monotonic() + LONG_S
@@ -381,5 +387,3 @@ async def test_equal_addresses_in_two_namespaces_are_told_apart(place: str, tmp_
         prober.close()
     for end in (here, there):
         end.close()
-    namespaces.end()
-    namespaces.close()
