@@ -16,6 +16,7 @@ from gateway.model.check_policy import policy_rules
 from gateway.model.check_prefixes import PREFIX_RULES
 from gateway.model.check_probes import PROBE_RULES
 from gateway.model.check_tunnels import TUNNEL_RULES
+from gateway.model.check_vpc_bgp import check_vpc_bgp
 from gateway.model.locate import Path
 from gateway.model.problem import Problem, shown
 from gateway.model.resources import Document
@@ -55,7 +56,10 @@ JUDGED_BY = {
     "bgp_keepalive_s": {"bgp_hold_s"},
     "cidrs": {"cidrs", "vpc_attachment"},
     "address": {"inner_cidr"},
-    "peer_address": {"address"},
+    "peer_address": {"address", "addresses"},
+    "peer_asn": {"peer_address", "asn", "border_gateway"},
+    "propagate_cidrs": {"peer_address"},
+    "propagate_priority": {"peer_address"},
     "vlan": {"vlan", "parent", "veth"},
     "parent": {"vlan", "parent"},
     "veth": {"vlan", "veth"},
@@ -243,4 +247,5 @@ RULES: tuple[Rule, ...] = (
     *PREFIX_RULES,
     policy_rules,
     check_attachments,
+    check_vpc_bgp,
 )

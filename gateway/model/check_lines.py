@@ -26,21 +26,17 @@ def _names(document: Document, tunnels: Tunnels) -> Iterator[Problem]:
 
 
 def _interfaces(document: Document, tunnels: Tunnels) -> Iterator[Problem]:
-    """A line has its device alone, and no other namespace can have that device of the VM."""
     places = namespaces_of(document)
     owners = {(t.namespace, t.interface): f"tunnel {t.name}" for t in tunnels}
     for attachment in document.vpc_attachment:
-        owner = f"vpc_attachment {attachment.name}"
-        owners[places.get(attachment.border_gateway, ""), attachment.interface] = owner
-        if attachment.vlan is None and attachment.veth is None:
-            owners.update({(place, attachment.interface): owner for place in places.values()})
+        place = places.get(attachment.border_gateway, "")
+        owners[place, attachment.interface] = f"vpc_attachment {attachment.name}"
     for at, line in enumerate(document.direct_line):
-        here = (places.get(line.border_gateway, ""), line.interface)
-        if other := owners.get(here):
+        end = (places.get(line.border_gateway, ""), line.interface)
+        owner = owners.setdefault(end, f"direct_line {line.name}")
+        if owner != f"direct_line {line.name}":
             path = ("direct_line", at, "interface")
-            yield Problem(path, f"{other} has this device", shown(line.interface))
-        owner = f"direct_line {line.name}"
-        owners.update({(place, line.interface): owner for place in places.values()})
+            yield Problem(path, f"{owner} has this device", shown(line.interface))
 
 
 def _addresses(document: Document, tunnels: Tunnels) -> Iterator[Problem]:
@@ -74,19 +70,25 @@ def peer_text(peer: AnyAddress, own: AnyInterface) -> str:
 
 
 def _networks(document: Document, tunnels: Tunnels) -> Iterator[Problem]:
-    """The network of a line is nobody else's."""
+    """In one namespace, the network of a line is nobody else's."""
     places = namespaces_of(document)
-    taken = [(t.namespace, n, f"tunnel {t.name}") for t in tunnels if (n := t.tunnel.inner_cidr)]
+    taken: list[tuple[str, AnyNetwork, str]] = [
+        (t.namespace, inner, f"inside tunnel {t.name}")
+        for t in tunnels
+        if (inner := t.tunnel.inner_cidr)
+    ]
+    for attachment in document.vpc_attachment:
+        place = places.get(attachment.border_gateway, "")
+        for address in attachment.addresses:
+            taken.append((place, address.network, f"of vpc_attachment {attachment.name}"))
     for at, line in enumerate(document.direct_line):
-        network, here = line.address.network, places.get(line.border_gateway, "")
-        other = next(
-            (who for place, theirs, who in taken if place == here and _overlap(theirs, network)),
-            None,
-        )
-        if other is not None:
-            path = ("direct_line", at, "address")
-            yield Problem(path, f"overlaps the network inside {other}", shown(str(line.address)))
-        taken.append((here, network, f"direct_line {line.name}"))
+        place, network = places.get(line.border_gateway, ""), line.address.network
+        for other, theirs, who in taken:
+            if other == place and _overlap(theirs, network):
+                path = ("direct_line", at, "address")
+                yield Problem(path, f"overlaps the network {who}", shown(str(line.address)))
+                break
+        taken.append((place, network, f"of direct_line {line.name}"))
 
 
 def _overlap(one: AnyNetwork, other: AnyNetwork) -> bool:

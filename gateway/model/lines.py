@@ -29,4 +29,5 @@ def resolve_lines(document: Document) -> tuple[ResolvedLine, ...]:
 def chosen_by_bird(document: Document) -> frozenset[str]:
     """Return the Border Gateways in which routes are to be chosen among."""
     speaking = [c.border_gateway for c in document.vpn_connection if c.routing == "bgp"]
+    speaking += [a.border_gateway for a in document.vpc_attachment if a.peer_address is not None]
     return frozenset((*speaking, *(line.border_gateway for line in document.direct_line)))

@@ -39,6 +39,7 @@ from gateway.model.types import (
 VLAN_MAX = 4094  # IEEE 802.1Q
 PREFERENCE_MAX = 60000  # routes that fail closed stand above it
 LINE_PREFERENCE_MAX = 999
+PRIORITY_MAX = 255  # of a VPC's route table
 
 
 def _addresses(value: object) -> object:
@@ -106,10 +107,8 @@ class Veth(BaseModel):
     )
 
 
-class VpcAttachment(BaseModel):
+class VpcAttachment(BgpSettings):
     """What lies behind a Border Gateway: an interface and the prefixes reached through it."""
-
-    model_config = CONFIG
 
     name: Name
     border_gateway: Name = Field(description="name of a border_gateway")
@@ -126,6 +125,22 @@ class VpcAttachment(BaseModel):
     )
     veth: Veth | None = Field(
         default=None, description="the interface is made: one end of a pair, veth is the other"
+    )
+    peer_address: InnerAddress | None = Field(
+        default=None,
+        description="the VPC's router: BGP with it, which learns the customers' routes; cidrs are"
+        " then what is learned from it",
+    )
+    peer_asn: Asn | None = Field(default=None, description="the AS number of the VPC's router")
+    propagate_cidrs: tuple[Prefix, ...] = Field(
+        default=(),
+        description="the customers' routes that the VPC's router is told: these and all within;"
+        " none: all",
+    )
+    propagate_priority: Annotated[StrictInt, Field(ge=1, le=PRIORITY_MAX)] = Field(
+        default=150,
+        description="priority of those routes at the VPC's router, the first part of their MED:"
+        " the lower wins",
     )
 
 

@@ -30,6 +30,7 @@ from gateway.routing.plan import (
     Bfd,
     BgpGateway,
     BgpPeer,
+    Hop,
     RoutingPlan,
     Standing,
     Standings,
@@ -65,6 +66,8 @@ def bird_conf(plan: RoutingPlan, log: str, standings: Standings = NO_STANDINGS) 
             blocks += _static(at, way, standings.get(way.name, Standing.NORMAL))
         for peer in gateway.peers:
             standing = standings.get(peer.name, Standing.NORMAL)
+            if peer.hop is Hop.ATTACHMENT:  # it may have the name of a tunnel, and is none
+                standing = Standing.NORMAL
             blocks.append(_session(gateway, at, peer, standing))
     return "\n".join(blocks)
 

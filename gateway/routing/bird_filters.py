@@ -162,5 +162,6 @@ def _told_vpc(peer: BgpPeer) -> list[str]:
         "if spoke = OURS then reject;",
         f"if ! ({within}) then reject;",
         f"bgp_med = {peer.preference * PRIORITY_STEP} + way_cost;",
+        *[f"bgp_path.prepend({peer.local_asn});"] * peer.prepend,
         "accept;",
     ]

@@ -66,7 +66,8 @@ class BgpPeer:
     The lower `preference` wins, for what we send and, by MED, for what the peer sends. `accepted`
     are the prefixes that may be learned, each with its more specific ones; none means any that is
     not refused. A customer is told of our attachments, and of other customers where neither is
-    isolated; a VPC's router of all customers' routes within `told`.
+    isolated; a VPC's router of all customers' routes within `told`, with `preference` for their
+    priority.
     """
 
     name: str

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, ip_network
 
 from gateway.model.lines import ResolvedLine, chosen_by_bird, resolve_lines
-from gateway.model.resources import BorderGateway, Document, VpnConnection, namespaces_of
+from gateway.model.resources import (
+    BorderGateway,
+    Document,
+    VpcAttachment,
+    VpnConnection,
+    namespaces_of,
+)
 from gateway.model.settings import BgpSettings
 from gateway.model.tunnels import ResolvedTunnel, inner_interface, inner_peer
 from gateway.model.types import AnyNetwork, parse_bfd
@@ -21,6 +27,8 @@ from gateway.routing.plan import (
 )
 from gateway.sa import Address
 from gateway.secret import Secret
+
+_EVERYTHING = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 
 Routes = tuple[tuple[AnyNetwork, int], ...]
 
@@ -92,8 +100,9 @@ def _gateway(
     return BgpGateway(
         name=gateway.name,
         router_id=gateway.router_id or public[0],
-        attachments=tuple(Attachment(a.name, a.interface, a.cidrs) for a in attachments),
+        attachments=tuple(announced for a in attachments for announced in _announced(a)),
         peers=(
+            *(_vpc_peer(gateway, a) for a in attachments if a.peer_address is not None),
             *(_line_peer(gateway, line) for line in our_lines if line.line.routing == "bgp"),
             *(_tunnel_peer(gateway, t) for t in mine if t.connection.routing == "bgp"),
         ),
@@ -101,7 +110,48 @@ def _gateway(
             *(_line_way(gateway, line) for line in our_lines if line.line.routing == "static"),
             *(way for t in mine for way in _tunnel_ways(document, gateway, t)),
         ),
-        own=tuple(cidr for a in attachments for cidr in a.cidrs),
+        own=tuple(dict.fromkeys(cidr for a in attachments for cidr in _own(a))),
+    )
+
+
+def _own(attachment: VpcAttachment) -> tuple[AnyNetwork, ...]:
+    """Return what no customer may announce: the VPC's prefixes, and the way to its router."""
+    return attachment.cidrs + tuple(address.network for address in attachment.addresses)
+
+
+def _announced(attachment: VpcAttachment) -> Iterator[Attachment]:
+    """Yield what is announced by our own word; a router of the VPC speaks for its IP version."""
+    peer = attachment.peer_address
+    cidrs = tuple(c for c in attachment.cidrs if peer is None or c.version != peer.version)
+    if cidrs or peer is None:
+        yield Attachment(attachment.name, attachment.interface, cidrs)
+
+
+def _vpc_peer(gateway: BorderGateway, attachment: VpcAttachment) -> BgpPeer:
+    peer = attachment.peer_address
+    # The checks refuse a document without these.
+    assert peer is not None
+    assert attachment.peer_asn is not None
+    local = next(address for address in attachment.addresses if peer in address.network)
+    return BgpPeer(
+        name=attachment.name,
+        hop=Hop.ATTACHMENT,
+        connection="",
+        border_gateway=gateway.name,
+        interface=attachment.interface,
+        local_asn=gateway.asn,
+        asn=attachment.peer_asn,
+        local=local.ip,
+        remote=peer,
+        preference=attachment.propagate_priority,
+        hold_s=attachment.bgp_hold_s,
+        keepalive_s=_keepalive(attachment),
+        bfd=_bfd(attachment.bfd),
+        prefix_limit=attachment.bgp_prefix_limit,
+        prepend=attachment.bgp_prepend,
+        password=_password(attachment),
+        accepted=attachment.cidrs,
+        told=attachment.propagate_cidrs or _EVERYTHING,
     )
 
 

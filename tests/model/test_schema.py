@@ -39,7 +39,7 @@ SETTINGS = set(TunnelSettings.model_fields)
 SECTIONS: list[tuple[str, type[BaseModel], set[str]]] = [
     ("## `[gateway]`", Gateway, set()),
     ("## `[[border_gateway]]`", BorderGateway, set()),
-    ("## `[[vpc_attachment]]`", VpcAttachment, set()),
+    ("## `[[vpc_attachment]]`", VpcAttachment, set(BgpSettings.model_fields)),
     ("## `[vpc_attachment.veth]`", Veth, set()),
     ("## `[[customer_gateway]]`", CustomerGateway, set()),
     ("## `[[vpn_connection]]`", VpnConnection, SETTINGS),

@@ -46,6 +46,19 @@ LINE = replace(
     local=ip_address("172.16.0.1"),
     remote=ip_address("172.16.0.2"),
 )
+VPC_ROUTER = replace(
+    OFFICE,
+    name="vpc",
+    hop=Hop.ATTACHMENT,
+    connection="",
+    interface="lan",
+    asn=64900,
+    local=ip_address("10.10.0.1"),
+    remote=ip_address("10.10.0.9"),
+    preference=150,
+    accepted=(ip_network("10.10.0.0/16"),),
+    told=(ip_network("10.20.0.0/16"), ip_network("0.0.0.0/0")),
+)
 STATIC_LINE = StaticWay(
     name="old-line",
     hop=Hop.LINE,

@@ -20,7 +20,7 @@ from gateway.routing.bird_conf import bird_conf
 from gateway.routing.plan import Bfd, BgpPeer, Hop, RoutingPlan, Standing
 from gateway.routing.process import find_bird
 from gateway.secret import Secret
-from tests.routing.plans import LINE, OFFICE, STATIC_LINE, TWIN, plan_of, rich_plan
+from tests.routing.plans import LINE, OFFICE, STATIC_LINE, TWIN, VPC_ROUTER, plan_of, rich_plan
 
 GOLDEN = Path(__file__).parent / "golden"
 LOG = "/run/twinspan/bird.log"
@@ -29,6 +29,7 @@ PLANS = {
     "active-active": plan_of(OFFICE, replace(TWIN, preference=100)),
     "everything": rich_plan(),
     "line-and-tunnel": plan_of(LINE, OFFICE),
+    "vpc-router": plan_of(VPC_ROUTER, OFFICE),
     "static-line": plan_of(statics=(STATIC_LINE,)),
 }
 

@@ -187,3 +187,31 @@ def test_the_example_of_a_line_is_one() -> None:
         ("office-1", Hop.VPN),
         ("office-2", Hop.VPN),
     ]
+
+
+ROUTER = (
+    (("vpc_attachment", 0, "addresses"), ["10.10.255.1/29"]),
+    (("vpc_attachment", 0, "peer_address"), "10.10.255.6"),
+    (("vpc_attachment", 0, "peer_asn"), 64900),
+)
+
+
+def test_a_vpc_router_is_a_session_that_learns_what_customers_have() -> None:
+    cidrs = (("vpc_attachment", 0, "propagate_cidrs"), ["10.20.0.0/16"])
+    made = plan(document(*ROUTER, cidrs))
+    (peer,) = made.peers
+    assert (peer.name, peer.hop, peer.asn) == ("vpc", Hop.ATTACHMENT, 64900)
+    assert (str(peer.local), str(peer.remote)) == ("10.10.255.1", "10.10.255.6")
+    assert peer.accepted == (ip_network("10.10.0.0/16"),)
+    assert (peer.told, peer.preference) == ((ip_network("10.20.0.0/16"),), 150)
+    (gateway,) = made.routing[0].gateways
+    assert gateway.attachments == ()
+    assert gateway.own == (ip_network("10.10.0.0/16"), ip_network("10.10.255.0/29"))
+    assert len(gateway.statics) == 2
+
+
+def test_prefixes_of_the_other_ip_version_are_announced_by_our_own_word() -> None:
+    both = (("vpc_attachment", 0, "cidrs"), ["10.10.0.0/16", "fd00:10::/64"])
+    (gateway,) = plan(document(*ROUTER, both)).routing[0].gateways
+    (attachment,) = gateway.attachments
+    assert attachment.prefixes == (ip_network("fd00:10::/64"),)
