@@ -42,7 +42,7 @@ _COLOURS = {"best": "green", "shares": "green", "refused": "red", "down": "red"}
 
 
 def bgp(as_json: AsJson = False, runtime_dir: RuntimeDir = Path(DEFAULT_RUNTIME_DIR)) -> None:
-    """Show every BGP session with its BFD. `*` marks a tunnel that carries traffic."""
+    """Show every BGP session and line with its BFD. `*` marks what carries traffic."""
     answer = ask_one(runtime_dir, "bgp")
     if as_json:
         typer.echo(json.dumps(answer, indent=2))
@@ -54,13 +54,16 @@ def bgp(as_json: AsJson = False, runtime_dir: RuntimeDir = Path(DEFAULT_RUNTIME_
 def bgp_lines(answer: Json, *, colours: bool) -> list[str]:
     """Return the lines of `twinspan bgp`."""
     peers, birds = _objects(answer["peers"]), _objects(answer["birds"])
+    static = _objects(answer["static_lines"])
     if not birds:
-        return ['no connection has routing = "bgp"']
+        return ['no connection has routing = "bgp", and there is no direct line']
     lines = [f"the state of BGP is not known: {bird['error']}" for bird in birds if bird["error"]]
-    if not peers:
+    if not peers and not static:
         return lines
     rows = [_peer_row(peer, colours=colours) for peer in peers]
-    lines += table_by_gateway(_BGP_HEAD, rows, [str(peer["border_gateway"]) for peer in peers])
+    rows += [_line_row(line, colours=colours) for line in static]
+    gateways = [str(each["border_gateway"]) for each in (*peers, *static)]
+    lines += table_by_gateway(_BGP_HEAD, rows, gateways)
     for peer in peers:
         if peer["limit_hit"]:
             lines.append(
@@ -85,6 +88,14 @@ def _peer_row(peer: Json, *, colours: bool) -> tuple[str, ...]:
         str(peer["exported"]),
         str(peer["error"]),
     )
+
+
+def _line_row(line: Json, *, colours: bool) -> tuple[str, ...]:
+    """Return the row of a line without a session: what is known of it is its BFD."""
+    state = "static" + ("*" if line["active"] else "")
+    is_well = line["bfd"] in ("up", "off")
+    shown = paint(state, "green" if is_well else "red", colours=colours)
+    return (str(line["name"]), str(line["remote"]), "", shown, str(line["bfd"]), *[""] * 5)
 
 
 class Table(StrEnum):

@@ -14,7 +14,7 @@ from gateway.routing.choice import Fate, Judged
 from gateway.routing.names import NOWHERE, Origin, Place
 from gateway.routing.plan import Hop
 from gateway.routing.routers import Routers
-from gateway.routing.view import PeerView
+from gateway.routing.view import LineView, PeerView
 
 Json = dict[str, object]
 
@@ -28,7 +28,10 @@ class RoutingReport:
         self._tunnels = tunnels
 
     async def bgp(self) -> Json:
-        """Return every BGP peer as it is now, and each BIRD with what keeps it from answering."""
+        """
+        Return every BGP peer and static line as it is now, and each BIRD with what keeps it from
+        answering.
+        """
         await self._routers.refresh()
         birds = self._routers.by_namespace.items()
         return {
@@ -37,6 +40,7 @@ class RoutingReport:
                 for name, router in birds
             ],
             "peers": [_peer(peer) for peer in self._routers.peers],
+            "static_lines": [_line(line) for line in self._routers.lines],
         }
 
     async def routes(self) -> Json:
@@ -145,6 +149,19 @@ def _peer(view: PeerView) -> Json:
         "bfd_wanted": f"{peer.bfd.interval_ms}x{peer.bfd.multiplier}" if peer.bfd else "off",
         "bfd_timeout_s": bfd.timeout_s if bfd else 0,
         "preference": peer.preference,
+        "active": view.is_active,
+    }
+
+
+def _line(view: LineView) -> Json:
+    way = view.way
+    return {
+        "name": way.name,
+        "kind": way.hop.value,
+        "border_gateway": way.border_gateway,
+        "interface": way.interface,
+        "remote": str(way.gateway),
+        "bfd": view.bfd_text,
         "active": view.is_active,
     }
 

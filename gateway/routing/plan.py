@@ -108,6 +108,7 @@ class StaticWay:
     name: str
     hop: Hop
     connection: str  # or the Customer Gateway of a direct line
+    border_gateway: str
     interface: str
     family: int  # 4 or 6
     gateway: Address | None

@@ -17,7 +17,7 @@ from gateway.routing.names import places_of
 from gateway.routing.plan import NO_ROUTING, Hop, RoutingPlan, Standings
 from gateway.routing.process import CONF, Place
 from gateway.routing.router import PATIENCE_S, Log, Router
-from gateway.routing.view import PeerView
+from gateway.routing.view import LineView, PeerView
 
 PREFIX = "bgw-"  # of the directories of BIRDs in namespaces other than the VM's own
 
@@ -69,6 +69,13 @@ class Routers:
         """Return every peer that is known."""
         return tuple(
             peer for router in self._routers.values() for peer in router.view.peers.values()
+        )
+
+    @property
+    def lines(self) -> tuple[LineView, ...]:
+        """Return every direct line with static routes."""
+        return tuple(
+            line for router in self._routers.values() for line in router.view.lines.values()
         )
 
     def peer(self, tunnel: str) -> PeerView | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from gateway.routing.names import session_name, static_name
-from gateway.routing.plan import BgpPeer, Hop, RoutingPlan
+from gateway.routing.plan import BgpPeer, Hop, RoutingPlan, StaticWay
 from gateway.routing.state import BfdState, BgpState
 
 
@@ -34,19 +34,38 @@ class PeerView:
     @property
     def bfd_text(self) -> str:
         """Return the state of BFD in lower case; "off" where it is not wanted."""
-        if self.peer.bfd is None:
-            return "off"
-        return self.bfd.state.lower() if self.bfd else "down"
+        return _bfd_text(self.peer, self.bfd)
+
+
+@dataclass(frozen=True, slots=True)
+class LineView:
+    """A direct line with static routes: it has no session, BFD alone says whether it is well."""
+
+    way: StaticWay
+    bfd: BfdState | None
+    is_active: bool
+
+    @property
+    def bfd_text(self) -> str:
+        """Return the state of BFD in lower case; "off" where it is not wanted."""
+        return _bfd_text(self.way, self.bfd)
+
+
+def _bfd_text(way: BgpPeer | StaticWay, bfd: BfdState | None) -> str:
+    if way.bfd is None:
+        return "off"
+    return bfd.state.lower() if bfd else "down"
 
 
 @dataclass(frozen=True, slots=True)
 class RoutingView:
     """
-    All peers by what they are the peers of. `active` are the tunnels that carry traffic, with BGP
-    or without. `error` says why nothing is known.
+    All peers by what they are the peers of. `lines` are the direct lines with static routes,
+    `active` the tunnels that carry traffic, with BGP or without. `error` says why nothing is known.
     """
 
     peers: Mapping[tuple[Hop, str], PeerView] = field(default_factory=dict)
+    lines: Mapping[str, LineView] = field(default_factory=dict)
     active: frozenset[str] = frozenset()
     error: str = ""
 
@@ -79,6 +98,15 @@ def view_of(
                 is_active=(peer.hop, peer.name) in active,
             )
             for peer in plan.peers
+        },
+        {
+            way.name: LineView(
+                way=way,
+                bfd=by_place.get((str(way.gateway), way.interface)),
+                is_active=(way.hop, way.name) in active,
+            )
+            for way in plan.statics
+            if way.hop is Hop.LINE
         },
         frozenset(name for hop, name in active if hop is Hop.VPN),
     )
@@ -140,6 +168,17 @@ def changes(before: RoutingView, after: RoutingView) -> Iterator[RoutingChange]:
             error = now.bgp.error if now.bgp else ""
             yield RoutingChange("bgp down", False, {**fields, "error": error or "not known"})
         yield from _limit_changes(was, now)
+    yield from _line_changes(before, after)
+
+
+def _line_changes(before: RoutingView, after: RoutingView) -> Iterator[RoutingChange]:
+    for name, line in after.lines.items():
+        other = before.lines.get(name)
+        was, now = (other.bfd_text if other else "", line.bfd_text)
+        if now == "up" != was:
+            yield RoutingChange("line up", True, {"direct_line": name})
+        if was == "up" != now:
+            yield RoutingChange("line down", False, {"direct_line": name, "bfd": now})
 
 
 def _limit_changes(was: PeerView | None, now: PeerView) -> Iterator[RoutingChange]:

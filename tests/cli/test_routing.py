@@ -28,7 +28,9 @@ SILENT = {**BIRD, "error": "no BIRD answers"}
 
 
 def test_sessions_are_a_table_and_a_reached_limit_is_said() -> None:
-    head, row, limit = bgp_lines({"birds": [BIRD], "peers": [PEER]}, colours=False)
+    head, row, limit = bgp_lines(
+        {"birds": [BIRD], "peers": [PEER], "static_lines": []}, colours=False
+    )
     assert head.split() == [
         *("NAME", "PEER", "AS", "BGP", "BFD", "SINCE"),
         *("LEARNED", "REFUSED", "ANNOUNCED", "LAST", "ERROR"),
@@ -43,11 +45,24 @@ def test_sessions_are_a_table_and_a_reached_limit_is_said() -> None:
 
 
 def test_no_sessions_and_no_bird_are_said_in_words() -> None:
-    assert bgp_lines({"birds": [], "peers": []}, colours=False) == [
-        'no connection has routing = "bgp"'
+    assert bgp_lines({"birds": [], "peers": [], "static_lines": []}, colours=False) == [
+        'no connection has routing = "bgp", and there is no direct line'
     ]
-    (line,) = bgp_lines({"birds": [SILENT], "peers": []}, colours=False)
+    (line,) = bgp_lines({"birds": [SILENT], "peers": [], "static_lines": []}, colours=False)
     assert line == "the state of BGP is not known: no BIRD answers"
+
+
+def test_a_static_line_has_a_row_without_a_session() -> None:
+    line = {
+        "name": "line",
+        "border_gateway": "main",
+        "remote": "172.16.0.2",
+        "bfd": "up",
+        "active": True,
+    }
+    answer: Json = {"birds": [BIRD], "peers": [], "static_lines": [line]}
+    _, row = bgp_lines(answer, colours=False)
+    assert row.split() == ["line", "172.16.0.2", "static*", "up"]
 
 
 def route(**values: object) -> Json:
@@ -103,7 +118,11 @@ def test_a_table_is_a_part_of_all_routes(table: Table | None, owners: list[str])
 
 
 def test_several_border_gateways_are_named_in_front() -> None:
-    answer: Json = {"birds": [BIRD], "peers": [PEER, {**PEER, "border_gateway": "blue"}]}
+    answer: Json = {
+        "static_lines": [],
+        "birds": [BIRD],
+        "peers": [PEER, {**PEER, "border_gateway": "blue"}],
+    }
     head, *rows, _, _ = bgp_lines(answer, colours=False)
     assert head.split()[:3] == ["BORDER", "GATEWAY", "NAME"]
     assert [row.split()[0] for row in rows] == ["main", "blue"]

@@ -53,7 +53,7 @@ async def test_static_routes_are_reported_with_their_tunnels(
         ("10.20.0.0/16", "office-1", "down", "the tunnel is down"),
         ("10.20.0.0/16", "office-2", "down", "the tunnel is down"),
     ]
-    assert await report.bgp() == {"birds": [], "peers": []}
+    assert await report.bgp() == {"birds": [], "peers": [], "static_lines": []}
     assert report.of_tunnel("office-1") is None
     assert report.is_active("office-1") is None
 

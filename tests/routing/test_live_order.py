@@ -67,6 +67,7 @@ def way(base: BgpPeer, prefixes: Sequence[IPv4Network], total: int) -> StaticWay
         name=base.name,
         hop=base.hop,
         connection=base.connection,
+        border_gateway=base.border_gateway,
         interface=base.interface,
         family=4,
         gateway=base.remote,

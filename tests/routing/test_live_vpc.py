@@ -10,6 +10,7 @@ Each VM runs BIRD by our configuration. The wires stand for tunnels.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from ipaddress import IPv4Address, ip_address, ip_network
 
 import pytest
@@ -118,8 +119,15 @@ def net(lab: Lab) -> Net:
     made = Net(
         router, host, office, desk, (vms[0], vms[1]), router_bird.start(), office_bird.start()
     )
+    for bird in (made.router_bird, made.office_bird):
+        wait_for("both VMs", partial(has_both, bird), 30.0)
     made.wait_hops("vm1", timeout_s=30.0)
     return made
+
+
+def has_both(bird: Bird) -> bool:
+    """Return whether a machine has learned the one prefix that there is from both VMs."""
+    return bird.birdc("show", "route").count("[to_") == 2
 
 
 def peers(device: str, asn: int, network: str) -> list[Peer]:

@@ -9,7 +9,7 @@ import pytest
 from gateway.routing.plan import Hop
 from gateway.routing.state import BfdState, BgpState
 from gateway.routing.view import RoutingView, changes, view_of
-from tests.routing.plans import LINE, OFFICE, TWIN, plan_of, routes_into
+from tests.routing.plans import LINE, OFFICE, STATIC_LINE, TWIN, plan_of, routes_into
 
 OFFICE_1, OFFICE_2 = (Hop.VPN, "office-1"), (Hop.VPN, "office-2")
 UP = BgpState(
@@ -118,3 +118,17 @@ def test_a_session_that_went_down_and_up_between_two_views_is_told() -> None:
 
 def test_a_bird_that_does_not_answer_is_no_change_of_sessions() -> None:
     assert events(view(UP), RoutingView(error="no BIRD answers")) == []
+
+
+def test_a_static_line_is_well_while_bfd_says_so() -> None:
+    plan = plan_of(OFFICE, statics=(STATIC_LINE,))
+    bfd = BfdState("172.16.1.2", "eth4", "Up", "", 0.3, 0.9)
+    up = view_of(plan, (UP,), {"linestatic_old-line": 1}, (bfd,))
+    line = up.lines["old-line"]
+    assert (line.bfd_text, line.is_active) == ("up", True)
+    assert up.active == frozenset()
+    down = view_of(plan, (UP,), {"bgp_office-1": 1}, (replace(bfd, state="Down"),))
+    assert [one.event for one in changes(up, down)] == ["line down"]
+    assert [one.event for one in changes(down, up)] == ["line up"]
+    off = view_of(plan_of(statics=(replace(STATIC_LINE, bfd=None),)), (), {}, ())
+    assert off.lines["old-line"].bfd_text == "off"

@@ -8,12 +8,14 @@ A hub with three branches of strongSwan and BIRD: kept from each other, or not.
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
 from lab import hub, impair, probe
 from lab.hub import Hub
 from lab.netns import Lab
+from lab.office import TUN
 from tests.system.support import assert_nothing_lost
 
 pytestmark = pytest.mark.system
@@ -69,6 +71,28 @@ def test_the_switch_lets_them_reach_each_other_and_back(made: Hub) -> None:
     assert apart(made) == between("branch1", "branch2", "branch3")
     assert sessions(made) == before
     assert_nothing_lost(running.stop())
+
+
+def test_isolation_holds_for_packets_whatever_routes_the_branches_have(made: Hub) -> None:
+    """Two branches route to each other by themselves; the hub has routes to both."""
+    made.isolate(True)
+    made.wait_known({branch.name: {VPC} for branch in made.branches})
+    one, other = made.branches[:2]
+    for here, there in ((one, other), (other, one)):
+        here.device.machine.route(there.prefix, "dev", TUN)
+    try:
+        assert apart(made) == between("branch1", "branch2", "branch3")
+        table = made.cloud.gateway.run("nft", "list", "table", "inet", "twinspan")
+        assert sum(int(n) for n in re.findall(r"counter packets (\d+)", table)) > 0
+        made.isolate(False)
+        made.wait_known({"branch3": others(made)["branch3"]})
+        assert apart(made) == set()
+        made.isolate(True)
+        made.wait_known({"branch3": {VPC}})
+        assert apart(made) == between("branch1", "branch2", "branch3")
+    finally:
+        for here, there in ((one, other), (other, one)):
+            here.device.machine.ip("route", "del", there.prefix, "dev", TUN)
 
 
 def test_one_branch_is_kept_from_the_others_alone(made: Hub) -> None:
