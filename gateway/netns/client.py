@@ -7,6 +7,7 @@ plane is, if this process has the right that the keeper needs.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -29,6 +30,7 @@ class KeeperClient:
         self.directory = runtime_dir.resolve()
         self._path = self.directory / SOCKET_NAME
         self._sock: socket.socket | None = None
+        self._child: int | None = None  # a keeper that was started here
 
     def close(self) -> None:
         """Leave the keeper running."""
@@ -73,9 +75,7 @@ class KeeperClient:
         return pid
 
     def made(self) -> list[str]:
-        """Return the namespaces that were made by `make`; none where no keeper has ever run."""
-        if self._sock is None and not self._path.exists():
-            return []
+        """Return the namespaces that were made by `make` and are still there."""
         found, _ = self._ask(Op.MADE)
         return [str(one) for one in found] if isinstance(found, list) else []
 
@@ -84,10 +84,11 @@ class KeeperClient:
         self._ask(Op.REMOVE, namespace=namespace)
 
     def end(self) -> None:
-        """End the keeper, if there is one; systemd starts it again when it is needed."""
-        if self._sock is not None or self._path.exists():
+        """End the keeper that was asked, or was once started here; systemd starts it again."""
+        if self._sock is not None or (self.directory / RECORDS).exists():
             self._ask(Op.END)
             self.close()
+            self._reap()
 
     # ---- the connection ----
 
@@ -146,12 +147,20 @@ class KeeperClient:
             raise NamespaceError(
                 "network namespaces need the unit twinspan-netns.socket, or root", errno.EPERM
             )
+        self._reap()
         self._path.unlink(missing_ok=True)
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
             # The socket listens before the process starts: connecting to it waits for nothing.
             bind_private(listener, self._path)
             options = ["--records", str(self.directory / RECORDS)]
-            start_process(MODULE, listener.fileno(), self._path.with_suffix(".log"), options)
+            log = self._path.with_suffix(".log")
+            self._child = start_process(MODULE, listener.fileno(), log, options)
+
+    def _reap(self) -> None:
+        """Forget a child that has ended."""
+        with contextlib.suppress(ChildProcessError):
+            if self._child is not None and os.waitpid(self._child, os.WNOHANG)[0]:
+                self._child = None
 
 
 def _may_enter_namespaces() -> bool:

@@ -111,14 +111,23 @@ class Namespaces:
 
     def release(self, names: Collection[str]) -> None:
         """Close those that are not named, and remove those of them that we have made."""
-        for name in set(self._opened) - set(names) - {OWN}:
+        gone = (set(self._opened) | self._left_behind()) - set(names) - {OWN}
+        if not gone:
+            return
+        try:
+            made = set(self._keeper.made())
+            for name in sorted(gone):
+                self._release(name, is_ours=name in made)
+        except NamespaceError as error:  # their directories stay, so it is tried again
+            self._journal.error("namespace", text=str(error))
+
+    def _release(self, name: str, *, is_ours: bool) -> None:
+        if name in self._opened:
             self._opened.pop(name).close()
-            self._journal.info("namespace released", name=name)
-        for name in self._left_behind() - set(names):
-            shutil.rmtree(self._directory(name), ignore_errors=True)
-        with contextlib.suppress(NamespaceError):
-            for name in set(self._keeper.made()) - set(names):
-                self._keeper.remove(name)
+        if is_ours:
+            self._keeper.remove(name)
+        shutil.rmtree(self._directory(name), ignore_errors=True)
+        self._journal.info("namespace removed" if is_ours else "namespace left", name=name)
 
     def end(self) -> None:
         """Release all; the keeper ends if it was needed only by us."""

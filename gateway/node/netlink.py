@@ -23,7 +23,7 @@ import fcntl
 import os
 import socket
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -34,14 +34,14 @@ from ipaddress import (
     IPv6Network,
     ip_interface,
 )
-from pathlib import Path as FilePath
-from typing import Any, Protocol
+from typing import Any
 
 import pyroute2
 from pyroute2.netlink import NLM_F_REQUEST
 from pyroute2.netlink.rtnl import RTM_GETROUTE
 
 from gateway.errors import GatewayError
+from gateway.node.sysctl import OwnSettings, Settings
 from gateway.rtnl import (
     CREATE,
     DELROUTE,
@@ -80,7 +80,6 @@ _IFF_UP = 0x1
 _IFINFOMSG = struct.Struct("=BxHiII")
 _IFLA_IFNAME, _IFLA_MASTER, _IFLA_IFALIAS, _IFLA_GROUP = 3, 10, 20, 27
 _IFLA_EXT_MASK, _SKIP_STATS = 29, 0x8
-_SYSCTL = FilePath("/proc/sys/net")
 
 
 class NetlinkError(GatewayError):
@@ -114,34 +113,6 @@ class Link:
     alias: str = ""
     master: int | None = None  # the index of the bridge or bond it is a part of
     group: int = 0  # by which interfaces can be told apart
-
-
-class Settings(Protocol):
-    """The kernel's settings (sysctl) below `net` of one network namespace."""
-
-    def read(self, names: Sequence[str]) -> list[str]:
-        """Return each value, as in "ipv4/ip_forward"; "" if the kernel has none of that name."""
-        ...
-
-    def write(self, name: str, value: str) -> None:
-        """Set a value. Raises OSError where that is not allowed."""
-        ...
-
-
-class OwnSettings:
-    """The settings of the network namespace that this process is in."""
-
-    def read(self, names: Sequence[str]) -> list[str]:
-        return [self._read(name) for name in names]
-
-    def _read(self, name: str) -> str:
-        try:
-            return (_SYSCTL / name).read_text().strip()
-        except OSError:
-            return ""
-
-    def write(self, name: str, value: str) -> None:
-        (_SYSCTL / name).write_text(value + "\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -361,23 +332,28 @@ class Netlink:
 
     def addresses(self, name: str) -> set[Interface]:
         """Return the addresses of a link, without link-local IPv6 ones."""
-        return set(self._addresses(name))
+        return {address for _, address, _ in self._addresses(self._index(name))}
 
-    def given_addresses(self, name: str) -> set[Interface]:
-        """Return the addresses of a link that `give_address` has put there."""
-        return {one for one, proto in self._addresses(name).items() if proto == ROUTE_PROTOCOL}
+    def given_addresses(self, name: str | None = None) -> set[tuple[int, Interface]]:
+        """
+        Return the addresses that `give_address` has put on a link, or on any, with its index.
+        """
+        index = self._index(name) if name else 0
+        return {
+            (at, address)
+            for at, address, proto in self._addresses(index)
+            if proto == ROUTE_PROTOCOL
+        }
 
-    def _addresses(self, name: str) -> dict[Interface, int]:
-        """Return the addresses of a link with their protocol, 0 where the kernel tells none."""
+    def _addresses(self, index: int) -> Iterator[tuple[int, Interface, int]]:
+        """Yield index, address and protocol (0 if not known) of a link's addresses; 0: of all."""
         # A dump_filter of None: the kernel picks the link, not pyroute2 out of all addresses.
-        what, fields = f"addresses of {name}", {"dump_filter": None, "index": self._index(name)}
-        found: dict[Interface, int] = {}
-        for each in self._ask(what, "addr", "dump", **fields):
+        fields = {"dump_filter": None, **({"index": index} if index else {})}
+        for each in self._ask(f"addresses of link {index or 'all'}", "addr", "dump", **fields):
             text = each.get_attr("IFA_LOCAL") or each.get_attr("IFA_ADDRESS")
             address = ip_interface((text, each["prefixlen"]))
             if address.version == 4 or not address.ip.is_link_local:
-                found[address] = each.get_attr("IFA_PROTO") or 0
-        return found
+                yield each["index"], address, each.get_attr("IFA_PROTO") or 0
 
     def add_address(self, name: str, address: Interface) -> None:
         """Give a link an address; no duplicate address detection, a tunnel has no neighbours."""

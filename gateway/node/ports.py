@@ -66,7 +66,7 @@ class Ports:
     def __init__(self, namespaces: Namespaces, journal: Journal) -> None:
         self._namespaces = namespaces
         self._journal = journal
-        self._plans: tuple[PortPlan, ...] = ()
+        self._plans: tuple[PortPlan, ...] | None = None  # not known: an earlier process's
         self.troubles: dict[str, str] = {}  # by owner
 
     def apply(
@@ -85,7 +85,8 @@ class Ports:
                 self._give_addresses(plan, plans)
             except (GatewayError, OSError) as error:
                 self.troubles[plan.owner] = str(error)
-        self._take_addresses_back(plans)
+        if plans != self._plans:
+            self._take_addresses_back(plans)
         self._plans = plans
         for owner, text in self.troubles.items():
             if before.get(owner) != text:
@@ -97,7 +98,7 @@ class Ports:
 
     def report(self) -> list[dict[str, object]]:
         """Return each port as it is, for the status."""
-        return [self._state(plan) for plan in self._plans]
+        return [self._state(plan) for plan in self._plans or ()]
 
     def _state(self, plan: PortPlan) -> dict[str, object]:
         kind, _, name = plan.owner.partition(" ")
@@ -142,14 +143,18 @@ class Ports:
         self._journal.info(event, name=link.name, owner=mark.text)
 
     def _take_addresses_back(self, plans: tuple[PortPlan, ...]) -> None:
-        """Remove addresses of ours from interfaces in the VM's own namespace that have no plan."""
+        """Remove addresses of ours from interfaces of the VM that no port has any more."""
+        own = self._namespaces.own
+        names = {link.index: link.name for link in own.links().values()}
         wanted = {plan.interface for plan in plans if plan.namespace == OWN}
-        for plan in self._plans:
-            if plan.namespace == OWN and plan.interface not in wanted and plan.addresses:
+        wanted |= {p.far.interface for p in plans if p.far and p.far.namespace == OWN}
+        for index, address in own.given_addresses():
+            name = names.get(index)
+            if name is not None and name not in wanted:
                 try:
-                    _give(self._namespaces.own, plan.interface, set())
+                    own.del_address(name, address)
                 except NetlinkError as error:
-                    self._journal.error("interface", name=plan.interface, text=str(error))
+                    self._journal.error("interface", name=name, text=str(error))
 
     # ---- what is ----
 
@@ -230,7 +235,8 @@ class Ports:
 
 def _give(kernel: Netlink, name: str, wanted: set[Interface]) -> None:
     """Give an interface these addresses, and take back those of ours that it has beside them."""
-    for address in sorted(kernel.given_addresses(name) - wanted, key=str):
+    given = {address for _, address in kernel.given_addresses(name)}
+    for address in sorted(given - wanted, key=str):
         kernel.del_address(name, address)
     for address in sorted(wanted - kernel.addresses(name), key=str):
         kernel.give_address(name, address)

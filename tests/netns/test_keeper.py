@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import multiprocessing
 import os
 import signal
 import socket
 import struct
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from itertools import count
@@ -18,14 +20,16 @@ from pathlib import Path
 import pytest
 
 from gateway.netns import kernel
-from gateway.netns.client import RECORDS, KeeperClient
+from gateway.netns.client import MODULE, RECORDS, KeeperClient
 from gateway.netns.wire import DEFAULTS, SOCKET_NAME, NamespaceError, What
 from gateway.node.netlink import Netlink, Sockets
 from gateway.routing.process import BirdFiles
+from gateway.unix import bind_private, start_process
 
 pytestmark = pytest.mark.system
 
 _numbers = count(1)
+NOBODY = 65534
 BIRD_CONF = "router id 192.0.2.1;\nprotocol device { }\nprotocol kernel { ipv4 { export all; }; }\n"
 
 
@@ -181,6 +185,61 @@ def test_bird_runs_there_with_three_capabilities(
         assert f"{kind}:\t0000000000003400\n" in status
     assert "NoNewPrivs:\t1\n" in status
     assert "-R" in Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+
+
+def test_another_user_gets_bird_with_that_users_rights(name: str) -> None:
+    """As the gateway process under its unit: a user without any right to enter a namespace."""
+    with tempfile.TemporaryDirectory() as place:
+        directory = Path(place)
+        os.chown(directory, NOBODY, NOBODY)
+        path = directory / SOCKET_NAME
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+            bind_private(listener, path)
+            os.chown(path, NOBODY, NOBODY)
+            log, records = directory / "netns.log", ["--records", str(directory / RECORDS)]
+            child = start_process(MODULE, listener.fileno(), log, records)
+        files = BirdFiles(directory)
+        os.chown(files.write_conf("bird.conf", BIRD_CONF), NOBODY, NOBODY)
+        asking = multiprocessing.get_context("spawn").Process(
+            target=ask_as_nobody, args=(directory, name)
+        )
+        asking.start()
+        asking.join(20)
+        assert asking.exitcode == 0, log.read_text()
+        wait_until(lambda: files.pid.exists() and files.pid.read_text().strip())
+        status = Path(f"/proc/{files.pid.read_text().strip()}/status").read_text()
+        assert f"Uid:\t{NOBODY}\t{NOBODY}\t{NOBODY}\t{NOBODY}\n" in status
+        for kind in ("CapPrm", "CapEff", "CapAmb"):
+            assert f"{kind}:\t0000000000003400\n" in status
+        os.kill(child, signal.SIGTERM)
+        os.waitpid(child, 0)
+
+
+def ask_as_nobody(directory: Path, name: str) -> None:
+    """In a process of its own: what the gateway process asks, as a user without rights."""
+    os.setgroups([])
+    os.setresgid(NOBODY, NOBODY, NOBODY)
+    os.setresuid(NOBODY, NOBODY, NOBODY)
+    client = KeeperClient(directory)
+    assert client.make(name)
+    for fd in client.open(name, What.RTNETLINK, What.NAMESPACE):
+        os.close(fd)
+    client.start_bird(name, directory, recover=False)
+
+
+def test_without_keeper_and_right_the_message_names_the_unit(tmp_path: Path) -> None:
+    asking = multiprocessing.get_context("spawn").Process(target=fail_as_nobody, args=(tmp_path,))
+    asking.start()
+    asking.join(20)
+    assert asking.exitcode == 0
+
+
+def fail_as_nobody(directory: Path) -> None:
+    directory.chmod(0o777)
+    os.chdir(directory)
+    os.setresuid(NOBODY, NOBODY, NOBODY)
+    with pytest.raises(NamespaceError, match=r"need the unit twinspan-netns\.socket, or root"):
+        KeeperClient(Path("/")).make("red")
 
 
 def wait_until(holds: object) -> None:

@@ -228,6 +228,45 @@ def test_the_gateway_process_is_restarted_and_both_go_on(network: Network, way: 
     assert [network.tenants[colour].namespace.ip("-o", "link") for colour in COLOURS] == links
 
 
+def test_the_keeper_ends_and_comes_back_when_it_is_needed(network: Network) -> None:
+    (keeper,) = [pid for pid in network.machine.pids() if is_keeper(pid)]
+    pid = bird_pid(network, "red")
+    os.kill(keeper, signal.SIGKILL)
+    wait_traffic(network.tenants["red"])
+    os.kill(pid, signal.SIGKILL)
+    wait_for("another BIRD", lambda: bird_pid(network, "red") not in (0, pid), 20.0)
+    wait_sessions(network)
+    (again,) = [pid for pid in network.machine.pids() if is_keeper(pid)]
+    assert again != keeper
+
+
+def is_keeper(pid: int) -> bool:
+    try:
+        return b"gateway.netns.process" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except FileNotFoundError:
+        return False
+
+
+def test_a_lost_data_plane_is_made_anew_for_both(network: Network) -> None:
+    (plane,) = [
+        pid
+        for pid in network.ours.pids()
+        if b"gateway.dataplane.process" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    ]
+    os.kill(plane, signal.SIGKILL)
+    wait_for("the new one", lambda: plane not in network.ours.pids(), 10.0)
+    wait_for("status", partial(answers, network), 20.0, every_s=0.3)
+    network.ours.wait_up(timeout_s=40.0)
+    wait_sessions(network)
+    for colour, tenant in network.tenants.items():
+        wait_traffic(tenant)
+        wait_for("rest", partial(is_at_rest, network, colour), 30.0, every_s=0.5)
+
+
+def answers(network: Network) -> bool:
+    return '"tunnels"' in network.ours.cli("status", "--json", check=False)
+
+
 def test_attachments_that_overlap_warn_and_clean_up_when_deleted(
     network: Network, lab: Lab
 ) -> None:
