@@ -11,6 +11,8 @@ from typer.testing import CliRunner, Result
 from gateway.cli import app
 from gateway.model.load import load_document
 from gateway.model.toml_text import toml_text
+from gateway.model.tunnels import resolve_tunnels
+from lab import pages
 from tests.support.documents import PSK, edited
 
 
@@ -89,6 +91,20 @@ def test_a_connection_of_one_vm_is_warned_of(description: Path) -> None:
     description.write_text(toml_text(one))
     done = run(description, *NODES, "--dry-run")
     assert "vpn_connection[office]: all its tunnels are on vm1: it ends with that VM" in done.stderr
+
+
+def test_the_guides_description_becomes_a_document_for_each_vm(description: Path) -> None:
+    (whole, customer) = pages.blocks("two-vms", "toml")
+    description.write_text(whole)
+    key = description.with_name("office.psk")
+    key.write_text(PSK)
+    assert run(description, *NODES, "--yes").exit_code == 0
+    office = description.with_name("office.toml")
+    office.write_text(customer)
+    theirs = {(t.remote, t.local): t for t in resolve_tunnels(load_document(office))}
+    for name in ("vm1", "vm2"):
+        (ours,) = resolve_tunnels(load_document(description.with_name(f"{name}.toml")))
+        assert ours.tunnel.inner_cidr == theirs[ours.local, ours.remote].tunnel.inner_cidr
 
 
 def test_json_is_one_object(description: Path) -> None:
