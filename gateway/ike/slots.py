@@ -8,7 +8,7 @@ CREATE_CHILD_SA. Each is rekeyed, lost, refused and asked for again by itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container
 
 from gateway.ike.child import ChildSa, Stage
 from gateway.ike.events import Reason
@@ -47,7 +47,7 @@ def ask_for_missing(sa: IkeSa) -> None:
 
 
 def plan_missing(
-    sa: IkeSa, now: float, among: Iterable[int] | None = None, wait_s: float = 0.0
+    sa: IkeSa, now: float, among: Container[int] | None = None, wait_s: float = 0.0
 ) -> None:
     """
     Plan the next attempt at each Child SA that is missing, with growing pauses, if we are to begin.
@@ -58,8 +58,9 @@ def plan_missing(
     if not sa.tunnel.is_wanted:
         return
     timers = sa.config.timers
-    wanted = set(missing(sa) if among is None else among)
-    for slot in wanted.intersection(missing(sa)):
+    for slot in missing(sa):
+        if among is not None and slot not in among:
+            continue
         attempts = sa.child_attempts.get(slot, 0)
         pause = min(timers.reconnect_first * FACTOR ** min(attempts, 32), timers.reconnect_most)
         sa.child_attempts[slot] = attempts + 1

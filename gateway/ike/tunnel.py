@@ -173,6 +173,7 @@ class Tunnel:
         if self.is_used(child):
             child.use = Use.RETIRED
             del self.in_use[child.slot]
+            self.slot_failures[child.slot] = reason
             context.emit(OutboundDone(self.config.name, child.spi_in, reason))
 
     def leave(self, context: Context, child: ChildSa) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import pytest
 
+from gateway.dataplane.interface import OUTBOUND_MAX
 from gateway.ike.config import ChildSelectors, Lifetime, Start, TunnelConfig
 from gateway.ike.events import ChildSaDown, ChildSaUp, IkeSaDown, IkeSaUp, OutboundDone, Send
 from gateway.ike.iana import ExchangeType, ProtocolId
 from gateway.ike.message import parse_header
 from gateway.ike.payloads import Delete
 from gateway.ike.proposals import parse_proposal
-from gateway.ike.selectors import ANY4
+from gateway.ike.reasons import DELETED_BY_PEER
+from gateway.ike.selectors import ANY4, parse_selector
 from gateway.ike.status import SlotStatus
 from tests.support.forge import Forger
 from tests.support.pair import TUNNEL, IkePair, Side, config_a, config_b
@@ -58,6 +60,18 @@ def test_six_pairs_are_six_child_sas() -> None:
         assert [one.slot for one in side.all(ChildSaUp)] == list(range(6))
         assert all(one.is_up and one.reason is None for one in slots_of(side))
     assert len(pair.link.seen) == MESSAGES
+
+
+def test_as_many_as_the_data_plane_has_slots() -> None:
+    many = tuple(
+        ChildSelectors((parse_selector(f"10.1.{at}.0/24"),), (parse_selector("10.2.0.0/16"),))
+        for at in range(OUTBOUND_MAX)
+    )
+    pair = IkePair.established(of(config_a(), many), of(config_b(), mirrored(many)))
+    assert_one_each(pair, OUTBOUND_MAX)
+    pair.b.rekey_child()
+    pair.advance(30.0)
+    assert_one_each(pair, OUTBOUND_MAX)
 
 
 def test_one_pair_has_no_status_of_its_own() -> None:
@@ -158,6 +172,7 @@ def test_one_that_the_peer_deletes_is_asked_for_again_and_the_others_stay() -> N
     ]
     assert pair.a.plane.sending == others
     assert [one.is_up for one in slots_of(pair.a)] == [True] * 3 + [False] + [True] * 2
+    assert slots_of(pair.a)[3].reason == DELETED_BY_PEER
     pair.link.flights.clear()
     before = len(pair.a.all(Send))
     pair.advance(1.4, deliver=False)

@@ -6,12 +6,14 @@ meets.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
 
-from gateway.dataplane.interface import Punt, PuntType
+from gateway.dataplane.interface import PlaneSa, Punt, PuntType
 from gateway.dataplane.plane import LocalPlane
+from gateway.errors import DataPlaneError
 from gateway.ike.events import (
     ChildSaDown,
     ChildSaUp,
@@ -123,6 +125,50 @@ async def test_the_end_of_the_last_child_sa_takes_the_carrier_and_says_why(gw: P
     assert shown[0]["status"] == "down"
     assert shown[0]["reason"]["code"] == "peer_unreachable"
     assert "tunnel down tunnel=office-1 reason=peer_unreachable" in gw.log.getvalue()
+
+
+def in_slot(spi: int, slot: int) -> ChildSaUp:
+    return replace(child(spi), slot=slot)
+
+
+def sends(gw: Parts, slot: int) -> bool:
+    """Return whether the data plane has an outbound SA in a slot of the first tunnel."""
+    try:
+        gw.plane.outbound_stats(1, slot)
+    except DataPlaneError:
+        return False
+    return True
+
+
+async def test_a_tunnel_is_up_as_long_as_one_of_its_child_sas_is(gw: Parts) -> None:
+    gw.daemon.carry_out([up(), in_slot(FIRST_SPI, 0), in_slot(SECOND_SPI, 5)])
+    assert sends(gw, 0)
+    assert sends(gw, 5)
+
+    gw.daemon.carry_out([ChildSaDown("office-1", FIRST_SPI, GONE)])
+    assert not sends(gw, 0)
+    assert sends(gw, 5)
+    assert carrier(gw)
+    assert gw.plane.state().tunnels[1] == (SECOND_SPI,)
+
+    gw.daemon.carry_out([OutboundDone("office-1", SECOND_SPI, GONE)])
+    assert not sends(gw, 5)
+    assert not carrier(gw)
+    assert gw.log.getvalue().count("tunnel down") == 1
+
+
+async def test_what_a_crashed_process_left_in_other_slots_goes_with_its_orphans(gw: Parts) -> None:
+    (tunnel, _) = gw.tunnels
+    left = PlaneSa(esp(SECOND_SPI), (ANY4,), (ANY4,))
+    gw.plane.add_inbound(1, left)
+    gw.plane.set_outbound(1, left, 3)
+    tunnel.orphans = {SECOND_SPI}
+
+    gw.daemon.carry_out([up(), in_slot(FIRST_SPI, 0)])
+
+    assert sends(gw, 0)
+    assert not sends(gw, 3)
+    assert gw.plane.state().tunnels[1] == (FIRST_SPI,)
 
 
 async def test_a_tunnel_that_is_being_closed_sends_no_more_and_goes_on_receiving(
