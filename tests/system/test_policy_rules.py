@@ -16,7 +16,7 @@ from itertools import product
 
 import pytest
 
-from lab import sites
+from lab import pages, sites
 from lab.commands import LabError, Process, wait_for
 from lab.strongswan import Connection
 from lab.twinspan import Document
@@ -220,6 +220,23 @@ def test_a_crashed_gateway_gets_six_new_ones(quarters: Ends) -> None:
     wait_all_up(ends)
     for hosts in HOSTS:
         assert " 0% packet loss" in ping(ends, *hosts)
+
+
+def test_the_page_brings_up_all_six(quarters: Ends) -> None:
+    """docs/scenarios/policy.md, both ends as they stand there."""
+    ends, key = quarters, "4f0c6c9f5d6b1c0c8e0f3b6b3f7f5a9d"
+    (text,), (conf,) = pages.blocks("policy", "toml"), pages.blocks("policy", "swanctl")
+    ends.agree([], {"admin": "down"})
+    (ends.ours.directory / "office.psk").write_text(key + "\n")
+    (ends.ours.directory / "office.psk").chmod(0o600)
+    ends.swan.load_text(conf.replace("what is in office.psk", key))
+    ends.ours.write(text)
+    ends.ours.cli("reload")
+    wait_all_up(ends)
+    for hosts in HOSTS:
+        assert " 0% packet loss" in ping(ends, *hosts)
+    explained = ends.ours.cli("explain", FIRST)
+    assert "pair      10.10.0.64/26 === 10.20.0.128/26: up, 3 packets received, 3 sent" in explained
 
 
 REFUSED: list[tuple[Rules, str]] = [
