@@ -25,6 +25,7 @@ LOOK_S = 0.25  # between two looks at the counters
 LEAST_S = 1.0  # an update goes through the customer's own network
 ASKED_S, TOLD_S = 4.0, 3.0  # how long the peer may take, asked first, then told nothing
 STATIC_S = 0.1  # what is on its way through our own queues
+BIRD_S = 0.5  # until BIRD has gone over to what it is told, where it has the static routes too
 CHATTER_PPS = 6.0  # BGP's keepalives and updates, and a ping now and then
 
 
@@ -84,7 +85,8 @@ class Drain:
     async def _wait(self, tunnel: Tunnel) -> Drained:
         peer = self._routers.peer(tunnel.name)
         if peer is None or not peer.is_up:
-            await asyncio.sleep(STATIC_S)
+            is_birds = tunnel.name in self._routers.chosen
+            await asyncio.sleep(STATIC_S + BIRD_S * is_birds)
             return Drained.MOVED
         bfd = peer.peer.bfd
         chatter = CHATTER_PPS + (1000.0 / bfd.interval_ms * 1.5 if bfd else 0.0)

@@ -32,7 +32,9 @@ def find_bird(places: str = PLACES) -> str:
     """Return where the BIRD program is. Raises ConfigError with the package that has it."""
     found = shutil.which("bird", path=places)
     if found is None:
-        text = 'routing = "bgp" needs the program bird, which is not here: apt-get install bird2'
+        text = (
+            "BGP and direct lines need the program bird, which is not here: apt-get install bird2"
+        )
         raise ConfigError([text])
     return found
 
@@ -61,7 +63,7 @@ async def check_version(binary: str) -> None:
     numbers = tuple(int(part) for part in version.split(".") if part.isdecimal())
     if not numbers or numbers < OLDEST:
         least = ".".join(str(number) for number in OLDEST)
-        text = f'routing = "bgp" needs BIRD {least} or later; {binary} says {output[:80]!r}'
+        text = f"BGP and direct lines need BIRD {least} or later; {binary} says {output[:80]!r}"
         raise ConfigError([text])
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import subprocess
 import time
 from collections.abc import Iterator
@@ -54,16 +55,17 @@ class Host:
         return self.run("ping", "-n", "-q", "-c", "2", "-i", "0.05", "-W", "1", other.address) == 0
 
 
-def host(device: str, network: str) -> Host:
-    """Make a host behind a new device of the calling thread's namespace."""
+def host(device: str, network: str, where: str = "") -> Host:
+    """Make a host behind a new device of a namespace, by itself that of the calling thread."""
     process = subprocess.Popen(["unshare", "-n", "sleep", "120"])
     own = Path("/proc/thread-self/ns/net").readlink()
     while Path(f"/proc/{process.pid}/ns/net").readlink() == own:
         time.sleep(0.01)
     made = Host(process, f"{network}.2")
-    ip(f"link add {device} type veth peer name eth0 netns {process.pid}")
-    ip(f"addr add {network}.1/24 dev {device}")
-    ip(f"link set {device} up")
+    at = f"-n {where} " if where else ""
+    ip(f"{at}link add {device} type veth peer name eth0 netns {process.pid}")
+    ip(f"{at}addr add {network}.1/24 dev {device}")
+    ip(f"{at}link set {device} up")
     made.run("ip", "addr", "add", f"{network}.2/24", "dev", "eth0")
     made.run("ip", "link", "set", "eth0", "up")
     made.run("ip", "route", "add", "default", "via", f"{network}.1")
@@ -160,6 +162,33 @@ def received(at: Host) -> int:
     lines = subprocess.run(enter, check=True, capture_output=True, text=True).stdout.splitlines()
     head, values = (line.split() for line in lines if line.startswith("Icmp:"))
     return int(values[head.index("InEchos")])
+
+
+def test_customers_are_kept_apart_in_a_border_gateways_namespace(
+    network: None, tmp_path: Path
+) -> None:
+    """The keeper opens the socket there; the gateway process never enters."""
+    journal = Journal(io.StringIO(), time.time)
+    namespaces, red = Namespaces(tmp_path, journal), f"twi{os.getpid()}-red"
+    hosts = []
+    try:
+        namespaces.use([red])
+        hosts = [host("ts-east", "10.1.0", red), host("ts-west", "10.2.0", red)]
+        east, west = hosts
+        assert east.reaches(west)
+        isolation = Isolation(namespaces, journal)
+        isolation.apply((replace(EAST, namespace=red), replace(WEST, namespace=red)))
+        assert isolation.troubles == {}
+        assert not east.reaches(west)
+        assert not is_there()  # in this namespace
+        isolation.remove()
+        assert east.reaches(west)
+    finally:
+        for one in hosts:
+            one.process.kill()
+            one.process.wait()
+        namespaces.end()
+        namespaces.close()
 
 
 def test_a_table_that_somebody_flushed_is_made_again(isolation: Isolation) -> None:

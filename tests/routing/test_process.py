@@ -41,7 +41,7 @@ async def test_later_versions_are_taken(tmp_path: Path, text: str) -> None:
 
 @pytest.mark.parametrize("text", ["BIRD version 2.0.7", "BIRD version 1.6.8", "what?", ""])
 async def test_an_older_bird_is_refused(tmp_path: Path, text: str) -> None:
-    with pytest.raises(ConfigError, match=r"needs BIRD 2\.0\.12 or later"):
+    with pytest.raises(ConfigError, match=r"need BIRD 2\.0\.12 or later"):
         await check_version(program(tmp_path, text))
 
 
