@@ -52,6 +52,8 @@ def host_text(address: AnyAddress, network: AnyNetwork) -> str:
     """Return why `address` can not be a host's in `network`; "" if it can."""
     if address.is_unspecified or address.is_multicast or address.is_loopback:
         return "is not a host's address"
+    if address.version == 6 and address.is_link_local:
+        return "is a link-local address: one that routes can name alone is needed"
     if network.version == 4 and network.num_addresses >= HOSTS_MIN:
         if address == network.network_address:
             return "is the address of the network itself"

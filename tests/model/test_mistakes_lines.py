@@ -79,6 +79,11 @@ CASES: list[tuple[list[Edit], Path, str]] = [
         'is the broadcast address of its network ("172.16.0.3/30")',
     ),
     (line(address="224.0.0.1/8"), (*LINE, "address"), 'is not a host\'s address ("224.0.0.1/8")'),
+    (
+        line(address="fe80::1/64", peer_address="fe80::2", remote_cidrs=["fd00:20::/64"]),
+        (*LINE, "address"),
+        'is a link-local address: one that routes can name alone is needed ("fe80::1/64")',
+    ),
     (line(peer_address="172.16.0.1"), (*LINE, "peer_address"), 'is our own address ("172.16.0.1")'),
     (
         line(peer_address="172.16.0.5"),

@@ -36,12 +36,15 @@ class Vm:
     number: int
     bird: Bird
 
-    def go_over(self, priority: int = 150, preference: int = 100) -> None:
-        self.bird.write(text_of(self.machine, self.number, priority, preference))
+    def go_over(self, priority: int = 150, preference: int = 100, *, attached: bool = True) -> None:
+        text = text_of(self.machine, self.number, priority, preference, attached=attached)
+        self.bird.write(text)
         self.bird.birdc("configure")
 
 
-def text_of(machine: Namespace, number: int, priority: int, preference: int) -> str:
+def text_of(
+    machine: Namespace, number: int, priority: int, preference: int, *, attached: bool = True
+) -> str:
     router = replace(
         VPC_ROUTER,
         interface="vpc",
@@ -64,7 +67,7 @@ def text_of(machine: Namespace, number: int, priority: int, preference: int) -> 
                 "main",
                 IPv4Address(f"192.0.2.{number}"),
                 (),
-                (router, tunnel),
+                (router, tunnel) if attached else (tunnel,),
                 (),
                 (ip_network(VPC), ip_network(f"10.10.25{number}.0/30")),
             ),
@@ -197,3 +200,19 @@ def test_a_vm_without_a_tunnel_tells_the_router_nothing_more(net: Net) -> None:
     net.wait_hops("vm2")
     net.office.ip("link", "set", "ts-1", "up")
     net.wait_hops("vm1", timeout_s=30.0)
+
+
+def test_a_detached_vpc_is_forgotten_by_all_and_forgets_all(net: Net) -> None:
+    for vm in net.vms:
+        vm.go_over(preference=99 + vm.number, attached=False)
+    wait_for("the router to forget", lambda: net.hops() == set(), 15.0)
+    wait_for("the office to forget", lambda: VPC not in known_by(net.office), 15.0)
+    for vm in net.vms:
+        assert VPC not in known_by(vm.machine)
+        vm.go_over(preference=99 + vm.number)
+    net.wait_hops("vm1", timeout_s=30.0)
+    wait_for("the office to learn", lambda: VPC in known_by(net.office), 15.0)
+
+
+def known_by(machine: Namespace) -> str:
+    return machine.ip("route", "show", "proto", "bird")
