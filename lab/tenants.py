@@ -66,14 +66,18 @@ class Tenant:
     def border_gateway(self) -> dict[str, Value]:
         return {"name": self.colour, "asn": OURS, "namespace": self.namespace.netns}
 
-    def attachment(self, cidrs: Sequence[str] = (VPC,)) -> str:
-        """Return the attachment: a veth pair, its far end in the VPC's host."""
+    def attachment(self, cidrs: Sequence[str] = (VPC,), told: Sequence[str] = ()) -> str:
+        """
+        Return the attachment: a veth pair, its far end in the VPC's host, whose table takes over
+        what is in `told`.
+        """
         mine: dict[str, Value] = {
             "name": f"vpc-{self.colour}",
             "border_gateway": self.colour,
             "interface": "vpc",
             "cidrs": cidrs,
             "addresses": [f"{VPC_GATEWAY}/24"],
+            "propagate_cidrs": told,
         }
         far: dict[str, Value] = {
             "namespace": self.vpc.netns,

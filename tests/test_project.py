@@ -37,6 +37,7 @@ PURE = [
     "gateway/routing/failback.py",
     "gateway/routing/health.py",
     "gateway/routing/plan.py",
+    "gateway/routing/propagation.py",
     "gateway/routing/bird_filters.py",
     "gateway/routing/text.py",
     "gateway/routing/order.py",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from gateway.model.lines import ResolvedLine, resolve_lines
+from gateway.model.lines import resolve_lines
 from gateway.model.problem import Problem, shown
 from gateway.model.resources import DirectLine, Document, namespaces_of
 from gateway.model.settings import BgpSettings
@@ -157,19 +157,22 @@ def _for_bgp(line: DirectLine) -> Iterator[str]:
             yield key
 
 
-def _backs_up(document: Document, tunnels: Tunnels) -> Iterator[Problem]:
-    """Warn of a remote address that is reached over a line: the tunnel ends with the line."""
-    lines: tuple[ResolvedLine, ...] = resolve_lines(document)
-    for tunnel in tunnels:
-        for resolved in lines:
-            for at, cidr in enumerate(resolved.line.remote_cidrs):
-                remote = tunnel.remote
-                if remote is None or remote.version != cidr.version or remote not in cidr:
-                    continue
-                path = (*resolved.path, "remote_cidrs", at)
-                text = f"holds the remote address {remote} of tunnel {tunnel.name}"
-                if cidr.prefixlen and resolved.line.routing == "static":
-                    yield Problem(path, f"{text}: it runs inside the line", shown(str(cidr)), True)
+def _carried(document: Document, tunnels: Tunnels) -> Iterator[Problem]:
+    """Warn of a tunnel whose outer packets take a static line: it ends with what it backs up."""
+    for at, line in enumerate(document.direct_line):
+        if line.routing != "static":
+            continue  # BGP does not learn what holds a tunnel's remote address
+        for place, cidr in enumerate(line.remote_cidrs):
+            inside = [t for t in tunnels if t.remote is not None and _holds(cidr, t.remote)]
+            if inside and cidr.prefixlen:
+                path = ("direct_line", at, "remote_cidrs", place)
+                first = inside[0]
+                text = f"holds the remote address {first.remote} of tunnel {first.name}"
+                yield Problem(path, f"{text}: it runs inside the line", shown(str(cidr)), True)
+
+
+def _holds(network: AnyNetwork, address: AnyAddress) -> bool:
+    return network.version == address.version and address in network
 
 
 LINE_RULES: tuple[LineRule, ...] = (
@@ -180,5 +183,5 @@ LINE_RULES: tuple[LineRule, ...] = (
     _prefixes,
     _asns,
     _settings,
-    _backs_up,
+    _carried,
 )

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
 
 from gateway.model.check_lines import peer_text
 from gateway.model.locate import Path
 from gateway.model.problem import Problem, shown
-from gateway.model.resources import Document, VpcAttachment
+from gateway.model.resources import Document, VpcAttachment, namespaces_of
 from gateway.model.settings import BgpSettings
+from gateway.model.types import AnyInterface
 
 _FOR_ROUTER = "has a meaning with peer_address only: BGP with the VPC's router"
+_FOR_TABLE = "has a meaning with peer_address or veth only: where the customers' routes go"
 
 
 def check_vpc_bgp(document: Document) -> Iterator[Problem]:
@@ -19,19 +22,37 @@ def check_vpc_bgp(document: Document) -> Iterator[Problem]:
     for at, attachment in enumerate(document.vpc_attachment):
         path: Path = ("vpc_attachment", at)
         if attachment.peer_address is None:
-            for key in _given(attachment):
-                yield Problem((*path, key), _FOR_ROUTER)
+            yield from _without_router(document, attachment, path)
             continue
         yield from _numbers(attachment, path, ours.get(attachment.border_gateway))
         yield from _address(attachment, path)
         yield from _told(attachment, path)
 
 
-def _given(attachment: VpcAttachment) -> Iterator[str]:
+def _without_router(document: Document, attachment: VpcAttachment, path: Path) -> Iterator[Problem]:
+    for key in _given(attachment, "peer_asn", *BgpSettings.model_fields):
+        yield Problem((*path, key), _FOR_ROUTER)
+    if attachment.veth is None:
+        for key in _given(attachment, "propagate_cidrs", "propagate_priority"):
+            yield Problem((*path, key), _FOR_TABLE)
+    elif attachment.propagate_cidrs:
+        there = attachment.veth.namespace or ""
+        if there in {"", *namespaces_of(document).values()}:
+            text = "veth leads to a namespace of the gateway: its routes are not a VPC's"
+            yield Problem((*path, "propagate_cidrs"), text)
+        elif not any(own.ip in far.network for own, far in _ends(attachment)):
+            text = "needs an address of ours and one of veth in one network: it is the next hop"
+            yield Problem((*path, "propagate_cidrs"), text)
+
+
+def _ends(attachment: VpcAttachment) -> Iterator[tuple[AnyInterface, AnyInterface]]:
+    far = attachment.veth.addresses if attachment.veth else ()
+    return product(attachment.addresses, far)
+
+
+def _given(attachment: VpcAttachment, *keys: str) -> Iterator[str]:
     fields = VpcAttachment.model_fields
-    for key in ("peer_asn", "propagate_cidrs", "propagate_priority", *BgpSettings.model_fields):
-        if getattr(attachment, key) != fields[key].default:
-            yield key
+    return (key for key in keys if getattr(attachment, key) != fields[key].default)
 
 
 def _numbers(attachment: VpcAttachment, path: Path, ours: int | None) -> Iterator[Problem]:

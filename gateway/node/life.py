@@ -40,6 +40,7 @@ from gateway.node.namespaces import Namespaces
 from gateway.node.notify import Notifier
 from gateway.node.plan import NodePlan, plan
 from gateway.node.probes import Prober
+from gateway.node.propagator import Propagator
 from gateway.node.reconcile import Reconciler
 from gateway.node.rollout import Rollout
 from gateway.node.routing import RoutingReport
@@ -146,18 +147,19 @@ class Gateway:
         self._prober = Prober(
             self._tunnels, self._namespaces, self._steering, journal, time.monotonic, time.time
         )
+        self._report = RoutingReport(self._routers, self._reconciler, self._tunnels)
+        self._propagator = Propagator(self._namespaces, self._reconciler, self._report, journal)
         self._control = self._make_control()
 
     def _make_control(self) -> ControlSocket:
         """Return the socket that answers the command line."""
-        routing = RoutingReport(self._routers, self._reconciler, self._tunnels)
         status = StatusView(
             self._daemon,
             self._reconciler,
             self._tunnels,
             self._plane,
             self._namespaces,
-            routing,
+            self._report,
             self._rollout,
             self._prober,
         )
@@ -169,7 +171,7 @@ class Gateway:
             self._drain,
             status,
             self._journal,
-            routing,
+            self._report,
         )
         return ControlSocket(self._settings.runtime_dir / CONTROL_SOCKET, commands.answer)
 
@@ -192,6 +194,7 @@ class Gateway:
                     group.create_task(self._watch_for_trouble()),
                     group.create_task(self._routers.run()),
                     group.create_task(self._steer_bgp()),
+                    group.create_task(self._propagator.run()),
                 ]
                 outcome = await self._ended
                 for task in tasks:

@@ -32,6 +32,7 @@ from ipaddress import (
     IPv4Network,
     IPv6Interface,
     IPv6Network,
+    ip_address,
     ip_interface,
 )
 from typing import Any
@@ -66,7 +67,7 @@ ROUTE_PROTOCOL = 85  # ours alone: not in iproute2's rt_protos, not BIRD (12), n
 _RT_TABLE_MAIN, _IFA_F_NODAD, _GEN_MODE_NONE = 254, 0x02, 1
 _RTN_UNICAST, _RTN_UNREACHABLE = 1, 7
 _SCOPE_UNIVERSE, _SCOPE_LINK, _SCOPE_NOWHERE = 0, 253, 255
-_RTA_DST, _RTA_OIF, _RTA_PRIORITY = 1, 4, 6
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY = 1, 4, 5, 6
 _RTMSG = struct.Struct("=8BI")
 _UINT = struct.Struct("=I")
 _SOL_NETLINK, _STRICT_CHECK = 270, 12  # linux/netlink.h
@@ -92,15 +93,19 @@ class NetlinkError(GatewayError):
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A route of ours in the main table; `interface` None means unreachable: what fails closed."""
+    """
+    A route of ours in the main table; `interface` None means unreachable: what fails closed. `via`
+    is the next hop, None where packets just enter the interface.
+    """
 
     prefix: Network
     metric: int
     interface: str | None
+    via: Address | None = None
 
     def __str__(self) -> str:
         where = f"dev {self.interface}" if self.interface else "unreachable"
-        return f"{self.prefix} {where} metric {self.metric}"
+        return f"{self.prefix} {f'via {self.via} ' if self.via else ''}{where} metric {self.metric}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -404,7 +409,7 @@ class Netlink:
 
     def add_route(self, route: Route) -> None:
         """Add a route, or replace the one with the same prefix and metric."""
-        on_link = route.prefix.version == 4 and route.interface
+        on_link = route.prefix.version == 4 and route.interface and route.via is None
         scope = _SCOPE_LINK if on_link else _SCOPE_UNIVERSE
         self._route(NEWROUTE, route, scope, CREATE | REPLACE)
 
@@ -424,6 +429,8 @@ class Netlink:
         body = _RTMSG.pack(*parts)
         body += attribute(_RTA_DST, route.prefix.network_address.packed)
         body += attribute(_RTA_PRIORITY, _UINT.pack(route.metric))
+        if route.via:
+            body += attribute(_RTA_GATEWAY, route.via.packed)
         if route.interface:
             body += attribute(_RTA_OIF, _UINT.pack(self._index(route.interface)))
         try:
@@ -446,7 +453,8 @@ def _route_of(body: bytes, names: dict[int, str]) -> Route:
     make = IPv4Network if family == socket.AF_INET else IPv6Network
     index, metric = (_number(found, kind) for kind in (_RTA_OIF, _RTA_PRIORITY))
     interface = names.get(index) if type_ == _RTN_UNICAST else None
-    return Route(make((destination, length)), metric, interface)
+    via = ip_address(found[_RTA_GATEWAY]) if _RTA_GATEWAY in found else None
+    return Route(make((destination, length)), metric, interface, via)
 
 
 def _number(found: dict[int, bytes], kind: int) -> int:

@@ -28,6 +28,7 @@ from gateway.node.port import PortPlan, ports_of
 from gateway.node.spokes import Spoke, spokes_of
 from gateway.routing.failback import AT_ONCE, Failback
 from gateway.routing.plan import BgpPeer, RoutingPlan
+from gateway.routing.propagation import Propagation, propagations
 from gateway.routing.wanted import routes_into, routing_plans
 from gateway.sa import Address
 from gateway.secret import Secret
@@ -106,6 +107,7 @@ class NodePlan:
     routing: tuple[RoutingPlan, ...] = ()  # one for each network namespace with BGP
     namespaces: tuple[str, ...] = ()  # those of Border Gateways, without the VM's own
     ports: tuple[PortPlan, ...] = ()
+    propagations: tuple[Propagation, ...] = ()
     spokes: tuple[Spoke, ...] = ()
 
     @property
@@ -126,6 +128,7 @@ def plan(document: Document) -> NodePlan:
         routing=routing_plans(document, tunnels),
         namespaces=tuple(dict.fromkeys(n for n in namespaces_of(document).values() if n)),
         ports=ports_of(document),
+        propagations=propagations(document),
         spokes=spokes_of(document, tunnels),
     )
 

@@ -79,8 +79,6 @@ def test_a_router_needs_its_as_number() -> None:
     ("key", "value"),
     [
         ("peer_asn", 64900),
-        ("propagate_cidrs", ["10.20.0.0/16"]),
-        ("propagate_priority", 101),
         ("bfd", "50x3"),
         ("bgp_hold_s", 9),
     ],
@@ -99,3 +97,33 @@ def test_a_router_from_which_nothing_is_learned_is_warned_of() -> None:
             "names nothing of peer_address's IP version: nothing is learned from it",
         )
     ]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("propagate_cidrs", ["10.20.0.0/16"]), ("propagate_priority", 101)]
+)
+def test_routes_go_nowhere_without_a_router_or_a_veth(key: str, value: object) -> None:
+    _, found = build_document(edited(((*VPC, key), value)))
+    text = "has a meaning with peer_address or veth only: where the customers' routes go"
+    assert errors(found) == [((*VPC, key), text)]
+
+
+VETH = vpc(
+    addresses=["10.10.0.1/24"],
+    veth={"namespace": "vpc", "interface": "eth0", "addresses": ["10.10.0.2/24"]},
+    propagate_cidrs=["10.20.0.0/16"],
+)
+
+
+def test_a_veths_table_may_take_routes_over_from_a_next_hop_it_can_reach() -> None:
+    assert document(*VETH).vpc_attachment[0].propagate_priority == 150
+    _, found = build_document(edited(*VETH, *vpc(addresses=["10.9.0.1/24"])))
+    assert errors(found) == [
+        (
+            (*VPC, "propagate_cidrs"),
+            "needs an address of ours and one of veth in one network: it is the next hop",
+        )
+    ]
+    _, found = build_document(edited(*VETH, (("border_gateway", 0, "namespace"), "vpc")))
+    text = "veth leads to a namespace of the gateway: its routes are not a VPC's"
+    assert ((*VPC, "propagate_cidrs"), text) in errors(found)
