@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from gateway.errors import GatewayError
 from gateway.nft import has_table, remove_table, write_table
 from gateway.node.journal import Journal
-from gateway.node.namespaces import Namespaces
+from gateway.node.namespaces import OWN, Namespaces
 from gateway.node.spokes import Spoke, is_filtered
 
 TABLE = "twinspan"
@@ -35,7 +35,9 @@ class Isolation:
     def apply(self, spokes: Sequence[Spoke]) -> None:
         """Keep these apart as they say; in every namespace that is open."""
         before, self.troubles = self.troubles, {}
-        for namespace in self._namespaces:
+        opened = tuple(self._namespaces)
+        self._filtered = {name: has for name, has in self._filtered.items() if name in opened}
+        for namespace in opened:
             here = [spoke for spoke in spokes if spoke.namespace == namespace]
             try:
                 self._filter(namespace, is_wanted=is_filtered(here))
@@ -59,8 +61,12 @@ class Isolation:
         ]
 
     def _filter(self, namespace: str, *, is_wanted: bool) -> None:
-        """Make the table, or remove it. Somebody may have flushed it, as nftables.service does."""
-        if self._filtered.get(namespace) is False and not is_wanted:
+        """
+        Make the table, or remove it.
+
+        In the VM's own namespace it is looked at again: nftables.service flushes all there is.
+        """
+        if self._filtered.get(namespace) is is_wanted and not (is_wanted and namespace == OWN):
             return
         with self._namespaces.netfilter(namespace) as link:
             if is_wanted and not (self._filtered.get(namespace) and has_table(link, TABLE)):
