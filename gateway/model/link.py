@@ -212,8 +212,9 @@ def free_networks(within: AnyNetwork, taken: Iterable[AnyNetwork]) -> Iterator[A
 
 def _networks(document: Document) -> Iterator[AnyNetwork]:
     """Yield all networks that a document names, but default routes."""
-    named = [cidr for attachment in document.vpc_attachment for cidr in attachment.cidrs]
-    named += [route.prefix for route in document.route]
+    named = [route.prefix for route in document.route]
+    for attachment in document.vpc_attachment:
+        named += [*attachment.cidrs, *(address.network for address in attachment.addresses)]
     for connection in document.vpn_connection:
         named += [*connection.remote_prefixes(), *connection.local_cidrs]
         named += [cidr for rule in connection.rule for cidr in rule.local_cidrs]

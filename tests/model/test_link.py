@@ -160,7 +160,7 @@ def test_inner_networks_are_free_in_both() -> None:
     assert found == ["169.254.10.16/30", "169.254.10.20/30"]
 
 
-def test_inner_networks_are_not_those_of_a_direct_line() -> None:
+def test_inner_networks_are_not_those_of_a_direct_line_or_an_attachment() -> None:
     line: Table = {
         "name": "line",
         "border_gateway": "main",
@@ -170,9 +170,14 @@ def test_inner_networks_are_not_those_of_a_direct_line() -> None:
         "peer_address": "169.254.9.2",
         "remote_cidrs": ["169.254.9.4/31"],
     }
-    hub = edited((("gateway", "name"), "hub"), (("direct_line",), [line]))
+    addresses = ["169.254.9.9/29"]
+    hub = edited(
+        (("gateway", "name"), "hub"),
+        (("direct_line",), [line]),
+        (("vpc_attachment", 0, "addresses"), addresses),
+    )
     first, _ = joined(hub, EAST, Wish(inner=ip_network("169.254.9.0/24")))
-    assert str(first.vpn_connection[1].tunnel[0].inner_cidr) == "169.254.9.8/30"
+    assert str(first.vpn_connection[1].tunnel[0].inner_cidr) == "169.254.9.16/30"
 
 
 def test_a_range_without_room_is_refused() -> None:
