@@ -115,10 +115,10 @@ def _slots(tunnel: Tunnel) -> tuple[SlotStatus, ...]:
     selectors = tunnel.config.selectors
     if len(selectors) < 2:
         return ()
-    return tuple(
-        SlotStatus(one, slot in tunnel.in_use, tunnel.slot_failures.get(slot))
-        for slot, one in enumerate(selectors)
-    )
+    used = tunnel.in_use
+    # What has failed is of no interest once there is a Child SA, whoever made it.
+    why = {slot: reason for slot, reason in tunnel.slot_failures.items() if slot not in used}
+    return tuple(SlotStatus(one, slot in used, why.get(slot)) for slot, one in enumerate(selectors))
 
 
 def _child(tunnel: Tunnel, child: ChildSa) -> ChildStatus:

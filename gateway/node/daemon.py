@@ -34,6 +34,7 @@ from gateway.ike.events import (
     Reason,
     Send,
 )
+from gateway.ike.reasons import selectors_text
 from gateway.node.journal import Journal, Level
 from gateway.node.one_way import Sign
 from gateway.node.tunnel import Tunnel, Tunnels
@@ -281,6 +282,7 @@ class IkeDaemon:
             spi_out=f"{event.outbound.spi:#010x}",
             suite=event.suite,
             encap="udp" if event.udp_encap else "esp",
+            **_pair(tunnel, event),
         )
         self._say_change(tunnel, was_up)
 
@@ -345,6 +347,13 @@ class IkeDaemon:
             self._timer.cancel()
             self._timer = None
         self.sockets.close_all()
+
+
+def _pair(tunnel: Tunnel, event: ChildSaUp) -> dict[str, str]:
+    """Return the field of a log line that tells several Child SAs of a tunnel apart."""
+    if not tunnel.plan.ike.further:
+        return {}
+    return {"pair": f"{selectors_text(event.local_ts)} === {selectors_text(event.remote_ts)}"}
 
 
 def reason_fields(reason: Reason) -> dict[str, str]:

@@ -111,6 +111,7 @@ def test_each_pair_goes_by_its_own_child_sa(quarters: Ends, start: str) -> None:
     wait_all_up(ends)
     assert installed(ends) == sorted(NAMES)
     assert len(ends.swan.sas()) == 1
+    assert 'pair="10.10.0.64/26 === 10.20.0.128/26"' in ends.ours.log_text()
     for slot, (source, to) in enumerate(HOSTS):
         before = sent(ends)
         assert " 0% packet loss" in ping(ends, source, to)

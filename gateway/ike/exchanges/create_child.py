@@ -72,9 +72,8 @@ def receive_new(sa: IkeSa, request: Request, response: Message, now: float) -> N
     error = negotiate.first_error(response)
     if error is not None:
         sa.context.spis.release(offer.spi_in)
-        if negotiate.take_group(sa, offer, error) and begin_new(
-            sa, offer.slot, now, offer.tries + 1
-        ):
+        if negotiate.take_group(sa, offer, error):
+            begin_new(sa, offer.slot, now, offer.tries + 1)
             return
         reason = negotiate.refused(sa.config, offer.slot, error, "ESP")
         informational.child_failed(sa, offer.slot, reason, now)
