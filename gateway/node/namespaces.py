@@ -9,10 +9,12 @@ its BIRD, and so that the next gateway process knows what this one has used.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import socket
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from gateway.errors import GatewayError
@@ -21,7 +23,7 @@ from gateway.netns.wire import SOCKETS, NamespaceError, What
 from gateway.nft import nft_socket
 from gateway.node.journal import Journal
 from gateway.node.netlink import Netlink, Sockets
-from gateway.routing.process import HERE, BirdFiles, BirdProcess, Place
+from gateway.routing.process import HERE, BirdFiles, BirdProcess, Place, namespace_of
 from gateway.routing.routers import PREFIX
 
 OWN = ""
@@ -75,7 +77,7 @@ class Namespaces:
         """Return the inode of the namespace that has a name now. Raises NamespaceError."""
         (descriptor,) = self._keeper.open(name, What.NAMESPACE)
         try:
-            return os.fstat(descriptor).st_ino
+            return _inode(descriptor)
         finally:
             os.close(descriptor)
 
@@ -108,6 +110,22 @@ class Namespaces:
         for name, text in self.troubles.items():
             if before.get(name) != text:
                 self._journal.error("namespace", name=name, text=text)
+
+    def lost(self) -> list[str]:
+        """Return those whose name is gone, or is another one's now (`ip netns del`)."""
+        return [name for name in set(self._opened) - {OWN} if self._is_lost(name)]
+
+    def _is_lost(self, name: str) -> bool:
+        try:
+            return self._number(name) != _inode(self._opened[name].namespace)
+        except NamespaceError as error:
+            return error.errno == errno.ENOENT
+
+    def forget(self, name: str) -> None:
+        """Close a namespace that was lost; `use` makes it anew."""
+        self._opened.pop(name).close()
+        self.troubles[name] = f"namespace {name} was removed by somebody else"
+        self._journal.error("namespace", name=name, text=self.troubles[name])
 
     def release(self, names: Collection[str]) -> None:
         """Close those that are not named, and remove those of them that we have made."""
@@ -180,7 +198,16 @@ class Namespaces:
 
     def place_of(self, name: str) -> Place:
         """Return a namespace as a place for a BIRD."""
-        return _Namespace(self._keeper, name) if name else HERE
+        return _Namespace(self._keeper, name, partial(self._inode_of, name)) if name else HERE
+
+    def _inode_of(self, name: str) -> int | None:
+        kernel = self._opened.get(name)
+        return _inode(kernel.namespace) if kernel else None
+
+
+def _inode(descriptor: int) -> int:
+    """Return the number by which the kernel tells namespaces apart."""
+    return os.fstat(descriptor).st_ino
 
 
 class _Settings:
@@ -206,9 +233,14 @@ class _Settings:
 class _Namespace:
     """A place for a BIRD that only the keeper can enter."""
 
-    def __init__(self, keeper: KeeperClient, name: str) -> None:
+    def __init__(self, keeper: KeeperClient, name: str, inode: Callable[[], int | None]) -> None:
         self._keeper = keeper
         self._name = name
+        self._inode = inode
+
+    def holds(self, pid: int) -> bool:
+        wanted = self._inode()
+        return wanted is None or namespace_of(pid) in (None, wanted)
 
     def start_bird(self, binary: str, files: BirdFiles, *, recover: bool) -> BirdProcess:
         pid = self._keeper.start_bird(self._name, files.directory, recover=recover)

@@ -122,10 +122,18 @@ class Ports:
     def _undo_others(self, plans: tuple[PortPlan, ...]) -> None:
         wanted = {(p.namespace, p.interface, p.is_made, text_of(p)) for p in plans}
         for namespace in self._namespaces:
-            for link in self._namespaces.of(namespace).links().values():
-                mark = mark_of(link.alias)
-                if mark and (namespace, link.name, mark.is_made, mark.text) not in wanted:
+            for link, mark in self._marked(namespace):
+                if (namespace, link.name, mark.is_made, mark.text) not in wanted:
                     self._undo(namespace, link, mark)
+
+    def _marked(self, namespace: str) -> list[tuple[Link, _Mark]]:
+        links = self._namespaces.of(namespace).links().values()
+        return [(link, mark) for link in links if (mark := mark_of(link.alias))]
+
+    def leave(self, namespace: str) -> None:
+        """Undo all in a namespace that was lost: what is left of BIRD may keep it for minutes."""
+        for link, mark in self._marked(namespace):
+            self._undo(namespace, link, mark)
 
     def _undo(self, namespace: str, link: Link, mark: _Mark) -> None:
         kernel, own = self._namespaces.of(namespace), self._namespaces.own

@@ -122,8 +122,13 @@ class Reconciler:
         """Make again what has gone since, or could not be made: devices, addresses, routes."""
         if self.plan is None:
             return
+        for namespace in self._namespaces.lost():
+            self.ports.leave(namespace)
+            self._namespaces.forget(namespace)
         links = {name: self._namespaces.of(name).links() for name in self._namespaces}
-        broken = {t.name for t in self._tunnels if t.plan.interface not in links[t.plan.namespace]}
+        broken = {
+            t.name for t in self._tunnels if t.plan.interface not in links.get(t.plan.namespace, ())
+        }
         broken |= self._daemon.broken & set(self._tunnels.by_name)
         self._daemon.broken.clear()
         if broken:

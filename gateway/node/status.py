@@ -78,6 +78,7 @@ class StatusView:
             "public_addresses": [str(address) for address in plan.sockets] if plan else [],
             "notes": [
                 *(notes(plan, self._reconciler.workers, self._namespaces) if plan else []),
+                *self._namespaces.troubles.values(),
                 *self._reconciler.ports.notes,
                 *self._reconciler.isolation.notes,
                 *self._routing.notes,

@@ -122,6 +122,10 @@ class Place(Protocol):
         """Return a new rtnetlink socket of it. Raises OSError, GatewayError."""
         ...
 
+    def holds(self, pid: int) -> bool:
+        """Return whether a process is there, or it can not be told."""
+        ...
+
 
 class BirdProcess:
     """A BIRD that runs, or ran."""
@@ -215,6 +219,17 @@ class Here:
 
     def rtnetlink(self) -> socket.socket:
         return rtnetlink_socket()
+
+    def holds(self, pid: int) -> bool:
+        return namespace_of(pid) in (None, namespace_of(os.getpid()))
+
+
+def namespace_of(pid: int) -> int | None:
+    """Return the inode of a process's network namespace, None if we are not told."""
+    try:
+        return Path(f"/proc/{pid}/ns/net").stat().st_ino
+    except OSError:
+        return None
 
 
 HERE = Here()

@@ -179,6 +179,7 @@ class Router:
         if self._process is not None:
             self._begin_watch()
             self._log.info("bird found", pid=self._process.pid)
+            self._kill_misplaced()
 
     def _start(self, *, recover: bool) -> None:
         """Start BIRD; a recovering one waits for every session, so not where none was before."""
@@ -232,6 +233,7 @@ class Router:
         while True:
             began_at = time.monotonic()
             if self.plan.gateways:
+                self._kill_misplaced()
                 await self.refresh()
                 await self._take_again()
             # What is waited for a BIRD that does not answer costs nothing.
@@ -275,6 +277,13 @@ class Router:
                 await self._bird.reload(name)
             except BirdError as error:
                 self._log.warning("bgp reload", protocol=name, text=str(error))
+
+    def _kill_misplaced(self) -> None:
+        """Have BIRD start anew where its namespace is another one now."""
+        process = self._process
+        if process is not None and process.is_alive and not self._place.holds(process.pid):
+            self._log.error("bird is in a namespace that is gone", pid=process.pid)
+            process.kill()
 
     def _kill_hanging(self) -> None:
         process = self._process

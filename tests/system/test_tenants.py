@@ -267,6 +267,21 @@ def answers(network: Network) -> bool:
     return '"tunnels"' in network.ours.cli("status", "--json", check=False)
 
 
+def test_a_namespace_that_was_removed_by_hand_is_made_anew(network: Network) -> None:
+    before, red = facts(network, "blue"), network.tenants["red"]
+    pid = bird_pid(network, "red")
+    run("ip", "netns", "del", red.namespace.netns)
+    wait_for("it to be there", lambda: red.namespace.netns in namespaces(), 30.0, every_s=0.3)
+    wait_for("another BIRD", lambda: bird_pid(network, "red") not in (0, pid), 30.0)
+    network.ours.wait_up(timeout_s=40.0)
+    red.vpc.route("default", "via", tenants.VPC_GATEWAY)
+    wait_sessions(network)
+    wait_traffic(red)
+    wait_for("rest", partial(is_at_rest, network, "red"), 30.0, every_s=0.5)
+    assert bird_pid(network, "red") in red.namespace.pids()
+    assert facts(network, "blue") == before
+
+
 def test_attachments_that_overlap_warn_and_clean_up_when_deleted(
     network: Network, lab: Lab
 ) -> None:
