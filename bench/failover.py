@@ -28,7 +28,7 @@ from rich.table import Table
 
 from bench.beds import Bed, Trial, strongswan, twins
 from lab import plot, stream, tcp
-from lab.commands import LabError, end_cleanly
+from lab.commands import LabError, end_cleanly, go_first
 from lab.netns import Lab
 
 _QUICK_TIMES = 3
@@ -189,6 +189,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if times < 1:
         parser.error("--times: at least 1")
     end_cleanly()
+    go_first()
     try:
         samples = measure(chosen.cases, times)
     except LabError as error:

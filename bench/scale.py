@@ -1,7 +1,7 @@
 """
 Many tunnels between two of our gateways: memory, time until all are up, a reload that changes one.
 
-    hub 192.0.2.1, 198.51.100.1 ======== branches 203.0.113.1 to 203.0.113.250
+    hub 192.0.2.1, 198.51.100.1 ======== branches 203.0.112.1 to 203.0.113.244
 
 Half as many VPN Connections as tunnels, each from both addresses of the hub to one address of the
 branches. Memory is resident memory of the hub's gateway process and its data plane process.
@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 from rich.console import Console
@@ -27,10 +27,14 @@ from lab.commands import LabError, end_cleanly, wait_for
 from lab.netns import Lab
 from lab.twinspan import Connection, Document, Tunnel, TunnelView, Twinspan, Value
 
-_HUB = ("192.0.2.1", "198.51.100.1")
+HUB = ("192.0.2.1", "198.51.100.1")
 _FIRST_INNER = int(IPv4Address("169.254.100.0"))
-_MOST = 500  # one /24 of branch addresses, two tunnels each
-_BRANCH_NETS = "10.50"
+_BRANCHES = IPv4Network("203.0.112.0/22")
+# The networks at the branches as the hub knows them, and the other way round, one a connection.
+_BRANCH_NETS, _HUB_NETS = IPv4Address("10.64.0.0"), IPv4Address("10.128.0.0")
+HUB_LAN = "10.60.0.0/16"
+MOST = 1000
+_USUAL = 500
 _IDLE_S = 5.0
 
 
@@ -48,24 +52,43 @@ class Figures:
     reload_changed: int
 
 
+def branch_net(number: int) -> str:
+    """Return the network at that branch."""
+    return f"{_BRANCH_NETS + 256 * number}/24"
+
+
+def inner(tunnel: int) -> IPv4Network:
+    """Return the inner network of a tunnel."""
+    return IPv4Network((_FIRST_INNER + 4 * tunnel, 30))
+
+
+def tunnel_name(tunnel: int) -> str:
+    """Return the name of a tunnel, which are counted through all connections."""
+    return f"b{tunnel // 2}-{tunnel % 2 + 1}"
+
+
 def connections(count: int, psk: Sequence[str], *, is_hub: bool) -> list[Connection]:
     """Return the VPN Connections of one side, for `count` tunnels in all."""
     return [_connection(number, psk[number], is_hub) for number in range(count // 2)]
 
 
 def _connection(number: int, psk: str, is_hub: bool) -> Connection:
-    branch = f"203.0.113.{number + 1}"
+    branch = _branch(number)
     tunnels = []
-    for position, hub in enumerate(_HUB):
-        inner = IPv4Address(_FIRST_INNER + 4 * (2 * number + position))
-        settings: dict[str, Value] = {"inner_local": str(inner + (1 if is_hub else 2))}
+    for position, hub in enumerate(HUB):
+        network = inner(2 * number + position)
+        settings: dict[str, Value] = {"inner_local": str(network[1 if is_hub else 2])}
         local, remote = (hub, branch) if is_hub else (branch, hub)
-        name = f"b{number}-{position + 1}"
-        tunnels.append(Tunnel(name, local, remote, f"{inner}/30", psk, settings))
+        name = tunnel_name(2 * number + position)
+        tunnels.append(Tunnel(name, local, remote, str(network), psk, settings))
     # The hub reaches one network at each branch; the way back has one name for each connection too.
-    remote_net = f"{_BRANCH_NETS if is_hub else '10.60'}.{number}.0/24"
+    remote_net = branch_net(number) if is_hub else f"{_HUB_NETS + 256 * number}/24"
     start: dict[str, Value] = {"start": "initiate" if is_hub else "respond"}
     return Connection(f"b{number}", [remote_net], tunnels, start)
+
+
+def _branch(number: int) -> str:
+    return str(_BRANCHES[number + 1])
 
 
 def build(lab: Lab, count: int) -> tuple[Twinspan, Twinspan]:
@@ -74,19 +97,30 @@ def build(lab: Lab, count: int) -> tuple[Twinspan, Twinspan]:
     for machine, lan in ((hub, "10.60.0.1/16"), (branches, "10.50.0.1/16")):
         machine.ip("link", "add", "lan", "type", "bridge")
         machine.address("lan", lan)
-    lab.wire((hub, "wan", (f"{_HUB[0]}/24",)), (branches, "wan", ("192.0.2.2/24",)))
-    hub.address("wan", f"{_HUB[1]}/32")
-    addresses = [f"203.0.113.{number + 1}" for number in range(count // 2)]
+    lab.wire((hub, "wan", (f"{HUB[0]}/24",)), (branches, "wan", ("192.0.2.2/24",)))
+    hub.address("wan", f"{HUB[1]}/32")
+    addresses = [_branch(number) for number in range(count // 2)]
     branches.addresses("lo", [f"{address}/32" for address in addresses])
-    hub.route("203.0.113.0/24", "via", "192.0.2.2")
-    branches.route(f"{_HUB[1]}/32", "via", _HUB[0])
+    hub.route(str(_BRANCHES), "via", "192.0.2.2")
+    branches.route(f"{HUB[1]}/32", "via", HUB[0])
     psk = [os.urandom(32).hex() for _ in addresses]
     hub_side = connections(count, psk, is_hub=True)
     branch_side = connections(count, psk, is_hub=False)
     return (
-        Twinspan(hub, Document("hub", _HUB, ["10.60.0.0/16"], hub_side)),
+        Twinspan(hub, Document("hub", HUB, [HUB_LAN], hub_side)),
         Twinspan(branches, Document("branches", addresses, ["10.50.0.0/16"], branch_side)),
     )
+
+
+def wait_all_up(gateway: Twinspan, count: int, began: float, timeout_s: float = 180.0) -> None:
+    """Wait until that many tunnels are up; says how many are. Raises LabError."""
+
+    def all_up() -> bool:
+        up = sum(tunnel.is_up for tunnel in gateway.tunnels().values())
+        print(f"{up} up after {time.monotonic() - began:.1f} s", file=sys.stderr)
+        return up == count
+
+    wait_for(f"{count} tunnels", all_up, timeout_s, every_s=0.5)
 
 
 def changed(before: dict[str, TunnelView], after: dict[str, TunnelView]) -> int:
@@ -117,13 +151,7 @@ def measure(prefix: str, count: int) -> Figures:
         branches.start(timeout_s=120.0)
         began = time.monotonic()
         hub.start(timeout_s=120.0)
-
-        def all_up() -> bool:
-            up = sum(tunnel.is_up for tunnel in hub.tunnels().values())
-            print(f"{up} up after {time.monotonic() - began:.1f} s", file=sys.stderr)
-            return up == count
-
-        wait_for(f"{count} tunnels", all_up, 180.0, every_s=0.5)
+        wait_all_up(hub, count, began)
         established_s = time.monotonic() - began
         pids = hub.pids()
         before = cpu.cpu_s(pids)
@@ -147,10 +175,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the bench from the command line."""
     parser = argparse.ArgumentParser(prog="run bench scale", description=__doc__)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here")
-    parser.add_argument("--tunnels", type=int, default=_MOST, help=f"an even number up to {_MOST}")
+    parser.add_argument("--tunnels", type=int, default=_USUAL, help=f"an even number up to {MOST}")
     chosen = parser.parse_args(arguments)
-    if chosen.tunnels % 2 or not 2 <= chosen.tunnels <= _MOST:
-        parser.error(f"--tunnels: an even number from 2 to {_MOST}, not {chosen.tunnels}")
+    if chosen.tunnels % 2 or not 2 <= chosen.tunnels <= MOST:
+        parser.error(f"--tunnels: an even number from 2 to {MOST}, not {chosen.tunnels}")
     end_cleanly()
     try:
         figures = measure(f"sc{os.getpid()}", chosen.tunnels)

@@ -8,6 +8,9 @@ from gateway.node.plan import NodePlan
 from gateway.node.udp import is_local
 from gateway.routing.plan import RoutingPlan
 
+_BFD_HELD_S = 0.3  # how long BIRD may have to wait on a busy machine
+_BFD_BYTES = 1024  # that a BFD packet takes of a socket's buffer, the kernel's own data with it
+
 
 def notes(plan: NodePlan, workers: int, namespaces: Namespaces) -> list[str]:
     """Return what an operator should change; `workers` is how many the data plane runs."""
@@ -30,6 +33,7 @@ def _of_namespace(plan: NodePlan, name: str, kernel: Netlink) -> list[str]:
     found = [
         *_forwarding(plan, name, kernel),
         *_filtered(kernel),
+        *_small_buffer(plan, name, kernel),
         *_dead_routes(plan, name, kernel),
     ]
     return [f"in namespace {name}: {note}" if name else note for note in found]
@@ -58,6 +62,20 @@ def _filtered(kernel: Netlink) -> list[str]:
     return [
         f"net.ipv4.conf.all.rp_filter is {value}: what comes by a tunnel is dropped while no route"
         " leads back, as when the peer's BGP starts again"
+    ]
+
+
+def _small_buffer(plan: NodePlan, namespace: str, kernel: Netlink) -> list[str]:
+    """Say that BIRD's one socket for all BFD holds less than the packets of 0.3 s."""
+    peers = [peer for routing in _routing(plan, namespace) for peer in routing.peers]
+    per_s = sum(1000 // peer.bfd.interval_ms for peer in peers if peer.bfd is not None)
+    needed = int(_BFD_HELD_S * per_s * _BFD_BYTES)
+    (value,) = kernel.settings("core/rmem_default")
+    if not value or needed <= int(value):
+        return []
+    return [
+        f"net.core.rmem_default is {value}: BIRD loses BFD packets when it waits for a core, and"
+        f" sessions with them; {needed} is enough"
     ]
 
 

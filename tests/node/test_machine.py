@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from gateway.node.journal import Journal
 from gateway.node.namespaces import Namespaces
 from gateway.node.plan import NodePlan, plan
 from tests.node.network import ip
+from tests.routing.plans import OFFICE, plan_of
 from tests.support.documents import CONNECTION, document
 
 pytestmark = [pytest.mark.system, pytest.mark.usefixtures("network")]
@@ -84,6 +86,18 @@ def test_ipv6_that_would_stay_on_a_dead_tunnel_is_noted() -> None:
     assert notes(wanted("10.20.0.0/16"), workers=2) == []
     sysctl("net.ipv6.conf.ts-office-1.ignore_routes_with_linkdown=1")
     assert notes(wanted("fd02::/64"), workers=2) == []
+
+
+@pytest.mark.usefixtures("addresses")
+def test_a_receive_buffer_that_is_too_small_for_so_much_bfd_is_noted() -> None:
+    sysctl("net.ipv4.ip_forward=1")
+    least = int(Path("/proc/sys/net/core/rmem_default").read_text())
+    many = least // 1024  # sessions; as many packets come in 0.3 s
+    peers = tuple(replace(OFFICE, name=f"office-{number}") for number in range(many + 150))
+    few = replace(wanted(), tunnels=(), routing=(plan_of(*peers[: many // 2]),))
+    assert notes(few, workers=2) == []
+    (note,) = notes(replace(few, routing=(plan_of(*peers),)), workers=2)
+    assert note.startswith(f"net.core.rmem_default is {least}: BIRD loses BFD packets")
 
 
 @pytest.mark.usefixtures("addresses")
