@@ -36,6 +36,7 @@ def take(tunnel: Tunnel, config: TunnelConfig, now: float) -> bool:
     if Effect.RENEW in effects_of(fields):
         return False
     tunnel.config = config
+    tunnel.closed_slots.clear()
     tunnel.backoff.timers = config.timers
     carry_out(tunnel, fields, now)
     return True

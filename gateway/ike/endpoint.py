@@ -18,7 +18,7 @@ import math
 from collections.abc import Iterable, Mapping
 
 from gateway.errors import UsageError
-from gateway.ike import dispatch, edits, reasons, snapshot
+from gateway.ike import dispatch, edits, reasons, slots, snapshot
 from gateway.ike.agenda import Agenda
 from gateway.ike.child import ChildSa
 from gateway.ike.config import Random, TunnelConfig
@@ -93,11 +93,15 @@ class IkeEndpoint:
             raise UsageError(f"{tunnel}: the peer's address is not known; it has to begin")
         one.is_stopped = False
         one.is_wanted = True
+        one.closed_slots.clear()
         if one.attempt is not None:
             one.attempt.close_wanted = None
         if one.is_idle:
             one.retry_at = now
             self._begin_due(one, now)
+        for sa in one.usable()[-1:]:
+            sa.child_at.clear()  # now, not after a pause
+            slots.ask_for_missing(sa)
         self._settle(one, now)
         return self._events(now)
 
@@ -106,6 +110,18 @@ class IkeEndpoint:
     ) -> list[Event]:
         """Close a tunnel. It stays down, and refuses the peer, until `initiate` or `allow`."""
         self._retire(self._tunnel(tunnel), reason, now)
+        return self._events(now)
+
+    def close_child(self, spi_in: int, now: float) -> list[Event]:
+        """
+        Delete the Child SA with this inbound SPI; its IKE SA and the others stay.
+
+        We ask for another only after `initiate`, or with the next IKE SA; the peer may at any time.
+        """
+        for sa, child in self._find_children(spi_in):
+            if child.spi_in == spi_in and child.is_live and sa.is_usable:
+                slots.close(sa, child, reasons.CLOSED_BY_OPERATOR)
+                self._settle_sa(sa, now)
         return self._events(now)
 
     def allow(self, tunnel: str, now: float) -> list[Event]:

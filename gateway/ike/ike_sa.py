@@ -293,6 +293,8 @@ class IkeSa:
         self.rekey_at = now + span.soft_s
         self.hard_at = now + span.hard_s
         tunnel.sas.append(self)
+        if self.close_wanted is None:
+            tunnel.hold_on()
         if not self.is_parked:
             self.announce(replaces)
 

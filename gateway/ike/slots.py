@@ -36,7 +36,8 @@ def missing(sa: IkeSa) -> tuple[int, ...]:
     asked = {task.slot for task in sa.tasks if task.work is Work.NEW_CHILD}
     if request is not None and request.task.work is Work.NEW_CHILD:
         asked.add(request.task.slot)
-    busy = live(sa) | asked | sa.child_at.keys()
+    closed = sa.tunnel.closed_slots if sa.tunnel is not None else frozenset()
+    busy = live(sa) | asked | sa.child_at.keys() | closed
     return tuple(slot for slot in range(len(sa.config.selectors)) if slot not in busy)
 
 
@@ -74,6 +75,16 @@ def give_up(sa: IkeSa, child: ChildSa, reason: Reason) -> None:
     tunnel.stop_sending(sa.context, child, reason)
     tunnel.fail_slot(sa.context, child.slot, reason)
     child.stage = Stage.DELETING
+    sa.tasks.add(Task(Work.DELETE_CHILD, child.spi_in))
+
+
+def close(sa: IkeSa, child: ChildSa, reason: Reason) -> None:
+    """Delete a Child SA and leave its slot empty: we do not ask for another, the peer may."""
+    tunnel = sa.tunnel
+    assert tunnel is not None
+    tunnel.closed_slots.add(child.slot)
+    tunnel.stop_sending(sa.context, child, reason)
+    child.stage, child.down_reason = Stage.DELETING, reason
     sa.tasks.add(Task(Work.DELETE_CHILD, child.spi_in))
 
 

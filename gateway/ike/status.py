@@ -30,6 +30,7 @@ class ChildStatus:
     state: str
     is_outbound: bool  # the one that is sent on
     slot: int = 0
+    hard_at: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,4 +136,5 @@ def _child(tunnel: Tunnel, child: ChildSa) -> ChildStatus:
         child.stage.name.lower(),
         tunnel.is_used(child),
         child.slot,
+        child.hard_at,
     )

@@ -64,6 +64,7 @@ class Tunnel:
         self.beside_at = math.inf  # when an IKE SA is begun beside one that the peer will not rekey
         self.in_use: dict[int, ChildSa] = {}  # by slot
         self.slot_failures: dict[int, Reason] = {}  # why a slot is empty, where that is known
+        self.closed_slots: set[int] = set()  # closed by the operator: not asked for by us
         self.last_failure: Reason | None = None
         self.refused: dict[Work, Reason] = {}  # rekeys that the peer refuses, until one succeeds
 
@@ -77,6 +78,11 @@ class Tunnel:
     def is_idle(self) -> bool:
         """Return whether there is neither an IKE SA nor an attempt at one."""
         return self.attempt is None and not self.usable()
+
+    def hold_on(self) -> None:
+        """Want an established tunnel again, if one that was closed is brought back by the peer."""
+        if not self.is_stopped:
+            self.is_wanted = self.is_wanted or begins(self.config)
 
     def lost(self, reason: Reason, lived_s: float, now: float) -> None:
         """
@@ -153,6 +159,7 @@ class Tunnel:
             used.use = Use.RETIRED
         child.use = Use.IN_USE
         self.in_use[child.slot] = child
+        self.closed_slots.discard(child.slot)
 
     def is_used(self, child: ChildSa) -> bool:
         """Return whether this Child SA is the one that its slot sends on."""

@@ -212,4 +212,4 @@ def _child_delete_answered(sa: IkeSa, spi_in: int, now: float) -> None:
     if child is None:
         sa.context.spis.release(spi_in)
     elif child.stage is Stage.DELETING:
-        child_deleted(sa, child, reasons.REDUNDANT, now)
+        child_deleted(sa, child, child.down_reason or reasons.REDUNDANT, now)
