@@ -46,6 +46,9 @@ PURE = [
     "gateway/routing/state.py",
     "gateway/routing/view.py",
     "gateway/routing/wanted.py",
+    "gateway/vici/wire.py",
+    "gateway/vici/views.py",
+    "gateway/vici/logs.py",
 ]
 FORBIDDEN = {
     "asyncio",

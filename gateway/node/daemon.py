@@ -9,9 +9,10 @@ knows the protocol; an `if` about IKE belongs in the core.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import assert_never
 
 from gateway.dataplane.interface import DataPlane, Punt, PuntType
@@ -68,6 +69,7 @@ class IkeDaemon:
         self._timer: asyncio.TimerHandle | None = None
         self._is_closed = False
         self._next_sample = 0
+        self._watchers: list[Callable[[Event], None]] = []
         self.known: frozenset[str] = frozenset()  # tunnels that the core was told of
         self.worker_failed = False
         self.broken: set[str] = set()  # tunnels whose TUN device is gone
@@ -93,6 +95,26 @@ class IkeDaemon:
         tunnel = self._tunnels.by_name.get(name)
         if tunnel is not None and not tunnel.is_up and tunnel.plan.remote is not None:
             self.carry_out(self.endpoint.initiate(name, now))
+
+    def initiate(self, name: str) -> None:
+        """
+        Begin a tunnel, or ask for those of its Child SAs that are missing. Raises UsageError if the
+        peer's address is not known.
+        """
+        self.carry_out(self.endpoint.initiate(name, self._clock()))
+
+    def terminate_tunnel(self, name: str) -> None:
+        """Close a tunnel's IKE SA; unlike after `close_tunnel` either end may begin again."""
+        self.close_tunnel(name)
+        self.carry_out(self.endpoint.allow(name, self._clock()))
+
+    def terminate_child(self, spi_in: int) -> None:
+        """Close the Child SA with this inbound SPI; its IKE SA stays."""
+        self.carry_out(self.endpoint.close_child(spi_in, self._clock()))
+
+    def rekey_child(self, spi_in: int) -> None:
+        """Rekey the Child SA with this inbound SPI."""
+        self.carry_out(self.endpoint.soft_limit(spi_in, self._clock()))
 
     def rekey_tunnel(self, name: str, *, ike: bool) -> None:
         """An operator wants new keys: of the IKE SA, or of the Child SA."""
@@ -181,9 +203,26 @@ class IkeDaemon:
 
     # ---- the way out ----
 
+    @contextlib.contextmanager
+    def watch(self, see: Callable[[Event], None]) -> Iterator[None]:
+        """Call `see` with each event of the core just before it is carried out."""
+        self._watchers.append(see)
+        try:
+            yield
+        finally:
+            self._watchers.remove(see)
+
+    def _show(self, event: Event) -> None:
+        for see in tuple(self._watchers):
+            try:
+                see(event)
+            except Exception as error:  # who looks on must not stop the tunnels
+                self._journal.error("bug", where="watcher", text=repr(error))
+
     def carry_out(self, events: list[Event]) -> None:
         """Carry out the core's events, in order: the order is the core's promise."""
         for event in events:
+            self._show(event)
             try:
                 self._carry_out_one(event)
             except GatewayError as error:

@@ -28,10 +28,10 @@ from gateway.ike.endpoint import IkeEndpoint
 from gateway.ike.events import Reason
 from gateway.model.document import Loaded
 from gateway.model.load import load
-from gateway.node.commands import Commands
-from gateway.node.control_socket import ControlError, ControlSocket
+from gateway.node.control_socket import ControlError
 from gateway.node.daemon import IkeDaemon
 from gateway.node.difference import Change, difference
+from gateway.node.doors import Doors
 from gateway.node.drain import Drain
 from gateway.node.failback import FailbackKeeper
 from gateway.node.journal import Journal
@@ -45,14 +45,13 @@ from gateway.node.reconcile import Reconciler
 from gateway.node.rollout import Rollout
 from gateway.node.routing import RoutingReport
 from gateway.node.seal import Legacy, SealError, load_key, make_key, seal, unseal
-from gateway.node.status import StatusView
 from gateway.node.steering import Cause, Steering
 from gateway.node.tunnel import Tunnels
 from gateway.routing.health import Health
 from gateway.routing.plan import Standing
 from gateway.routing.routers import Routers
 
-CONTROL_SOCKET, SEAL_KEY = "gateway.sock", "seal.key"
+SEAL_KEY = "seal.key"
 TICK_S = 1.0
 REPAIR_TICKS = 10  # what could not be made, or has gone, is made again so often
 ORPHAN_S = 90.0  # how long ESP SAs of a crashed gateway process are kept for the new IKE SA to come
@@ -149,11 +148,9 @@ class Gateway:
         )
         self._report = RoutingReport(self._routers, self._reconciler, self._tunnels)
         self._propagator = Propagator(self._namespaces, self._reconciler, self._report, journal)
-        self._control = self._make_control()
-
-    def _make_control(self) -> ControlSocket:
-        """Return the socket that answers the command line."""
-        status = StatusView(
+        self._doors = Doors(
+            settings.runtime_dir,
+            self,
             self._daemon,
             self._reconciler,
             self._tunnels,
@@ -162,18 +159,9 @@ class Gateway:
             self._report,
             self._rollout,
             self._prober,
-        )
-        commands = Commands(
-            self,
-            self._daemon,
-            self._reconciler,
-            self._tunnels,
             self._drain,
-            status,
-            self._journal,
-            self._report,
+            journal,
         )
-        return ControlSocket(self._settings.runtime_dir / CONTROL_SOCKET, commands.answer)
 
     # ---- life ----
 
@@ -184,7 +172,7 @@ class Gateway:
         """
         try:
             await self._start_or_leave_nothing()
-            await self._control.open()
+            await self._doors.open()
             self._announce()
             async with asyncio.TaskGroup() as group:
                 tasks = [
@@ -201,7 +189,7 @@ class Gateway:
                     task.cancel()
             await self._end(outcome)
         finally:
-            await self._control.close()
+            await self._doors.close()
             self._routers.leave()
             self._prober.close()
             self._daemon.close()

@@ -1,0 +1,58 @@
+"""The sockets that a gateway process answers on: its own for `twinspan`, and VICI for swanctl."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gateway.dataplane.interface import DataPlane
+from gateway.node.commands import Commands, Life
+from gateway.node.control_socket import ControlSocket
+from gateway.node.daemon import IkeDaemon
+from gateway.node.drain import Drain
+from gateway.node.journal import Journal
+from gateway.node.namespaces import Namespaces
+from gateway.node.probes import Prober
+from gateway.node.reconcile import Reconciler
+from gateway.node.rollout import Rollout
+from gateway.node.routing import RoutingReport
+from gateway.node.status import StatusView
+from gateway.node.tunnel import Tunnels
+from gateway.vici.service import Vici
+
+CONTROL_SOCKET = "gateway.sock"
+
+
+class Doors:
+    """Opens and closes them together."""
+
+    def __init__(
+        self,
+        runtime_dir: Path,
+        life: Life,
+        daemon: IkeDaemon,
+        reconciler: Reconciler,
+        tunnels: Tunnels,
+        plane: DataPlane,
+        namespaces: Namespaces,
+        routing: RoutingReport,
+        rollout: Rollout,
+        prober: Prober,
+        drain: Drain,
+        journal: Journal,
+    ) -> None:
+        status = StatusView(
+            daemon, reconciler, tunnels, plane, namespaces, routing, rollout, prober
+        )
+        commands = Commands(life, daemon, reconciler, tunnels, drain, status, journal, routing)
+        self._control = ControlSocket(runtime_dir / CONTROL_SOCKET, commands.answer)
+        self._vici = Vici(runtime_dir, daemon, reconciler, tunnels, plane, journal)
+
+    async def open(self) -> None:
+        """Begin to answer. Raises ControlError."""
+        await self._control.open()
+        await self._vici.open()
+
+    async def close(self) -> None:
+        """Let every client go."""
+        await self._vici.close()
+        await self._control.close()

@@ -1,0 +1,1 @@
+"""strongSwan's VICI protocol for our gateway: what swanctl and its exporters speak."""
