@@ -37,6 +37,7 @@ class Parts:
     """The parts of one gateway, put together as `service.Gateway` does."""
 
     plane: LocalPlane
+    namespaces: Namespaces
     kernel: Netlink
     tunnels: Tunnels
     daemon: IkeDaemon
@@ -72,7 +73,9 @@ def parts(plane: LocalPlane) -> Iterator[Parts]:
     status = StatusView(daemon, reconciler, tunnels, plane, namespaces, routing, rollout, prober)
     try:
         kernel = namespaces.own
-        yield Parts(plane, kernel, tunnels, daemon, reconciler, steering, status, journal, log)
+        yield Parts(
+            plane, namespaces, kernel, tunnels, daemon, reconciler, steering, status, journal, log
+        )
     finally:
         daemon.close()
         namespaces.close()
