@@ -256,6 +256,15 @@ class Twinspan:
         }
         return run(*self._argv(*words), env=env, check=check, timeout_s=timeout_s)
 
+    @property
+    def vici(self) -> str:
+        """Return the URI of its VICI socket."""
+        return f"unix://{self.directory / 'vici.sock'}"
+
+    def swanctl(self, *words: str, check: bool = True) -> str:
+        """Return what strongSwan's swanctl prints for this gateway."""
+        return run("swanctl", *words, "--uri", self.vici, check=check, timeout_s=40.0)
+
     def status(self) -> Json:
         """Return the status document."""
         answer = json.loads(self.cli("status", "--json"))

@@ -47,6 +47,7 @@ class Control:
         with self._daemon.watch(attempt.see):
             follower = asyncio.create_task(self._show_log(request, stream, plan.name))
             try:
+                await asyncio.sleep(0)  # it follows from here
                 self._journal.info("initiate", tunnel=plan.name, by="vici")
                 if plan.remote is not None:  # else it is up, and its peer brings what is missing
                     self._daemon.initiate(plan.name)

@@ -10,6 +10,7 @@ is in no pair. strongSwan has one child for each pair.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
@@ -195,6 +196,29 @@ def test_one_that_strongswan_refuses_is_named_and_the_others_carry_on(quarters: 
     for hosts in HOSTS[:5]:
         assert " 0% packet loss" in ping(ends, *hosts)
     assert " 100% packet loss" in ping(ends, *HOSTS[5])
+
+
+def test_swanctl_sees_each_pair_as_a_child_of_its_own(quarters: Ends) -> None:
+    ends = quarters
+    agree(ends, "initiate")
+    wait_all_up(ends)
+    names = [f"{FIRST}/{number}" for number in range(1, 7)]
+    text = ends.ours.swanctl("--list-sas")
+    assert re.findall(r"^  (\S+): #\d+, reqid \d+, INSTALLED", text, re.MULTILINE) == names
+    assert len(set(re.findall(r"reqid (\d+)", text))) == 6
+    text = ends.ours.swanctl("--list-sas", "--child", names[3])
+    assert re.findall(r"^    (?:local|remote) +(\S+)", text, re.MULTILINE) == list(PAIRS[3])
+    assert all(f"{name}: TUNNEL" in ends.ours.swanctl("--list-conns") for name in names)
+    before = spis_in_use(ends)
+    ends.ours.swanctl("--rekey", "--child", names[3])
+    wait_for("one other SPI", lambda: len(before & spis_in_use(ends)) == 5, 10.0, every_s=0.1)
+    ends.ours.swanctl("--terminate", "--child", names[4])
+    assert installed(ends) == sorted({*NAMES} - {NAMES[4]})
+    assert states(ends) == ["up"] * 4 + ["down", "up"]
+    assert "initiate completed" in ends.ours.swanctl("--initiate", "--child", names[4])
+    assert states(ends) == ["up"] * 6
+    for hosts in HOSTS:
+        assert " 0% packet loss" in ping(ends, *hosts)
 
 
 def test_a_restarted_gateway_goes_on_with_all_six(quarters: Ends) -> None:

@@ -16,15 +16,14 @@ from typing import Any
 import pytest
 import vici
 
-from lab.commands import LabError, Process, run, wait_for
+from lab.commands import LabError, Process, wait_for
 from tests.system.support import FIRST, Ends, wait_status
 
 pytestmark = pytest.mark.system
 
 
 def swanctl(ends: Ends, *words: str, check: bool = True) -> str:
-    uri = f"unix://{ends.ours.directory / 'vici.sock'}"
-    return run("swanctl", *words, "--uri", uri, check=check, timeout_s=40.0)
+    return ends.ours.swanctl(*words, check=check)
 
 
 def refused(ends: Ends, *words: str) -> str:
@@ -203,9 +202,8 @@ def test_initiate_says_why_not_and_when_it_is_late(connected: Ends) -> None:
 
 
 def follow(ends: Ends, what: str) -> Process:
-    uri = f"unix://{ends.ours.directory / 'vici.sock'}"
     process = ends.pair.a.gateway.start(
-        f"swanctl{what}", "stdbuf", "-oL", "swanctl", what, "--uri", uri
+        f"swanctl{what}", "stdbuf", "-oL", "swanctl", what, "--uri", ends.ours.vici
     )
     time.sleep(0.5)
     return process
