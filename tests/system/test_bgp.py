@@ -35,9 +35,9 @@ def document(
 ) -> Document:
     """Return the document of `here` with BGP toward `there`."""
     mine, theirs = ASNS[here.name], ASNS[there.name]
-    made = sites.document(
-        here, there, keys, settings={"routing": "bgp", "local_asn": mine, **settings}
-    )
+    # The same tunnel fails more often here than damping forgives.
+    bgp: dict[str, Value] = {"routing": "bgp", "local_asn": mine, "flap_damping": False}
+    made = sites.document(here, there, keys, settings={**bgp, **settings})
     (connection,) = made.connections
     return replace(made, connections=[replace(connection, customer={"asn": theirs})])
 

@@ -25,11 +25,7 @@ FIRST, SECOND = sites.tunnel_name(1), sites.tunnel_name(2)
 
 @pytest.fixture(scope="module")
 def network(lab: Lab) -> Twins:
-    made = twins.build(lab, "300x3")
-    for end in (made.a, made.b):
-        edit(end, flap_damping=False)
-    made.wait_settled()
-    return made
+    return twins.build(lab, "300x3", {"flap_damping": False})
 
 
 def edit(end: Twinspan, **settings: Value) -> None:
