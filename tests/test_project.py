@@ -17,6 +17,7 @@ from gateway.node.plan import plan
 ROOT = Path(__file__).parent.parent
 PURE = [
     "gateway/ike",
+    "gateway/control/store/interface.py",
     "gateway/errors.py",
     "gateway/sa.py",
     "gateway/secret.py",
