@@ -117,6 +117,16 @@ def test_pure_code_imports_no_io(place: str) -> None:
         assert not imported(path) & FORBIDDEN, path
 
 
+def test_the_gateway_process_imports_nothing_of_the_control_plane() -> None:
+    # Only the command line may, and it does when such a command runs.
+    users = {
+        str(path.relative_to(ROOT))
+        for path in python_files("gateway")
+        if "gateway.control" in path.read_text() and "control" not in path.parts
+    }
+    assert users == {"gateway/cli/store.py"}
+
+
 def test_scapy_is_never_imported_by_the_product() -> None:
     for path in python_files("gateway"):
         assert "scapy" not in imported(path), f"{path}: scapy is GPL-2.0-only"

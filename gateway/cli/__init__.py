@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import typer
 
-from gateway.cli import act, check, link, process, routing, show, split
+from gateway.cli import act, check, link, process, routing, show, split, store
 
 app = typer.Typer(
     name="twinspan",
@@ -33,6 +33,7 @@ app.command()(check.schema)
 app.command()(link.link)
 app.command()(split.split)
 app.command()(act.version)
+app.add_typer(store.app)
 # Their own parsers read the options, so that the processes import nothing of this package's.
 for each in (process.dataplane, process.netns):
     app.command(
