@@ -26,7 +26,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench.beds import Bed, Trial, strongswan, twins
+from bench.beds import Bed, Trial, line, strongswan, twins, vms
 from lab import plot, stream, tcp
 from lab.commands import LabError, end_cleanly, go_first
 from lab.netns import Lab
@@ -69,6 +69,8 @@ BEDS: Mapping[str, tuple[Callable[[Lab], Bed], tuple[str, ...]]] = {
     "hold": (partial(twins.build, "off", settings={"bgp_hold_s": 9}), ("bgp_hold",)),
     "probes": (partial(twins.build, None, settings={"probe": "200x3"}), ("static_probe",)),
     "static": (partial(twins.build, None), ("liveness",)),
+    "vms": (vms.build, ("vm_lost", "vm_bird_killed")),
+    "line": (line.build, ("line_lost",)),
     "strongswan": (strongswan.build, ("strongswan.path_cut",)),
 }
 CASES = tuple(case for _, cases in BEDS.values() for case in cases)
