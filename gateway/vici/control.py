@@ -122,6 +122,8 @@ class Control:
         if not matches:
             raise Refused("no matching SAs to terminate found")
         timeout_ms = number_of(request, "timeout", 0)
+        if text_of(request, "force") == "yes":
+            timeout_ms = -1  # the peer is told all the same, but not waited for
         if timeout_ms >= 0 and not await _until(is_over, timeout_ms):
             raise Refused(f"not all of {matches} SAs were terminated in time")
         return {"success": "yes", "matches": str(matches), "terminated": str(matches)}

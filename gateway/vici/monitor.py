@@ -26,23 +26,29 @@ class Monitor:
     def __init__(self, listing: Listing, publish: Publish) -> None:
         self._listing = listing
         self._publish = publish
-        self._seen: dict[str, TunnelIkeStatus] = {}
+        self._seen: dict[str, TunnelIkeStatus] = {}  # by tunnel: the newest IKE SA
+        self._plans: dict[str, TunnelPlan] = {}
+        self._older: dict[bytes, TunnelIkeStatus] = {}  # by spi_i: others that are up beside it
 
     def begin(self) -> None:
         """Look at all tunnels as they are; `see` must get every event from now on."""
-        self._seen = {plan.name: ike for plan, ike in self._listing.statuses()}
+        found = self._listing.statuses()
+        self._seen = {plan.name: ike for plan, ike in found}
+        self._plans = {plan.name: plan for plan, _ in found}
 
     def end(self) -> None:
         """Forget everything: nobody listens."""
-        self._seen = {}
+        self._seen, self._older, self._plans = {}, {}, {}
 
     def see(self, event: Event) -> None:
         """Take an event of the core."""
         if not isinstance(event, IkeSaUp | IkeSaDown | ChildSaUp | ChildSaDown):
             return
-        plan = self._listing.plan_of(event.tunnel)
+        # One that has left the document goes down afterwards.
+        plan = self._listing.plan_of(event.tunnel) or self._plans.get(event.tunnel)
         if plan is None:
             return
+        self._plans[plan.name] = plan
         before = self._seen.get(plan.name, TunnelIkeStatus("idle"))
         now = self._listing.status_of(plan.name)
         match event:
@@ -65,15 +71,20 @@ class Monitor:
             return  # it has gone in the same moment
         shown = self._listing.ike(plan, now)
         if event.replaces is None:
+            if before.state == "established":
+                self._older[before.spi_i] = before
             self._publish("ike-updown", {"up": "yes", plan.name: shown})
         elif before.spi_i == event.replaces:
             rekeyed = {"old": self._listing.ike(plan, before), "new": shown}
             self._publish("ike-rekey", {plan.name: rekeyed})
 
     def _ike_down(self, plan: TunnelPlan, before: TunnelIkeStatus, event: IkeSaDown) -> None:
-        if before.spi_i == event.spi_i and before.state == "established":
-            gone = replace(before, state="closing")
-            self._publish("ike-updown", {plan.name: self._listing.ike(plan, gone)})
+        older = self._older.pop(event.spi_i, None)
+        gone = replace(older or before, state="closing")
+        if gone.spi_i != event.spi_i:
+            return  # it was never seen
+        self._publish("ike-updown", {plan.name: self._listing.ike(plan, gone)})
+        if older is None:
             self._seen[plan.name] = gone
 
     def _child_up(

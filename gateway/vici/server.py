@@ -17,7 +17,7 @@ from typing import Protocol
 
 from gateway.errors import GatewayError
 from gateway.node.control_socket import ControlError
-from gateway.node.journal import Journal
+from gateway.node.journal import Journal, Level
 from gateway.unix import bind_private, peer_of
 from gateway.vici.wire import (
     LENGTH,
@@ -192,7 +192,7 @@ class ViciServer:
             await client.close()
 
     def _let_go(self, why: str) -> None:
-        self._journal.warning("vici client let go", text=why)
+        self._journal.from_peer(Level.WARNING, "vici client let go", text=why)
 
     async def _talk(self, client: Client) -> None:
         if client.uid not in (0, os.geteuid()):
