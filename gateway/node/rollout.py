@@ -4,7 +4,8 @@ Carry an edited document out tunnel after tunnel, where an edit ends what a tunn
 What disturbs nothing is done at once. A tunnel that must be made or negotiated anew, or that goes,
 is drained first, while a twin carries its traffic; the next one of its connection follows when it
 is back. A tunnel that does not come back (the peer has not been edited yet) leaves its twin as it
-was, for as long as that one carries the traffic. Of a connection the standby goes first.
+was, for as long as that one carries the traffic. Of a connection the standby goes first. One that
+is down, and may come up by the edit (the peer has been edited before us), is given some time to.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from gateway.routing.routers import Routers
 Way = TypeVar("Way", BgpPeer, StaticWay)
 
 LOOK_S = 0.2  # between two looks at whether a tunnel is back
+HOPE_S = 15.0  # how long the edit of a tunnel that is down may take to bring it up
 
 
 class Rollout:
@@ -87,7 +89,7 @@ class Rollout:
                 or (tunnel.namespace, tunnel.border_gateway) in speakers
             )
             and self._failback.is_usable(tunnel.name)
-            and any(self._failback.twins(tunnel))
+            and (any(self._failback.twins(tunnel)) or _may_come(tunnel, old, wanted))
         )
 
     async def _make_so(
@@ -105,6 +107,7 @@ class Rollout:
         try:
             while self.waiting:
                 wave = self._next(old)
+                await self._wait_for_twins([t for t in old.tunnels if t.name in wave])
                 await asyncio.gather(*(self._drain.move_away(name) for name in wave))
                 await self._make_so(old, wanted, self.waiting - wave)
                 await self._wait_back(wanted, wave)
@@ -131,6 +134,15 @@ class Rollout:
                 last[tunnel.connection] = tunnel
         return frozenset(tunnel.name for tunnel in last.values())
 
+    async def _wait_for_twins(self, wave: list[TunnelPlan]) -> None:
+        """Give twins that are down the time to come up."""
+        end = asyncio.get_running_loop().time() + HOPE_S
+        while asyncio.get_running_loop().time() < end:
+            await self._routers.refresh()
+            if all(any(self._failback.twins(tunnel)) for tunnel in wave):
+                return
+            await asyncio.sleep(LOOK_S)
+
     async def _wait_back(self, wanted: NodePlan, wave: frozenset[str]) -> None:
         """Wait until each tunnel is back, or has no twin left that carries traffic as before."""
         tunnels = [tunnel for tunnel in wanted.tunnels if tunnel.name in wave]
@@ -145,6 +157,18 @@ class Rollout:
             return False
         depends = any(twin in self.waiting for twin in self._failback.twins(tunnel))
         return depends and not self._failback.is_usable(tunnel.name)
+
+
+def _may_come(tunnel: TunnelPlan, old: NodePlan, wanted: NodePlan) -> bool:
+    """Return whether an edit touches a twin of this tunnel, so that it may come up."""
+    before = {each.name: each for each in old.tunnels}
+    return any(
+        each.connection == tunnel.connection
+        and each.name != tunnel.name
+        and each.admin_up
+        and each != before.get(each.name)
+        for each in wanted.tunnels
+    )
 
 
 def staged(old: NodePlan, new: NodePlan, waiting: frozenset[str]) -> NodePlan:
