@@ -265,6 +265,8 @@ def _write(file: Path, data: bytes) -> None:
     handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
     try:
         with os.fdopen(handle, "wb") as opened:
+            if file.exists():  # the keys of a service's user stay his when root rotates them
+                os.fchown(opened.fileno(), file.stat().st_uid, file.stat().st_gid)
             opened.write(data)
             opened.flush()
             os.fsync(opened.fileno())

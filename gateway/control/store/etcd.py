@@ -74,6 +74,7 @@ class EtcdStore:
         limit_s: float = LIMIT_S,
     ) -> None:
         self._etcd = Endpoints(targets, limit_s)
+        self._limit_s = limit_s
         self._prefix = prefix.encode()
         self._kept = kept
         self._last = self._prefix + b"last"
@@ -197,12 +198,16 @@ class EtcdStore:
         await self._judge_revision(max(after, 1))
         last = _kv_revision(await self._etcd.call(rpc.RangeRequest(key=self._last)))
         commits: list[Commit] = []
-        if last > after:
-            async with aclosing(self._watch(after)) as watch:
-                async for commit in watch:
-                    commits.append(commit)
-                    if commit.revision >= last or len(commits) == limit:
+        if last <= after:
+            return commits
+        try:
+            async with asyncio.timeout(self._limit_s), aclosing(self.watch(after)) as watch:
+                while len(commits) < limit:
+                    commits.append(await anext(watch))
+                    if commits[-1].revision >= last:
                         break
+        except TimeoutError:
+            raise Unavailable(f"etcd {self._etcd}: does not give the history") from None
         return commits
 
     async def watch(self, after: int) -> AsyncGenerator[Commit, None]:

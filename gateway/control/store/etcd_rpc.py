@@ -101,7 +101,9 @@ class Endpoints:
             stream = endpoint.keep_alive(timeout=timeout_s)
             try:
                 await stream.write(rpc.LeaseKeepAliveRequest(ID=token))
-                return int((await stream.read()).TTL)
+                async for answer in stream:
+                    return int(answer.TTL)
+                raise asyncio.InvalidStateError("ended the stream")
             finally:
                 stream.cancel()
 
@@ -115,8 +117,8 @@ class Endpoints:
             endpoint = self._endpoints[self._current]
             try:
                 return await once(endpoint, min(TRY_S, deadline - clock()))
-            except rpc.AioRpcError as error:
-                if error.code() in _LASTING:
+            except (rpc.AioRpcError, asyncio.InvalidStateError) as error:
+                if isinstance(error, rpc.AioRpcError) and error.code() in _LASTING:
                     raise lasting(error, key) from None
                 self.next_one(endpoint)
                 if clock() + pause >= deadline:
@@ -129,11 +131,11 @@ class Endpoints:
         if self._endpoints[self._current] is failed:
             self._current = (self._current + 1) % len(self._endpoints)
 
-    def unavailable(
-        self, endpoint: Endpoint, error: rpc.AioRpcError, key: Key | None
-    ) -> Unavailable:
+    def unavailable(self, endpoint: Endpoint, error: Exception, key: Key | None) -> Unavailable:
         """Return the error that says which endpoint did not do it, and why."""
-        return Unavailable(f"etcd {endpoint.target} of {self}: {error.details()}", key)
+        # An InvalidStateError: the stream had ended before it was written to.
+        why = error.details() if isinstance(error, rpc.AioRpcError) else "ended the stream"
+        return Unavailable(f"etcd {endpoint.target} of {self}: {why}", key)
 
     async def watch(self, request: Any) -> AsyncGenerator[Any, None]:  # noqa: ANN401 - protobuf
         """Yield the answers to one request to watch. Raises Unavailable when the stream ends."""
@@ -143,15 +145,12 @@ class Endpoints:
             await stream.write(rpc.WatchRequest(create_request=request))
             async for answer in stream:
                 yield answer
-        except rpc.AioRpcError as error:
+            raise asyncio.InvalidStateError
+        except (rpc.AioRpcError, asyncio.InvalidStateError) as error:
             self.next_one(endpoint)
             raise self.unavailable(endpoint, error, None) from None
-        except asyncio.InvalidStateError:  # the stream had ended before it was written to
-            pass
         finally:
             stream.cancel()
-        self.next_one(endpoint)
-        raise Unavailable(f"etcd {endpoint.target}: ended the watch")
 
     async def close(self) -> None:
         """Close all channels."""

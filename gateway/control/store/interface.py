@@ -279,8 +279,8 @@ def tenant_of(value: bytes) -> str:
     """Return the tenant that an object names, "" if none. Raises UsageError if it is no object."""
     try:
         table = json.loads(value)
-    except ValueError:
-        raise UsageError("the value is not JSON") from None
+    except (ValueError, RecursionError):
+        raise UsageError("the value is not JSON, or nested too deeply") from None
     if not isinstance(table, dict):
         raise UsageError("the value is not a JSON object")
     tenant = table.get("tenant", "")

@@ -126,7 +126,7 @@ class SqliteStore:
         try:
             while True:
                 moved.clear()
-                for commit in await self.changes(after):
+                for commit in await self._changes_or_none(after):
                     yield commit
                     after = commit.revision
                     moved.set()  # there may be more than one page of them
@@ -135,6 +135,13 @@ class SqliteStore:
                         await asyncio.wait_for(moved.wait(), POLL_S)
         finally:
             self._watchers.discard(moved)
+
+    async def _changes_or_none(self, after: int) -> Sequence[Commit]:
+        """Return changes; none while another process has the file locked, as `restore` has."""
+        try:
+            return await self.changes(after)
+        except Unavailable:
+            return []
 
     async def acquire(self, name: str, holder: str, ttl_s: int) -> Lease:
         key = Key(interface.LEASE, name)
@@ -234,8 +241,7 @@ class SqliteStore:
         """Return this thread's connection."""
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
-            # The mode is for SQLite's own files beside it as well: it gives them that of this one.
-            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            _make_file(self._path)
             connection = sqlite3.connect(
                 self._path, timeout=BUSY_S, isolation_level=None, check_same_thread=False
             )
@@ -258,6 +264,24 @@ async def open_sqlite(
         await store.close()
         raise
     return store
+
+
+def _make_file(path: Path) -> None:
+    """
+    Make the file if it is not there, its owner's alone; SQLite gives the ones beside it the same.
+
+    If root makes it, by a command, it is for the user whose folder it is in: the control process.
+    """
+    try:
+        made = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        return
+    try:
+        if os.geteuid() == 0:
+            folder = path.parent.stat()
+            os.fchown(made, folder.st_uid, folder.st_gid)
+    finally:
+        os.close(made)
 
 
 def boot_id() -> str:

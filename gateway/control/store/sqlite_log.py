@@ -121,30 +121,31 @@ def _first(cursor: sqlite3.Cursor) -> tuple[int, bytes] | None:
     return None if found is None or found[1] is None else (found[0], found[1])
 
 
+# In the order of the primary key, so that a page ends as soon as it is full.
+_AS_IT_WAS = """(
+    SELECT * FROM change AS old
+    WHERE kind = :kind AND id > :after AND revision <= :at AND value IS NOT NULL AND NOT EXISTS (
+        SELECT 1 FROM change AS new
+        WHERE new.kind = old.kind AND new.id = old.id
+            AND new.revision > old.revision AND new.revision <= :at
+    )
+)"""
+
+
 def rows(
     db: sqlite3.Connection, kind: str, tenant: str | None, at: int | None, after: str, limit: int
 ) -> list[tuple[str, int, bytes]]:
     """Return id, revision and value of objects of a kind, in the order of their ids."""
-    wanted: list[object] = [kind, after]
-    mine = ""
-    if tenant is not None:
-        mine = " AND tenant = ?"
-        wanted.append(tenant)
-    if at is None:
-        table = "object"
-    else:
-        # With one max() SQLite takes the other columns from that very row.
-        table = (
-            "(SELECT kind, id, max(revision) AS revision, tenant, value FROM change"
-            " WHERE kind = ? AND revision <= ? GROUP BY id)"
-        )
-        mine += " AND value IS NOT NULL"
-        wanted[:0] = [kind, at]
+    # Without statistics SQLite would take the primary key, and read all tenants' objects.
+    now = "object" if tenant is None else "object INDEXED BY object_tenant"
+    table = now if at is None or at == revision(db) else _AS_IT_WAS
+    mine = "" if tenant is None else " AND tenant = :tenant"
     text = (
-        f"SELECT id, revision, value FROM {table} WHERE kind = ? AND id > ?{mine}"  # noqa: S608 - constants
-        " ORDER BY id LIMIT ?"
+        f"SELECT id, revision, value FROM {table}"  # noqa: S608 - all of it stands here
+        f" WHERE kind = :kind AND id > :after{mine} ORDER BY id LIMIT :limit"
     )
-    return db.execute(text, (*wanted, limit)).fetchall()
+    names = {"kind": kind, "tenant": tenant, "at": at, "after": after, "limit": limit}
+    return db.execute(text, names).fetchall()
 
 
 def kinds(db: sqlite3.Connection, at: int | None) -> list[str]:

@@ -90,7 +90,7 @@ def read_export(data: bytes, name: str) -> dict[Key, bytes]:
 def _table(line: bytes, name: str) -> dict[str, object]:
     try:
         table = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         table = None
     if not isinstance(table, dict):
         raise ConfigError([f"{name}: is not an export of a store, or not whole"])
