@@ -25,6 +25,8 @@ class Wire:
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self.loses_answers = False
+        self.holds_requests = False
+        self._held: list[tuple[asyncio.StreamWriter, bytes]] = []
         self.address = ""
 
     async def start(self) -> None:
@@ -45,9 +47,15 @@ class Wire:
     ) -> None:
         with suppress(ConnectionError):
             while data := await reader.read(65536):
-                if not (is_answer and self.loses_answers):
+                if not is_answer and self.holds_requests:
+                    self._held.append((writer, data))
+                elif not (is_answer and self.loses_answers):
                     writer.write(data)
         writer.close()
+
+    def held(self) -> list[tuple[asyncio.StreamWriter, bytes]]:
+        """Return what has been held up to now."""
+        return list(self._held)
 
     def cut(self) -> None:
         """Break all connections; new ones are relayed whole."""
@@ -113,6 +121,35 @@ async def test_the_answer_to_the_transaction_itself_may_be_lost(
     assert [each.revision for each in await watcher.changes(start)] == [told.revision]
     await store.close()
     await watcher.close()
+
+
+async def test_a_transaction_that_comes_late_does_nothing(
+    wire: Wire, etcd: Etcd, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = EtcdStore([wire.address, etcd.target], prefix)
+    key = Key("tunnel", "t")
+    plain = store._operations
+
+    def hold_from_here(*arguments: object) -> object:
+        wire.holds_requests = True
+        monkeypatch.undo()
+        return plain(*arguments)  # type: ignore[arg-type] # passed on as they are
+
+    monkeypatch.setattr(store, "_operations", hold_from_here)
+    call = asyncio.ensure_future(store.commit([Create(key, VALUE)], "anna"))
+    async with asyncio.timeout(5):
+        while not wire.held():  # noqa: ASYNC110 - what is awaited is bytes on a wire
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(0.2)  # the whole request, but not the end of the wait for its answer
+    late = wire.held()
+    revision = await call  # by the other endpoint
+    await store.commit([Delete(key, revision)], "anna")
+    before = await store.revision()
+    for writer, data in late:
+        writer.write(data)
+    await asyncio.sleep(0.3)
+    assert await store.changes(before) == []
+    await store.close()
 
 
 async def test_a_crash_in_the_middle_of_writes_loses_and_doubles_nothing(

@@ -156,6 +156,11 @@ class StoreMachine(RuleBasedStateMachine):
         self.model = Model(self.run(self.clients[0].revision()))
         self.watch: AsyncGenerator[Commit, None] = self.clients[1].watch(self.model.start)
         self.watched = self.model.start
+        made = [
+            Create(key, json.dumps({"n": n, "tenant": TENANTS[n % 3]}).encode())
+            for n, key in enumerate(KEYS)
+        ]
+        self.model.apply(made, "first", self.run(self.clients[0].commit(made, "first")))
 
     def moment(self, back: int) -> int:
         """Return a revision that the model knows, old or new."""
@@ -200,22 +205,27 @@ class StoreMachine(RuleBasedStateMachine):
         limit=st.integers(1, 4),
     )
     def list_pages(self, kind: str, tenant: str | None, back: int, limit: int) -> None:
-        at, after = self.moment(back), None
-        found: list[Object] = []
+        at = self.moment(back)
         if at < self.model.compacted:
             with pytest.raises(TooOld):
                 self.run(self.clients[0].list(kind, at=at))
             return
+        self.compare_pages(kind, tenant, at, limit)
+        kinds = {key.kind for key in self.model.at(at)}
+        assert self.run(self.clients[0].kinds(at)) == sorted(kinds)
+
+    def compare_pages(self, kind: str, tenant: str | None, at: int, limit: int) -> None:
+        found: list[Object] = []
+        after = None
         while True:
             call = self.clients[0].list(kind, tenant=tenant, at=at, after=after, limit=limit)
             page = self.run(call)
             assert page.revision == at
             found += page.objects
+            assert len(found) <= len(KEYS)
             if (after := page.after) is None:
                 break
         assert found == self.model.listed(kind, tenant, at)
-        kinds = {key.kind for key in self.model.at(at)}
-        assert self.run(self.clients[0].kinds(at)) == sorted(kinds)
 
     @rule(back=moments, limit=st.integers(1, 5))
     def read_history(self, back: int, limit: int) -> None:
@@ -306,6 +316,8 @@ class StoreMachine(RuleBasedStateMachine):
             page = self.run(self.clients[0].list(kind))
             assert list(page.objects) == self.model.listed(kind, None, self.model.last)
             assert page.revision >= self.model.last > ABSENT
+            self.compare_pages(kind, None, self.model.last, 2)
+            self.compare_pages(kind, "blue", self.model.last, 1)
 
     def teardown(self) -> None:
         try:
