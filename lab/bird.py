@@ -70,7 +70,7 @@ def _session_conf(peer: Peer) -> str:
   graceful restart aware;
   connect delay time 1;
   connect retry time 1;
-  error wait time 1, 2;
+  error wait time 0, 1;
   error forget time 5;
   ipv4 {{
     next hop self;

@@ -11,7 +11,9 @@ What the options are for, where it is not plain:
 - The kernel protocols' `graceful restart` and `persist`: routes stay in the kernel while BIRD is
   away. A recovering BIRD waits for all sessions, but a tunnel may be down for long, so the wait is
   short.
-- The retry and error timers are 1 or 2 s instead of minutes: after a repair traffic comes back.
+- The retry timers are 1 s instead of minutes, and an error costs no pause of its own: after a
+  repair traffic comes back. A pause would keep out a peer whose BIRD was killed: BFD says that the
+  old one is gone, which is such an error, just when the new one calls.
 - Routes in the kernel have a metric of their own, above those of static connections (static wins
   over learned), so BIRD touches no route of anybody else, other BIRDs included.
 - `strict bind`: port 179 is open on the tunnels' inner addresses only.
@@ -136,7 +138,7 @@ def _template() -> str:
             "graceful restart aware;",
             "connect delay time 1;",
             "connect retry time 1;",
-            "error wait time 1, 2;",
+            "error wait time 0, 1;",
             "error forget time 5;",
         ],
     )

@@ -113,7 +113,7 @@ def far_end() -> str:
         parts.append(
             f"""protocol bgp to_{name} {{ interface "{one.interface}"; direct; bfd on;
 local {one.remote} as {one.asn}; neighbor {one.local} as {one.local_asn};
-connect delay time 1; connect retry time 1; error wait time 1, 2;
+connect delay time 1; connect retry time 1; error wait time 0, 1;
 ipv4 {{ import all; export filter {{
 if net ~ [ {told} ] then {{ {longer} accept; }} reject; }}; }}; }}"""
         )
