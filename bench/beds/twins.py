@@ -20,6 +20,7 @@ from lab.twinspan import Twinspan, Value
 _FIRST = sites.tunnel_name(1)
 _NOTHING_S = 3.0
 _PATIENCE_S = 40.0
+_SETTLED_S = 120.0  # a tunnel that failed again and again is begun anew after up to 75 s
 _NO_SETTINGS: Mapping[str, Value] = {}
 
 
@@ -46,7 +47,7 @@ def build(bfd: str | None, lab: Lab, settings: Mapping[str, Value] = _NO_SETTING
             ("path_cut.bfd300", "path_cut.bfd50", "bgp_hold", "static_probe", "liveness"), cut
         ),
     }
-    return Bed(network.pair, network.wait_settled, trials)
+    return Bed(network.pair, partial(network.wait_settled, _SETTLED_S), trials)
 
 
 def _cut(network: Twins) -> None:
