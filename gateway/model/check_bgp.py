@@ -100,6 +100,24 @@ def _timers(document: Document, tunnels: Tunnels) -> Iterator[Problem]:
             yield Problem(path, f"must be less than bgp_hold_s {hold}", str(keepalive))
 
 
+def _keys(document: Document, tunnels: Tunnels) -> Iterator[Problem]:
+    """A way to use a password, or a number of a key, is of no use without the other."""
+    seen = set()
+    for tunnel in tunnels:
+        settings = tunnel.settings
+        found = []
+        if settings.bgp_auth != "md5" and settings.bgp_password is None:
+            text = "has a meaning with bgp_password only"
+            found.append(Problem(tunnel.path_of("bgp_auth"), text, shown(settings.bgp_auth)))
+        if settings.bgp_auth == "md5" and settings.bgp_key_id:
+            text = "has a meaning with TCP-AO only: see bgp_auth"
+            found.append(Problem(tunnel.path_of("bgp_key_id"), text, str(settings.bgp_key_id)))
+        for problem in found:
+            if tunnel.connection.routing == "bgp" and problem.path not in seen:
+                seen.add(problem.path)
+                yield problem
+
+
 def _families(document: Document, tunnels: Tunnels) -> Iterator[Problem]:
     """A session carries the routes of its own addresses' IP version."""
     for path, connection in _connections(document):
@@ -161,6 +179,7 @@ BGP_RULES: tuple[BgpRule, ...] = (
     _inner,
     _misplaced,
     _timers,
+    _keys,
     _families,
     _route_preferences,
     _nothing_to_say,

@@ -66,7 +66,15 @@ class BgpSettings(BaseModel):
         default=0, description="with bgp: how often our AS number is put before what we announce"
     )
     bgp_password: BgpPassword | None = Field(
-        default=None, description="with bgp: TCP MD5 password of the session (RFC 2385)"
+        default=None, description="with bgp: password of the session, for what bgp_auth says"
+    )
+    bgp_auth: Literal["md5", "ao-hmac-sha1", "ao-hmac-sha256", "ao-cmac-aes128"] = Field(
+        default="md5",
+        description="with bgp_password: TCP MD5 (RFC 2385), or TCP-AO (RFC 5925) by that algorithm,"
+        " which needs BIRD 2.17 or later and a kernel with TCP_AO",
+    )
+    bgp_key_id: Annotated[StrictInt, Field(ge=0, le=255)] = Field(
+        default=0, description="with TCP-AO: the number of the key, the same at both ends"
     )
 
 

@@ -175,9 +175,20 @@ def _static(at: int, way: StaticWay, standing: Standing) -> Iterator[str]:
     yield block(head, [f"ipv{way.family};", "check link yes;", *routes])
 
 
+def _authentication(peer: BgpPeer) -> list[str]:
+    """Return how the segments of a session prove where they are from, if they do."""
+    if peer.password is None:
+        return []
+    secret = peer.password.reveal().decode()
+    if peer.ao is None:
+        return [f'password "{secret}";']
+    algorithm = peer.ao.algorithm.replace("-", " ")
+    key = [f"id {peer.ao.key_id};", f'secret "{secret}";', f"algorithm {algorithm};", "preferred;"]
+    return ["authentication ao;", closed("keys", [closed("key", key)])]
+
+
 def _session(gateway: BgpGateway, at: int, peer: BgpPeer, standing: Standing) -> str:
     family = peer.local.version
-    password = [f'password "{peer.password.reveal().decode()}";'] if peer.password else []
     return block(
         f"protocol bgp '{session_name(peer)}' from peer",
         [
@@ -188,7 +199,7 @@ def _session(gateway: BgpGateway, at: int, peer: BgpPeer, standing: Standing) ->
             f"hold time {peer.hold_s};",
             f"keepalive time {peer.keepalive_s};",
             f"bfd {'on' if peer.bfd else 'off'};",
-            *password,
+            *_authentication(peer),
             closed(
                 f"ipv{family}",
                 [

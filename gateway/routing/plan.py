@@ -58,6 +58,14 @@ class Bfd:
 
 
 @dataclass(frozen=True, slots=True)
+class TcpAo:
+    """How TCP-AO (RFC 5925) uses a password: as in "hmac-sha256", and the number of the key."""
+
+    algorithm: str
+    key_id: int
+
+
+@dataclass(frozen=True, slots=True)
 class BgpPeer:
     """
     One EBGP session (RFC 4271): with the peer at the other end of a VPN Tunnel or a direct line, or
@@ -85,10 +93,11 @@ class BgpPeer:
     bfd: Bfd | None
     prefix_limit: int
     prepend: int  # how many times our AS number is put in front of what this peer is told
-    password: Secret | None  # TCP MD5 (RFC 2385)
+    password: Secret | None  # TCP MD5 (RFC 2385), or TCP-AO where `ao` says so
     accepted: tuple[Network, ...] = ()
     told: tuple[Network, ...] = ()
     is_isolated: bool = True
+    ao: TcpAo | None = None
 
     @property
     def is_tunnels(self) -> bool:

@@ -22,7 +22,7 @@ from gateway.routing.replies import BirdError
 from gateway.rtnl import rtnetlink_socket
 
 CONF, SOCKET, PID, LOG = "bird.conf", "bird.sock", "bird.pid", "bird.log"
-OLDEST = (2, 0, 12)
+OLDEST, OLDEST_AO = (2, 0, 12), (2, 17)
 CHECK_S = 30.0  # a document of 1,000 connections takes under a second
 
 PLACES = "/usr/local/sbin:/usr/sbin:/usr/local/bin:/usr/bin"  # not a daemon's PATH: it lacks them
@@ -55,15 +55,17 @@ async def _run(*argv: str) -> tuple[int, str]:
     return child.returncode or 0, output.decode("utf-8", "replace").strip()
 
 
-async def check_version(binary: str) -> None:
+async def check_version(
+    binary: str, oldest: tuple[int, ...] = OLDEST, what: str = "BGP and direct lines need"
+) -> None:
     """Raise ConfigError if this BIRD is older than what our configuration needs."""
     _, output = await _run(binary, "--version")
     words = output.split()
     version = words[-1] if words else ""
     numbers = tuple(int(part) for part in version.split(".") if part.isdecimal())
-    if not numbers or numbers < OLDEST:
-        least = ".".join(str(number) for number in OLDEST)
-        text = f"BGP and direct lines need BIRD {least} or later; {binary} says {output[:80]!r}"
+    if not numbers or numbers < oldest:
+        least = ".".join(str(number) for number in oldest)
+        text = f"{what} BIRD {least} or later; {binary} says {output[:80]!r}"
         raise ConfigError([text])
 
 

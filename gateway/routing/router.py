@@ -23,6 +23,7 @@ from gateway.routing.names import session_name
 from gateway.routing.plan import NO_ROUTING, NO_STANDINGS, RoutingPlan, Standings
 from gateway.routing.process import (
     HERE,
+    OLDEST_AO,
     BirdFiles,
     BirdProcess,
     Place,
@@ -102,6 +103,9 @@ class Router:
             return
         binary = find_bird()
         await check_version(binary)
+        with_ao = next((peer.name for peer in plan.peers if peer.ao is not None), None)
+        if with_ao is not None:
+            await check_version(binary, OLDEST_AO, f"bgp_auth of {with_ao}: TCP-AO needs")
         self._files.directory.mkdir(mode=0o700, exist_ok=True)
         draft = self._files.write_conf("bird.conf.check", self._text(plan))
         try:

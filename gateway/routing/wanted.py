@@ -24,6 +24,7 @@ from gateway.routing.plan import (
     Hop,
     RoutingPlan,
     StaticWay,
+    TcpAo,
 )
 from gateway.sa import Address
 from gateway.secret import Secret
@@ -150,6 +151,7 @@ def _vpc_peer(gateway: BorderGateway, attachment: VpcAttachment) -> BgpPeer:
         prefix_limit=attachment.bgp_prefix_limit,
         prepend=attachment.bgp_prepend,
         password=_password(attachment),
+        ao=_ao(attachment),
         accepted=attachment.cidrs,
         told=attachment.propagate_cidrs or _EVERYTHING,
     )
@@ -167,6 +169,14 @@ def _bfd(text: str) -> Bfd | None:
 def _password(settings: BgpSettings) -> Secret | None:
     password = settings.bgp_password
     return Secret(password.get_secret_value().encode()) if password else None
+
+
+def _ao(settings: BgpSettings) -> TcpAo | None:
+    """Return how the password is used, None for TCP MD5 or without a password."""
+    kind, _, algorithm = settings.bgp_auth.partition("-")
+    if kind != "ao" or settings.bgp_password is None:
+        return None
+    return TcpAo(algorithm, settings.bgp_key_id)
 
 
 def _keepalive(settings: BgpSettings) -> int:
@@ -197,6 +207,7 @@ def _tunnel_peer(gateway: BorderGateway, resolved: ResolvedTunnel) -> BgpPeer:
         prefix_limit=settings.bgp_prefix_limit,
         prepend=settings.bgp_prepend,
         password=_password(settings),
+        ao=_ao(settings),
         accepted=connection.remote_cidrs,
         is_isolated=_is_isolated(gateway, connection.spoke_isolation),
     )
@@ -222,6 +233,7 @@ def _line_peer(gateway: BorderGateway, resolved: ResolvedLine) -> BgpPeer:
         prefix_limit=line.bgp_prefix_limit,
         prepend=line.bgp_prepend,
         password=_password(line),
+        ao=_ao(line),
         accepted=line.remote_cidrs,
         is_isolated=_is_isolated(gateway, line.spoke_isolation),
     )

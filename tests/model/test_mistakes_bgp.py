@@ -105,6 +105,16 @@ CASES: list[tuple[list[Edit], Path, str]] = [
         'needs characters of ASCII that print, without " and space at its ends (secret, not shown)',
     ),
     (
+        settings(bgp_auth="ao-hmac-sha256"),
+        (*CONNECTION, "bgp_auth"),
+        'has a meaning with bgp_password only ("ao-hmac-sha256")',
+    ),
+    (
+        settings(bgp_key_id=1, bgp_password="secret"),
+        (*CONNECTION, "bgp_key_id"),
+        "has a meaning with TCP-AO only: see bgp_auth (1)",
+    ),
+    (
         settings(bgp_password=""),
         (*CONNECTION, "bgp_password"),
         "must have 1 to 80 characters (secret, not shown)",

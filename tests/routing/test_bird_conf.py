@@ -16,9 +16,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from gateway.errors import ConfigError
 from gateway.routing.bird_conf import bird_conf
-from gateway.routing.plan import Bfd, BgpPeer, Hop, RoutingPlan, Standing
-from gateway.routing.process import find_bird
+from gateway.routing.plan import Bfd, BgpPeer, Hop, RoutingPlan, Standing, TcpAo
+from gateway.routing.process import OLDEST_AO, check_version, find_bird
 from gateway.secret import Secret
 from tests.routing.plans import LINE, OFFICE, STATIC_LINE, TWIN, VPC_ROUTER, plan_of, rich_plan
 
@@ -54,6 +55,21 @@ def test_a_plan_gives_the_golden_text_and_bird_accepts_it(name: str, tmp_path: P
 def test_bird_refuses_what_is_no_configuration(tmp_path: Path) -> None:
     """The judge of the other tests does judge."""
     assert "syntax error" in accepted("protocol bgp {", tmp_path)
+
+
+@pytest.mark.parametrize("algorithm", ["hmac-sha1", "hmac-sha256", "cmac-aes128"])
+async def test_tcp_ao_is_text_that_bird_knows_from_2_17_on(algorithm: str, tmp_path: Path) -> None:
+    """What is older refuses it, and so is refused by `Router.prepare` before."""
+    peer = replace(OFFICE, password=Secret(b"not told"), ao=TcpAo(algorithm, 7))
+    text = bird_conf(plan_of(peer), LOG)
+    key = f'id 7; secret "not told"; algorithm {algorithm.replace("-", " ")}; preferred;'
+    assert f"authentication ao; keys {{ key {{ {key} }}; }};" in " ".join(text.split())
+    try:
+        await check_version(find_bird(), OLDEST_AO)
+    except ConfigError:
+        assert "syntax error" in accepted(text, tmp_path)
+    else:
+        assert accepted(text, tmp_path) == ""
 
 
 def test_one_more_peer_adds_text_and_changes_none() -> None:

@@ -12,7 +12,14 @@ import pytest
 
 from gateway.errors import ConfigError
 from gateway.routing.kernel import flush_routes
-from gateway.routing.process import BirdFiles, check_version, find_bird, find_running, spawn
+from gateway.routing.process import (
+    OLDEST_AO,
+    BirdFiles,
+    check_version,
+    find_bird,
+    find_running,
+    spawn,
+)
 from gateway.rtnl import rtnetlink_socket
 from tests.node.network import ip, own_network
 
@@ -43,6 +50,13 @@ async def test_later_versions_are_taken(tmp_path: Path, text: str) -> None:
 async def test_an_older_bird_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigError, match=r"need BIRD 2\.0\.12 or later"):
         await check_version(program(tmp_path, text))
+
+
+async def test_tcp_ao_needs_a_later_bird(tmp_path: Path) -> None:
+    what = "bgp_auth of office-1: TCP-AO needs"
+    await check_version(program(tmp_path, "BIRD version 2.17.6"), OLDEST_AO, what)
+    with pytest.raises(ConfigError, match=r"office-1: TCP-AO needs BIRD 2\.17 or later"):
+        await check_version(program(tmp_path, "BIRD version 2.13"), OLDEST_AO, what)
 
 
 @pytest.mark.parametrize("text", ["", "0", "-1", "no number", "999999999"])

@@ -10,7 +10,7 @@ from gateway.model.load import load
 from gateway.model.locate import Path
 from gateway.node.plan import BEHIND_BIRD, NodePlan, plan
 from gateway.routing.bird_conf import KERNEL_METRIC
-from gateway.routing.plan import Bfd, BgpPeer, Hop
+from gateway.routing.plan import Bfd, BgpPeer, Hop, TcpAo
 from tests.support.documents import CONNECTION, FIRST, PSK, SECOND, document
 
 ROOT = FilePath(__file__).parents[2]
@@ -56,6 +56,16 @@ def test_settings_are_the_tunnels_own_or_the_connections() -> None:
     assert (first.bfd, second.bfd) == (None, Bfd(50, 4))
     assert (first.password, second.password is not None) == (None, True)
     assert (first.local_asn, first.hold_s, first.keepalive_s) == (64999, 3, 1)
+
+
+def test_a_password_is_used_by_tcp_md5_or_tcp_ao() -> None:
+    first, second = peers(
+        ((*CONNECTION, "bgp_password"), "secret"),
+        ((*SECOND, "bgp_auth"), "ao-hmac-sha256"),
+        ((*SECOND, "bgp_key_id"), 7),
+    )
+    assert (first.ao, second.ao) == (None, TcpAo("hmac-sha256", 7))
+    assert first.password == second.password is not None
 
 
 def test_the_gateway_announces_its_attachments_under_its_id() -> None:
