@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 from gateway.model.lines import chosen_by_bird
 from gateway.model.locate import Path
@@ -101,21 +102,35 @@ def _timers(document: Document, tunnels: Tunnels) -> Iterator[Problem]:
 
 
 def _keys(document: Document, tunnels: Tunnels) -> Iterator[Problem]:
-    """A way to use a password, or a number of a key, is of no use without the other."""
-    seen = set()
-    for tunnel in tunnels:
-        settings = tunnel.settings
-        found = []
+    """A way to use a password, or the number of a key, is of no use without the other."""
+    found: dict[Path, Problem] = {}  # what stands on a connection is told once
+    for settings, path_of in _sessions(document, tunnels):
         if settings.bgp_auth != "md5" and settings.bgp_password is None:
-            text = "has a meaning with bgp_password only"
-            found.append(Problem(tunnel.path_of("bgp_auth"), text, shown(settings.bgp_auth)))
+            text, path = "has a meaning with bgp_password only", path_of("bgp_auth")
+            found[path] = Problem(path, text, shown(settings.bgp_auth))
         if settings.bgp_auth == "md5" and settings.bgp_key_id:
-            text = "has a meaning with TCP-AO only: see bgp_auth"
-            found.append(Problem(tunnel.path_of("bgp_key_id"), text, str(settings.bgp_key_id)))
-        for problem in found:
-            if tunnel.connection.routing == "bgp" and problem.path not in seen:
-                seen.add(problem.path)
-                yield problem
+            text, path = "has a meaning with TCP-AO only: see bgp_auth", path_of("bgp_key_id")
+            found[path] = Problem(path, text, str(settings.bgp_key_id))
+    yield from found.values()
+
+
+def _sessions(
+    document: Document, tunnels: Tunnels
+) -> Iterator[tuple[BgpSettings, Callable[[str], Path]]]:
+    """Yield the settings of every BGP session, with what says where a key of them stands."""
+    for tunnel in tunnels:
+        if tunnel.connection.routing == "bgp":
+            yield tunnel.settings, tunnel.path_of
+    for at, line in enumerate(document.direct_line):
+        if line.routing == "bgp":
+            yield line, partial(_path, "direct_line", at)
+    for at, attachment in enumerate(document.vpc_attachment):
+        if attachment.peer_address is not None:
+            yield attachment, partial(_path, "vpc_attachment", at)
+
+
+def _path(kind: str, at: int, key: str) -> Path:
+    return kind, at, key
 
 
 def _families(document: Document, tunnels: Tunnels) -> Iterator[Problem]:

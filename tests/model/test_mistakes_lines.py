@@ -126,6 +126,11 @@ CASES: list[tuple[list[Edit], Path, str]] = [
         'has a meaning with routing = "bgp" only',
     ),
     (
+        line(bgp_auth="ao-cmac-aes128"),
+        (*LINE, "bgp_auth"),
+        'has a meaning with bgp_password only ("ao-cmac-aes128")',
+    ),
+    (
         line(bgp_keepalive_s=30),
         (*LINE, "bgp_keepalive_s"),
         "must be less than bgp_hold_s 30 (30)",

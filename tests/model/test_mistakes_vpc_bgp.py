@@ -28,6 +28,11 @@ def test_a_vpc_router_is_free_of_mistakes() -> None:
 
 CASES: list[tuple[list[Edit], Path, str]] = [
     (
+        vpc(bgp_key_id=3, bgp_password="secret"),
+        (*VPC, "bgp_key_id"),
+        "has a meaning with TCP-AO only: see bgp_auth (3)",
+    ),
+    (
         vpc(peer_asn=65000),
         (*VPC, "peer_asn"),
         "is the border gateway's AS number too: give two different ones (65000)",
