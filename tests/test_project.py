@@ -18,6 +18,8 @@ ROOT = Path(__file__).parent.parent
 PURE = [
     "gateway/ike",
     "gateway/control/store/interface.py",
+    "gateway/control/problems.py",
+    "gateway/control/auth/principal.py",
     "gateway/errors.py",
     "gateway/sa.py",
     "gateway/secret.py",

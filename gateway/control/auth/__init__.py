@@ -1,0 +1,1 @@
+"""Who asks, and what he may: users, tokens, tenants, sessions, OIDC and rate limits."""
