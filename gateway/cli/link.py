@@ -22,7 +22,7 @@ _Name = Annotated[
     typer.Option(help="of connection and customer gateway; without it, both gateways' names"),
 ]
 _Tunnels = Annotated[
-    int | None, typer.Option(help="1, 2, 4 or 8; without it 2, or 1 if both have one address")
+    int | None, typer.Option(help="1 to 8; without it 2, or 1 if both have one address")
 ]
 _Inner = Annotated[
     str | None,

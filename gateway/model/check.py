@@ -23,7 +23,7 @@ from gateway.model.resources import Document
 from gateway.model.tunnels import ResolvedTunnel, resolve_tunnels
 from gateway.model.types import AnyNetwork
 
-TUNNEL_COUNTS = (1, 2, 4, 8)
+TUNNELS_MAX = 8
 CUSTOMER_ADDRESS_COUNTS = (1, 2, 4)
 
 Rule = Callable[[Document], Iterable[Problem]]
@@ -105,7 +105,7 @@ def _twice(values: Iterable[Hashable], path: Path, text: str) -> Iterator[Proble
     seen = set()
     for at, value in enumerate(values):
         if value in seen:
-            yield Problem((*path, at), text, shown(str(value)))
+            yield Problem((*path, at), text, shown(str(value)), code="duplicate_value")
         seen.add(value)
 
 
@@ -146,7 +146,8 @@ def _references(document: Document) -> Iterator[Problem]:
         kind = str(path[-1])
         if name not in known[kind]:
             there = ", ".join(sorted(known[kind])[:8]) or "none"
-            yield Problem(path, f"no {kind} has this name; there is: {there}", shown(name))
+            text = f"no {kind} has this name; there is: {there}"
+            yield Problem(path, text, shown(name), code="reference_not_found")
 
 
 def _customers(document: Document) -> Iterator[Problem]:
@@ -158,7 +159,7 @@ def _customers(document: Document) -> Iterator[Problem]:
         yield from _twice(addresses, path, "is listed twice")
         if len(addresses) not in CUSTOMER_ADDRESS_COUNTS:
             text = f'needs 1, 2 or 4 addresses, or "any"; has {len(addresses)}'
-            yield Problem(path, text)
+            yield Problem(path, text, code="address_count")
         for place, address in enumerate(addresses):
             if address in document.gateway.public_addresses:
                 text = "is an address of this gateway"
@@ -189,8 +190,9 @@ def _connections(document: Document) -> Iterator[Problem]:
 
 
 def _tunnel_count(count: int, path: Path) -> Iterator[Problem]:
-    if count not in TUNNEL_COUNTS:
-        yield Problem(path, f"needs 2 tunnels, or 1, 4 or 8; has {count}")
+    if not 1 <= count <= TUNNELS_MAX:
+        text = f"needs 2 tunnels, or another number from 1 to {TUNNELS_MAX}; has {count}"
+        yield Problem(path, text, code="tunnel_count")
     elif count == 1:
         yield Problem(path, "one tunnel only: nothing takes over when it fails", is_warning=True)
 

@@ -47,7 +47,7 @@ def _asns(document: Document, tunnels: Tunnels) -> Iterator[Problem]:
         elif customer[1].asn == ours:
             text = f"is also our AS number in connection {connection.name}: give two different ones"
             where = (*path, "local_asn") if connection.local_asn else place
-            yield Problem(where, text, str(ours))
+            yield Problem(where, text, str(ours), code="asn_conflict")
 
 
 def _router_ids(document: Document, tunnels: Tunnels) -> Iterator[Problem]:

@@ -133,7 +133,7 @@ def _asns(document: Document, tunnels: Tunnels) -> Iterator[Problem]:
         elif resolved.asn == (line.local_asn or ours.get(line.border_gateway)):
             where = (*resolved.path, "local_asn") if line.local_asn else path
             text = "is the AS number of both ends: give two different ones"
-            yield Problem(where, text, str(resolved.asn))
+            yield Problem(where, text, str(resolved.asn), code="asn_conflict")
 
 
 def _settings(document: Document, tunnels: Tunnels) -> Iterator[Problem]:

@@ -21,10 +21,11 @@ ConnectionCheck = Callable[[VpnConnection, Path], Iterable[Problem]]
 def _counts(connection: VpnConnection, path: Path) -> Iterator[Problem]:
     count, pairs = len(connection.rule), len(rule_pairs(connection))
     if count > RULES_MAX:
-        yield Problem((*path, "rule"), f"has {count} rules, at most {RULES_MAX}")
+        text = f"has {count} rules, at most {RULES_MAX}"
+        yield Problem((*path, "rule"), text, code="rule_limit")
     elif pairs > CHILD_SAS_MAX:
         text = f"gives {pairs} pairs of prefixes, one Child SA each, at most {CHILD_SAS_MAX}"
-        yield Problem((*path, "rule"), text)
+        yield Problem((*path, "rule"), text, code="rule_limit")
 
 
 def _fitting(connection: VpnConnection, path: Path) -> Iterator[Problem]:
@@ -60,7 +61,8 @@ def _sources(connection: VpnConnection, path: Path) -> Iterator[Problem]:
             first = seen.setdefault(cidr, at)
             if first != at:
                 text = f"is a source of rule {first + 1} already"
-                yield Problem((*path, "rule", at, "local_cidrs", place), text, shown(str(cidr)))
+                where = (*path, "rule", at, "local_cidrs", place)
+                yield Problem(where, text, shown(str(cidr)), code="rule_overlap")
 
 
 def _overlaps(connection: VpnConnection, path: Path) -> Iterator[Problem]:
@@ -71,11 +73,13 @@ def _overlaps(connection: VpnConnection, path: Path) -> Iterator[Problem]:
             for (_, first), (place, second) in combinations(cidrs, 2):
                 if first.overlaps(second):
                     text = f"overlaps {first} of the same rule"
-                    yield Problem((*path, "rule", at, key, place), text, shown(str(second)))
+                    where = (*path, "rule", at, key, place)
+                    yield Problem(where, text, shown(str(second)), code="rule_overlap")
     for (first_at, one), (at, two) in combinations(enumerate(connection.rule), 2):
         if found := _common(one, two):
             text = f"overlaps {found[0][0]} to {found[0][1]} of rule {first_at + 1}"
-            yield Problem((*path, "rule", at), text, f"{found[1][0]} to {found[1][1]}")
+            both = f"{found[1][0]} to {found[1][1]}"
+            yield Problem((*path, "rule", at), text, both, code="rule_overlap")
 
 
 Pair = tuple[AnyNetwork, AnyNetwork]

@@ -92,7 +92,8 @@ def _taken_from_vpc(document: Document) -> Iterator[Problem]:
         named.append((("route", at, "prefix"), route.border_gateway, route.prefix))
     for path, gateway, cidr in named:
         if cidr.prefixlen and (gateway, cidr) in ours:
-            yield Problem(path, f"is a prefix of {ours[gateway, cidr]} too", shown(str(cidr)))
+            text = f"is a prefix of {ours[gateway, cidr]} too"
+            yield Problem(path, text, shown(str(cidr)), code="prefix_in_use")
 
 
 PREFIX_RULES: tuple[PrefixRule, ...] = (_overlaps, _taken_from_vpc)

@@ -96,7 +96,8 @@ def _pairs(document: Document, tunnels: Tunnels) -> Iterator[Problem]:
             key = "local_address" if tunnel.tunnel.local_address else "remote_address"
             path = (*tunnel.path, key)
             text = f"tunnel {other.name} has the same pair of addresses"
-            yield Problem(path, text, f"{tunnel.local} - {tunnel.remote or 'any'}")
+            pair_text = f"{tunnel.local} - {tunnel.remote or 'any'}"
+            yield Problem(path, text, pair_text, code="address_pair_in_use")
 
 
 def _one_path(document: Document, tunnels: Tunnels) -> Iterator[Problem]:
@@ -133,7 +134,7 @@ def _secrets(document: Document, tunnels: Tunnels) -> Iterator[Problem]:
             path = (*tunnel.connection_path, path[-1])
         text = _psk_text(tunnel)
         if text and path not in seen:
-            yield Problem(path, text)
+            yield Problem(path, text, code="psk_invalid")
         seen.add(path)
 
 
@@ -171,12 +172,15 @@ def _inner(document: Document, tunnels: Tunnels) -> Iterator[Problem]:
             continue
         text = _inner_text(network)
         other = taken.setdefault((tunnel.namespace, network), tunnel)
-        if text or other is not tunnel:
-            text = text or f"tunnel {other.name} has the same"
-            yield Problem(path, text, shown(str(network)))
+        if text:
+            yield Problem(path, text, shown(str(network)), code="inner_cidr_invalid")
+        elif other is not tunnel:
+            text = f"tunnel {other.name} has the same"
+            yield Problem(path, text, shown(str(network)), code="inner_cidr_in_use")
         elif local is not None and local not in (network[1], network[2]):
             text = f"is neither {network[1]} nor {network[2]}, the two addresses of inner_cidr"
-            yield Problem((*tunnel.path, "inner_local"), text, shown(str(local)))
+            path = (*tunnel.path, "inner_local")
+            yield Problem(path, text, shown(str(local)), code="inner_local_invalid")
 
 
 def _inner_text(network: AnyNetwork) -> str:
@@ -201,7 +205,8 @@ def _limits(document: Document, tunnels: Tunnels) -> Iterator[Problem]:
             path = tunnel.path_of(key)
             if path not in seen:
                 seen.add(path)
-                yield Problem(path, text, shown(getattr(tunnel.settings, key)))
+                shown_value = shown(getattr(tunnel.settings, key))
+                yield Problem(path, text, shown_value, code="limit_conflict")
 
 
 def _limit_texts(document: Document, tunnel: ResolvedTunnel) -> Iterator[tuple[str, str]]:

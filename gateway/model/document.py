@@ -28,6 +28,17 @@ Table = dict[str, object]
 
 TOO_DEEP = "nested too deeply"
 
+_CODES = {
+    "missing": "required",
+    "extra_forbidden": "unknown_field",
+    "enum": "not_one_of",
+    "literal_error": "not_one_of",
+    "greater_than_equal": "out_of_range",
+    "less_than_equal": "out_of_range",
+    "too_short": "required",
+    "string_too_long": "too_long",
+    "too_long": "too_long",
+}
 _TEXTS = {
     "missing": "is required",
     "model_type": "must be a table",
@@ -167,7 +178,7 @@ class _Rest:
         drops: set[Path] = set()
         for error in errors:
             path, drop = _place(error, self.table)
-            problem = _problem(error, self._at_first(path), value_at(self.table, path))
+            problem = problem_of(error, self._at_first(path), value_at(self.table, path))
             if problem.path not in reported:
                 self.found.append(problem)
                 reported.add(problem.path)
@@ -238,11 +249,13 @@ def _remove(raw: Table, path: Path) -> None:
         del around[cast(int, path[-1])]
 
 
-def _problem(error: ErrorDetails, path: Path, value: object) -> Problem:
+def problem_of(error: ErrorDetails, path: Path, value: object) -> Problem:
+    """Return what `pydantic` found at `path`, in our words, with its code."""
     kind = error["type"]
     context = error.get("ctx", {})
+    code = _CODES.get(kind, "wrong_type" if kind.endswith("_type") else "invalid_value")
     if kind == "extra_forbidden":
-        return Problem(path, unknown_key_text(path))
+        return Problem(path, unknown_key_text(path), code=code)
     if kind in ("enum", "literal_error"):
         text = "must be one of " + str(context["expected"]).replace("'", '"')
     elif kind == "value_error":
@@ -256,4 +269,4 @@ def _problem(error: ErrorDetails, path: Path, value: object) -> Problem:
         text = f"must be a list of tables: write [[{keys}]]"
     else:
         text = _TEXTS.get(kind, error["msg"][:1].lower() + error["msg"][1:])
-    return Problem(path, text, "" if kind == "missing" else shown(value, path))
+    return Problem(path, text, "" if kind == "missing" else shown(value, path), code=code)

@@ -54,6 +54,7 @@ class Problem:
     text: str
     shown: str = ""
     is_warning: bool = False
+    code: str = "invalid_value"  # for programs; the text is for people
 
     def __str__(self) -> str:
         return f"{self.text} ({self.shown})" if self.shown else self.text

@@ -40,6 +40,7 @@ VLAN_MAX = 4094  # IEEE 802.1Q
 PREFERENCE_MAX = 60000  # routes that fail closed stand above it
 LINE_PREFERENCE_MAX = 999
 PRIORITY_MAX = 255  # of a VPC's route table
+TITLE = "name for people, where name is an id of the control plane"
 
 
 def _addresses(value: object) -> object:
@@ -80,6 +81,7 @@ class BorderGateway(BaseModel):
     model_config = CONFIG
 
     name: Name
+    title: Name | None = Field(default=None, description=TITLE)
     asn: Asn = Field(default=65000, description="our AS number")
     router_id: RouterId | None = Field(
         default=None, description="BGP identifier; without it, our first public IPv4 address"
@@ -111,6 +113,7 @@ class VpcAttachment(BgpSettings):
     """What lies behind a Border Gateway: an interface and the prefixes reached through it."""
 
     name: Name
+    title: Name | None = Field(default=None, description=TITLE)
     border_gateway: Name = Field(description="name of a border_gateway")
     interface: InterfaceName = Field(description="the interface toward the VPC")
     cidrs: tuple[Prefix, ...] = Field(default=(), description="prefixes behind the interface")
@@ -150,6 +153,7 @@ class CustomerGateway(BaseModel):
     model_config = CONFIG
 
     name: Name
+    title: Name | None = Field(default=None, description=TITLE)
     public_addresses: CustomerAddresses = Field(
         description='1, 2 or 4 addresses of the device, or "any" where they change'
     )
@@ -166,6 +170,7 @@ class VpnTunnel(TunnelSettings):
     name: Name | None = Field(
         default=None, description="without it, the connection's name, '-', position"
     )
+    title: Name | None = Field(default=None, description=TITLE)
     local_address: OuterAddress | None = Field(
         default=None, description="one of the gateway's addresses; without it, the next one in turn"
     )
@@ -209,6 +214,7 @@ class VpnConnection(TunnelSettings):
     """All tunnels between one Border Gateway and one Customer Gateway."""
 
     name: Name
+    title: Name | None = Field(default=None, description=TITLE)
     border_gateway: Name = Field(description="name of a border_gateway")
     customer_gateway: Name = Field(description="name of a customer_gateway")
     routing: Literal["static", "bgp", "policy"] = Field(
@@ -253,7 +259,9 @@ class VpnConnection(TunnelSettings):
         description="a tunnel that fails four times in short order is the last choice until it has"
         " rested some minutes",
     )
-    tunnel: tuple[VpnTunnel, ...] = Field(default=(), description="the tunnels: 2, or 1, 4 or 8")
+    tunnel: tuple[VpnTunnel, ...] = Field(
+        default=(), description="the tunnels, 1 to 8; best 2, 4 or 8"
+    )
 
     def remote_places(self) -> tuple[tuple[Path, AnyNetwork], ...]:
         """Return the customer's prefixes, each with where it stands in the connection."""
@@ -276,6 +284,7 @@ class DirectLine(BgpSettings):
     """A routed link to a customer, preferred to every VPN Connection for equal prefixes."""
 
     name: Name
+    title: Name | None = Field(default=None, description=TITLE)
     border_gateway: Name = Field(description="name of a border_gateway")
     customer_gateway: Name = Field(description="name of a customer_gateway")
     interface: InterfaceName = Field(description="the interface toward the customer")

@@ -171,7 +171,6 @@ RULES: list[tuple[Edits, Path, str]] = [
         "is an address of this gateway",
     ),
     ([((*CONNECTION, "tunnel"), [])], (*CONNECTION, "tunnel"), "has 0"),
-    ([((*CONNECTION, "tunnel"), [{}, {}, {}])], (*CONNECTION, "tunnel"), "has 3"),
     (
         [((*CONNECTION, "ha_mode"), "active-active"), ((*CONNECTION, "failback_s"), 30)],
         (*CONNECTION, "failback_s"),
