@@ -21,26 +21,29 @@ BACKLOG = 8
 PACKAGE_PARENT = FilePath(__file__).resolve().parent.parent
 
 
-def adopt(descriptor: int, option: str) -> socket.socket:
-    """Return the inherited SEQPACKET socket. Raises ConfigError if it is something else."""
+def adopt(
+    descriptor: int, option: str, kind: socket.SocketKind = socket.SOCK_SEQPACKET
+) -> socket.socket:
+    """Return the inherited Unix socket of that kind. Raises ConfigError for something else."""
     try:
         sock = socket.socket(fileno=descriptor)
     except OSError as error:
         raise ConfigError([f"{option}: descriptor {descriptor}: {error.strerror}"]) from error
-    if sock.family != socket.AF_UNIX or sock.type != socket.SOCK_SEQPACKET:
+    if sock.family != socket.AF_UNIX or sock.type != kind:
         sock.detach()
-        raise ConfigError([f"{option}: descriptor {descriptor} is not a SEQPACKET Unix socket"])
+        name = kind.name.removeprefix("SOCK_")
+        raise ConfigError([f"{option}: descriptor {descriptor} is not a {name} Unix socket"])
     sock.set_inheritable(False)
     return sock
 
 
-def activated() -> socket.socket | None:
+def activated(kind: socket.SocketKind = socket.SOCK_SEQPACKET) -> socket.socket | None:
     """Return the listening socket systemd gave us (sd_listen_fds(3)), None if it gave none."""
     if os.environ.pop("LISTEN_PID", "") != str(os.getpid()):
         return None
     if os.environ.pop("LISTEN_FDS", "0") != "1":
         raise ConfigError(["LISTEN_FDS: need exactly one socket"])
-    return adopt(LISTEN_FDS_START, "LISTEN_FDS")
+    return adopt(LISTEN_FDS_START, "LISTEN_FDS", kind)
 
 
 def allowed_uids(listener: socket.socket | None) -> frozenset[int] | None:

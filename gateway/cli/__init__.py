@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import typer
 
-from gateway.cli import act, check, link, process, routing, show, split, store
+from gateway.cli import act, check, control, link, process, routing, show, split, store
 
 app = typer.Typer(
     name="twinspan",
@@ -34,6 +34,7 @@ app.command()(link.link)
 app.command()(split.split)
 app.command()(act.version)
 app.add_typer(store.app)
+app.add_typer(control.app)
 # Their own parsers read the options, so that the processes import nothing of this package's.
 for each in (process.dataplane, process.netns):
     app.command(

@@ -1,0 +1,93 @@
+"""
+The outermost layer of the API, around the app: what holds for every request and answer.
+
+A body has at most 1 MiB. HEAD is GET without the body. A bug ends in a problem document and the
+journal, never in a closed connection. No answer is kept by a cache, or read as another type.
+"""
+
+from __future__ import annotations
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.control.api.body import MAX_BODY
+from gateway.control.api.failures import Report, answer_problem, bug_problem
+from gateway.control.problems import ApiProblem
+
+DEFAULT_HEADERS = {
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "X-Frame-Options": "DENY",
+}
+
+
+class Guard:
+    """The app with its outermost layer. `report` logs a bug and returns the entry's number."""
+
+    def __init__(self, app: ASGIApp, report: Report) -> None:
+        self._app = app
+        self._report = report
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        answer = _Answer(send, is_head=scope["method"] == "HEAD")
+        if answer.is_head:
+            scope = {**scope, "method": "GET"}
+        try:
+            judge_length(Headers(scope=scope).get("content-length"))
+            await self._app(scope, _limited(receive), answer.send)
+        except ApiProblem as problem:
+            await answer_problem(problem)(scope, receive, answer.send)
+        except Exception as error:
+            number = self._report(f"{scope['method']} {scope['path'][:200]!r}", error)
+            if answer.begun:
+                raise
+            await answer_problem(bug_problem(number))(scope, receive, answer.send)
+
+
+class _Answer:
+    """What is sent: with the headers that every answer has, and for HEAD without a body."""
+
+    def __init__(self, send: Send, *, is_head: bool) -> None:
+        self._send = send
+        self.is_head = is_head
+        self.begun = False
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.begun = True
+            headers = MutableHeaders(scope=message)
+            for name, value in DEFAULT_HEADERS.items():
+                headers.setdefault(name, value)
+        elif message["type"] == "http.response.body" and self.is_head:
+            message = {**message, "body": b""}
+        await self._send(message)
+
+
+def judge_length(header: str | None) -> None:
+    """Raise ApiProblem 413 for a Content-Length above the limit."""
+    if header is not None and header.isascii() and header.isdigit() and int(header) > MAX_BODY:
+        raise too_large()
+
+
+def too_large() -> ApiProblem:
+    """Return the problem of a body that is too long."""
+    return ApiProblem(413, "too_large", f"the body has more than {MAX_BODY} bytes")
+
+
+def _limited(receive: Receive) -> Receive:
+    """Return `receive` that ends a body above the limit, however it comes. ApiProblem 413."""
+    count = 0
+
+    async def limited() -> Message:
+        nonlocal count
+        message = await receive()
+        count += len(message.get("body", b""))
+        if count > MAX_BODY:
+            raise too_large()
+        return message
+
+    return limited

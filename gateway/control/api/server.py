@@ -1,0 +1,154 @@
+"""
+uvicorn in our event loop: no signals of its own, and who is at the other end of a Unix socket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import socket
+import ssl
+from collections.abc import Generator, Sequence
+from pathlib import Path
+
+import h11
+import uvicorn
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from gateway.control.problems import MEDIA_TYPE, ApiProblem
+from gateway.errors import ConfigError
+from gateway.unix import bind_private, peer_of
+
+PEER = "twinspan.peer_uid"  # in the ASGI scope: the user id at the other end of the Unix socket
+STOP_S = 5  # for answers that are on their way when the process ends
+MAX_HEAD = 64 << 10  # bytes of a request's line and headers
+BACKLOG = 512
+
+
+class Protocol(H11Protocol):
+    """HTTP/1.1 whose refusals are problem documents, and which knows the Unix socket's peer."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as its base
+        super().connection_made(transport)
+        sock = transport.get_extra_info("socket")
+        if sock is not None and sock.family == socket.AF_UNIX:
+            self.app = _Peered(self.app, peer_of(sock)[1])
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP, or has too long headers."""
+        problem = ApiProblem(400, "bad_request", "this is no HTTP request, or its head is too long")
+        body = json.dumps(problem.as_json()).encode()
+        headers = [("content-type", MEDIA_TYPE), ("connection", "close")]
+        headers.append(("content-length", str(len(body))))
+        with contextlib.suppress(h11.LocalProtocolError):  # an answer has begun already
+            for event in (
+                h11.Response(status_code=400, headers=headers, reason=b"Bad Request"),
+                h11.Data(data=body),
+                h11.EndOfMessage(),
+            ):
+                self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
+
+
+class _Peered:
+    """An app whose requests come from one user of this machine."""
+
+    def __init__(self, app: object, uid: int) -> None:
+        self._app: ASGIApp = app  # type: ignore[assignment] # uvicorn's own type of the same
+        self._uid = uid
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app({**scope, PEER: self._uid}, receive, send)
+
+
+class Server(uvicorn.Server):
+    """A server that its process ends: `should_exit`. It answers once `is_up` is set."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.is_up = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.is_up.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+
+def make_server(
+    app: ASGIApp, tls: ssl.SSLContext | None = None, proxies: Sequence[str] = ()
+) -> Server:
+    """
+    Return a server. `proxies` are the networks whose X-Forwarded-For is believed.
+
+    Serve it with `serve(sockets=[...])`.
+    """
+    config = uvicorn.Config(
+        app,
+        http=Protocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        log_level="critical",  # what clients do wrong is no line of the journal
+        access_log=False,
+        server_header=False,
+        proxy_headers=bool(proxies),
+        forwarded_allow_ips=",".join(proxies),
+        h11_max_incomplete_event_size=MAX_HEAD,
+        timeout_graceful_shutdown=STOP_S,
+        ssl_context_factory=(lambda _config, _default: tls) if tls else None,
+    )
+    return Server(config)
+
+
+def tls_context(cert: Path, key: Path) -> ssl.SSLContext:
+    """Return TLS 1.2 and later with a certificate chain and its key. Raises ConfigError."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    load_certificate(context, cert, key)
+    return context
+
+
+def load_certificate(context: ssl.SSLContext, cert: Path, key: Path) -> None:
+    """Read certificate and key anew: the next connections have them. Raises ConfigError."""
+    try:
+        context.load_cert_chain(cert, key)
+    except (OSError, ssl.SSLError) as error:
+        why = str(error.strerror or error).lower()
+        raise ConfigError([f"--tls-cert {cert}, --tls-key {key}: {why}"]) from None
+
+
+def listen_tcp(host: str, port: int) -> socket.socket:
+    """Return a listening socket. Raises ConfigError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind((host, port))
+        sock.listen(BACKLOG)
+    except OSError as error:
+        sock.close()
+        text = f"--listen {host}:{port}: {(error.strerror or str(error)).lower()}"
+        raise ConfigError([text]) from None
+    return sock
+
+
+def listen_unix(path: Path) -> socket.socket:
+    """Return a listening Unix socket of this user's alone, mode 0600. Raises ConfigError."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        bind_private(sock, path)
+    except OSError as error:
+        sock.close()
+        text = f"--socket {path}: {(error.strerror or str(error)).lower()}"
+        raise ConfigError([text]) from None
+    return sock

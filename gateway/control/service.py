@@ -1,0 +1,193 @@
+"""
+The control process: opens the store, keeps it in memory, and serves the API until it is told to
+end.
+
+Each long task is made here, in one task group. A task that fails ends the process: systemd starts
+it again, and nothing is lost, for what was answered is in the store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import ssl
+import sys
+import time
+import traceback
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+from fastapi import Request
+from starlette.types import ASGIApp
+
+from gateway.control.api import server
+from gateway.control.api.app import make_app
+from gateway.control.auth.principal import Principal
+from gateway.control.listen import Listening
+from gateway.control.problems import ApiProblem
+from gateway.control.secrets import KeyRing, load_key_ring
+from gateway.control.store.interface import Store, StoreError
+from gateway.control.store.place import open_store
+from gateway.errors import ConfigError, GatewayError
+from gateway.node.journal import Journal, Level
+from gateway.node.notify import Notifier
+from gateway.unix import activated
+
+EXIT_FAILED = 1
+EXIT_REFUSED = 2  # options, key file or store are wrong: a restart does not mend it
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the process was started with."""
+
+    store: str
+    key_file: Path
+    listening: Listening
+    verbose: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What all that the process does works with."""
+
+    store: Store
+    ring: KeyRing
+    journal: Journal
+
+
+async def serve(settings: Settings) -> int:
+    """Run the control process; return its exit status."""
+    journal = Journal(
+        sys.stderr,
+        time.time,
+        Level.DEBUG if settings.verbose else Level.INFO,
+        priorities="JOURNAL_STREAM" in os.environ,
+    )
+    try:
+        async with open_parts(settings, journal) as parts, asyncio.TaskGroup() as group:
+            await _run(settings, parts, group)
+    except ConfigError as error:
+        for problem in error.problems:
+            journal.error("refused", problem=problem)
+        return EXIT_REFUSED
+    except (GatewayError, OSError) as error:
+        journal.error("control failed", text=str(error))
+        return EXIT_FAILED
+    except BaseExceptionGroup as group_error:
+        journal.error("control failed", text="".join(traceback.format_exception(group_error)))
+        return EXIT_FAILED
+    return 0
+
+
+@contextlib.asynccontextmanager
+async def open_parts(settings: Settings, journal: Journal) -> AsyncIterator[Parts]:
+    """Open what the process works with, and close it. Raises ConfigError, StoreError."""
+    ring = load_key_ring(settings.key_file)
+    store = await open_store(settings.store, create=False)
+    try:
+        await store.revision()
+        yield Parts(store, ring, journal)
+    finally:
+        await store.close()
+
+
+async def _run(settings: Settings, parts: Parts, group: asyncio.TaskGroup) -> None:
+    """Serve until SIGTERM or SIGINT; then let the answers on their way go out, and end."""
+    notifier = Notifier(os.environ)
+    tls = server.tls_context(*settings.listening.tls) if settings.listening.tls else None
+    app = build_app(parts)
+    servers = [
+        (server.make_server(app, tls, settings.listening.proxies), _tcp(settings.listening)),
+        (server.make_server(app), [_unix(settings.listening)]),
+    ]
+    serving = [group.create_task(each.serve(sockets)) for each, sockets in servers if sockets]
+    running = [group.create_task(task) for task in background(parts)]
+    running.append(group.create_task(notifier.keep_watchdog_quiet()))
+    with _signals(tls, settings.listening, parts.journal) as stop:
+        for each, sockets in servers:
+            if sockets:
+                await each.is_up.wait()
+        places = [_name(sock) for _, sockets in servers for sock in sockets]
+        parts.journal.info("control ready", listen=" ".join(places))
+        notifier.ready("ready")
+        await stop.wait()
+    notifier.stopping()
+    for each, _ in servers:
+        each.should_exit = True
+    await asyncio.wait(serving)
+    for task in running:
+        task.cancel()
+
+
+def background(parts: Parts) -> list[Coroutine[object, object, None]]:
+    """Return what runs beside the API for as long as the process does."""
+    return []
+
+
+def build_app(parts: Parts) -> ASGIApp:
+    """Return the API over the parts of the process."""
+
+    async def authenticate(request: Request) -> Principal:
+        raise ApiProblem(401, "unauthenticated", "the request has no credential")
+
+    async def ready() -> str | None:
+        try:
+            await parts.store.revision()
+        except StoreError as error:
+            return str(error)
+        return None
+
+    def report(where: str, error: Exception) -> str:
+        number = uuid4().hex[:12]
+        text = "".join(traceback.format_exception(error))
+        parts.journal.error("bug", number=number, where=where, traceback=text)
+        return number
+
+    return make_app([], authenticate=authenticate, ready=ready, report=report)
+
+
+@contextlib.contextmanager
+def _signals(
+    tls: ssl.SSLContext | None, listening: Listening, journal: Journal
+) -> Iterator[asyncio.Event]:
+    """Give an event that SIGTERM and SIGINT set. SIGHUP reads the certificate anew."""
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+
+    def reload() -> None:
+        if tls is None or listening.tls is None:
+            return
+        try:
+            server.load_certificate(tls, *listening.tls)
+        except ConfigError as error:
+            journal.error("certificate not read", text=str(error))
+        else:
+            journal.info("certificate read")
+
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    loop.add_signal_handler(signal.SIGINT, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, reload)
+    try:
+        yield stop
+    finally:
+        for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            loop.remove_signal_handler(each)
+
+
+def _tcp(listening: Listening) -> list[socket.socket]:
+    return [server.listen_tcp(place.host, place.port) for place in listening.places]
+
+
+def _unix(listening: Listening) -> socket.socket:
+    """Return the Unix socket: systemd's, or our own."""
+    return activated(socket.SOCK_STREAM) or server.listen_unix(listening.socket)
+
+
+def _name(sock: socket.socket) -> str:
+    name = sock.getsockname()
+    return name if isinstance(name, str) else f"{name[0]}:{name[1]}"
