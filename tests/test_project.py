@@ -22,6 +22,8 @@ PURE = [
     "gateway/control/api/body.py",
     "gateway/control/api/conditions.py",
     "gateway/control/problems.py",
+    "gateway/control/auth/buckets.py",
+    "gateway/control/auth/credentials.py",
     "gateway/control/auth/principal.py",
     "gateway/errors.py",
     "gateway/sa.py",

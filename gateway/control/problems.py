@@ -8,6 +8,7 @@ in `errors`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -116,6 +117,8 @@ def title(code: str, status: int) -> str:
 def shown(value: Json) -> Json:
     """Return a value as a problem document tells it back: short, and something JSON has."""
     if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, float) and math.isfinite(value):
         return value
     text = value if isinstance(value, str) else repr(value)
     text = text.encode(errors="replace").decode()  # half a surrogate pair is in no encoding

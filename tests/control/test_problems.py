@@ -59,6 +59,10 @@ def test_a_huge_value_is_told_back_short() -> None:
     assert len(text) == LONGEST_VALUE + 3
 
 
+def test_a_number_is_told_back_as_a_number() -> None:
+    assert [shown(value) for value in (7, 1.5, True)] == [7, 1.5, True]
+
+
 def test_any_value_can_be_told_back() -> None:
     for value in (None, True, 1.5, float("nan"), "\0\u202e\ud800", b"\xff", {"a": object()}):
         json.dumps(shown(value), allow_nan=False, ensure_ascii=False).encode()
