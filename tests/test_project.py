@@ -25,6 +25,8 @@ PURE = [
     "gateway/control/auth/buckets.py",
     "gateway/control/auth/credentials.py",
     "gateway/control/auth/principal.py",
+    "gateway/control/resources",
+    "gateway/control/changes",
     "gateway/errors.py",
     "gateway/sa.py",
     "gateway/secret.py",

@@ -1,0 +1,129 @@
+"""
+Whether the resources would be a good wanted document after a change. Pure.
+
+The rules are those of a gateway's file (`gateway.model.check`), so nothing that the API takes is
+refused by a node. Only what a change can touch is put together for them: a connection with its
+Border Gateway and the connections that have a prefix of its own too; or the whole Border Gateway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from gateway.control.changes.compose import parts_around, tables
+from gateway.control.changes.parse import field_text, refused
+from gateway.control.changes.view import After, Pair, View
+from gateway.control.problems import FieldError
+from gateway.control.resources.record import Record, Table
+from gateway.control.secrets import is_sealed
+from gateway.model.document import build_document
+from gateway.model.problem import SECRET_KEYS, Problem, value_at
+
+# Stands for a key that was judged when it was set, and is sealed now.
+_GOOD_KEY = "0x" + "5a" * 32
+_ONE_CONNECTION = frozenset({"vpn_connection", "vpn_tunnel", "route"})
+
+
+def judge(view: View, changes: Sequence[Pair]) -> list[str]:
+    """
+    Return what is probably not meant after the changes, in words.
+
+    Raises ApiProblem with every mistake, each at its resource and field.
+    """
+    after = After(view, changes)
+    changed = [new for _, new in changes if new is not None]
+    errors: dict[str, FieldError] = {}
+    warnings: dict[str, None] = {}
+    for gateway, connections in _scopes(after, changed):
+        table = tables(after, parts_around(after, gateway, connections), _opened)
+        table["gateway"] = {"public_addresses": _addresses(table)}
+        for problem in build_document(table)[1]:
+            if problem.path[:1] != ("gateway",):
+                found = _error(table, problem, changed[0])
+                if problem.is_warning:
+                    warnings[f"{found.field}: {found.detail}"] = None
+                else:
+                    errors.setdefault(found.field, found)
+    if errors:
+        raise refused(list(errors.values()))
+    return list(warnings)
+
+
+def _scopes(view: View, changed: Sequence[Record]) -> Iterator[tuple[Record, Sequence[Record]]]:
+    """Yield each Border Gateway that a change touches, and those of its connections it may."""
+    whole: dict[str, bool] = {}
+    touched: dict[str, dict[str, Record]] = {}
+    for record in changed:
+        for connection in _connections(view, record):
+            gateway = str(connection.spec["border_gateway"])
+            touched.setdefault(gateway, {})[connection.id] = connection
+        if record.kind == "border_gateway":
+            whole[record.id] = True
+        elif record.kind in ("vpc_attachment", "direct_line"):
+            whole[str(record.spec["border_gateway"])] = True
+    for id in dict.fromkeys([*whole, *touched]):
+        gateway_record = view.get("border_gateway", id)
+        if gateway_record is None:
+            continue
+        siblings = list(view.children("vpn_connection", id))
+        if id not in whole:
+            siblings = [*touched[id].values(), *_alike(siblings, touched[id])]
+        yield gateway_record, siblings
+
+
+def _connections(view: View, record: Record) -> Iterator[Record]:
+    if record.kind == "vpn_connection":
+        yield record
+    elif record.kind in _ONE_CONNECTION:
+        found = view.get("vpn_connection", str(record.spec["vpn_connection"]))
+        if found is not None:
+            yield found
+    elif record.kind == "customer_gateway":
+        yield from view.children("vpn_connection", record.id)
+
+
+def _alike(siblings: Sequence[Record], touched: dict[str, Record]) -> Iterator[Record]:
+    """Yield the other connections that have one of the touched ones' prefixes."""
+    prefixes = {cidr for one in touched.values() for cidr in _prefixes(one)}
+    for sibling in siblings:
+        if sibling.id not in touched and not prefixes.isdisjoint(_prefixes(sibling)):
+            yield sibling
+
+
+def _prefixes(connection: Record) -> set[str]:
+    found = {str(cidr) for cidr in connection.spec.get("remote_cidrs", ())}
+    for rule in connection.spec.get("rule", ()):
+        found |= {str(cidr) for cidr in rule["remote_cidrs"]}
+    return found
+
+
+def _opened(record: Record, where: str, value: str) -> str:
+    """Return a secret that is being set, or for one that is sealed a good one."""
+    if not is_sealed(value):
+        return value
+    return _GOOD_KEY if where.endswith("/psk") else "sealed"
+
+
+def _addresses(table: Table) -> list[str]:
+    found = {
+        str(tunnel["local_address"])
+        for connection in table["vpn_connection"]
+        for tunnel in connection["tunnel"]
+        if "local_address" in tunnel
+    }
+    return sorted(found) or ["192.0.2.1"]  # nothing is judged by it
+
+
+def _error(table: Table, problem: Problem, asked: Record) -> FieldError:
+    """Return a problem of the document as one of the resource that it is in."""
+    path = problem.path
+    kind, depth = str(path[0]), 2
+    if path[0] == "vpn_connection" and len(path) > 3 and path[2] == "tunnel":
+        kind, depth = "vpn_tunnel", 4
+    owner = value_at(table, path[:depth])
+    id = str(owner.get("name", "")) if isinstance(owner, dict) else ""
+    place = kind if id in ("", asked.id) else f"{kind}[{id}]"
+    value = None if SECRET_KEYS & set(path) else value_at(table, path)
+    if isinstance(value, dict | list):
+        value = None
+    return FieldError(problem.code, field_text(place, path[depth:]), str(problem), value)

@@ -1,0 +1,62 @@
+"""How many resources a tenant may have: settings with defaults. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+from gateway.control.changes.view import After, View
+from gateway.control.problems import ApiProblem
+from gateway.control.resources.kinds import KINDS
+from gateway.control.resources.record import Record
+
+DEFAULTS: Mapping[str, int] = {
+    "border_gateway": 50,
+    "vpc_attachment": 500,
+    "customer_gateway": 5000,
+    "vpn_connection": 5000,
+    "vpn_tunnel": 10_000,
+    "direct_line": 500,
+    "route": 5000,
+    "attachments_per_border_gateway": 50,
+    "routes_per_border_gateway": 500,
+}
+_PER_GATEWAY = {
+    "vpc_attachment": "attachments_per_border_gateway",
+    "route": "routes_per_border_gateway",
+}
+
+
+def limits(view: View, tenant: str) -> dict[str, int]:
+    """Return the quotas of a tenant: its own, else those set for all, else the defaults."""
+    found = dict(DEFAULTS)
+    for id in ("quotas", f"quotas:{tenant}"):
+        setting = view.get("setting", id)
+        if setting is not None:
+            found |= {name: int(most) for name, most in setting.spec.items() if name in found}
+    return found
+
+
+def used(view: View, tenant: str) -> dict[str, int]:
+    """Return how many resources of each kind a tenant has."""
+    return {kind: sum(1 for _ in view.of_kind(kind, tenant)) for kind in KINDS if kind in DEFAULTS}
+
+
+def judge(view: View, made: list[Record]) -> None:
+    """Raise ApiProblem 409 if the resources that are to be made are more than a quota allows."""
+    after = After(view, [(None, record) for record in made])
+    for (tenant, kind), _ in Counter((one.tenant, one.kind) for one in made).items():
+        if kind not in DEFAULTS:
+            continue
+        allowed = limits(view, tenant)
+        _compare(kind, sum(1 for _ in after.of_kind(kind, tenant)), allowed[kind])
+        if kind in _PER_GATEWAY:
+            gateway = next(str(one.of("border_gateway")) for one in made if one.kind == kind)
+            count = sum(1 for _ in after.children(kind, gateway))
+            _compare(_PER_GATEWAY[kind], count, allowed[_PER_GATEWAY[kind]])
+
+
+def _compare(name: str, count: int, most: int) -> None:
+    if count > most:
+        text = f"quota {name}: {most} are allowed, this would be number {count}"
+        raise ApiProblem(409, "quota_exceeded", text, field=name, value=most)

@@ -1,0 +1,230 @@
+"""
+The resources as they are read and changed: every request ends here, whoever sends it.
+
+A change is decided on the mirror and committed with the revisions that it stands on. If another
+control process was faster, it is decided anew. Within one process changes queue up, so that their
+requests do not compete.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from gateway.control.auth.principal import MAIN_TENANT, Principal, Scope
+from gateway.control.changes import edit, judge, quotas
+from gateway.control.changes.allocate import Draw
+from gateway.control.changes.make import Maker
+from gateway.control.changes.view import Pair
+from gateway.control.changes.writes import writes_of
+from gateway.control.mirror import Mirror
+from gateway.control.problems import ApiProblem, not_found
+from gateway.control.resources.kinds import KINDS, Kind
+from gateway.control.resources.record import Record
+from gateway.control.secrets import KeyRing
+from gateway.control.store.interface import Conflict, NotFound, Store, Unavailable, Write
+from gateway.secret import Secret
+
+ATTEMPTS = 20  # another process was faster each time
+PAUSE_S = 0.01  # times a random number, before the next attempt
+
+# Writes that are to be in the commit of a new resource, made once it is known.
+Beside = Callable[[Record], Sequence[Write]]
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A change: the resource as it is now, those made with it, what is probably not meant."""
+
+    record: Record
+    others: tuple[Record, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+class Registry:
+    """Creates, changes, deletes and finds resources. Every call may raise ApiProblem."""
+
+    def __init__(
+        self,
+        store: Store,
+        mirror: Mirror,
+        ring: KeyRing,
+        clock: Callable[[], float] = time.time,
+        noise: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        self._store = store
+        self.mirror = mirror
+        self._ring = ring
+        self._clock = clock
+        self._draw = Draw(noise)
+        self._turn = asyncio.Lock()
+
+    # ---- reading ----
+
+    def get(self, kind: str, id: str, who: Principal) -> Record:
+        """Return a resource by id. One of a tenant that is not seen does not exist."""
+        record = self.mirror.get(kind, id)
+        if record is None or not (who.sees(record.tenant) or KINDS[kind].is_operators):
+            raise not_found(kind, id)
+        return record
+
+    def all(self, kind: str, who: Principal, tenant: str | None = None) -> list[Record]:
+        """Return the resources of a kind that somebody sees, of one tenant if it is named."""
+        if KINDS[kind].is_operators:
+            return list(self.mirror.of_kind(kind))
+        if tenant is not None and not who.sees(tenant):
+            return []
+        return list(self.mirror.of_kind(kind, tenant if who.is_operator else who.tenant))
+
+    async def reveal(self, kind: str, id: str, field: str, who: Principal) -> Secret:
+        """Return one secret of a resource: its own, or the one allocated for it."""
+        who.need(Scope.OPERATE)
+        record = self.get(kind, id, who)
+        for part, table in (("spec", record.spec), ("allocated", record.allocated)):
+            if field in table:
+                return self._ring.open(table[field], record.key, f"{part}/{field}")
+        raise ApiProblem(404, "not_found", f"{kind}: {record.name} has no {field} of its own")
+
+    # ---- changing ----
+
+    async def create(
+        self,
+        kind: str,
+        spec: object,
+        who: Principal,
+        *,
+        tenant: str | None = None,
+        dry_run: bool = False,
+        beside: Beside | None = None,
+    ) -> Done:
+        """Make a resource, with what comes with it, in one commit."""
+        one = KINDS[kind]
+        owner = self._tenant(one, who, tenant)
+
+        def decide() -> tuple[list[Pair], Record | None]:
+            maker = Maker(self.mirror, owner, self._draw, self._clock())
+            made = maker.make(one, spec)
+            quotas.judge(self.mirror, made)
+            return [(None, record) for record in made], made[0]
+
+        return await self._change(decide, who, dry_run, beside)
+
+    async def update(
+        self,
+        kind: str,
+        id: str,
+        patch: object,
+        who: Principal,
+        *,
+        expected: int | None = None,
+        dry_run: bool = False,
+    ) -> Done:
+        """Change what a merge patch names (RFC 7396); with `expected` only at that revision."""
+        self._need(KINDS[kind], who)
+
+        def decide() -> tuple[list[Pair], Record | None]:
+            old = self._expected(kind, id, who, expected)
+            new = edit.edited(self.mirror, old, patch, self._clock())
+            return ([] if new is old else [(old, new)]), new
+
+        return await self._change(decide, who, dry_run)
+
+    async def delete(
+        self,
+        kind: str,
+        id: str,
+        who: Principal,
+        *,
+        expected: int | None = None,
+        dry_run: bool = False,
+    ) -> None:
+        """End a resource that no other refers to."""
+        self._need(KINDS[kind], who)
+
+        def decide() -> tuple[list[Pair], Record | None]:
+            old = self._expected(kind, id, who, expected)
+            edit.judge_deletion(self.mirror, old)
+            return [(old, None)], old
+
+        await self._change(decide, who, dry_run)
+
+    def _tenant(self, kind: Kind, who: Principal, tenant: str | None) -> str:
+        """Return the tenant that a new resource is of."""
+        self._need(kind, who)
+        owner = tenant or (MAIN_TENANT if who.is_operator else who.tenant)
+        if not who.sees(owner) or (
+            owner != MAIN_TENANT and self.mirror.get("tenant", owner) is None
+        ):
+            raise not_found("tenant", owner)
+        return owner
+
+    def _need(self, kind: Kind, who: Principal) -> None:
+        if kind.is_operators:
+            who.need_operator(Scope.ADMIN)
+        who.need(Scope.ADMIN)
+
+    def _expected(self, kind: str, id: str, who: Principal, expected: int | None) -> Record:
+        record = self.get(kind, id, who)
+        if expected is not None and record.revision != expected:
+            raise precondition_failed(record, expected)
+        return record
+
+    async def _change(
+        self,
+        decide: Callable[[], tuple[list[Pair], Record | None]],
+        who: Principal,
+        dry_run: bool,
+        beside: Beside | None = None,
+    ) -> Done:
+        """Decide, judge and commit; anew as long as others are faster."""
+        async with self._turn:
+            for attempt in range(ATTEMPTS):
+                changes, record = decide()
+                assert record is not None
+                warnings = judge.judge(self.mirror, changes) if _is_more(changes) else []
+                if dry_run or not changes:
+                    return _done(changes, record, warnings)
+                writes = writes_of(self.mirror, changes, self._ring.seal)
+                writes += beside(record) if beside is not None else ()
+                if await self._committed(writes, who.actor):
+                    return _done(self._as_stored(changes), self._stored(record), warnings)
+                await asyncio.sleep(PAUSE_S * attempt * os.urandom(1)[0] / 256)
+        raise ApiProblem(
+            503, "unavailable", "others change the same resources at this moment", retry_after_s=1
+        )
+
+    def _stored(self, record: Record) -> Record:
+        return self.mirror.get(record.kind, record.id) or record
+
+    def _as_stored(self, changes: Sequence[Pair]) -> list[Pair]:
+        return [(old, self._stored(new) if new is not None else None) for old, new in changes]
+
+    async def _committed(self, writes: Sequence[Write], actor: str) -> bool:
+        """Commit; False if the state that the writes stand on is over."""
+        try:
+            revision = await self._store.commit(writes, actor)
+        except (Conflict, NotFound):
+            await self.mirror.reached(await self._store.revision())
+            return False
+        except Unavailable as error:
+            raise ApiProblem(503, "unavailable", str(error), retry_after_s=1) from None
+        await self.mirror.reached(revision)
+        return True
+
+
+def precondition_failed(record: Record, expected: int) -> ApiProblem:
+    """Return the problem of a writer who has not seen the last change."""
+    text = f"{record.kind} {record.name}: is at revision {record.revision}, not {expected}"
+    return ApiProblem(412, "precondition_failed", text, extra={"revision": record.revision})
+
+
+def _is_more(changes: Sequence[Pair]) -> bool:
+    return any(new is not None for _, new in changes)
+
+
+def _done(changes: Sequence[Pair], record: Record, warnings: Sequence[str]) -> Done:
+    others = tuple(new for _, new in changes[1:] if new is not None)
+    return Done(record, others, tuple(warnings))
