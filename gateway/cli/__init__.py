@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import typer
 
-from gateway.cli import act, check, control, link, process, routing, show, split, store
+from gateway.cli import act, check, control, events, link, process, routing, show, split, store
 
 app = typer.Typer(
     name="twinspan",
@@ -25,6 +25,7 @@ app.command()(act.up)
 app.command()(act.down)
 app.command()(act.rekey)
 app.command()(act.log)
+app.command()(events.events)
 app.command()(act.reload)
 app.command()(act.stop)
 app.command()(check.check)

@@ -8,6 +8,7 @@ from typing import Protocol
 from gateway.node.control_socket import ControlError, Request
 from gateway.node.daemon import IkeDaemon
 from gateway.node.drain import Drain, Drained
+from gateway.node.event_log import RING, EventLog, is_of
 from gateway.node.journal import Journal
 from gateway.node.plan import TunnelPlan
 from gateway.node.reconcile import Reconciler
@@ -49,6 +50,7 @@ class Commands:
         status: StatusView,
         journal: Journal,
         routing: RoutingReport,
+        events: EventLog,
     ) -> None:
         self._life = life
         self._daemon = daemon
@@ -59,6 +61,8 @@ class Commands:
         self._status = status
         self._journal = journal
         self._routing = routing
+        self._events = events
+        self._flows = {"log": self._log, "events": self._show_events}
         self._table: dict[str, Callable[[Request], Awaitable[object]]] = {
             "status": self._show_status,
             "explain": self._explain,
@@ -75,13 +79,14 @@ class Commands:
     async def answer(self, request: Request) -> AsyncIterator[object]:
         """Yield the results of one request. Raises ControlError, ConfigError."""
         command = request["command"]
-        if command == "log":
-            async for entry in self._log(request):
-                yield entry
+        flow = self._flows.get(str(command))
+        if flow is not None:
+            async for each in flow(request):
+                yield each
             return
         serve = self._table.get(str(command))
         if serve is None:
-            known = ", ".join(sorted([*self._table, "log"]))
+            known = ", ".join(sorted([*self._table, *self._flows]))
             raise ControlError(f"unknown command {command!r}; there are {known}")
         yield await serve(request)
 
@@ -151,9 +156,7 @@ class Commands:
         tunnel = request.get("tunnel")
         if tunnel is not None:
             tunnel = self._planned(request)
-        lines = request.get("lines", LOG_LINES)
-        if not isinstance(lines, int) or not 0 <= lines <= LOG_LINES_MAX:
-            raise ControlError(f'"lines" is {lines!r}, must be 0 to {LOG_LINES_MAX}')
+        lines = _lines(request, LOG_LINES_MAX)
         with self._journal.follow() as queue:
             for entry in self._journal.recent(lines, tunnel):
                 yield entry.as_json()
@@ -161,6 +164,20 @@ class Commands:
                 entry = await queue.get()
                 if tunnel is None or entry.fields.get("tunnel") == tunnel:
                     yield entry.as_json()
+
+    async def _show_events(self, request: Request) -> AsyncIterator[object]:
+        """Yield events: also those of tunnels that are no longer there."""
+        tunnel = request.get("tunnel")
+        if tunnel is not None and not isinstance(tunnel, str):
+            raise ControlError(f'"tunnel" is {tunnel!r}, must be the name of a tunnel')
+        lines = _lines(request, RING)
+        with self._events.follow() as queue:
+            for event in self._events.recent(lines, tunnel):
+                yield event.as_json()
+            while request.get("follow") is True:
+                event = await queue.get()
+                if tunnel is None or is_of(event, tunnel):
+                    yield event.as_json()
 
     def _wanted(self) -> tuple[TunnelPlan, ...]:
         return self._reconciler.plan.tunnels if self._reconciler.plan is not None else ()
@@ -175,3 +192,11 @@ class Commands:
             near = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
             raise ControlError(f"no tunnel is named {name!r}; there are: {near or 'none'}")
         return name
+
+
+def _lines(request: Request, most: int) -> int:
+    """Return how many lines a request wants to see. Raises ControlError."""
+    lines = request.get("lines", LOG_LINES)
+    if isinstance(lines, bool) or not isinstance(lines, int) or not 0 <= lines <= most:
+        raise ControlError(f'"lines" is {lines!r}, must be 0 to {most}')
+    return lines

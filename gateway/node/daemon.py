@@ -344,9 +344,11 @@ class IkeDaemon:
 
     def _failed(self, name: str, reason: Reason) -> None:
         fields = reason_fields(reason)
-        self._journal.from_peer(Level.WARNING, "failed", tunnel=name, **fields)
         tunnel = self._tunnels.by_name.get(name)
-        if tunnel is not None and not tunnel.is_up:
+        is_up = tunnel is not None and tunnel.is_up
+        what = "rekey failed" if is_up else "failed"
+        self._journal.from_peer(Level.WARNING, what, tunnel=name, **fields)
+        if tunnel is not None and not is_up:
             tunnel.reason = reason
 
     def _say_change(self, tunnel: Tunnel, was_up: bool) -> None:
@@ -400,4 +402,5 @@ def reason_fields(reason: Reason) -> dict[str, str]:
     fields = {"reason": reason.code, "text": reason.text}
     fields |= {"ours": reason.ours} if reason.ours else {}
     fields |= {"theirs": reason.theirs} if reason.theirs else {}
+    fields |= {"hint": reason.hint} if reason.hint else {}
     return fields

@@ -9,6 +9,7 @@ from gateway.node.commands import Commands, Life
 from gateway.node.control_socket import ControlSocket
 from gateway.node.daemon import IkeDaemon
 from gateway.node.drain import Drain
+from gateway.node.event_log import EventLog
 from gateway.node.journal import Journal
 from gateway.node.namespaces import Namespaces
 from gateway.node.probes import Prober
@@ -39,11 +40,14 @@ class Doors:
         prober: Prober,
         drain: Drain,
         journal: Journal,
+        events: EventLog,
     ) -> None:
         status = StatusView(
             daemon, reconciler, tunnels, plane, namespaces, routing, rollout, prober
         )
-        commands = Commands(life, daemon, reconciler, tunnels, drain, status, journal, routing)
+        commands = Commands(
+            life, daemon, reconciler, tunnels, drain, status, journal, routing, events
+        )
         self._control = ControlSocket(runtime_dir / CONTROL_SOCKET, commands.answer)
         self._vici = Vici(runtime_dir, daemon, reconciler, tunnels, plane, journal)
 

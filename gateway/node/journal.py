@@ -80,6 +80,7 @@ class Journal:
     clock: Callable[[], float]  # seconds since 1970
     level: Level = Level.INFO
     priorities: bool = False  # "<6>" before each line, for systemd
+    listeners: list[Callable[[Entry], None]] = field(default_factory=list)
     _ring: deque[Entry] = field(default_factory=lambda: deque(maxlen=_RING))
     _budgets: dict[tuple[str, Value | None], _Budget] = field(default_factory=dict)
     _followers: set[asyncio.Queue[Entry]] = field(default_factory=set)
@@ -128,6 +129,8 @@ class Journal:
         for queue in self._followers:
             if not queue.full():
                 queue.put_nowait(entry)
+        for listen in self.listeners:
+            listen(entry)
         if level <= self.level:
             self._write(entry)
 

@@ -33,6 +33,7 @@ from gateway.node.daemon import IkeDaemon
 from gateway.node.difference import Change, difference
 from gateway.node.doors import Doors
 from gateway.node.drain import Drain
+from gateway.node.event_log import EventLog
 from gateway.node.failback import FailbackKeeper
 from gateway.node.journal import Journal
 from gateway.node.machine import notes
@@ -105,7 +106,12 @@ class Gateway:
     """
 
     def __init__(
-        self, settings: Settings, wanted: NodePlan, journal: Journal, notifier: Notifier
+        self,
+        settings: Settings,
+        wanted: NodePlan,
+        journal: Journal,
+        notifier: Notifier,
+        events: EventLog,
     ) -> None:
         self._settings = settings
         self._journal = journal
@@ -148,8 +154,11 @@ class Gateway:
         )
         self._report = RoutingReport(self._routers, self._reconciler, self._tunnels)
         self._propagator = Propagator(self._namespaces, self._reconciler, self._report, journal)
-        self._doors = Doors(
-            settings.runtime_dir,
+        self._doors = self._make_doors(events)
+
+    def _make_doors(self, events: EventLog) -> Doors:
+        return Doors(
+            self._settings.runtime_dir,
             self,
             self._daemon,
             self._reconciler,
@@ -160,7 +169,8 @@ class Gateway:
             self._rollout,
             self._prober,
             self._drain,
-            journal,
+            self._journal,
+            events,
         )
 
     # ---- life ----

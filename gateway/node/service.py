@@ -16,7 +16,9 @@ from pathlib import Path
 
 from gateway.errors import ConfigError, GatewayError
 from gateway.model.load import load
+from gateway.node.chronicle import Chronicle
 from gateway.node.control_socket import ControlError
+from gateway.node.event_log import EventLog
 from gateway.node.journal import Journal, Level
 from gateway.node.life import Gateway, Outcome, Settings, plan_of, report_bug
 from gateway.node.notify import Notifier
@@ -61,9 +63,13 @@ async def serve(settings: Settings) -> int:
 
 
 async def _serve_until_done(settings: Settings, journal: Journal, notifier: Notifier) -> None:
+    events = EventLog(settings.runtime_dir, time.time)
+    chronicle = Chronicle(events.add)
+    journal.listeners.append(chronicle.take)
     wanted = plan_of(load(settings.config), journal)
     while True:
-        gateway = Gateway(settings, wanted, journal, notifier)
+        chronicle.node = wanted.name
+        gateway = Gateway(settings, wanted, journal, notifier, events)
         if await gateway.run() is not Outcome.PLANE_LOST:
             return
         await asyncio.sleep(PAUSE_S)

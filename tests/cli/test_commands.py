@@ -118,7 +118,7 @@ def test_the_log_is_followed(running: Running) -> None:
 @pytest.mark.parametrize(
     ("sent", "words"),
     [
-        ({"command": "fly"}, "unknown command 'fly'; there are bgp, down, explain, log"),
+        ({"command": "fly"}, "unknown command 'fly'; there are bgp, down, events, explain, log"),
         ({"command": "up"}, 'under "tunnel"'),
         ({"command": "log", "lines": -1}, "must be 0 to 2000"),
         ({"command": "log", "lines": "many"}, "must be 0 to 2000"),

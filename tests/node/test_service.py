@@ -41,6 +41,12 @@ def listed(running: Running) -> dict[str, dict[str, object]]:
     return {one["name"]: one for one in shown}
 
 
+def events(running: Running, **more: object) -> list[str]:
+    """Return the codes of the gateway's events."""
+    found = list(ask(running.place, {"command": "events", "lines": 1000, **more}))
+    return [str(event["code"]) for event in found if isinstance(event, dict)]
+
+
 def test_a_gateway_starts_its_data_plane_and_ends_it_when_told_to_stop(running: Running) -> None:
     assert set(listed(running)) == {"office-1", "office-2"}
     assert "ts-office-1" in ip("link")
@@ -68,6 +74,9 @@ def test_sigterm_leaves_the_tunnels_and_the_next_process_takes_them_over(running
     assert ip("-o link") == devices
     assert "taken over tunnels=2 orphans=0" in running.log
     assert listed(running)["office-2"]["admin"] == "down"  # the operator's word holds
+    wanted = ["gateway_up", "tunnel_taken_down", "gateway_ends", "taken_over", "gateway_up"]
+    assert [each for each in events(running) if each in wanted] == wanted
+    assert events(running, tunnel="office-2") == ["tunnel_taken_down"]
 
 
 def test_sigterm_with_stop_dataplane_ends_everything(place: Path) -> None:
@@ -131,6 +140,9 @@ def test_a_reload_with_a_mistake_changes_nothing_and_says_why(running: Running) 
 
     assert (ip("route"), ip("-o link")) == before
     assert set(listed(running)) == {"office-1", "office-2"}
+    assert "document_refused" in events(running)
+    with pytest.raises(Refused, match='"lines" is -1, must be 0 to 10000'):
+        events(running, lines=-1)
 
 
 def test_a_reload_that_the_system_refuses_leaves_the_gateway_running(running: Running) -> None:

@@ -1,0 +1,117 @@
+"""Codes of the control plane."""
+
+from __future__ import annotations
+
+from gateway.model.severity import Code, Severity
+
+INFO = Severity.INFO
+WARNING = Severity.WARNING
+ERROR = Severity.ERROR
+
+NODES = (
+    Code("node_registered", INFO, "Node registered", "A gateway VM has its credential."),
+    Code("node_up", INFO, "Node reports", "A gateway VM reports again, or for the first time."),
+    Code("node_renewed", INFO, "Credential renewed", "A node has a new certificate."),
+    Code("node_revoked", WARNING, "Node revoked", "A node's credential is not accepted any more."),
+    Code(
+        "generation_late",
+        WARNING,
+        "Not applied in time",
+        "A node has not carried out its newest document for a minute.",
+        "the node's events say what it waits for",
+    ),
+    Code("generation_applied", INFO, "Applied", "A node has carried out its newest document."),
+    Code(
+        "generation_refused",
+        WARNING,
+        "Refused by the node",
+        "A node has refused its document; it goes on with the one before.",
+        "the node's version may be older than the control plane's",
+    ),
+    Code(
+        "credential_ending",
+        WARNING,
+        "Node credential ends soon",
+        "A node's certificate ends soon and was not renewed.",
+        "nodes renew by themselves: does it reach the control plane?",
+    ),
+    Code(
+        "certificate_ending",
+        WARNING,
+        "Certificate ends soon",
+        "The TLS certificate of the API ends soon.",
+        "replace the file and reload",
+    ),
+    Code(
+        "action_done",
+        INFO,
+        "Action carried out",
+        "A node has done what was asked: up, down, drain, rekey or reset.",
+    ),
+    Code(
+        "action_failed",
+        WARNING,
+        "Action failed",
+        "A node could not do what was asked.",
+        "the text has the node's words",
+    ),
+)
+
+ACCESS = (
+    Code(
+        "token_ending",
+        WARNING,
+        "Token ends soon",
+        "An API token ends soon.",
+        "make a new one in time",
+    ),
+    Code("signed_in", INFO, "Signed in", "A user has signed in."),
+    Code(
+        "sign_in_refused",
+        WARNING,
+        "Sign-in refused",
+        "A wrong name, password or token was given.",
+        "many of them from one address are somebody who guesses",
+    ),
+    Code("secret_revealed", WARNING, "Secret shown", "A user or token has asked for a secret."),
+)
+
+ALARMS = (
+    Code(
+        "quota_near",
+        WARNING,
+        "Quota nearly used",
+        "Four fifths of a quota are used.",
+        "raise the quota, or delete what is not needed",
+    ),
+    Code(
+        "quota_reached",
+        ERROR,
+        "Quota used up",
+        "Nothing more of this kind can be made.",
+        "raise the quota, or delete what is not needed",
+    ),
+    Code(
+        "tunnel_flapping",
+        WARNING,
+        "Tunnel goes up and down",
+        "The tunnel went down several times within some minutes.",
+        "look at the reasons in the tunnel's events",
+    ),
+    Code("alarm_raised", WARNING, "Alarm raised", "Something needs to be looked at."),
+    Code("alarm_cleared", INFO, "Alarm cleared", "What was to be looked at is over."),
+    Code("alarm_acknowledged", INFO, "Alarm acknowledged", "Somebody looks at it."),
+    Code(
+        "alarm_not_delivered",
+        ERROR,
+        "Alarm not delivered",
+        "A target did not take a message after several tries.",
+        "test the target: twinspan alarm-target test",
+    ),
+)
+
+CHANGES = (
+    Code("created", INFO, "Created", "A resource was made."),
+    Code("changed", INFO, "Changed", "A resource was changed."),
+    Code("deleted", INFO, "Deleted", "A resource was deleted."),
+)
