@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterator
 
 from gateway.control.resources.parents import parents_of
@@ -33,6 +33,7 @@ class Mirror:
         self._store = store
         self._records: dict[str, dict[str, Record]] = defaultdict(dict)
         self._children: dict[str, dict[tuple[str, str], None]] = defaultdict(dict)
+        self._counts: Counter[tuple[str, str]] = Counter()  # by kind and tenant
         self._moved = asyncio.Condition()
         self._subscribers: set[asyncio.Queue[Commit | None]] = set()
         self.revision = 0
@@ -49,6 +50,10 @@ class Mirror:
         for record in self._records[kind].values():
             if tenant is None or record.tenant == tenant:
                 yield record
+
+    def count(self, kind: str, tenant: str | None = None) -> int:
+        """Return how many objects of a kind there are, of one tenant if it is named."""
+        return len(self._records[kind]) if tenant is None else self._counts[kind, tenant]
 
     def children(self, kind: str, id: str) -> Iterator[Record]:
         """Yield the objects of a kind that refer to the one of this id, in the order they came."""
@@ -104,6 +109,7 @@ class Mirror:
                 records[kind][found.key.id] = record_of(found)
         self._records = records
         self._children = defaultdict(dict)
+        self._counts = Counter()
         for record in (record for table in records.values() for record in table.values()):
             self._link(record)
         await self._move_to(at)
@@ -125,17 +131,19 @@ class Mirror:
                 self._unlink(old)
             return
         new = record_of(Object(Key(kind, id), value, revision))
-        if old is None or parents_of(old) != parents_of(new):
+        if old is None or old.tenant != new.tenant or parents_of(old) != parents_of(new):
             if old is not None:
                 self._unlink(old)
             self._link(new)
         self._records[kind][id] = new
 
     def _link(self, record: Record) -> None:
+        self._counts[record.kind, record.tenant] += 1
         for parent in parents_of(record):
             self._children[parent][record.kind, record.id] = None
 
     def _unlink(self, record: Record) -> None:
+        self._counts[record.kind, record.tenant] -= 1
         for parent in parents_of(record):
             self._children[parent].pop((record.kind, record.id), None)
 

@@ -115,31 +115,38 @@ def node_of(view: View, address: str) -> str | None:
 
 
 def next_pair(
-    locals_: Sequence[str], remotes: Sequence[str], taken: set[tuple[str, str]]
+    view: View, locals_: Sequence[str], remotes: Sequence[str], taken: set[tuple[str, str]]
 ) -> tuple[str, str] | None:
-    """Return the next pair of outer addresses without a tunnel; both change as long as it goes."""
+    """
+    Return the next pair of outer addresses without a tunnel; both change as long as it goes.
+
+    `taken` are those of the same connection, which may not be in the view yet.
+    """
     ours = [parse_address(one) for one in locals_]
     theirs = [parse_address(one) for one in remotes]
     for local, remote in pairs_in_turn(ours, theirs) if ours and theirs else ():
         pair = (str(local), str(remote))
-        if local.version == remote.version and pair not in taken:
+        free = pair not in taken and view.get(CLAIM, claim_id(f"pair:{local}:{remote}")) is None
+        if free and local.version == remote.version:
             return pair
     return None
 
 
 def inner_network(view: View, table: str, version: int, taken: set[str]) -> str:
     """
-    Return the first free /30 or /126 for inner addresses in one routing table.
+    Return a free /30 or /126 for inner addresses in one routing table.
 
-    Raises ApiProblem 409 when all are in use.
+    `taken` are those of the same connection, which may not be in the view yet. The search begins
+    where it ends if none was ever given back. Raises ApiProblem 409 when all are in use.
     """
     length = 30 if version == 4 else 126
+    begin = view.count("vpn_tunnel")
     for text in inner_ranges(view, version):
-        for network in _networks(parse_network(text), length):
+        for network in _networks(parse_network(text), length, begin):
             name = str(network)
-            claim = claim_id(f"inner:{table}:{name}")
-            if name not in taken and view.get(CLAIM, claim) is None:
-                return name
+            if name in taken or view.get(CLAIM, claim_id(f"inner:{table}:{name}")) is not None:
+                continue
+            return name
     raise ApiProblem(409, "no_inner_network", f"every /{length} for inner addresses is in use")
 
 
@@ -152,26 +159,31 @@ def inner_ranges(view: View, version: int) -> Sequence[str]:
     return named.get("inner_ranges_6") or INNER_RANGES_6
 
 
-def _networks(around: AnyNetwork, length: int) -> Iterator[AnyNetwork]:
-    """Yield the networks of a length without the reserved blocks, which are skipped as a whole."""
+def _networks(around: AnyNetwork, length: int, begin: int) -> Iterator[AnyNetwork]:
+    """Yield the networks of a length but for the reserved blocks, from position `begin` on."""
     step = 1 << (around.max_prefixlen - length)
-    at, last = int(around.network_address), int(around.broadcast_address)
-    kind = type(around)
-    while at <= last:
-        network = kind((at, length))
-        block = next(
-            (
-                one
-                for one in INNER_RESERVED
-                if one.version == network.version and one.overlaps(network)
-            ),
-            None,
-        )
-        if block is None:
-            yield network
-            at += step
-        else:
-            at = int(block.broadcast_address) + 1
+    spans = list(_spans(around))
+    total = sum((last + 1 - first) // step for first, last in spans)
+    for turn in range(total):
+        at = (begin + turn) % total
+        for first, last in spans:
+            count = (last + 1 - first) // step
+            if at < count:
+                yield type(around)((first + at * step, length))
+                break
+            at -= count
+
+
+def _spans(around: AnyNetwork) -> Iterator[tuple[int, int]]:
+    """Yield first and last address of each part of a range between the reserved blocks."""
+    first, end = int(around.network_address), int(around.broadcast_address)
+    for block in INNER_RESERVED:
+        if block.version == around.version and first <= int(block.broadcast_address) <= end:
+            if first < int(block.network_address):
+                yield first, int(block.network_address) - 1
+            first = max(first, int(block.broadcast_address) + 1)
+    if first <= end:
+        yield first, end
 
 
 def routing_table(view: View, gateway: Record) -> str:

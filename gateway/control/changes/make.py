@@ -139,8 +139,9 @@ class Maker:
             at = int(_position(siblings))
             return {} if local else {"local_address": ours[at % len(ours)]}
         taken = {(str(one.of("local_address")), str(one.of("remote_address"))) for one in siblings}
-        taken |= _pairs_of_others(view, customer, connection)
-        pair = allocate.next_pair([local] if local else ours, [remote] if remote else theirs, taken)
+        pair = allocate.next_pair(
+            view, [local] if local else ours, [remote] if remote else theirs, taken
+        )
         if pair is None:
             text = "every pair of a public address of ours and one of the customer's has a tunnel"
             raise _in_use(
@@ -157,11 +158,7 @@ class Maker:
         if "inner_cidr" in table:
             return {"table": routes}
         version = int(connection.spec.get("inner_version", 4))
-        taken = {
-            str(one.of("inner_cidr"))
-            for one in view.of_kind("vpn_tunnel")
-            if one.allocated.get("table") == routes
-        }
+        taken = {str(one.of("inner_cidr")) for one in view.children("vpn_tunnel", connection.id)}
         return {
             "table": routes,
             "inner_cidr": allocate.inner_network(view, routes, version, taken),
@@ -182,16 +179,6 @@ def _position(siblings: list[Record]) -> int:
             409, "tunnel_count", f"the connection has {TUNNELS_MAX} tunnels, which is all it may"
         )
     return free
-
-
-def _pairs_of_others(view: View, customer: Record, connection: Record) -> set[tuple[str, str]]:
-    """Return the pairs in use by other connections to the same customer addresses."""
-    theirs = set(allocate.customer_addresses(customer))
-    return {
-        (str(one.of("local_address")), str(one.of("remote_address")))
-        for one in view.of_kind("vpn_tunnel")
-        if one.of("vpn_connection") != connection.id and str(one.of("remote_address")) in theirs
-    }
 
 
 def judge_unique(view: View, record: Record) -> None:

@@ -39,7 +39,7 @@ def limits(view: View, tenant: str) -> dict[str, int]:
 
 def used(view: View, tenant: str) -> dict[str, int]:
     """Return how many resources of each kind a tenant has."""
-    return {kind: sum(1 for _ in view.of_kind(kind, tenant)) for kind in KINDS if kind in DEFAULTS}
+    return {kind: view.count(kind, tenant) for kind in KINDS if kind in DEFAULTS}
 
 
 def judge(view: View, made: list[Record]) -> None:
@@ -49,7 +49,7 @@ def judge(view: View, made: list[Record]) -> None:
         if kind not in DEFAULTS:
             continue
         allowed = limits(view, tenant)
-        _compare(kind, sum(1 for _ in after.of_kind(kind, tenant)), allowed[kind])
+        _compare(kind, after.count(kind, tenant), allowed[kind])
         if kind in _PER_GATEWAY:
             gateway = next(str(one.of("border_gateway")) for one in made if one.kind == kind)
             count = sum(1 for _ in after.children(kind, gateway))

@@ -20,6 +20,10 @@ class View(Protocol):
         """Yield the objects of a kind, of one tenant if it is named."""
         ...
 
+    def count(self, kind: str, tenant: str | None = None) -> int:
+        """Return how many objects of a kind there are, of one tenant if it is named."""
+        ...
+
     def children(self, kind: str, id: str) -> Iterator[Record]:
         """Yield the objects of a kind that refer to the one of this id."""
         ...
@@ -52,6 +56,13 @@ class After:
             if tenant is None or record.tenant == tenant:
                 yield record
 
+    def count(self, kind: str, tenant: str | None = None) -> int:
+        moved = sum(1 for one in self._added(kind) if tenant in (None, one.tenant))
+        for gone_kind, id in self._gone:
+            old = self._view.get(kind, id) if gone_kind == kind else None
+            moved -= old is not None and tenant in (None, old.tenant)
+        return self._view.count(kind, tenant) + moved
+
     def children(self, kind: str, id: str) -> Iterator[Record]:
         yield from self._merged(self._view.children(kind, id))
         yield from (record for record in self._added(kind) if id in parents_of(record))
@@ -72,9 +83,3 @@ class After:
         for key, record in self._new.items():
             if record.kind == kind and self._view.get(*key) is None:
                 yield record
-
-
-def name_or_none(view: View, kind: str, id: str) -> str | None:
-    """Return what people call an object, None if there is none."""
-    record = view.get(kind, id)
-    return record.name if record is not None else None
