@@ -4,11 +4,25 @@ The command line: one module per command family, each importing what is slow onl
 
 from __future__ import annotations
 
+from functools import partial
+
 import typer
+from typer.core import TyperGroup
 
 from gateway.cli import act, check, control, events, link, process, routing, show, split, store
+from gateway.cli.lazy import lazy_group
+from gateway.cli.remote import context
+from gateway.cli.remote.nouns import NOUNS
+
+
+def _noun(name: str) -> TyperGroup:
+    from gateway.cli.remote.resources import noun_group
+
+    return noun_group(name)
+
 
 app = typer.Typer(
+    cls=lazy_group({name: partial(_noun, name) for name in NOUNS}),
     name="twinspan",
     help="A site-to-site IPsec VPN gateway with twin tunnels.",
     no_args_is_help=True,
@@ -34,6 +48,7 @@ app.command()(check.schema)
 app.command()(link.link)
 app.command()(split.split)
 app.command()(act.version)
+app.add_typer(context.app)
 app.add_typer(store.app)
 app.add_typer(control.app)
 # Their own parsers read the options, so that the processes import nothing of this package's.

@@ -32,11 +32,15 @@ RuntimeDir = Annotated[
 
 
 class Unreachable(Exception):
-    """No gateway process answers at the control socket."""
+    """No process answers where it should; the text says where, and what to do."""
+
+    exit_status = EXIT_UNREACHABLE
 
 
 class Refused(Exception):
-    """The gateway process refuses the request; the text says why."""
+    """The process that was asked refuses the request; the text says why."""
+
+    exit_status = EXIT_REFUSED
 
 
 def ask(runtime_dir: Path, request: Json, timeout_s: float | None = TIMEOUT_S) -> Iterator[object]:
@@ -81,9 +85,10 @@ def ask_one(runtime_dir: Path, command: str, **arguments: object) -> Json:
 
 
 def give_up(error: Unreachable | Refused) -> NoReturn:
-    """Print why and end the program: status 3 if the gateway was not reached, 1 if it refused."""
-    typer.echo(f"twinspan: {error}", err=True)
-    raise typer.Exit(EXIT_UNREACHABLE if isinstance(error, Unreachable) else EXIT_REFUSED)
+    """Print why and end the program with the status that the error has."""
+    for line in str(error).splitlines():
+        typer.echo(f"twinspan: {line}", err=True)
+    raise typer.Exit(error.exit_status)
 
 
 def complete_tunnel(incomplete: str) -> list[str]:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from gateway.cli.client import DEFAULT_RUNTIME_DIR, Json, RuntimeDir, ask_one
-from gateway.cli.show import AsJson
+from gateway.cli.output import AsJson, OutputOption, View, Watch, format_of, present
 from gateway.cli.table import paint, table_by_gateway
 from gateway.cli.table import table as table_of
 
@@ -41,14 +41,29 @@ _ROUTES_HEAD = (
 _COLOURS = {"best": "green", "shares": "green", "refused": "red", "down": "red"}
 
 
-def bgp(as_json: AsJson = False, runtime_dir: RuntimeDir = Path(DEFAULT_RUNTIME_DIR)) -> None:
+def bgp(
+    as_json: AsJson = False,
+    output: OutputOption = None,
+    watching: Watch = False,
+    runtime_dir: RuntimeDir = Path(DEFAULT_RUNTIME_DIR),
+) -> None:
     """Show every BGP session and line with its BFD. `*` marks what carries traffic."""
-    answer = ask_one(runtime_dir, "bgp")
-    if as_json:
-        typer.echo(json.dumps(answer, indent=2))
-        return
-    for line in bgp_lines(answer, colours=sys.stdout.isatty()):
-        typer.echo(line)
+    view = View(
+        partial(bgp_lines, colours=sys.stdout.isatty()),
+        lambda answer: [str(peer["name"]) for peer in _objects(answer["peers"])],
+        _session_states,
+    )
+    form = format_of(output, as_json)
+    present(lambda: ask_one(runtime_dir, "bgp"), view, form, watching=watching)
+
+
+def _session_states(answer: Json) -> dict[str, str]:
+    """Return the state of each session as a line, without its counts."""
+    return {
+        str(peer["name"]): f"{peer['name']}: {peer['state']}, bfd {peer['bfd']}"
+        + (f": {peer['error']}" if peer["error"] else "")
+        for peer in _objects(answer["peers"])
+    }
 
 
 def bgp_lines(answer: Json, *, colours: bool) -> list[str]:
@@ -121,15 +136,32 @@ def routes(
     border_gateway: Annotated[
         str | None, typer.Option(help="only routes of this Border Gateway", show_default=False)
     ] = None,
+    output: OutputOption = None,
+    watching: Watch = False,
     runtime_dir: RuntimeDir = Path(DEFAULT_RUNTIME_DIR),
 ) -> None:
     """Show every route to and from the customers: what became of it, and why."""
-    answer = chosen(ask_one(runtime_dir, "routes"), table, border_gateway)
-    if as_json:
-        typer.echo(json.dumps(answer, indent=2))
-        return
-    for line in routes_lines(answer, colours=sys.stdout.isatty()):
-        typer.echo(line)
+    view = View(
+        partial(routes_lines, colours=sys.stdout.isatty()),
+        lambda answer: [str(route["prefix"]) for route in _objects(answer["routes"])],
+        _route_states,
+    )
+    present(
+        lambda: chosen(ask_one(runtime_dir, "routes"), table, border_gateway),
+        view,
+        format_of(output, as_json),
+        watching=watching,
+    )
+
+
+def _route_states(answer: Json) -> dict[str, str]:
+    """Return what became of each route as a line."""
+    return {
+        " ".join(str(route[key]) for key in ("border_gateway", "prefix", "owner")): (
+            f"{route['prefix']} of {route['owner']}: {route['standing']}: {route['why']}"
+        )
+        for route in _objects(answer["routes"])
+    }
 
 
 def chosen(answer: Json, table: Table | None, border_gateway: str | None) -> Json:

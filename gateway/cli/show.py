@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-import json
+import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from gateway.cli.client import DEFAULT_RUNTIME_DIR, Json, RuntimeDir, TunnelName, ask_one
+from gateway.cli.client import (
+    CONTROL_SOCKET,
+    DEFAULT_RUNTIME_DIR,
+    Json,
+    RuntimeDir,
+    TunnelName,
+    ask_one,
+)
+from gateway.cli.output import AsJson, OutputOption, View, Watch, format_of, present
+from gateway.cli.remote.contexts import is_chosen, local_socket
+from gateway.cli.remote.session import ContextOption, TenantOption, usage_error
 from gateway.cli.table import amount, duration, paint, table_by_gateway
+from gateway.errors import ConfigError
 
 _HEAD = (
     "CONNECTION",
@@ -29,20 +41,59 @@ _HEAD = (
 )
 _COLOUR = {"up": "green", "connecting": "yellow", "down": "red"}
 
-AsJson = Annotated[bool, typer.Option("--json", help="print one JSON object")]
 
-
-def status(as_json: AsJson = False, runtime_dir: RuntimeDir = Path(DEFAULT_RUNTIME_DIR)) -> None:
+def status(
+    as_json: AsJson = False,
+    output: OutputOption = None,
+    watching: Watch = False,
+    fleet: Annotated[
+        bool, typer.Option("--fleet", help="of all nodes, also where this machine is one")
+    ] = False,
+    context: ContextOption = None,
+    tenant: TenantOption = None,
+    runtime_dir: RuntimeDir = Path(DEFAULT_RUNTIME_DIR),
+) -> None:
     """
     Show every tunnel: is it allowed, is it up, and why not. `*` marks the one that carries traffic.
     HA says whether the connection outlives the loss of any one address, ours or the customer's.
+
+    Where no gateway runs and a control plane is known, or with --fleet: nodes, connections, and the
+    tunnels that are not up.
     """
-    answer = ask_one(runtime_dir, "status")
-    if as_json:
-        typer.echo(json.dumps(answer, indent=2))
-        return
-    for line in status_lines(answer, colours=sys.stdout.isatty()):
-        typer.echo(line)
+    form = format_of(output, as_json)
+    if is_fleet_meant(runtime_dir, context, fleet=fleet):
+        # Imported here: a node has no use for it.
+        from gateway.cli.remote.fleet import show_fleet
+
+        return show_fleet(form, context, tenant, watching=watching)
+    view = View(
+        partial(status_lines, colours=sys.stdout.isatty()),
+        lambda answer: [str(tunnel["name"]) for tunnel in _objects(answer["tunnels"])],
+        _states,
+    )
+    return present(lambda: ask_one(runtime_dir, "status"), view, form, watching=watching)
+
+
+def is_fleet_meant(runtime_dir: Path, context: str | None, *, fleet: bool) -> bool:
+    """Say whether `status` is about the fleet: if it is said so, or no gateway is here but that."""
+    if fleet or context is not None:
+        return True
+    if (runtime_dir / CONTROL_SOCKET).exists():
+        return False
+    try:
+        return is_chosen(os.environ) or local_socket(os.environ).exists()
+    except ConfigError as error:
+        usage_error(error)
+
+
+def _states(answer: Json) -> dict[str, str]:
+    """Return the state of each tunnel as a line, without what changes all the time."""
+    lines = {}
+    for tunnel in _objects(answer["tunnels"]):
+        name, reason = str(tunnel["name"]), _object(tunnel["reason"])
+        text = f"{name}: {tunnel['status']}" + (", carries traffic" if tunnel["active"] else "")
+        lines[name] = text + (f": {_why(reason)}" if reason else "")
+    return lines
 
 
 def status_lines(answer: Json, *, colours: bool) -> list[str]:
@@ -176,17 +227,24 @@ def _held(tunnel: Json) -> str:
 def explain(
     tunnel: TunnelName,
     as_json: AsJson = False,
+    output: OutputOption = None,
+    context: ContextOption = None,
+    tenant: TenantOption = None,
+    fleet: Annotated[
+        bool, typer.Option("--fleet", help="ask the control plane, also where a gateway runs")
+    ] = False,
     runtime_dir: RuntimeDir = Path(DEFAULT_RUNTIME_DIR),
 ) -> None:
     """
     Say all that is known about one tunnel: state, reason, both ends' values, SAs, routes, drops.
     """
-    answer = ask_one(runtime_dir, "explain", tunnel=tunnel)
-    if as_json:
-        typer.echo(json.dumps(answer, indent=2))
-        return
-    for line in explain_lines(answer):
-        typer.echo(line)
+    form = format_of(output, as_json)
+    if is_fleet_meant(runtime_dir, context, fleet=fleet):
+        from gateway.cli.remote.fleet import explain_tunnel
+
+        return explain_tunnel(tunnel, form, context, tenant)
+    view = View(explain_lines, lambda answer: [str(answer["name"])], lambda answer: {})
+    return present(lambda: ask_one(runtime_dir, "explain", tunnel=tunnel), view, form)
 
 
 def explain_lines(answer: Json) -> list[str]:

@@ -1,0 +1,1 @@
+"""The commands that speak with the control plane, over its API alone."""

@@ -1,0 +1,221 @@
+"""`twinspan status` and `explain` as the control plane knows it: the whole fleet on one screen."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+
+import typer
+
+from gateway.cli.output import Format, View, data_text, present
+from gateway.cli.remote.http import Api, ApiRefused
+from gateway.cli.remote.names import found
+from gateway.cli.remote.nouns import NOUNS, Json, cell, value_of
+from gateway.cli.remote.session import speaking
+from gateway.cli.table import paint, table
+
+_NODES = ("NODE", "STATE", "ADDRESSES", "LAST REPORT", ">WANTED", ">APPLIED")
+_CONNECTIONS = ("CONNECTION", "BORDER GATEWAY", "CUSTOMER GATEWAY", "HA", ">WORKING", ">TUNNELS")
+_TUNNELS = ("NOT UP", "CONNECTION", "LOCAL", "REMOTE", "NODE", "ADMIN", "STATE", "WHY")
+_COLOURS = {
+    "up": "green",
+    "connected": "green",
+    "redundancy": "green",
+    "connecting": "yellow",
+    "no_redundancy": "yellow",
+    "never_seen": "yellow",
+}
+_FEW = 8  # connections whose tunnels are asked for one by one, before all tunnels are
+
+
+def show_fleet(form: Format, context: str | None, tenant: str | None, *, watching: bool) -> None:
+    """Print nodes, connections and the tunnels that are not up."""
+    view = View(
+        lambda answer: fleet_lines(answer, colours=sys.stdout.isatty()),
+        lambda answer: [str(each["name"]) for each in _objects(answer["not_up"])],
+        _states,
+    )
+    with speaking(context, tenant) as api:
+        present(lambda: fleet(api), view, form, watching=watching)
+
+
+def fleet(api: Api) -> Json:
+    """Return nodes (none if they are not ours to see), connections, and tunnels not up."""
+    try:
+        nodes = list(api.pages("/v1/nodes"))
+    except ApiRefused as error:
+        if error.status not in (403, 404):
+            raise
+        nodes = []
+    connections = list(api.pages("/v1/vpn-connections"))
+    return {"nodes": nodes, "connections": connections, "not_up": _not_up(api, connections)}
+
+
+def _not_up(api: Api, connections: list[Json]) -> list[Json]:
+    """Return the tunnels that are not up, asking for no more than is needed."""
+    ill = [str(one["id"]) for one in connections if _working(one) < _tunnel_count(one)]
+    path = NOUNS["tunnel"].path
+    if len(ill) > _FEW:
+        tunnels = list(api.pages(path))
+    else:
+        tunnels = [one for id in ill for one in api.pages(path, {"vpn_connection": id})]
+    return [one for one in tunnels if value_of(one, "status.operational") != "up"]
+
+
+def _working(connection: Json) -> int:
+    working = value_of(connection, "status.working")
+    if isinstance(working, list):
+        return len(working)
+    return working if isinstance(working, int) else 0
+
+
+def _tunnel_count(connection: Json) -> int:
+    tunnels = value_of(connection, "status.tunnels")
+    return len(tunnels) if isinstance(tunnels, list) else 0
+
+
+def fleet_lines(answer: Json, *, colours: bool) -> list[str]:
+    """Return the lines of `twinspan status` of a fleet."""
+    nodes, connections = _objects(answer["nodes"]), _objects(answer["connections"])
+    tunnels = sum(_tunnel_count(one) for one in connections)
+    up = sum(_working(one) for one in connections)
+    states = Counter(str(value_of(node, "status.state")) for node in nodes)
+    head = f"{up} of {tunnels} tunnels up, {len(connections)} connections"
+    head += "".join(f", {count} nodes {state}" for state, count in sorted(states.items()))
+    lines = [paint(head, "bold", colours=colours)]
+    names = _names(answer)
+    if nodes:
+        lines += ["", *table(_NODES, [_node_row(node, colours=colours) for node in nodes])]
+    if connections:
+        rows = [_connection_row(one, names, colours=colours) for one in connections]
+        lines += ["", *table(_CONNECTIONS, rows)]
+    if ill := _objects(answer["not_up"]):
+        rows = [_tunnel_row(one, names, colours=colours) for one in ill]
+        lines += ["", *table(_TUNNELS, rows)]
+    return lines
+
+
+def _names(answer: Json) -> dict[str, str]:
+    """Return the names of nodes and connections by their ids."""
+    both = (*_objects(answer["nodes"]), *_objects(answer["connections"]))
+    return {str(one["id"]): str(one["name"]) for one in both}
+
+
+def _node_row(node: Json, *, colours: bool) -> tuple[str, ...]:
+    state = cell(value_of(node, "status.state"))
+    return (
+        str(node["name"]),
+        _painted(state, colours=colours),
+        cell(node.get("public_addresses")),
+        cell(value_of(node, "status.last_report_at")),
+        cell(value_of(node, "status.generation_wanted")),
+        cell(value_of(node, "status.generation_applied")),
+    )
+
+
+def _connection_row(one: Json, names: dict[str, str], *, colours: bool) -> tuple[str, ...]:
+    return (
+        str(one["name"]),
+        _shown(one, "border_gateway", names),
+        _shown(one, "customer_gateway", names),
+        _painted(cell(value_of(one, "status.ha_status")), colours=colours),
+        str(_working(one)),
+        str(_tunnel_count(one)),
+    )
+
+
+def _tunnel_row(one: Json, names: dict[str, str], *, colours: bool) -> tuple[str, ...]:
+    return (
+        str(one["name"]),
+        _shown(one, "vpn_connection", names),
+        cell(one.get("local_address")),
+        cell(one.get("remote_address")),
+        names.get(cell(value_of(one, "status.node")), cell(value_of(one, "status.node"))),
+        cell(value_of(one, "status.admin")),
+        _painted(cell(value_of(one, "status.operational")), colours=colours),
+        why(one),
+    )
+
+
+def _shown(one: Json, key: str, names: dict[str, str]) -> str:
+    text = cell(one.get(key))
+    return str(value_of(one, f"status.{key}_name") or names.get(text, text))
+
+
+def _painted(state: str, *, colours: bool) -> str:
+    return paint(state, _COLOURS.get(state, "red"), colours=colours) if state != "-" else state
+
+
+def why(tunnel: Json) -> str:
+    """Return the reason of a tunnel that is not up, in one line."""
+    reason = value_of(tunnel, "status.reason")
+    if not isinstance(reason, dict):
+        return "-"
+    text = f"{reason.get('code')}: {reason.get('text')}"
+    ours, theirs, hint = (reason.get(key) for key in ("ours", "theirs", "hint"))
+    if ours or theirs:
+        text += f" (ours: {ours or '-'}; theirs: {theirs or '-'})"
+    return text + (f"; {hint}" if hint else "")
+
+
+def _states(answer: Json) -> dict[str, str]:
+    """Return the state of each node, each connection and each tunnel that is not up, as a line."""
+    lines = {}
+    for node in _objects(answer["nodes"]):
+        lines[f"node {node['name']}"] = f"node {node['name']}: {value_of(node, 'status.state')}"
+    for one in _objects(answer["connections"]):
+        ha = cell(value_of(one, "status.ha_status"))
+        text = f"{ha}, {_working(one)} of {_tunnel_count(one)} tunnels up"
+        lines[str(one["id"])] = f"connection {one['name']}: {text}"
+    for one in _objects(answer["not_up"]):
+        state = value_of(one, "status.operational")
+        lines[str(one["id"])] = f"tunnel {one['name']}: {state}: {why(one)}"
+    return lines
+
+
+def explain_tunnel(name: str, form: Format, context: str | None, tenant: str | None) -> None:
+    """Print all that the control plane knows about one tunnel."""
+    with speaking(context, tenant) as api:
+        tunnel = found(api, NOUNS["tunnel"], name)
+        connection = api.get(f"{NOUNS['connection'].path}/{tunnel['vpn_connection']}")
+        answer: Json = {**tunnel, "connection": connection}
+    if form in (Format.JSON, Format.YAML):
+        typer.echo(data_text(answer, form))
+        return
+    for line in explained(answer):
+        typer.echo(line)
+
+
+def explained(tunnel: Json) -> list[str]:
+    """Return the lines of `twinspan explain` from the control plane's answers."""
+    connection = tunnel["connection"]
+    assert isinstance(connection, dict)
+    status = tunnel.get("status")
+    status = status if isinstance(status, dict) else {}
+    lines = [
+        f"{tunnel['name']} of {connection['name']}: admin {status.get('admin')},"
+        f" {status.get('operational')} since {status.get('since') or 'unknown'}"
+    ]
+    reason = status.get("reason")
+    if isinstance(reason, dict):
+        lines += [f"  why       {reason.get('code')}: {reason.get('text')}"]
+        lines += [
+            f"  {key:<9} {reason[key]}" for key in ("ours", "theirs", "hint") if reason.get(key)
+        ]
+    lines += [
+        f"  path      {cell(tunnel.get('local_address'))} - {cell(tunnel.get('remote_address'))}"
+    ]
+    told = ("admin", "operational", "since", "reason")
+    lines += _fields("status", {key: one for key, one in status.items() if key not in told})
+    left_out = ("connection", "status", "name", "local_address", "remote_address")
+    wanted = {key: one for key, one in tunnel.items() if key not in left_out}
+    inherited = {key: connection.get(key) for key, value in wanted.items() if value is None}
+    return lines + _fields("wanted", {**wanted, **inherited})
+
+
+def _fields(title: str, values: Json) -> list[str]:
+    return [f"  {title:<9} {key} = {cell(one)}" for key, one in values.items() if cell(one) != "-"]
+
+
+def _objects(value: object) -> list[Json]:
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
