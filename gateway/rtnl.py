@@ -46,6 +46,11 @@ class RawNetlink:
         self._send(kind, _REQUEST | _DUMP, body)
         return list(self._messages())
 
+    def ask(self, kind: int, body: bytes) -> list[tuple[int, bytes]]:
+        """Return kind and body of what answers a request for one thing."""
+        self._send(kind, _REQUEST | _ACK, body)
+        return list(self._messages())
+
     def change(self, kind: int, body: bytes, flags: int = 0) -> None:
         """Have something changed; `flags` are those of the request, as CREATE."""
         self._send(kind, _REQUEST | _ACK | flags, body)

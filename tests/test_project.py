@@ -17,6 +17,9 @@ from gateway.node.plan import plan
 ROOT = Path(__file__).parent.parent
 PURE = [
     "gateway/ike",
+    "gateway/cli/doctor/judge",
+    "gateway/cli/doctor/facts.py",
+    "gateway/cli/doctor/verdict.py",
     "gateway/control/store/interface.py",
     "gateway/control/listen.py",
     "gateway/control/api/body.py",

@@ -9,7 +9,19 @@ from functools import partial
 import typer
 from typer.core import TyperGroup
 
-from gateway.cli import act, check, control, events, link, process, routing, show, split, store
+from gateway.cli import (
+    act,
+    check,
+    control,
+    diagnose,
+    events,
+    link,
+    process,
+    routing,
+    show,
+    split,
+    store,
+)
 from gateway.cli.lazy import lazy_group
 from gateway.cli.remote import context
 from gateway.cli.remote.nouns import NOUNS
@@ -42,6 +54,7 @@ app.command()(act.log)
 app.command()(events.events)
 app.command()(act.reload)
 app.command()(act.stop)
+app.command()(diagnose.doctor)
 app.command()(check.check)
 app.command()(check.genpsk)
 app.command()(check.schema)

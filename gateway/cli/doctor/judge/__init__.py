@@ -1,0 +1,1 @@
+"""What facts mean: one small function for each check. Pure."""

@@ -1,0 +1,1 @@
+"""Gathers facts with the rights of whoever runs it; changes nothing."""
