@@ -97,13 +97,13 @@ def complete_tunnel(incomplete: str) -> list[str]:
     try:
         for status in ask(runtime_dir, {"command": "status"}, timeout_s=2.0):
             assert isinstance(status, dict)
-            names = [str(tunnel["name"]) for tunnel in status["tunnels"]]
-            return [name for name in names if name.startswith(incomplete)]
+            names = [str(tunnel[key]) for tunnel in status["tunnels"] for key in ("name", "title")]
+            return [name for name in names if name and name.startswith(incomplete)]
     except (Unreachable, Refused):
         pass
     return []
 
 
 TunnelName = Annotated[
-    str, typer.Argument(help="name of a VPN Tunnel", autocompletion=complete_tunnel)
+    str, typer.Argument(help="name or title of a VPN Tunnel", autocompletion=complete_tunnel)
 ]

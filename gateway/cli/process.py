@@ -37,8 +37,9 @@ def gateway(
 
     from gateway.node.life import Settings
     from gateway.node.service import serve
+    from gateway.node.source import FileSource
 
-    settings = Settings(config, runtime_dir, in_process, stop_dataplane, verbose)
+    settings = Settings(FileSource(config), runtime_dir, in_process, stop_dataplane, verbose)
     raise typer.Exit(uvloop.run(serve(settings)))
 
 

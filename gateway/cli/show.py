@@ -103,8 +103,10 @@ def status_lines(answer: Json, *, colours: bool) -> list[str]:
     since = duration(_number(answer["since_s"]))
     head = f"{answer['gateway']}: {up} of {len(tunnels)} tunnels up"
     head += f", pid {answer['pid']}, since {since}"
-    ha = {each["name"]: str(each["ha_status"]) for each in _objects(answer.get("connections"))}
-    rows = [_row(tunnel, ha.get(tunnel["connection"], "-"), colours=colours) for tunnel in tunnels]
+    owners_of = {each["name"]: each for each in _objects(answer.get("connections"))}
+    rows = [
+        _row(tunnel, owners_of.get(tunnel["connection"], {}), colours=colours) for tunnel in tunnels
+    ]
     lines = [paint(head, "bold", colours=colours)]
     owners = [str(tunnel["border_gateway"]) for tunnel in tunnels]
     lines += table_by_gateway(*_with_watch(rows, tunnels), owners) if rows else []
@@ -149,7 +151,12 @@ def _bgp(session: Json) -> str:
     return f"{session['state']}{bfd}, {session['imported']} in, {session['exported']} out"
 
 
-def _row(tunnel: Json, ha: str, *, colours: bool) -> tuple[str, ...]:
+def _titled(name: object, of: Json) -> str:
+    """Return a name with the title for people beside it, where there is one."""
+    return f"{name} ({of['title']})" if of.get("title") else str(name)
+
+
+def _row(tunnel: Json, connection: Json, *, colours: bool) -> tuple[str, ...]:
     state = str(tunnel["status"])
     mark = "*" if tunnel["active"] else ""
     if tunnel["admin"] == "down":
@@ -159,9 +166,9 @@ def _row(tunnel: Json, ha: str, *, colours: bool) -> tuple[str, ...]:
     drops = _object(tunnel["drops"])
     suite = children[-1]["suite"] if children else ike.get("suite", "-")
     return (
-        str(tunnel["connection"]),
-        ha,
-        str(tunnel["name"]),
+        _titled(tunnel["connection"], connection),
+        str(connection.get("ha_status", "-")),
+        _titled(tunnel["name"], tunnel),
         paint(state + mark, _COLOUR.get(state, "red"), colours=colours),
         str(tunnel["local"]),
         str(tunnel["remote"]),
@@ -251,8 +258,8 @@ def explain_lines(answer: Json) -> list[str]:
     """Return the lines of `twinspan explain`."""
     since = duration(_number(answer["since_s"]))
     lines = [
-        f"{answer['name']} of {answer['connection']}: admin {answer['admin']}, {answer['status']}"
-        f" since {since}" + (", carries traffic" if answer["active"] else "")
+        f"{_titled(answer['name'], answer)} of {answer['connection']}: admin {answer['admin']},"
+        f" {answer['status']} since {since}" + (", carries traffic" if answer["active"] else "")
     ]
     if answer["reason"]:
         reason = _object(answer["reason"])

@@ -9,6 +9,7 @@ else (RFC 4301 section 4.4.1.1).
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network, summarize_address_range
 
 from gateway.errors import TsUnacceptable
@@ -117,6 +118,7 @@ def _common_ports(one: tuple[int, int], other: tuple[int, int]) -> tuple[int, in
 _TEXT = re.compile(r"(?P<range>[0-9a-fA-F:./-]+)(?:\[(?P<proto>[^/\]]+)(?:/(?P<port>[^\]]+))?\])?")
 
 
+@lru_cache(maxsize=4096)  # thousands of tunnels have the same few
 def parse_selector(text: str) -> TrafficSelector:
     """
     Return the selector that `text` names.

@@ -68,7 +68,9 @@ class Commands:
             "explain": self._explain,
             "up": self._up,
             "down": self._down,
+            "drain": self._drain_only,
             "rekey": self._rekey,
+            "reset": self._reset,
             "reload": self._reload,
             "bgp": self._bgp,
             "routes": self._routes,
@@ -133,6 +135,24 @@ class Commands:
         self._daemon.rekey_tunnel(name, ike=ike)
         return {"tunnel": name, "rekey": "ike" if ike else "child"}
 
+    async def _drain_only(self, request: Request) -> object:
+        """Move a tunnel's traffic to others, and leave it up without any until `up`."""
+        name = self._planned(request)
+        self._drain.held.add(name)
+        done = await self._drain.move_away(name)
+        return {"tunnel": name, "drained": done.value}
+
+    async def _reset(self, request: Request) -> object:
+        """Close a tunnel's IKE SA and begin another; its traffic moves to others first."""
+        name = self._planned(request)
+        if name not in self._daemon.known or name in self._reconciler.taken_down:
+            raise ControlError(f"{name} is not allowed to be up; there is nothing to begin anew")
+        done = await self._drained(name)
+        self._daemon.terminate_tunnel(name)
+        self._drain.let_back(name)
+        self._daemon.open_tunnel(name)
+        return {"tunnel": name, "drained": done.value}
+
     async def _reload(self, request: Request) -> object:
         return await self._life.reload(at_once=request.get("now") is True)
 
@@ -183,15 +203,21 @@ class Commands:
         return self._reconciler.plan.tunnels if self._reconciler.plan is not None else ()
 
     def _planned(self, request: Request) -> str:
-        """Return the tunnel that the request names. Raises ControlError."""
+        """Return the tunnel that the request names, by a unique title too. Raises ControlError."""
         name = request.get("tunnel")
-        names = [plan.name for plan in self._wanted()]
         if not isinstance(name, str):
             raise ControlError('the request needs the name of a tunnel under "tunnel"')
-        if name not in names:
+        plans = self._wanted()
+        if any(plan.name == name for plan in plans):
+            return name
+        titled = [plan.name for plan in plans if plan.title == name]
+        if len(titled) > 1:
+            raise ControlError(f"several tunnels have the title {name!r}: {', '.join(titled)}")
+        if not titled:
+            names = [f"{p.name} ({p.title})" if p.title else p.name for p in plans]
             near = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
             raise ControlError(f"no tunnel is named {name!r}; there are: {near or 'none'}")
-        return name
+        return titled[0]
 
 
 def _lines(request: Request, most: int) -> int:

@@ -28,12 +28,14 @@ class Facet(Enum):
     ROUTES = "routes"  # routes through the device; traffic to others goes on
     OPTIONS = "options"  # data plane options; traffic goes on
     PROBES = "probes"  # how the path is watched; traffic goes on
-    OWNER = "owner"  # the resources it belongs to, as status shows them
+    OWNER = "owner"  # names: its title, the resources it belongs to, as status shows them
 
 
 FACET_OF = {
     "connection": Facet.OWNER,
     "border_gateway": Facet.OWNER,
+    "title": Facet.OWNER,
+    "connection_title": Facet.OWNER,
     "interface": Facet.INTERFACE,
     "namespace": Facet.INTERFACE,
     "queues": Facet.INTERFACE,

@@ -16,6 +16,7 @@ from gateway.node.probes import Prober
 from gateway.node.reconcile import Reconciler
 from gateway.node.rollout import Rollout
 from gateway.node.routing import RoutingReport
+from gateway.node.source import Node, Source
 from gateway.node.status import StatusView
 from gateway.node.tunnel import Tunnels
 from gateway.vici.service import Vici
@@ -41,13 +42,15 @@ class Doors:
         drain: Drain,
         journal: Journal,
         events: EventLog,
+        source: Source,
     ) -> None:
         status = StatusView(
-            daemon, reconciler, tunnels, plane, namespaces, routing, rollout, prober
+            daemon, reconciler, tunnels, plane, namespaces, routing, rollout, prober, source.about
         )
         commands = Commands(
             life, daemon, reconciler, tunnels, drain, status, journal, routing, events
         )
+        self.node = Node(life, commands, status, journal, events)
         self._control = ControlSocket(runtime_dir / CONTROL_SOCKET, commands.answer)
         self._vici = Vici(runtime_dir, daemon, reconciler, tunnels, plane, journal)
 

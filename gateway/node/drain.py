@@ -57,6 +57,7 @@ class Drain:
         self._steering = steering
         self._failback = failback
         self._journal = journal
+        self.held: set[str] = set()  # an operator wants no traffic in them until `let_back`
 
     async def move_away(self, name: str) -> Drained:
         """Move the traffic of a tunnel to other ways; it stays away until `let_back`."""
@@ -80,6 +81,7 @@ class Drain:
 
     def let_back(self, name: str) -> None:
         """Let traffic into a tunnel again."""
+        self.held.discard(name)
         self._steering.say(name, Cause.DRAIN, Standing.NORMAL)
 
     async def _wait(self, tunnel: Tunnel) -> Drained:

@@ -27,7 +27,6 @@ from gateway.errors import ConfigError, DataPlaneError, GatewayError, UsageError
 from gateway.ike.endpoint import IkeEndpoint
 from gateway.ike.events import Reason
 from gateway.model.document import Loaded
-from gateway.model.load import load
 from gateway.node.control_socket import ControlError
 from gateway.node.daemon import IkeDaemon
 from gateway.node.difference import Change, difference
@@ -46,6 +45,7 @@ from gateway.node.reconcile import Reconciler
 from gateway.node.rollout import Rollout
 from gateway.node.routing import RoutingReport
 from gateway.node.seal import Legacy, SealError, load_key, make_key, seal, unseal
+from gateway.node.source import Source
 from gateway.node.steering import Cause, Steering
 from gateway.node.tunnel import Tunnels
 from gateway.routing.health import Health
@@ -71,7 +71,7 @@ class Outcome(Enum):
 class Settings:
     """What the command line says."""
 
-    config: Path
+    source: Source
     runtime_dir: Path
     in_process: bool = False
     stop_dataplane: bool = False
@@ -171,6 +171,7 @@ class Gateway:
             self._drain,
             self._journal,
             events,
+            self._settings.source,
         )
 
     # ---- life ----
@@ -193,6 +194,7 @@ class Gateway:
                     group.create_task(self._routers.run()),
                     group.create_task(self._steer_bgp()),
                     group.create_task(self._propagator.run()),
+                    group.create_task(self._settings.source.follow(self._doors.node)),
                 ]
                 outcome = await self._ended
                 for task in tasks:
@@ -241,7 +243,7 @@ class Gateway:
             "gateway up",
             name=self._wanted.name,
             pid=os.getpid(),
-            config=str(self._settings.config),
+            source=str(self._settings.source),
             tunnels=len(self._tunnels),
         )
         for note in notes(self._wanted, self._reconciler.workers, self._namespaces):
@@ -336,7 +338,7 @@ class Gateway:
         async with self._reloading:
             self._notifier.reloading()
             try:
-                loaded = await asyncio.to_thread(load, self._settings.config)
+                loaded = await asyncio.to_thread(self._settings.source.load)
                 wanted = plan_of(loaded, self._journal)
                 await self._routers.prepare(wanted.routing)
                 change = difference(self._reconciler.actual(wanted), wanted)

@@ -84,6 +84,8 @@ class TunnelPlan:
     preference: int = 0  # among the tunnels of its connection; the lower one wins
     failback: Failback = AT_ONCE
     probe: ProbePlan | None = None
+    title: str = ""  # the name for people, where `name` is an id
+    connection_title: str = ""
 
     @property
     def local(self) -> Address:
@@ -158,6 +160,8 @@ def _tunnel(document: Document, resolved: ResolvedTunnel, by_bird: frozenset[str
         preference=resolved.preference,
         failback=_failback(connection),
         probe=_probe(settings, inner),
+        title=tunnel.title or "",
+        connection_title=connection.title or "",
     )
 
 

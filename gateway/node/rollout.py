@@ -120,7 +120,7 @@ class Rollout:
             self._let_back(frozenset(tunnel.name for tunnel in old.tunnels))
 
     def _let_back(self, names: frozenset[str]) -> None:
-        for name in names - self._reconciler.taken_down:
+        for name in names - self._reconciler.taken_down - self._drain.held:
             self._drain.let_back(name)
 
     def _next(self, old: NodePlan) -> frozenset[str]:

@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gateway.errors import ConfigError, GatewayError
-from gateway.model.load import load
 from gateway.node.chronicle import Chronicle
 from gateway.node.control_socket import ControlError
 from gateway.node.event_log import EventLog
@@ -66,7 +65,7 @@ async def _serve_until_done(settings: Settings, journal: Journal, notifier: Noti
     events = EventLog(settings.runtime_dir, time.time)
     chronicle = Chronicle(events.add)
     journal.listeners.append(chronicle.take)
-    wanted = plan_of(load(settings.config), journal)
+    wanted = plan_of(await settings.source.begin(journal, notifier), journal)
     while True:
         chronicle.node = wanted.name
         gateway = Gateway(settings, wanted, journal, notifier, events)
@@ -74,7 +73,7 @@ async def _serve_until_done(settings: Settings, journal: Journal, notifier: Noti
             return
         await asyncio.sleep(PAUSE_S)
         with contextlib.suppress(ConfigError):  # then the document of before goes on
-            wanted = plan_of(load(settings.config), journal)
+            wanted = plan_of(settings.source.load(), journal)
 
 
 def _surprise(journal: Journal, context: dict[str, object]) -> None:

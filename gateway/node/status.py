@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 
 import gateway
@@ -52,7 +52,9 @@ class StatusView:
         routing: RoutingReport,
         rollout: Rollout,
         prober: Prober,
+        about_source: Callable[[], Json] = dict,
     ) -> None:
+        self._about_source = about_source
         self._rollout = rollout
         self._daemon = daemon
         self._reconciler = reconciler
@@ -68,27 +70,44 @@ class StatusView:
     def whole(self) -> Json:
         """Return the status of the gateway and all its tunnels."""
         plan = self._reconciler.plan
-        plans = plan.tunnels if plan else ()
-        active = self._active(plans)
+        source = self._about_source()
+        said = source.get("notes", [])
+        assert isinstance(said, list)
         return {
             "gateway": plan.name if plan else "",
             "version": self.version,
             "pid": os.getpid(),
             "since_s": round(time.time() - self._began_at, 1),
             "public_addresses": [str(address) for address in plan.sockets] if plan else [],
-            "notes": [
-                *(notes(plan, self._reconciler.workers, self._namespaces) if plan else []),
-                *self._namespaces.troubles.values(),
-                *self._reconciler.ports.notes,
-                *self._reconciler.isolation.notes,
-                *self._routing.notes,
-                *self._edits(),
-            ],
+            "document": {key: value for key, value in source.items() if key != "notes"},
+            "notes": [*self.notes(), *said],
             "interfaces": self._reconciler.ports.report(),
-            "connections": self._connections(plans),
-            "tunnels": [self._tunnel(plan, plan.name in active) for plan in plans],
+            "connections": self.connections(self.plans),
+            "tunnels": self.tunnels(self.plans),
             "counters": self._counters(),
         }
+
+    @property
+    def plans(self) -> tuple[TunnelPlan, ...]:
+        """The tunnels that there should be."""
+        return self._reconciler.plan.tunnels if self._reconciler.plan else ()
+
+    def tunnels(self, plans: Iterable[TunnelPlan]) -> list[Json]:
+        """Return the status of some tunnels."""
+        active = self._active(self.plans)
+        return [self._tunnel(plan, plan.name in active) for plan in plans]
+
+    def notes(self) -> list[str]:
+        """Return what an operator should know of machine and routing."""
+        plan = self._reconciler.plan
+        return [
+            *(notes(plan, self._reconciler.workers, self._namespaces) if plan else []),
+            *self._namespaces.troubles.values(),
+            *self._reconciler.ports.notes,
+            *self._reconciler.isolation.notes,
+            *self._routing.notes,
+            *self._edits(),
+        ]
 
     def _edits(self) -> list[str]:
         return [
@@ -98,7 +117,7 @@ class StatusView:
 
     def explanation(self, name: str) -> Json:
         """Return what is known about one tunnel, with both sides' proposals and selectors."""
-        plans = self._reconciler.plan.tunnels if self._reconciler.plan else ()
+        plans = self.plans
         plan = next(plan for plan in plans if plan.name == name)
         ike, pairs = plan.ike, plan.ike.selectors
         return {
@@ -119,15 +138,18 @@ class StatusView:
 
     # ---- one connection ----
 
-    def _connections(self, plans: tuple[TunnelPlan, ...]) -> list[Json]:
+    def connections(self, plans: Iterable[TunnelPlan]) -> list[Json]:
+        """Return the status of the connections that have these tunnels, all of each one's."""
         legs: dict[str, list[Leg]] = {}
+        owners = {}
         for plan in plans:
+            owners[plan.connection] = plan
             legs.setdefault(plan.connection, []).append(self._leg(plan))
-        owners = {plan.connection: plan.border_gateway for plan in plans}
         return [
             {
                 "name": name,
-                "border_gateway": owners[name],
+                "title": owners[name].connection_title,
+                "border_gateway": owners[name].border_gateway,
                 "ha_status": ha_status(found).value,
                 "working": sum(leg.works for leg in found),
             }
@@ -151,6 +173,7 @@ class StatusView:
         allowed = plan.admin_up and plan.name not in self._reconciler.taken_down
         return {
             "name": plan.name,
+            "title": plan.title,
             "connection": plan.connection,
             "border_gateway": plan.border_gateway,
             "interface": plan.interface,
@@ -159,6 +182,7 @@ class StatusView:
             "reason": asdict(reason) if reason else None,
             "local": str(local),
             "remote": str(remote) if remote else "any",
+            "since": tunnel.changed_at if tunnel else 0.0,
             "since_s": round(time.time() - tunnel.changed_at, 1) if tunnel else 0.0,
             "ike": _ike(ike, self._clock()),
             "children": [_child(child, self._clock()) for child in ike.children] if ike else [],

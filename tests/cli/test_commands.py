@@ -65,14 +65,17 @@ def test_down_holds_until_up(running: Running) -> None:
 
 def test_explain_shows_what_is_wanted(running: Running) -> None:
     shown = twinspan(running, "explain", "office-2").output
-    assert "office-2 of office: admin up" in shown
+    assert "office-2 (second-path) of office: admin up" in shown
     assert "routes = 10.20.0.0/16 metric 101" in shown
 
 
 def test_a_tunnel_that_is_not_there_is_named_with_those_that_are(running: Running) -> None:
     refused = twinspan(running, "explain", "offcie-1")
     assert refused.exit_code == EXIT_REFUSED
-    assert "no tunnel is named 'offcie-1'; there are: office-1, office-2" in refused.output
+    assert (
+        "no tunnel is named 'offcie-1'; there are: office-1, office-2 (second-path)"
+        in refused.output
+    )
 
 
 def test_nothing_is_rekeyed_on_a_tunnel_that_is_down(running: Running) -> None:
@@ -118,7 +121,10 @@ def test_the_log_is_followed(running: Running) -> None:
 @pytest.mark.parametrize(
     ("sent", "words"),
     [
-        ({"command": "fly"}, "unknown command 'fly'; there are bgp, down, events, explain, log"),
+        (
+            {"command": "fly"},
+            "unknown command 'fly'; there are bgp, down, drain, events, explain, log",
+        ),
         ({"command": "up"}, 'under "tunnel"'),
         ({"command": "log", "lines": -1}, "must be 0 to 2000"),
         ({"command": "log", "lines": "many"}, "must be 0 to 2000"),
@@ -137,9 +143,18 @@ def test_a_request_that_makes_no_sense_is_refused_in_words(
     assert words in answer["error"]
 
 
+def test_a_tunnel_can_be_named_by_its_title(running: Running) -> None:
+    options = ["second-path", "--runtime-dir", str(running.place)]
+    answer = CliRunner().invoke(app, ["explain", *options])
+    assert answer.output.startswith("office-2 (second-path) of office: admin up, ")
+    answer = CliRunner().invoke(app, ["status", *options[1:]])
+    assert "office-2 (second-path)  " in answer.output
+
+
 def test_names_of_tunnels_are_completed(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TWINSPAN_RUNTIME_DIR", str(running.place))
     assert complete_tunnel("off") == ["office-1", "office-2"]
+    assert complete_tunnel("sec") == ["second-path"]
     assert complete_tunnel("x") == []
     monkeypatch.setenv("TWINSPAN_RUNTIME_DIR", "/nowhere")
     assert complete_tunnel("off") == []

@@ -41,6 +41,7 @@ start = "respond"
 inner_cidr = "169.254.10.0/30"
 [[vpn_connection.tunnel]]
 inner_cidr = "169.254.10.4/30"
+title = "second-path"
 """
 WAIT_S = 20.0
 

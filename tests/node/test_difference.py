@@ -45,6 +45,8 @@ OTHER_VALUES: dict[str, list[object]] = {
     "failback": [Failback(None), Failback(5.0, is_damped=False)],
     "fail_closed": [(ip_network("10.9.0.0/16"),)],
     "probe": [ProbePlan(ip_address("10.9.0.1"), 200, 3)],
+    "title": ["office-1"],
+    "connection_title": ["office"],
 }
 
 
