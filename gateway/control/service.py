@@ -26,10 +26,20 @@ from fastapi import Request
 from starlette.types import ASGIApp
 
 from gateway.control.api import server
+from gateway.control.api.access import Accesses
 from gateway.control.api.app import make_app
+from gateway.control.api.idempotency import Answers
+from gateway.control.api.log import log_router
+from gateway.control.api.resources import Api, resource_router
+from gateway.control.api.status import Status
+from gateway.control.api.verbs import verb_router
 from gateway.control.auth.principal import Principal
 from gateway.control.listen import Listening
+from gateway.control.mirror import Mirror
 from gateway.control.problems import ApiProblem
+from gateway.control.registry import Registry
+from gateway.control.resources.kinds import KINDS
+from gateway.control.resources.record import Record
 from gateway.control.secrets import KeyRing, load_key_ring
 from gateway.control.store.interface import Store, StoreError
 from gateway.control.store.place import open_store
@@ -38,6 +48,7 @@ from gateway.node.journal import Journal, Level
 from gateway.node.notify import Notifier
 from gateway.unix import activated
 
+SWEEP_S = 3600
 EXIT_FAILED = 1
 EXIT_REFUSED = 2  # options, key file or store are wrong: a restart does not mend it
 
@@ -59,6 +70,10 @@ class Parts:
     store: Store
     ring: KeyRing
     journal: Journal
+    mirror: Mirror
+    registry: Registry
+    answers: Answers
+    accesses: Accesses
 
 
 async def serve(settings: Settings) -> int:
@@ -91,8 +106,16 @@ async def open_parts(settings: Settings, journal: Journal) -> AsyncIterator[Part
     ring = load_key_ring(settings.key_file)
     store = await open_store(settings.store, create=False)
     try:
-        await store.revision()
-        yield Parts(store, ring, journal)
+        mirror = Mirror(store)
+        yield Parts(
+            store,
+            ring,
+            journal,
+            mirror,
+            Registry(store, mirror, ring),
+            Answers(store, ring, time.time),
+            Accesses(store, time.time),
+        )
     finally:
         await store.close()
 
@@ -114,6 +137,7 @@ async def _run(settings: Settings, parts: Parts, group: asyncio.TaskGroup) -> No
             if sockets:
                 await each.is_up.wait()
         places = [_name(sock) for _, sockets in servers for sock in sockets]
+        await parts.mirror.ready.wait()
         parts.journal.info("control ready", listen=" ".join(places))
         notifier.ready("ready")
         await stop.wait()
@@ -127,29 +151,66 @@ async def _run(settings: Settings, parts: Parts, group: asyncio.TaskGroup) -> No
 
 def background(parts: Parts) -> list[Coroutine[object, object, None]]:
     """Return what runs beside the API for as long as the process does."""
-    return []
+    return [parts.mirror.run(), sweep(parts)]
+
+
+async def sweep(parts: Parts) -> None:
+    """Every hour delete what has been kept long enough."""
+    await parts.mirror.ready.wait()
+    while True:
+        try:
+            answers = await parts.answers.sweep()
+            notes = await parts.accesses.sweep(
+                lambda kind, id: parts.mirror.get(kind, id) is not None
+            )
+        except StoreError as error:
+            parts.journal.warning("sweep failed", text=str(error))
+        else:
+            parts.journal.debug("swept", answers=answers, notes=notes)
+        await asyncio.sleep(SWEEP_S)
 
 
 def build_app(parts: Parts) -> ASGIApp:
     """Return the API over the parts of the process."""
+    api = Api(parts.registry, parts.answers, Status(parts.mirror).of)
+    routers = [resource_router(kind, api) for kind in KINDS.values()]
+    routers += [verb_router(api, act, parts.accesses), log_router(parts.store)]
+    return make_app(
+        routers,
+        authenticate=authenticate,
+        ready=lambda: ready(parts),
+        report=lambda where, error: report(parts.journal, where, error),
+    )
 
-    async def authenticate(request: Request) -> Principal:
-        raise ApiProblem(401, "unauthenticated", "the request has no credential")
 
-    async def ready() -> str | None:
-        try:
-            await parts.store.revision()
-        except StoreError as error:
-            return str(error)
-        return None
+async def ready(parts: Parts) -> str | None:
+    """Return what the process waits for before it can serve requests, None if nothing."""
+    if not parts.mirror.ready.is_set():
+        return "the store is being read"
+    try:
+        await parts.store.revision()
+    except StoreError as error:
+        return f"the store: {error}"
+    return None
 
-    def report(where: str, error: Exception) -> str:
-        number = uuid4().hex[:12]
-        text = "".join(traceback.format_exception(error))
-        parts.journal.error("bug", number=number, where=where, traceback=text)
-        return number
 
-    return make_app([], authenticate=authenticate, ready=ready, report=report)
+def report(journal: Journal, where: str, error: Exception) -> str:
+    """Log a mistake of ours with its traceback; return the number of the entry."""
+    number = uuid4().hex[:12]
+    text = "".join(traceback.format_exception(error))
+    journal.error("bug", number=number, where=where, traceback=text)
+    return number
+
+
+async def authenticate(request: Request) -> Principal:
+    """Refuse what does not come over the Unix socket."""
+    raise ApiProblem(401, "unauthenticated", "the request has no credential")
+
+
+async def act(verb: str, tunnel: Record, who: Principal, *, ike: bool) -> dict[str, object]:
+    """Refuse what a node would have to do: none is registered."""
+    text = f"vpn_tunnel {tunnel.name}: its node is not registered"
+    raise ApiProblem(409, "node_not_registered", text)
 
 
 @contextlib.contextmanager

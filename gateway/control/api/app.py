@@ -12,7 +12,10 @@ import gateway
 from gateway.control.api.depends import Authenticate
 from gateway.control.api.failures import Report, add_handlers
 from gateway.control.api.guard import Guard
+from gateway.control.api.openapi import openapi_router
 from gateway.control.problems import ApiProblem
+
+OPEN: dict[str, object] = {"security": []}  # nobody needs a credential
 
 Ready = Callable[[], Awaitable[str | None]]  # what it waits for; None: it is ready
 
@@ -35,6 +38,7 @@ def make_app(
     )
     app.state.authenticate = authenticate
     app.include_router(health_router(ready))
+    app.include_router(openapi_router())
     for router in routers:
         app.include_router(router)
     add_handlers(app, report)
@@ -45,17 +49,29 @@ def health_router(ready: Ready) -> APIRouter:
     """Return what a load balancer and a monitor ask. Nobody needs a credential for it."""
     router = APIRouter(tags=["process"])
 
-    @router.get("/healthz", operation_id="getHealth", summary="Say that the process runs")
+    @router.get(
+        "/healthz",
+        operation_id="getHealth",
+        summary="Say that the process runs",
+        openapi_extra=OPEN,
+    )
     async def health() -> JSONResponse:
         return JSONResponse({"ok": True})
 
-    @router.get("/readyz", operation_id="getReadiness", summary="Say that requests are served")
+    @router.get(
+        "/readyz",
+        operation_id="getReadiness",
+        summary="Say that requests are served",
+        openapi_extra=OPEN,
+    )
     async def readiness() -> JSONResponse:
         if (waits_for := await ready()) is not None:
             raise ApiProblem(503, "unavailable", waits_for, retry_after_s=1)
         return JSONResponse({"ok": True})
 
-    @router.get("/v1/version", operation_id="getVersion", summary="Return the version")
+    @router.get(
+        "/v1/version", operation_id="getVersion", summary="Return the version", openapi_extra=OPEN
+    )
     async def version() -> JSONResponse:
         return JSONResponse({"version": gateway.__version__, "api": "v1"})
 

@@ -1,0 +1,90 @@
+"""What can be done to a VPN Tunnel beside a change of its fields, and its pre-shared key."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from dataclasses import replace
+from typing import Protocol
+
+from fastapi import APIRouter
+from starlette.responses import Response
+
+from gateway.control.api.access import Accesses
+from gateway.control.api.add import Endpoint, add
+from gateway.control.api.answers import answer_json
+from gateway.control.api.conditions import flag, judge_query
+from gateway.control.api.depends import NamedTenant, Query, Who
+from gateway.control.api.describe import described_psk, described_verb
+from gateway.control.api.resources import Api, path_of, seen, told
+from gateway.control.auth.principal import Principal, Scope
+from gateway.control.resources.kinds import KINDS
+from gateway.control.resources.record import Record
+
+TUNNEL = KINDS["vpn_tunnel"]
+ADMIN_VERBS = ("up", "down")
+NODE_VERBS = {
+    "drain": "Move the traffic of a tunnel to its twin",
+    "rekey": "Make new keys for a tunnel; `ike=true`: of the IKE SA, not the Child SA",
+    "reset": "End a tunnel's IKE SA and begin anew",
+}
+
+
+class Act(Protocol):
+    """Tells the node of a tunnel to do something, and returns the action as the API answers it."""
+
+    def __call__(
+        self, verb: str, tunnel: Record, who: Principal, *, ike: bool
+    ) -> Awaitable[dict[str, object]]: ...
+
+
+def verb_router(api: Api, act: Act, accesses: Accesses) -> APIRouter:
+    """Return the verbs of tunnels and the route of their key."""
+    router = APIRouter(tags=[TUNNEL.title])
+    one = path_of(TUNNEL, "{id}")
+    for verb in ADMIN_VERBS:
+        about = described_verb(verb, f'Set the admin status of a tunnel to "{verb}"')
+        add(router, "POST", f"{one}/{verb}", _admin(api, verb), about)
+    for verb, text in NODE_VERBS.items():
+        about = described_verb(verb, text)
+        add(router, "POST", f"{one}/{verb}", _told_to_node(api, act, verb), about)
+    add(router, "GET", f"{one}/psk", _psk(api, accesses), described_psk())
+    return router
+
+
+def _admin(api: Api, verb: str) -> Endpoint:
+    async def change(id: str, who: Who, named: NamedTenant, query: Query) -> Response:
+        judge_query(query, ("tenant",))
+        who.need(Scope.OPERATE)
+        seen(api, TUNNEL, id, who, named)
+        # Who may operate may do this one change, which else needs the scope of all changes.
+        writer = replace(who, scope=Scope.ADMIN)
+        done = await api.registry.update(TUNNEL.name, id, {"admin": verb}, writer)
+        return answer_json({"action": None, **told(api, done)}, 202)
+
+    return change
+
+
+def _told_to_node(api: Api, act: Act, verb: str) -> Endpoint:
+    known = ("tenant", "ike") if verb == "rekey" else ("tenant",)
+
+    async def tell(id: str, who: Who, named: NamedTenant, query: Query) -> Response:
+        judge_query(query, known)
+        who.need(Scope.OPERATE)
+        tunnel = seen(api, TUNNEL, id, who, named)
+        ike = flag(query.get("ike"), "ike")
+        return answer_json(await act(verb, tunnel, who, ike=ike), 202)
+
+    return tell
+
+
+def _psk(api: Api, accesses: Accesses) -> Endpoint:
+    async def reveal(id: str, who: Who, named: NamedTenant, query: Query) -> Response:
+        judge_query(query, ("tenant",))
+        tunnel = seen(api, TUNNEL, id, who, named)
+        secret = await api.registry.reveal(TUNNEL.name, id, "psk", who)
+        await accesses.note(tunnel, "psk", who)
+        versions = tunnel.value.get("secret_versions") or {}
+        body = {"id": id, "psk": secret.reveal().decode(), "psk_version": versions.get("psk", 0)}
+        return answer_json(body)
+
+    return reveal

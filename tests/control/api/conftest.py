@@ -1,0 +1,137 @@
+"""The API in memory: the real app, registry and store, and clients with one credential each."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi import Request
+from starlette.types import ASGIApp
+
+from gateway.control.api.access import Accesses
+from gateway.control.api.app import make_app
+from gateway.control.api.examples import EXAMPLES
+from gateway.control.api.idempotency import Answers
+from gateway.control.api.log import log_router
+from gateway.control.api.resources import Api, path_of, resource_router
+from gateway.control.api.status import Status
+from gateway.control.api.verbs import verb_router
+from gateway.control.auth.principal import OPERATOR, Principal, Scope
+from gateway.control.mirror import Mirror
+from gateway.control.problems import ApiProblem
+from gateway.control.registry import Registry
+from gateway.control.resources.kinds import KINDS
+from gateway.control.resources.record import Record
+from gateway.control.secrets import KeyRing, new_master_key
+from gateway.control.store.interface import Create, Key, Store
+from gateway.control.store.sqlite import open_sqlite
+
+Json = dict[str, object]
+
+# The credentials of the tests: who they are stands in for what auth would find of a token.
+PRINCIPALS = {
+    "operator": Principal("user:olga", OPERATOR, Scope.ADMIN),
+    "main": Principal("user:mia", "main", Scope.ADMIN),
+    "acme": Principal("user:ada", "acme", Scope.ADMIN),
+    "operate": Principal("token:tok-operate", "main", Scope.OPERATE),
+    "read": Principal("token:tok-read", "main", Scope.READ),
+}
+
+
+@dataclass(slots=True)
+class Plane:
+    """A control plane in memory. `bugs` are the exceptions that ended in a 500."""
+
+    app: ASGIApp
+    store: Store
+    mirror: Mirror
+    registry: Registry
+    answers: Answers
+    accesses: Accesses
+    bugs: list[Exception]
+
+    def client(self, who: str | None = "operator") -> httpx.AsyncClient:
+        """Return a client with one of the credentials, or none."""
+        headers = {"Authorization": f"Bearer {who}"} if who else {}
+        return httpx.AsyncClient(
+            transport=httpx.ASGITransport(self.app), base_url="http://control", headers=headers
+        )
+
+
+async def authenticate(request: Request) -> Principal:
+    found = PRINCIPALS.get(request.headers.get("authorization", "").removeprefix("Bearer "))
+    if found is None:
+        raise ApiProblem(401, "unauthenticated", "no such credential")
+    return found
+
+
+async def act(verb: str, tunnel: Record, who: Principal, *, ike: bool) -> dict[str, object]:
+    return {"action": f"act-{verb}", "ike": ike, "tunnel": tunnel.id, "by": who.actor}
+
+
+async def ready() -> None:
+    return None
+
+
+def make_plane(store: Store, ring: KeyRing, now: Callable[[], float] = time.time) -> Plane:
+    """Return a control plane over a store; somebody has to run its mirror."""
+    mirror = Mirror(store)
+    registry = Registry(store, mirror, ring, now)
+    answers, accesses = Answers(store, ring, now), Accesses(store, now)
+    bugs: list[Exception] = []
+
+    def report(where: str, error: Exception) -> str:
+        bugs.append(error)
+        return str(len(bugs))
+
+    api = Api(registry, answers, Status(mirror).of)
+    routers = [resource_router(kind, api) for kind in KINDS.values()]
+    routers += [verb_router(api, act, accesses), log_router(store)]
+    app = make_app(routers, authenticate=authenticate, ready=ready, report=report)
+    return Plane(app, store, mirror, registry, answers, accesses, bugs)
+
+
+@pytest.fixture
+def ring() -> KeyRing:
+    return KeyRing([new_master_key()])
+
+
+@pytest.fixture
+async def plane(tmp_path: Path, ring: KeyRing) -> AsyncIterator[Plane]:
+    """A control plane with two tenants, main and acme; nothing in it may end in a 500."""
+    store = await open_sqlite(tmp_path / "store.db")
+    await store.commit([Create(Key("tenant", "acme"), b'{"name": "acme"}')], "system:test")
+    made = make_plane(store, ring)
+    running = asyncio.create_task(made.mirror.run())
+    await made.mirror.ready.wait()
+    yield made
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await store.close()
+    assert made.bugs == []
+
+
+@pytest.fixture
+async def api(plane: Plane) -> AsyncIterator[httpx.AsyncClient]:
+    async with plane.client() as client:
+        yield client
+
+
+async def make_examples(
+    client: httpx.AsyncClient, tenant: str = "main", *, fleet: bool = True
+) -> dict[str, Json]:
+    """Make the resources of the examples, in their order; return each by its kind."""
+    made: dict[str, Json] = {}
+    for kind, example in EXAMPLES.items():
+        if KINDS[kind].is_operators and not fleet:
+            continue
+        path = f"{path_of(KINDS[kind])}?tenant={tenant}"
+        answer = await client.post(path, json=example)
+        assert answer.status_code == 201, answer.text
+        made[kind] = answer.json()
+    return made
