@@ -45,6 +45,7 @@ PURE = [
     "gateway/node/difference.py",
     "gateway/node/one_way.py",
     "gateway/node/redundancy.py",
+    "gateway/node/traffic.py",
     *sorted(
         f"gateway/model/{file.name}"
         for file in (ROOT / "gateway/model").glob("*.py")
@@ -64,6 +65,7 @@ PURE = [
     "gateway/routing/state.py",
     "gateway/routing/view.py",
     "gateway/routing/wanted.py",
+    "gateway/routing/why.py",
     "gateway/cli/remote/nouns.py",
     "gateway/cli/remote/options.py",
     "gateway/vici/wire.py",

@@ -225,6 +225,11 @@ class Entrance:
         self._context.drop(DropReason.VERSION, path)
         if not header.is_response and header.version >> 4 > 2:
             self._answer_clear(header, Notify(NotifyType.INVALID_MAJOR_VERSION), path, now)
+        tunnels = self._candidates(path)
+        if len(tunnels) == 1 and tunnels[0].is_idle and self._known_answers.take(now):
+            reason = reasons.wrong_version(header.version >> 4)
+            tunnels[0].last_failure = reason
+            self._context.emit(Failed(tunnels[0].config.name, reason))
 
     def _answer_clear(self, header: Header, notify: Notify, path: Path, now: float) -> bool:
         """Answer a request with an error, if the rate allows; return whether it did."""

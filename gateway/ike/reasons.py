@@ -16,7 +16,8 @@ from gateway.errors import (
 )
 from gateway.ike.events import Reason
 from gateway.ike.iana import NotifyType
-from gateway.ike.proposals import Proposal
+from gateway.ike.names import group_name
+from gateway.ike.proposals import Proposal, groups_of
 from gateway.ike.selectors import selector_text
 from gateway.sa import TrafficSelector
 
@@ -44,14 +45,39 @@ LOST_EXCHANGE = Reason(
 )
 
 _PSK_HINT = "compare the pre-shared key and both identities at the two ends"
+_NOBODY = "is the peer running, is its address right, does it speak IKEv2, does UDP 500 pass?"
+_HALF_WAY = (
+    "the peer has answered on port 500: does UDP 4500 pass both ways, and do fragments? Some peers"
+    " say nothing to a wrong identity"
+)
+_SILENT_NOW = "it has answered before: is the peer still running, does UDP still pass both ways?"
 
 
 def peer_unreachable(what: str, tries: int) -> Reason:
-    """Return the reason after the last retransmission."""
+    """Return the reason after the last retransmission; `what` begins with the exchange's name."""
+    hints = {"IKE_SA_INIT": _NOBODY, "IKE_AUTH": _HALF_WAY}
     return Reason(
         "peer_unreachable",
         f"no response to {what} after {tries} tries",
-        hint="is the peer running, is its address right, do UDP 500 and 4500 pass both ways?",
+        hint=hints.get(what.split(" ")[0], _SILENT_NOW),
+    )
+
+
+def wrong_version(major: int) -> Reason:
+    """Return the reason when the peer speaks another version of IKE."""
+    hint = "set the peer to IKEv2; IKEv1 is not spoken"
+    return Reason("version_mismatch", "the peer does not speak IKEv2", "2", str(major), hint)
+
+
+def wrong_group(ours: Iterable[Proposal], group: int) -> Reason:
+    """Return the reason when the peer insists on a group that we do not offer."""
+    groups = [group_name(one) for one in groups_of(ours)]
+    return Reason(
+        "invalid_ke_payload",
+        "the peer insists on a Diffie-Hellman group that we do not offer",
+        ", ".join(groups),
+        group_name(group),
+        "use the same group at both ends",
     )
 
 
@@ -154,6 +180,7 @@ _BY_NOTIFY = {
     NotifyType.TEMPORARY_FAILURE: "temporary_failure",
     NotifyType.CHILD_SA_NOT_FOUND: "child_sa_not_found",
     NotifyType.INVALID_SYNTAX: "invalid_syntax",
+    NotifyType.INVALID_MAJOR_VERSION: "version_mismatch",
     NotifyType.INVALID_KE_PAYLOAD: "invalid_ke_payload",
     NotifyType.NO_ADDITIONAL_SAS: "no_additional_sas",
     NotifyType.UNSUPPORTED_CRITICAL_PAYLOAD: "unsupported_critical_payload",

@@ -11,6 +11,14 @@ ERROR = Severity.ERROR
 NODES = (
     Code("node_registered", INFO, "Node registered", "A gateway VM has its credential."),
     Code("node_up", INFO, "Node reports", "A gateway VM reports again, or for the first time."),
+    Code(
+        "node_lost",
+        ERROR,
+        "Node lost",
+        "A gateway VM does not report. What is shown of its tunnels is the last that was "
+        "known; they may well carry traffic.",
+        "is the VM up, and does it reach the control plane?",
+    ),
     Code("node_renewed", INFO, "Credential renewed", "A node has a new certificate."),
     Code("node_revoked", WARNING, "Node revoked", "A node's credential is not accepted any more."),
     Code(

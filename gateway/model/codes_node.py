@@ -392,7 +392,4 @@ GATEWAY = (
         "An unexpected error; the tunnels go on.",
         "please report it with the log",
     ),
-    Code(
-        "events_lost", WARNING, "Events lost", "More events came than could be kept or delivered."
-    ),
 )

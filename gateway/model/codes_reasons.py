@@ -203,13 +203,6 @@ TUNNEL = (
         "The tunnel is the last choice until it has been quiet for some minutes.",
         "look at why it goes up and down: the events of the tunnel",
     ),
-    Code(
-        "node_lost",
-        ERROR,
-        "Its gateway VM does not report",
-        "What is shown is the last that was known; the tunnel may well carry traffic.",
-        "is the VM up, and does it reach the control plane?",
-    ),
 )
 
 BGP = (

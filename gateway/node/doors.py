@@ -44,13 +44,13 @@ class Doors:
         events: EventLog,
         source: Source,
     ) -> None:
-        status = StatusView(
+        self.status = StatusView(
             daemon, reconciler, tunnels, plane, namespaces, routing, rollout, prober, source.about
         )
         commands = Commands(
-            life, daemon, reconciler, tunnels, drain, status, journal, routing, events
+            life, daemon, reconciler, tunnels, drain, self.status, journal, routing, events
         )
-        self.node = Node(life, commands, status, journal, events)
+        self.node = Node(life, commands, self.status, journal, events)
         self._control = ControlSocket(runtime_dir / CONTROL_SOCKET, commands.answer)
         self._vici = Vici(runtime_dir, daemon, reconciler, tunnels, plane, journal)
 

@@ -98,6 +98,9 @@ class Journal:
     def debug(self, event: str, **fields: Value) -> None:
         self._add(Level.DEBUG, event, fields)
 
+    def say(self, level: Level, event: str, **fields: Value) -> None:
+        self._add(level, event, fields)
+
     def from_peer(self, level: Level, event: str, **fields: Value) -> None:
         """Add an entry that a stranger can cause: at most a burst of ten, then one a second."""
         budget = self._budgets.setdefault((event, fields.get("tunnel")), _Budget(at=self.clock()))

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from gateway.ike.events import Reason
+from gateway.model.codes import CODES
 from gateway.node.plan import RoutePlan
 from gateway.node.reconcile import Reconciler
 from gateway.node.tunnel import Tunnels
@@ -15,6 +17,7 @@ from gateway.routing.names import NOWHERE, Origin, Place
 from gateway.routing.plan import Hop
 from gateway.routing.routers import Routers
 from gateway.routing.view import LineView, PeerView
+from gateway.routing.why import asns_text, bgp_reason
 
 Json = dict[str, object]
 
@@ -58,15 +61,41 @@ class RoutingReport:
         shown = _peer(peer)
         return {key: shown[key] for key in _UNKNOWN}
 
+    def reason(self, name: str) -> Reason | None:
+        """Return why a tunnel's BGP session is down, as far as BIRD knows."""
+        peer = self._routers.peer(name)
+        if peer is None or peer.bgp is None or peer.is_up or not peer.bgp.error:
+            return None
+        code = bgp_reason(peer.bgp.error)
+        ours = asns_text(peer.peer.local_asn, peer.peer.asn)
+        text = f"BGP is down: {peer.bgp.error}"
+        return Reason(code, text, ours, hint=CODES[code].hint)
+
     @property
     def notes(self) -> list[str]:
         """Return what an operator should know."""
         errors = [router.view.error for router in self._routers.by_namespace.values()]
         return [f"the state of BGP is not known: {error}" for error in errors if error]
 
-    def is_active(self, name: str) -> bool | None:
-        """Return whether BIRD sends traffic through a tunnel; None where BIRD does not decide."""
-        return name in self._routers.active if name in self._routers.chosen else None
+    @property
+    def chosen(self) -> frozenset[str]:
+        """Return the tunnels whose traffic BIRD decides on."""
+        return self._routers.chosen
+
+    @property
+    def active(self) -> frozenset[str]:
+        """Return the tunnels that BIRD sends traffic through."""
+        return self._routers.active & self._routers.chosen
+
+    @property
+    def speakers(self) -> frozenset[str]:
+        """Return the tunnels with a BGP session, up or not."""
+        return self._routers.tunnels
+
+    def is_established(self, name: str) -> bool:
+        """Return whether a tunnel's BGP session is up."""
+        peer = self._routers.peer(name)
+        return peer is not None and peer.is_up
 
     # ---- static connections ----
 

@@ -24,9 +24,10 @@ from gateway.node.namespaces import Namespaces
 from gateway.node.plan import TunnelPlan
 from gateway.node.probes import Prober
 from gateway.node.reconcile import Reconciler
-from gateway.node.redundancy import Leg, ha_status
+from gateway.node.redundancy import HaStatus, Leg, ha_status
 from gateway.node.rollout import Rollout
 from gateway.node.routing import RoutingReport
+from gateway.node.traffic import ConnectionFacts, Way
 from gateway.node.tunnel import Tunnel, Tunnels
 from gateway.sa import TrafficSelector
 
@@ -141,10 +142,10 @@ class StatusView:
     def connections(self, plans: Iterable[TunnelPlan]) -> list[Json]:
         """Return the status of the connections that have these tunnels, all of each one's."""
         legs: dict[str, list[Leg]] = {}
-        owners = {}
+        owners, speakers = {}, self._routing.speakers
         for plan in plans:
             owners[plan.connection] = plan
-            legs.setdefault(plan.connection, []).append(self._leg(plan))
+            legs.setdefault(plan.connection, []).append(self._leg(plan, speakers))
         return [
             {
                 "name": name,
@@ -156,12 +157,46 @@ class StatusView:
             for name, found in legs.items()
         ]
 
-    def _leg(self, plan: TunnelPlan) -> Leg:
+    def traffic(self) -> list[ConnectionFacts]:
+        """Return what the traffic of each connection takes now, and whether it is redundant."""
+        plans = self._reconciler.plan.tunnels if self._reconciler.plan else ()
+        active, speakers = self._active(plans), self._routing.speakers
+        groups: dict[str, list[tuple[TunnelPlan, Leg]]] = {}
+        for plan in plans:
+            groups.setdefault(plan.connection, []).append((plan, self._leg(plan, speakers)))
+        return [
+            ConnectionFacts(
+                name,
+                tuple(self._way(plan, leg, plan.name in active) for plan, leg in group),
+                frozenset(plan.name for plan, _ in group if plan.name in active),
+                ha_status([leg for _, leg in group]) is HaStatus.REDUNDANCY,
+            )
+            for name, group in groups.items()
+        ]
+
+    def _way(self, plan: TunnelPlan, leg: Leg, is_active: bool) -> Way:
+        if is_active:
+            return Way(plan.name, leg.works)
+        tunnel = self._tunnels.by_name.get(plan.name)
+        reason = self._reason(plan, tunnel, self._ike_status(plan.name))
+        causes = self._reconciler.steering.causes(plan.name)
+        code = reason.code if reason else (causes[0].value if causes else "")
+        return Way(plan.name, leg.works, code, self._silent_s(tunnel))
+
+    def _silent_s(self, tunnel: Tunnel | None) -> float | None:
+        """Return how long nothing had come through a tunnel when it went down, if it did."""
+        if tunnel is None or tunnel.is_up or not tunnel.samples:
+            return None
+        heard_at = tunnel.samples[-1].stats.in_at
+        left_at = self._clock() - (time.time() - tunnel.changed_at)
+        return left_at - heard_at if 0.0 < heard_at <= left_at else None
+
+    def _leg(self, plan: TunnelPlan, speakers: frozenset[str]) -> Leg:
         tunnel = self._tunnels.by_name.get(plan.name)
         local, remote = tunnel.outer_addresses() if tunnel else (plan.local, plan.remote)
-        session = self._routing.of_tunnel(plan.name)
         is_up = tunnel is not None and tunnel.is_up
-        return Leg(local, remote, is_up and (session is None or session["state"] == "established"))
+        is_told = plan.name not in speakers or self._routing.is_established(plan.name)
+        return Leg(local, remote, is_up and is_told)
 
     # ---- one tunnel ----
 
@@ -207,7 +242,7 @@ class StatusView:
     ) -> Reason | None:
         """Return why a tunnel is not up, or carries nothing all the same; None if it is well."""
         if tunnel is not None and tunnel.is_up:
-            return self._prober.reason(plan.name)
+            return self._prober.reason(plan.name) or self._routing.reason(plan.name)
         if not plan.admin_up:
             return ADMIN_DOWN
         if plan.name in self._reconciler.taken_down:
@@ -273,10 +308,10 @@ class StatusView:
         with BGP those that its routes go through.
         """
         best: dict[str, TunnelPlan] = {}
-        learned = {plan.name for plan in plans if self._routing.is_active(plan.name)}
+        chosen, learned = self._routing.chosen, set(self._routing.active)
         for plan in plans:
             tunnel = self._tunnels.by_name.get(plan.name)
-            if tunnel is None or not tunnel.is_up or self._routing.is_active(plan.name) is not None:
+            if tunnel is None or not tunnel.is_up or plan.name in chosen:
                 continue
             holder = best.get(plan.connection)
             if holder is None or self._metric(plan) < self._metric(holder):

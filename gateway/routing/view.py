@@ -9,6 +9,7 @@ from datetime import datetime
 from gateway.routing.names import session_name, static_name
 from gateway.routing.plan import BgpPeer, Hop, RoutingPlan, StaticWay
 from gateway.routing.state import BfdState, BgpState
+from gateway.routing.why import asns_text, bgp_reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,10 +166,42 @@ def changes(before: RoutingView, after: RoutingView) -> Iterator[RoutingChange]:
         if was and _is_another(was, now):
             yield RoutingChange("bgp restarted", False, {**fields, "asn": now.peer.asn})
         if was and was.is_up and not now.is_up:
-            error = now.bgp.error if now.bgp else ""
-            yield RoutingChange("bgp down", False, {**fields, "error": error or "not known"})
+            why = _why(now) or {"error": "not known"}
+            yield RoutingChange("bgp down", False, {**fields, **why})
+        elif not now.is_up and _error(now) != _error(was) and _error(now):
+            yield RoutingChange("bgp failed", False, {**fields, **_why(now)})
+        yield from _bfd_changes(was, now)
         yield from _limit_changes(was, now)
     yield from _line_changes(before, after)
+
+
+def _error(view: PeerView | None) -> str:
+    return view.bgp.error if view is not None and view.bgp is not None else ""
+
+
+def _why(now: PeerView) -> dict[str, str | int | float | bool]:
+    """Return the fields that say why a session is down: BIRD's words, their code, our values."""
+    error = _error(now)
+    if not error:
+        return {}
+    found: dict[str, str | int | float | bool] = {"error": error, "reason": bgp_reason(error)}
+    if found["reason"] == "bgp_asn_mismatch":
+        found["ours"] = asns_text(now.peer.local_asn, now.peer.asn)
+    return found
+
+
+def _bfd_changes(was: PeerView | None, now: PeerView) -> Iterator[RoutingChange]:
+    before = was.bfd_text if was is not None else ""
+    if before == now.bfd_text or "up" not in (before, now.bfd_text):
+        return
+    if now.bfd_text == "off":
+        return
+    fields: dict[str, str | int | float | bool] = {_KINDS[now.peer.hop]: now.peer.name}
+    is_up = now.bfd_text == "up"
+    if is_up:
+        yield RoutingChange("bfd up", True, fields)
+    else:
+        yield RoutingChange("bfd down", False, {**fields, "state": now.bfd_text})
 
 
 def _line_changes(before: RoutingView, after: RoutingView) -> Iterator[RoutingChange]:

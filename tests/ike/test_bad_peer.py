@@ -19,7 +19,7 @@ from hypothesis.strategies import binary, integers, sampled_from
 from gateway.ike.config import Lifetime, Timers
 from gateway.ike.context import EndpointLimits
 from gateway.ike.drops import DropReason
-from gateway.ike.events import ChildSaUp, Dropped, Event, IkeSaDown, Send
+from gateway.ike.events import ChildSaUp, Dropped, Event, Failed, IkeSaDown, Send
 from gateway.ike.iana import ExchangeType, NotifyType, PayloadType, ProtocolId
 from gateway.ike.message import Message, parse_clear, parse_header, serialise_clear
 from gateway.ike.payloads import (
@@ -265,6 +265,9 @@ def test_other_major_version_is_counted_and_a_higher_one_answered(version: int) 
     if answers:
         notify = parse_clear(answers[0].datagram).notify(NotifyType.INVALID_MAJOR_VERSION)
         assert notify is not None
+    (failed,) = pair.b.all(Failed)
+    assert (failed.tunnel, failed.reason.code) == ("office", "version_mismatch")
+    assert (failed.reason.ours, failed.reason.theirs) == ("2", str(version >> 4))
 
 
 def test_answers_to_unknown_spis_are_rate_limited() -> None:

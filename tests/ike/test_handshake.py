@@ -290,6 +290,17 @@ def test_wrong_group_that_we_did_not_offer_is_not_followed(data: bytes) -> None:
     assert pair.has_traffic()
 
 
+def test_a_peer_that_insists_on_a_group_of_its_own_is_told_from_one_that_refuses_all() -> None:
+    pair = IkePair.started(config_a(**ike("aes256gcm16-prfsha384-x25519")))
+    pair.cut()
+    request = parse_clear(pair.a.all(Send)[-1].datagram)
+    wanted = Notify(NotifyType.INVALID_KE_PAYLOAD, (14).to_bytes(2, "big"))
+    pair.a.receive(clear_answer(request, wanted), pair.a.all(Send)[-1].path)
+    pair.wait_for(lambda: bool(pair.a.all(Failed)), most=60.0)
+    reason = pair.a.all(Failed)[0].reason
+    assert (reason.code, reason.ours, reason.theirs) == ("invalid_ke_payload", "x25519", "modp2048")
+
+
 def clear_answer(request: Message, *payloads: Notify) -> bytes:
     return serialise_clear(
         Message(request.spi_i, bytes(8), request.exchange, 0, True, False, tuple(payloads))

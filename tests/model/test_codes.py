@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.control.problems import TITLES
 from gateway.ike import reasons
 from gateway.model.codes import CODES, SECTIONS, Severity, hint_of, severity_of
 
@@ -81,6 +82,18 @@ def test_every_reason_has_its_code_in_the_list() -> None:
     assert by_table <= CODES.keys()
 
 
+def test_every_code_of_a_node_is_said_somewhere() -> None:
+    said = {
+        node.value.replace(" ", "_")
+        for path in SOURCES
+        if not path.name.startswith("codes")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    node = {code.code for title in list(SECTIONS)[:6] for code in SECTIONS[title]}
+    assert not node - said
+
+
 def test_the_page_has_every_code_and_no_other() -> None:
     assert documented() == {c.code: (c.title, c.severity.value) for c in CODES.values()}
 
@@ -96,12 +109,9 @@ def test_what_other_products_have_a_word_for_has_a_code_or_can_not_happen(word: 
     said = elsewhere()[word]
     codes = re.findall(r"`(\w+)`", said)
     assert codes or said.startswith("can not happen: "), said
-    assert set(codes) <= CODES.keys() | problem_codes()
-
-
-def problem_codes() -> set[str]:
-    """Return the codes of the API's problem documents that the page names, with their status."""
-    return set(re.findall(r"`(\w+)` \([45]\d\d\)", DOCS))
+    problems = set(re.findall(r"`(\w+)` \([45]\d\d\)", said))
+    assert problems <= TITLES.keys()
+    assert set(codes) <= CODES.keys() | problems
 
 
 def test_a_code_of_a_newer_version_is_a_warning() -> None:

@@ -55,7 +55,7 @@ async def test_static_routes_are_reported_with_their_tunnels(
     ]
     assert await report.bgp() == {"birds": [], "peers": [], "static_lines": []}
     assert report.of_tunnel("office-1") is None
-    assert report.is_active("office-1") is None
+    assert report.chosen == frozenset()
 
 
 async def test_with_bgp_only_the_route_that_fails_closed_is_the_nodes(gw: Parts) -> None:

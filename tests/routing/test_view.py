@@ -6,9 +6,11 @@ from dataclasses import replace
 
 import pytest
 
+from gateway.model.codes import CODES
 from gateway.routing.plan import Hop
 from gateway.routing.state import BfdState, BgpState
 from gateway.routing.view import RoutingView, changes, view_of
+from gateway.routing.why import bgp_reason
 from tests.routing.plans import LINE, OFFICE, STATIC_LINE, TWIN, plan_of, routes_into
 
 OFFICE_1, OFFICE_2 = (Hop.VPN, "office-1"), (Hop.VPN, "office-2")
@@ -132,3 +134,38 @@ def test_a_static_line_is_well_while_bfd_says_so() -> None:
     assert [one.event for one in changes(down, up)] == ["line up"]
     off = view_of(plan_of(statics=(replace(STATIC_LINE, bfd=None),)), (), {}, ())
     assert off.lines["old-line"].bfd_text == "off"
+
+
+def test_a_session_that_does_not_come_up_says_why_once() -> None:
+    wrong = replace(DOWN, error="Received: Bad peer AS")
+    (failed,) = changes(view(DOWN), view(wrong))
+    assert (failed.event, failed.is_good) == ("bgp failed", False)
+    assert failed.fields["reason"] == "bgp_asn_mismatch"
+    assert failed.fields["ours"] == "AS 65000 to AS 65010"
+    assert events(view(wrong), view(wrong)) == []
+
+
+def test_bfd_is_told_when_it_comes_and_goes() -> None:
+    with_bfd = view(UP, bfd=(BFD,))
+    assert [one.event for one in changes(view(UP), with_bfd)] == ["bfd up"]
+    gone = changes(with_bfd, view(UP, bfd=(replace(BFD, state="Down"),)))
+    assert [(one.event, one.fields["state"]) for one in gone] == [("bfd down", "down")]
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        ("", ""),
+        ("Error: Bad peer AS", "bgp_asn_mismatch"),
+        ("Received: Hold timer expired", "bgp_hold_expired"),
+        ("Error: BFD session down", "bgp_bfd_down"),
+        ("Socket: Connection refused", "bgp_refused"),
+        ("Socket: No route to host", "bgp_unreachable"),
+        ("Received: Administrative shutdown", "bgp_closed_by_peer"),
+        ("Error: Link down", "bgp_unreachable"),
+        ("Automatic shutdown: Route limit exceeded", "bgp_error"),
+    ],
+)
+def test_birds_words_have_a_code(error: str, code: str) -> None:
+    assert bgp_reason(error) == code
+    assert not code or code in CODES

@@ -133,7 +133,7 @@ def _retry_with_group(
 ) -> None:
     group = int.from_bytes(wanted, "big") if len(wanted) == 2 else 0
     if group not in groups_of(attempt.proposals) or group not in supported_groups():
-        sa.pending_error = reasons.no_proposal(attempt.proposals, None, "IKE")
+        sa.pending_error = reasons.wrong_group(attempt.proposals, group)
         sa.drop(DropReason.UNPROTECTED_ERROR, path)
         return
     outstanding = sa.window.outstanding
