@@ -28,9 +28,10 @@ from starlette.types import ASGIApp
 from gateway.control.api import server
 from gateway.control.api.access import Accesses
 from gateway.control.api.app import make_app
+from gateway.control.api.collection import collection_router
 from gateway.control.api.idempotency import Answers
 from gateway.control.api.log import log_router
-from gateway.control.api.resources import Api, resource_router
+from gateway.control.api.resources import Api, Resources
 from gateway.control.api.status import Status
 from gateway.control.api.verbs import verb_router
 from gateway.control.auth.principal import Principal
@@ -172,8 +173,8 @@ async def sweep(parts: Parts) -> None:
 
 def build_app(parts: Parts) -> ASGIApp:
     """Return the API over the parts of the process."""
-    api = Api(parts.registry, parts.answers, Status(parts.mirror).of)
-    routers = [resource_router(kind, api) for kind in KINDS.values()]
+    api = Api(parts.registry, Status(parts.mirror).of)
+    routers = [collection_router(Resources(kind, api), parts.answers) for kind in KINDS.values()]
     routers += [verb_router(api, act, parts.accesses), log_router(parts.store)]
     return make_app(
         routers,

@@ -60,34 +60,58 @@ class About:
     extra: dict[str, Any]
 
 
-def described_list(kind: Kind) -> About:
-    """Return what is said of the route that lists resources of a kind."""
-    filters = sorted(filters_of(kind) - {"name"})
+@dataclass(frozen=True, slots=True)
+class Noun:
+    """A collection of resources in words: its path, its schemas' name, what its lists filter by."""
+
+    name: str
+    title: str
+    path: str
+    filters: frozenset[str]
+    example: Mapping[str, object]
+    patch_example: Mapping[str, object]
+
+    @property
+    def one(self) -> str:
+        """The path of one resource, as a template."""
+        return self.path + "/{id}"
+
+
+def noun_of(kind: Kind) -> Noun:
+    """Return a kind of the registry as a noun."""
+    return Noun(
+        name_of(kind),
+        kind.title,
+        f"/v1/{kind.path}",
+        filters_of(kind),
+        EXAMPLES[kind.name],
+        {"description": "changed"},
+    )
+
+
+def described_list(noun: Noun) -> About:
+    """Return what is said of the route that lists resources."""
+    filters = sorted(noun.filters - {"name"})
     parameters = [
         _query("limit", _LIMIT, DEFAULT_LIMIT),
         _query("after", {"type": "string"}, text="`next` of the page before"),
         _query("sort", {"enum": [*SORTS, *(f"-{each}" for each in SORTS)]}, "name"),
         _query("name", {"type": "string"}, text="only the one of this name"),
-        *(
-            _query(each, {"type": "string"}, text=f"only those with this {each}")
-            for each in filters
-        ),
+        *(_query(one, {"type": "string"}, text=f"only those with this {one}") for one in filters),
         _TENANT,
     ]
-    name = name_of(kind)
-    text = "Filter by tags as well: `tag.KEY=VALUE`."
-    answer = _answer(f"{name}List", "A page")
-    return _route(f"list{name}s", f"List {kind.title}s", {200: answer}, parameters, text)
+    answer = _answer(f"{noun.name}List", "A page")
+    text = "Filter by tags as well, where they have tags: `tag.KEY=VALUE`."
+    return _route(f"list{noun.name}s", f"List {noun.title}s", {200: answer}, parameters, text)
 
 
-def described_create(kind: Kind) -> About:
-    """Return what is said of the route that makes resources of a kind."""
-    name = name_of(kind)
-    body = _body(f"New{name}", EXAMPLES[kind.name], ("application/json",))
-    answer = _answer(name, "It is made", headers=("ETag", "Location"))
+def described_create(noun: Noun) -> About:
+    """Return what is said of the route that makes a resource."""
+    body = _body(f"New{noun.name}", noun.example, ("application/json",))
+    answer = _answer(noun.name, "It is made", headers=("ETag", "Location"))
     return _route(
-        f"create{name}",
-        f"Create a {kind.title}",
+        f"create{noun.name}",
+        f"Create a {noun.title}",
         {201: answer},
         [_IDEMPOTENCY, _DRY_RUN, _TENANT],
         refusals=(*WRITES, 404),
@@ -95,33 +119,31 @@ def described_create(kind: Kind) -> About:
     )
 
 
-def described_read(kind: Kind) -> About:
-    """Return what is said of the route that returns resources of a kind."""
-    name = name_of(kind)
-    answer = _answer(name, "The resource", headers=("ETag",))
-    return _route(f"get{name}", f"Return a {kind.title}", {200: answer}, [_TENANT], refusals=(404,))
+def described_read(noun: Noun) -> About:
+    """Return what is said of the route that returns one resource."""
+    answers = {200: _answer(noun.name, "The resource", headers=("ETag",))}
+    text = f"Return a {noun.title}"
+    return _route(f"get{noun.name}", text, answers, [_TENANT], refusals=(404,))
 
 
-def described_change(kind: Kind) -> About:
-    """Return what is said of the route that changes resources of a kind."""
-    name = name_of(kind)
-    body = _body(f"{name}Patch", {"description": "changed"}, PATCH_TYPES)
+def described_change(noun: Noun) -> About:
+    """Return what is said of the route that changes a resource."""
     return _route(
-        f"update{name}",
-        f"Change a {kind.title}",
-        {200: _answer(name, "The resource as it is now", headers=("ETag",))},
+        f"update{noun.name}",
+        f"Change a {noun.title}",
+        {200: _answer(noun.name, "The resource as it is now", headers=("ETag",))},
         [_IF_MATCH, _DRY_RUN, _TENANT],
         "A merge patch (RFC 7396): what it does not name stays, null sets the default.",
         refusals=(*WRITES, 404),
-        body=body,
+        body=_body(f"{noun.name}Patch", noun.patch_example, PATCH_TYPES),
     )
 
 
-def described_delete(kind: Kind) -> About:
-    """Return what is said of the route that deletes resources of a kind."""
+def described_delete(noun: Noun) -> About:
+    """Return what is said of the route that deletes a resource."""
     return _route(
-        f"delete{name_of(kind)}",
-        f"Delete a {kind.title}",
+        f"delete{noun.name}",
+        f"Delete a {noun.title}",
         {204: {"description": "It is gone"}},
         [_IF_MATCH, _DRY_RUN, _TENANT],
         refusals=(409, 412, 404),

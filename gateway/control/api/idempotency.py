@@ -39,8 +39,6 @@ Json = object
 class Kept:
     """An answer that was given: its revision is that of the commit."""
 
-    status: int
-    location: str | None
     body: dict[str, Json]
     revision: int
 
@@ -86,11 +84,9 @@ class Answers:
             raise ApiProblem(422, "idempotency_key_reused", text)
         return self._open(found, table)
 
-    def keep(
-        self, once: Once, status: int, location: str | None, body: dict[str, Json]
-    ) -> Create | Replace:
+    def keep(self, once: Once, body: dict[str, Json]) -> Create | Replace:
         """Return the write that keeps an answer, for the commit that it is the answer of."""
-        answer = json.dumps([status, location, body])
+        answer = json.dumps(body)
         value = {
             "tenant": once.tenant,
             "request": once.digest,
@@ -104,8 +100,8 @@ class Answers:
 
     def _open(self, found: Object, table: dict[str, Json]) -> Kept:
         sealed = str(table[_FIELD])
-        status, location, body = json.loads(self._ring.open(sealed, found.key, _FIELD).reveal())
-        return Kept(status, location, body, found.revision)
+        body = json.loads(self._ring.open(sealed, found.key, _FIELD).reveal())
+        return Kept(body, found.revision)
 
     async def sweep(self) -> int:
         """Delete the answers that are older than a day; return how many."""

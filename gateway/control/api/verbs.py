@@ -14,8 +14,8 @@ from gateway.control.api.add import Endpoint, add
 from gateway.control.api.answers import answer_json
 from gateway.control.api.conditions import flag, judge_query
 from gateway.control.api.depends import NamedTenant, Query, Who
-from gateway.control.api.describe import described_psk, described_verb
-from gateway.control.api.resources import Api, path_of, seen, told
+from gateway.control.api.describe import described_psk, described_verb, noun_of
+from gateway.control.api.resources import Api
 from gateway.control.auth.principal import Principal, Scope
 from gateway.control.resources.kinds import KINDS
 from gateway.control.resources.record import Record
@@ -40,7 +40,7 @@ class Act(Protocol):
 def verb_router(api: Api, act: Act, accesses: Accesses) -> APIRouter:
     """Return the verbs of tunnels and the route of their key."""
     router = APIRouter(tags=[TUNNEL.title])
-    one = path_of(TUNNEL, "{id}")
+    one = noun_of(TUNNEL).one
     for verb in ADMIN_VERBS:
         about = described_verb(verb, f'Set the admin status of a tunnel to "{verb}"')
         add(router, "POST", f"{one}/{verb}", _admin(api, verb), about)
@@ -55,11 +55,11 @@ def _admin(api: Api, verb: str) -> Endpoint:
     async def change(id: str, who: Who, named: NamedTenant, query: Query) -> Response:
         judge_query(query, ("tenant",))
         who.need(Scope.OPERATE)
-        seen(api, TUNNEL, id, who, named)
+        api.seen(TUNNEL, id, who, named)
         # Who may operate may do this one change, which else needs the scope of all changes.
         writer = replace(who, scope=Scope.ADMIN)
         done = await api.registry.update(TUNNEL.name, id, {"admin": verb}, writer)
-        return answer_json({"action": None, **told(api, done)}, 202)
+        return answer_json({"action": None, **api.told(done)}, 202)
 
     return change
 
@@ -70,7 +70,7 @@ def _told_to_node(api: Api, act: Act, verb: str) -> Endpoint:
     async def tell(id: str, who: Who, named: NamedTenant, query: Query) -> Response:
         judge_query(query, known)
         who.need(Scope.OPERATE)
-        tunnel = seen(api, TUNNEL, id, who, named)
+        tunnel = api.seen(TUNNEL, id, who, named)
         ike = flag(query.get("ike"), "ike")
         return answer_json(await act(verb, tunnel, who, ike=ike), 202)
 
@@ -80,7 +80,7 @@ def _told_to_node(api: Api, act: Act, verb: str) -> Endpoint:
 def _psk(api: Api, accesses: Accesses) -> Endpoint:
     async def reveal(id: str, who: Who, named: NamedTenant, query: Query) -> Response:
         judge_query(query, ("tenant",))
-        tunnel = seen(api, TUNNEL, id, who, named)
+        tunnel = api.seen(TUNNEL, id, who, named)
         secret = await api.registry.reveal(TUNNEL.name, id, "psk", who)
         await accesses.note(tunnel, "psk", who)
         versions = tunnel.value.get("secret_versions") or {}

@@ -15,10 +15,11 @@ from starlette.types import ASGIApp
 
 from gateway.control.api.access import Accesses
 from gateway.control.api.app import make_app
+from gateway.control.api.collection import collection_router
 from gateway.control.api.examples import EXAMPLES
 from gateway.control.api.idempotency import Answers
 from gateway.control.api.log import log_router
-from gateway.control.api.resources import Api, path_of, resource_router
+from gateway.control.api.resources import Api, Resources
 from gateway.control.api.status import Status
 from gateway.control.api.verbs import verb_router
 from gateway.control.auth.principal import OPERATOR, Principal, Scope
@@ -89,8 +90,8 @@ def make_plane(store: Store, ring: KeyRing, now: Callable[[], float] = time.time
         bugs.append(error)
         return str(len(bugs))
 
-    api = Api(registry, answers, Status(mirror).of)
-    routers = [resource_router(kind, api) for kind in KINDS.values()]
+    api = Api(registry, Status(mirror).of)
+    routers = [collection_router(Resources(kind, api), answers) for kind in KINDS.values()]
     routers += [verb_router(api, act, accesses), log_router(store)]
     app = make_app(routers, authenticate=authenticate, ready=ready, report=report)
     return Plane(app, store, mirror, registry, answers, accesses, bugs)
@@ -130,7 +131,7 @@ async def make_examples(
     for kind, example in EXAMPLES.items():
         if KINDS[kind].is_operators and not fleet:
             continue
-        path = f"{path_of(KINDS[kind])}?tenant={tenant}"
+        path = f"/v1/{KINDS[kind].path}?tenant={tenant}"
         answer = await client.post(path, json=example)
         assert answer.status_code == 201, answer.text
         made[kind] = answer.json()
