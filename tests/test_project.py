@@ -43,6 +43,7 @@ PURE = [
     "gateway/node/spokes.py",
     "gateway/node/mtu.py",
     "gateway/node/difference.py",
+    "gateway/node/flow.py",
     "gateway/node/one_way.py",
     "gateway/node/redundancy.py",
     "gateway/node/traffic.py",

@@ -15,6 +15,7 @@ from gateway.cli import (
     control,
     diagnose,
     events,
+    flow,
     link,
     process,
     routing,
@@ -47,6 +48,7 @@ app.command()(show.status)
 app.command()(show.explain)
 app.command()(routing.bgp)
 app.command()(routing.routes)
+app.command()(flow.path)
 app.command()(act.up)
 app.command()(act.down)
 app.command()(act.rekey)

@@ -10,6 +10,7 @@ from gateway.node.daemon import IkeDaemon
 from gateway.node.drain import Drain, Drained
 from gateway.node.event_log import RING, EventLog, is_of
 from gateway.node.journal import Journal
+from gateway.node.path import FlowReport
 from gateway.node.plan import TunnelPlan
 from gateway.node.reconcile import Reconciler
 from gateway.node.routing import RoutingReport
@@ -51,6 +52,7 @@ class Commands:
         journal: Journal,
         routing: RoutingReport,
         events: EventLog,
+        flow: FlowReport,
     ) -> None:
         self._life = life
         self._daemon = daemon
@@ -62,6 +64,7 @@ class Commands:
         self._journal = journal
         self._routing = routing
         self._events = events
+        self._flow = flow
         self._flows = {"log": self._log, "events": self._show_events}
         self._table: dict[str, Callable[[Request], Awaitable[object]]] = {
             "status": self._show_status,
@@ -74,6 +77,7 @@ class Commands:
             "reload": self._reload,
             "bgp": self._bgp,
             "routes": self._routes,
+            "path": self._path,
             "stop": self._stop,
             "version": self._version,
         }
@@ -162,6 +166,12 @@ class Commands:
     async def _routes(self, request: Request) -> object:
         try:
             return await self._routing.routes()
+        except BirdError as error:
+            raise ControlError(f"the routes of BGP are not known: {error}") from None
+
+    async def _path(self, request: Request) -> object:
+        try:
+            return await self._flow.path(request)
         except BirdError as error:
             raise ControlError(f"the routes of BGP are not known: {error}") from None
 

@@ -12,6 +12,7 @@ from gateway.node.drain import Drain
 from gateway.node.event_log import EventLog
 from gateway.node.journal import Journal
 from gateway.node.namespaces import Namespaces
+from gateway.node.path import FlowReport
 from gateway.node.probes import Prober
 from gateway.node.reconcile import Reconciler
 from gateway.node.rollout import Rollout
@@ -47,8 +48,9 @@ class Doors:
         self.status = StatusView(
             daemon, reconciler, tunnels, plane, namespaces, routing, rollout, prober, source.about
         )
+        flow = FlowReport(reconciler, namespaces, daemon, routing, self.status)
         commands = Commands(
-            life, daemon, reconciler, tunnels, drain, self.status, journal, routing, events
+            life, daemon, reconciler, tunnels, drain, self.status, journal, routing, events, flow
         )
         self.node = Node(life, commands, self.status, journal, events)
         self._control = ControlSocket(runtime_dir / CONTROL_SOCKET, commands.answer)

@@ -10,6 +10,7 @@ is in no pair. strongSwan has one child for each pair.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -132,6 +133,14 @@ def test_a_packet_of_no_pair_is_dropped_and_counted(quarters: Ends) -> None:
     # The kernel's own multicast on the device is of no pair either.
     assert ends.ours.tunnels()[FIRST].drops["selector_out"] >= before + 3
     assert sent(ends) == [0] * 6
+    assert verdict(ends, OUTSIDE, "10.20.0.2") == "no_selector"
+    assert verdict(ends, *HOSTS[0]) == "carried"
+
+
+def verdict(ends: Ends, source: str, to: str) -> str:
+    """Return what `twinspan path` says of a flow."""
+    (place,) = json.loads(ends.ours.cli("path", source, to, "-o", "json", check=False))["places"]
+    return str(place["verdict"])
 
 
 @pytest.mark.parametrize("who", ["ours", "theirs"])

@@ -104,6 +104,29 @@ def test_one_flow_takes_one_tunnel(pair: Pair, gateways: Gateways) -> None:
     assert sum(sent[:-1]) < MAINTENANCE * len(sent)
 
 
+def test_path_names_the_tunnel_that_a_flow_takes(pair: Pair, gateways: Gateways) -> None:
+    a, named = gateways[0], set()
+    for port in range(40000, 40010):
+        words = ("--proto", "udp", "--sport", str(port), "--dport", "9", "-o", "name")
+        name = a.cli("path", pair.a.host4, pair.b.host4, *words).strip()
+        send = partial(pair.a.host.run, "python3", "-c", _SEND, pair.b.host4, str(port))
+        sent = carried(a, send)
+        assert max(sent, key=sent.__getitem__) == name, sent
+        named.add(name)
+    assert len(named) > 1
+
+
+# Two hundred packets of one flow, slowly enough for any queue.
+_SEND = """
+import socket, sys, time
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sock.bind(("", int(sys.argv[2])))
+for number in range(200):
+    sock.sendto(b"x", (sys.argv[1], 9))
+    time.sleep(0.001)
+"""
+
+
 def test_a_flow_that_returns_by_another_tunnel_loses_nothing(
     pair: Pair, gateways: Gateways
 ) -> None:

@@ -54,6 +54,15 @@ def test_branches_are_kept_from_each_other_by_themselves(made: Hub) -> None:
     for branch in made.branches:
         assert made.knows(branch) == {VPC}
     assert apart(made) == between("branch1", "branch2", "branch3")
+    assert path(made) == ("isolated", "branch1")
+
+
+def path(made: Hub) -> tuple[str, str]:
+    """Return what `twinspan path` says of branch 1 to branch 2, and where it says it comes from."""
+    one, two = made.branches[:2]
+    words = ("path", one.address, two.address, "-o", "json")
+    (place,) = json.loads(made.gateway.cli(*words, check=False))["places"]
+    return str(place["verdict"]), str(place["came_by"]["name"])
 
 
 def test_the_switch_lets_them_reach_each_other_and_back(made: Hub) -> None:
@@ -64,8 +73,9 @@ def test_the_switch_lets_them_reach_each_other_and_back(made: Hub) -> None:
     made.isolate(False)
     made.wait_known(others(made))
     assert apart(made) == set()
-    path = first.device.bird.birdc("show", "route", "10.2.0.0/16", "all")
-    assert "BGP.as_path: 65000 65002" in path
+    assert path(made) == ("carried", "branch1")
+    route = first.device.bird.birdc("show", "route", "10.2.0.0/16", "all")
+    assert "BGP.as_path: 65000 65002" in route
     made.isolate(True)
     made.wait_known({branch.name: {VPC} for branch in made.branches})
     assert apart(made) == between("branch1", "branch2", "branch3")
