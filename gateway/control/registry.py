@@ -18,12 +18,13 @@ from gateway.control.auth.principal import MAIN_TENANT, Principal, Scope
 from gateway.control.changes import edit, judge, quotas
 from gateway.control.changes.allocate import Draw
 from gateway.control.changes.make import Maker
+from gateway.control.changes.steps import Step, rehearse
 from gateway.control.changes.view import Pair
 from gateway.control.changes.writes import writes_of
 from gateway.control.mirror import Mirror
 from gateway.control.problems import ApiProblem, not_found
 from gateway.control.resources.kinds import KINDS, Kind
-from gateway.control.resources.record import Record
+from gateway.control.resources.record import Record, Table
 from gateway.control.secrets import KeyRing
 from gateway.control.store.interface import Conflict, NotFound, Store, Unavailable, Write
 from gateway.secret import Secret
@@ -121,6 +122,7 @@ class Registry:
         *,
         expected: int | None = None,
         dry_run: bool = False,
+        beside: Beside | None = None,
     ) -> Done:
         """Change what a merge patch names (RFC 7396); with `expected` only at that revision."""
         self._need(KINDS[kind], who)
@@ -130,7 +132,7 @@ class Registry:
             new = edit.edited(self.mirror, old, patch, self._clock())
             return ([] if new is old else [(old, new)]), new
 
-        return await self._change(decide, who, dry_run)
+        return await self._change(decide, who, dry_run, beside)
 
     async def delete(
         self,
@@ -140,6 +142,7 @@ class Registry:
         *,
         expected: int | None = None,
         dry_run: bool = False,
+        beside: Beside | None = None,
     ) -> None:
         """End a resource that no other refers to."""
         self._need(KINDS[kind], who)
@@ -149,7 +152,33 @@ class Registry:
             edit.judge_deletion(self.mirror, old)
             return [(old, None)], old
 
-        await self._change(decide, who, dry_run)
+        await self._change(decide, who, dry_run, beside)
+
+    async def restore(
+        self, kind: str, id: str, before: Table | None, revision: int, who: Principal
+    ) -> None:
+        """
+        Make a resource what it was before a change, whose `revision` is that of the change.
+
+        `before` is its value then, None: it did not exist. Raises ApiProblem 412 if it has been
+        changed since, 409 if it has got users or what it had has been taken.
+        """
+        self._need(KINDS[kind], who)
+
+        def decide() -> tuple[list[Pair], Record | None]:
+            now = self.mirror.get(kind, id)
+            if now is not None and now.revision != revision:
+                raise edit.precondition_failed(now, revision)
+            changes = edit.restored(self.mirror, kind, id, before, self._clock())
+            return changes, now or Record(kind, id, before or {}, 0)
+
+        await self._change(decide, who, False)
+
+    def rehearse(self, steps: Sequence[Step], who: Principal, tenant: str) -> list[str]:
+        """Judge several changes as if one after the other were made; return the warnings."""
+        for step in steps:
+            owner = self._tenant(KINDS[step.kind], who, tenant)
+        return rehearse(self.mirror, steps, owner, self._draw, self._clock())
 
     def _tenant(self, kind: Kind, who: Principal, tenant: str | None) -> str:
         """Return the tenant that a new resource is of."""
@@ -169,7 +198,7 @@ class Registry:
     def _expected(self, kind: str, id: str, who: Principal, expected: int | None) -> Record:
         record = self.get(kind, id, who)
         if expected is not None and record.revision != expected:
-            raise precondition_failed(record, expected)
+            raise edit.precondition_failed(record, expected)
         return record
 
     async def _change(
@@ -213,12 +242,6 @@ class Registry:
             raise ApiProblem(503, "unavailable", str(error), retry_after_s=1) from None
         await self.mirror.reached(revision)
         return True
-
-
-def precondition_failed(record: Record, expected: int) -> ApiProblem:
-    """Return the problem of a writer who has not seen the last change."""
-    text = f"{record.kind} {record.name}: is at revision {record.revision}, not {expected}"
-    return ApiProblem(412, "precondition_failed", text, extra={"revision": record.revision})
 
 
 def _is_more(changes: Sequence[Pair]) -> bool:

@@ -28,12 +28,14 @@ from starlette.types import ASGIApp
 from gateway.control.api import server
 from gateway.control.api.access import Accesses
 from gateway.control.api.app import make_app
+from gateway.control.api.applies import apply_router
 from gateway.control.api.collection import collection_router
 from gateway.control.api.idempotency import Answers
 from gateway.control.api.log import log_router
 from gateway.control.api.resources import Api, Resources
 from gateway.control.api.status import Status
 from gateway.control.api.verbs import verb_router
+from gateway.control.applies import Applies
 from gateway.control.auth.principal import Principal
 from gateway.control.listen import Listening
 from gateway.control.mirror import Mirror
@@ -75,6 +77,7 @@ class Parts:
     registry: Registry
     answers: Answers
     accesses: Accesses
+    applies: Applies
 
 
 async def serve(settings: Settings) -> int:
@@ -108,14 +111,16 @@ async def open_parts(settings: Settings, journal: Journal) -> AsyncIterator[Part
     store = await open_store(settings.store, create=False)
     try:
         mirror = Mirror(store)
+        registry = Registry(store, mirror, ring)
         yield Parts(
             store,
             ring,
             journal,
             mirror,
-            Registry(store, mirror, ring),
+            registry,
             Answers(store, ring, time.time),
             Accesses(store, time.time),
+            Applies(store, registry),
         )
     finally:
         await store.close()
@@ -152,7 +157,8 @@ async def _run(settings: Settings, parts: Parts, group: asyncio.TaskGroup) -> No
 
 def background(parts: Parts) -> list[Coroutine[object, object, None]]:
     """Return what runs beside the API for as long as the process does."""
-    return [parts.mirror.run(), sweep(parts)]
+    applies = parts.applies
+    return [parts.mirror.run(), sweep(parts), applies.run(), applies.sweep_for_ever()]
 
 
 async def sweep(parts: Parts) -> None:
@@ -176,6 +182,7 @@ def build_app(parts: Parts) -> ASGIApp:
     api = Api(parts.registry, Status(parts.mirror).of)
     routers = [collection_router(Resources(kind, api), parts.answers) for kind in KINDS.values()]
     routers += [verb_router(api, act, parts.accesses), log_router(parts.store)]
+    routers.append(apply_router(parts.applies))
     return make_app(
         routers,
         authenticate=authenticate,

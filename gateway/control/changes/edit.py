@@ -7,7 +7,7 @@ from typing import Any
 
 from gateway.control.changes import parse
 from gateway.control.changes.make import judge_pool, judge_unique
-from gateway.control.changes.view import View
+from gateway.control.changes.view import Pair, View
 from gateway.control.problems import ApiProblem, invalid
 from gateway.control.resources.kinds import KINDS, SECRETS, Kind
 from gateway.control.resources.record import Record, Table
@@ -132,3 +132,38 @@ def _names(records: list[Record]) -> str:
     shown = [f"{one.kind} {one.name} ({one.id})" for one in records[:IN_USE_SHOWN]]
     more = len(records) - len(shown)
     return ", ".join(shown) + (f" and {more} more" if more else "")
+
+
+def precondition_failed(record: Record, expected: int) -> ApiProblem:
+    """Return the problem of a writer who has not seen the last change."""
+    text = f"{record.kind} {record.name}: is at revision {record.revision}, not {expected}"
+    return ApiProblem(412, "precondition_failed", text, extra={"revision": record.revision})
+
+
+def restored(view: View, kind: str, id: str, before: Table | None, now: float) -> list[Pair]:
+    """
+    Return the change that makes a resource what it was before, None: nothing at all.
+
+    With a connection go the tunnels that were made with it. Raises ApiProblem 409.
+    """
+    old = view.get(kind, id)
+    if before is not None:
+        generation = old.generation if old is not None else int(before.get("generation", 1))
+        value = {**before, "generation": generation + 1, "updated_at": now}
+        new = Record(kind, id, value, old.revision if old is not None else 0)
+        judge_unique(view, new)
+        return [(old, new)]
+    if old is None:
+        return []
+    made_with = [
+        one
+        for one in view.users(id)
+        if kind == "vpn_connection"
+        and one.kind == "vpn_tunnel"
+        and one.value.get("created_at") == old.value.get("created_at")
+    ]
+    others = [one for one in view.users(id) if one.kind in KINDS and one not in made_with]
+    if others:
+        text = f"{kind} {old.name}: is used by {_names(others)}"
+        raise ApiProblem(409, "in_use", text)
+    return [*((one, None) for one in made_with), (old, None)]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import Protocol
 
-from gateway.control.resources.parents import parents_of
+from gateway.control.resources.parents import CLAIM, claims_of, parents_of
 from gateway.control.resources.record import Record
 
 
@@ -43,8 +44,22 @@ class After:
         self._view = view
         self._new = {(new.kind, new.id): new for _, new in changes if new is not None}
         self._gone = {(old.kind, old.id) for old, new in changes if old is not None and new is None}
+        self._changes = changes
+
+    @cached_property
+    def _claims(self) -> dict[str, Record | None]:
+        """The claims that come and go with the changes."""
+        found: dict[str, Record | None] = {}
+        for old, new in self._changes:
+            if old is not None:
+                found |= dict.fromkeys(claims_of(old))
+            if new is not None:
+                found |= {id: Record(CLAIM, id, {"by": new.id}, 0) for id in claims_of(new)}
+        return found
 
     def get(self, kind: str, id: str) -> Record | None:
+        if kind == CLAIM and id in self._claims:
+            return self._claims[id]
         if (kind, id) in self._gone:
             return None
         return self._new.get((kind, id)) or self._view.get(kind, id)

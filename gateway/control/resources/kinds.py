@@ -129,4 +129,9 @@ KINDS: Mapping[str, Kind] = MappingProxyType({kind.name: kind for kind in _TABLE
 
 def make_id(kind: Kind, noise: bytes) -> str:
     """Return a new id of a kind from at least ID_LEN random bytes."""
-    return kind.prefix + "-" + "".join(ID_CHARACTERS[byte & 31] for byte in noise[:ID_LEN])
+    return random_id(kind.prefix, noise)
+
+
+def random_id(prefix: str, noise: bytes) -> str:
+    """Return a prefix with ten characters of at least ID_LEN random bytes."""
+    return prefix + "-" + "".join(ID_CHARACTERS[byte & 31] for byte in noise[:ID_LEN])

@@ -131,8 +131,10 @@ class SqliteStore:
                     after = commit.revision
                     moved.set()  # there may be more than one page of them
                 if not moved.is_set():
+                    # Not asyncio.wait_for: before Python 3.12 it can lose a cancellation.
                     with suppress(TimeoutError):
-                        await asyncio.wait_for(moved.wait(), POLL_S)
+                        async with asyncio.timeout(POLL_S):
+                            await moved.wait()
         finally:
             self._watchers.discard(moved)
 

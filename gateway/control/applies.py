@@ -1,0 +1,354 @@
+"""
+Several changes as one: carried out one after the other, and taken back unless confirmed in time.
+
+An apply is an object of the store (kind `apply`) with one object for each step that was done
+(`apply_step`), written in the commit of the change itself. A step keeps what the resource was
+before, secrets sealed as they were; its revision is that of the change. So whichever control
+process finds an apply that nobody works on, and whenever it does, it can take it back: after the
+time to confirm is over, or where the process that carried it out has ended.
+
+    running -> done | failed                            without a time to confirm
+    running -> waiting -> confirmed | taking_back       with one
+    running -> taking_back -> taken_back                a step failed, or the process ended
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from secrets import token_bytes
+
+from gateway.control.api.render import moment
+from gateway.control.auth.principal import Principal, Scope, system
+from gateway.control.changes.steps import Step
+from gateway.control.problems import ApiProblem, not_found
+from gateway.control.registry import Registry
+from gateway.control.resources.kinds import SECRETS, random_id
+from gateway.control.resources.record import Record, Table, bytes_of
+from gateway.control.store.interface import (
+    LEASE,
+    Conflict,
+    Create,
+    Delete,
+    Key,
+    Lease,
+    NotFound,
+    Replace,
+    Store,
+    StoreError,
+    Write,
+)
+
+APPLY = "apply"
+STEP = "apply_step"
+LEASE_S = 15
+KEPT_S = 86_400.0  # an apply that is over
+SWEEP_S = 0.5
+UNDER_WAY = ("running", "taking_back")
+WAITING = "waiting"
+OVER = ("done", "failed", "confirmed", "taken_back")
+
+
+@dataclass(slots=True)
+class _Job:
+    """An apply that this process carries out. What it sets may be secret, so it is here alone."""
+
+    id: str
+    steps: Sequence[Step]
+    who: Principal
+    tenant: str
+    lease: Lease
+    kept_alive_at: float
+
+
+@dataclass(slots=True)
+class Applies:
+    """The applies of all tenants. `run` carries out and takes back, for as long as it runs."""
+
+    store: Store
+    registry: Registry
+    clock: Callable[[], float] = time.time
+    holder: str = field(default_factory=lambda: token_bytes(8).hex())
+    sweep_s: float = SWEEP_S
+    _jobs: asyncio.Queue[_Job] = field(default_factory=asyncio.Queue)
+
+    # ---- what the API asks ----
+
+    def get(self, id: str, who: Principal) -> Record:
+        """Return an apply. Raises ApiProblem 404."""
+        record = self.registry.mirror.get(APPLY, id)
+        if record is None or not who.sees(record.tenant):
+            raise not_found(APPLY, id)
+        return record
+
+    def all(self, who: Principal, tenant: str) -> list[Record]:
+        """Return the applies of a tenant, the newest first."""
+        if not who.sees(tenant):
+            return []
+        found = self.registry.mirror.of_kind(APPLY, tenant)
+        return sorted(found, key=lambda one: -float(one.value["created_at"]))
+
+    def rendered(self, record: Record) -> Table:
+        """Return an apply as the API answers it: of the first `done` steps it is the work."""
+        done = record.value["done"]
+        if done is None:
+            done = max((each.value["index"] + 1 for each in self._steps(record.id)), default=0)
+        times = {key: moment(record.value[key]) for key in ("created_at", "confirm_by")}
+        told = {**record.value, **times, "done": done, "revision": record.revision}
+        return {"id": record.id, **{name: one for name, one in told.items() if name != "key"}}
+
+    async def begin(
+        self,
+        steps: Sequence[Step],
+        confirm_s: int,
+        who: Principal,
+        tenant: str,
+        key: str | None = None,
+    ) -> Record:
+        """
+        Begin an apply; it goes on after this has returned. Raises ApiProblem.
+
+        With an Idempotency-Key that the same one has used already, return that apply.
+        """
+        who.need(Scope.ADMIN)
+        for known in self.all(who, tenant):
+            if key is not None and (known.value["actor"], known.value["key"]) == (who.actor, key):
+                return known
+        id = random_id(APPLY, token_bytes(16))
+        lease = await self.store.acquire(_lease(id), self.holder, LEASE_S)
+        value = {
+            "tenant": tenant,
+            "actor": who.actor,
+            "key": key,
+            "state": "running",
+            "confirm_s": confirm_s,
+            "confirm_by": None,
+            "created_at": self.clock(),
+            "done": None,
+            "problem": None,
+            "left": [],
+            "steps": [step.told() for step in steps],
+        }
+        await self._commit([Create(Key(APPLY, id), bytes_of(value))], who)
+        await self._jobs.put(_Job(id, steps, who, tenant, lease, self.clock()))
+        return self.get(id, who)
+
+    async def confirm(self, id: str, who: Principal) -> Record:
+        """Keep what an apply has changed. Raises ApiProblem 409 if it does not wait for that."""
+        who.need(Scope.ADMIN)
+        record = self.get(id, who)
+        if record.value["state"] != WAITING or self.clock() >= record.value["confirm_by"]:
+            raise _wrong_state(record, "waits for no confirmation")
+        await self._commit([self._moved(record, state="confirmed")], who)
+        await self._forget_steps(id)
+        return self.get(id, who)
+
+    async def take_back(self, id: str, who: Principal) -> Record:
+        """Take an apply back before its time is over. Raises ApiProblem 409 if it can not be."""
+        who.need(Scope.ADMIN)
+        record = self.get(id, who)
+        if record.value["state"] != WAITING:
+            raise _wrong_state(record, "is not waiting")
+        # The sweep of whichever process comes first does it.
+        await self._commit([self._moved(record, confirm_by=self.clock())], who)
+        return self.get(id, who)
+
+    # ---- the work ----
+
+    async def run(self) -> None:
+        """Carry out what is begun here, for ever."""
+        while True:
+            job = await self._jobs.get()
+            try:
+                await self._carry_out(job)
+            except StoreError:
+                continue  # the lease runs out, and the sweep sees to what was done
+
+    async def sweep_for_ever(self) -> None:
+        """Take back what was not confirmed or not finished, and forget what is long over."""
+        while True:
+            await asyncio.sleep(self.sweep_s)
+            for record in list(self.registry.mirror.of_kind(APPLY)):
+                try:
+                    await self._see_to(record)
+                except (StoreError, ApiProblem):
+                    continue  # another process was faster, or the store is away: the next round
+
+    async def _carry_out(self, job: _Job) -> None:
+        problem: ApiProblem | None = None
+        done = 0
+        for step in job.steps:
+            try:
+                await self._keep_alive(job)
+                await self._do(job, done, step)
+            except ApiProblem as error:
+                problem = error
+                break
+            done += 1
+        record = self.get(job.id, job.who)
+        changes = self._outcome(record, done, problem)
+        await self._commit([self._moved(record, done=done, **changes)], job.who)
+        await self.store.release(job.lease)
+
+    def _outcome(self, record: Record, done: int, problem: ApiProblem | None) -> Table:
+        """Return what an apply has come to when its steps are over."""
+        confirm_s = record.value["confirm_s"]
+        if problem is not None:
+            told = {**problem.as_json(), "step": done}
+            return {"state": "taking_back" if confirm_s else "failed", "problem": told}
+        if confirm_s:
+            return {"state": WAITING, "confirm_by": self.clock() + confirm_s}
+        return {"state": "done"}
+
+    async def _do(self, job: _Job, index: int, step: Step) -> None:
+        """Carry out one step and note it, in one commit."""
+        step = await self._without_known_secrets(step)
+
+        def note(before: Table | None) -> Callable[[Record], list[Write]]:
+            return lambda record: [self._note(job, index, record, before)]
+
+        if step.action == "create":
+            await self.registry.create(
+                step.kind, step.body, job.who, tenant=job.tenant, beside=note(None)
+            )
+            return
+        old = self.registry.get(step.kind, step.id, job.who)
+        if old.tenant not in (job.tenant, ""):
+            raise not_found(step.kind, step.id)
+        expected = old.revision if step.expected is None else step.expected
+        beside = note(old.value)
+        if step.action == "update":
+            await self.registry.update(
+                step.kind, step.id, step.body, job.who, expected=expected, beside=beside
+            )
+        else:
+            await self.registry.delete(
+                step.kind, step.id, job.who, expected=expected, beside=beside
+            )
+
+    def _note(self, job: _Job, index: int, record: Record, before: Table | None) -> Write:
+        value = {
+            "tenant": job.tenant,
+            "apply": job.id,
+            "index": index,
+            "kind": record.kind,
+            "id": record.id,
+            "before": before,
+        }
+        return Create(Key(STEP, f"{job.id}.{index:05d}"), bytes_of(value))
+
+    async def changes_something(self, step: Step, who: Principal) -> bool:
+        """Say whether an update changes anything: a secret that is the same does not."""
+        if step.action != "update":
+            return True
+        return bool((await self._without_known_secrets(step)).body)
+
+    async def _without_known_secrets(self, step: Step) -> Step:
+        """Return an update without the secrets that the resource has already."""
+        if step.action != "update":
+            return step
+        body = dict(step.body)
+        for name in SECRETS & set(body):
+            try:
+                known = await self.registry.reveal(step.kind, step.id, name, system("apply"))
+            except ApiProblem:  # it has none yet
+                continue
+            if body[name] == known.reveal().decode():
+                del body[name]
+        return step.with_body(body)
+
+    async def _keep_alive(self, job: _Job) -> None:
+        if self.clock() - job.kept_alive_at > LEASE_S / 3:
+            await self.store.keep_alive(job.lease)
+            job.kept_alive_at = self.clock()
+
+    # ---- taking back ----
+
+    async def _see_to(self, record: Record) -> None:
+        state, now = record.value["state"], self.clock()
+        is_late = state == WAITING and now >= record.value["confirm_by"]
+        is_left = state in UNDER_WAY and self.registry.mirror.get(LEASE, _lease(record.id)) is None
+        if is_late or is_left:
+            lease = await self.store.acquire(_lease(record.id), self.holder, LEASE_S)
+            try:
+                await self._end(self.get(record.id, system("apply")), lease)
+            finally:
+                await self.store.release(lease)
+        elif state in OVER and now - record.value["created_at"] > KEPT_S:
+            await self._forget_steps(record.id)
+            await self.store.commit([Delete(record.key, record.revision)], "system:apply")
+
+    async def _end(self, record: Record, lease: Lease) -> None:
+        """Take an apply back, or, if nobody was asked to confirm it, say how far it came."""
+        who = system(f"apply:{record.id}")
+        state, confirm_s = record.value["state"], record.value["confirm_s"]
+        if state in OVER or (state == WAITING and self.clock() < record.value["confirm_by"]):
+            return
+        if state == "running" and not confirm_s:
+            text = "the control process ended before the apply was done"
+            problem = ApiProblem(503, "interrupted", text).as_json()
+            await self._commit([self._moved(record, state="failed", problem=problem)], who)
+            return
+        if state != "taking_back":
+            await self._commit([self._moved(record, state="taking_back")], who)
+            record = self.get(record.id, who)
+        left = await self._undo(record.id, who, lease)
+        moved = self._moved(self.get(record.id, who), state="taken_back", left=left)
+        await self._commit([moved], who)
+        await self._forget_steps(record.id)
+
+    async def _undo(self, id: str, who: Principal, lease: Lease) -> list[Table]:
+        """Undo all steps, the last one first; return what had to be left as it is, and why."""
+        left: list[Table] = []
+        first: dict[tuple[str, str], Table | None] = {}
+        steps = self._steps(id)
+        for step in reversed(steps):
+            first[step.value["kind"], step.value["id"]] = step.value["before"]
+        seen: set[tuple[str, str]] = set()
+        for step in reversed(steps):
+            kind, of = step.value["kind"], step.value["id"]
+            if (kind, of) in seen:
+                continue
+            seen.add((kind, of))
+            await self.store.keep_alive(lease)
+            try:
+                await self.registry.restore(kind, of, first[kind, of], step.revision, who)
+            except ApiProblem as error:
+                left.append({"kind": kind, "id": of, "detail": error.detail})
+        return left
+
+    def _steps(self, id: str) -> list[Record]:
+        """Return the steps of an apply that were done, in their order."""
+        found = self.registry.mirror.of_kind(STEP)
+        steps = (each for each in found if each.value["apply"] == id)
+        return sorted(steps, key=lambda each: int(each.value["index"]))
+
+    async def _forget_steps(self, id: str) -> None:
+        for step in self._steps(id):
+            try:
+                await self.store.commit([Delete(step.key, step.revision)], "system:apply")
+            except (Conflict, NotFound):
+                continue
+
+    # ---- the store ----
+
+    def _moved(self, record: Record, **changes: object) -> Replace:
+        return Replace(record.key, bytes_of({**record.value, **changes}), record.revision)
+
+    async def _commit(self, writes: Sequence[Write], who: Principal) -> None:
+        try:
+            revision = await self.store.commit(writes, who.actor)
+        except (Conflict, NotFound):
+            text = "somebody else changes the same apply at this moment"
+            raise ApiProblem(409, "conflict", text) from None
+        await self.registry.mirror.reached(revision)
+
+
+def _lease(id: str) -> str:
+    return f"apply:{id}"
+
+
+def _wrong_state(record: Record, text: str) -> ApiProblem:
+    return ApiProblem(409, "conflict", f"{record.id}: {text}; it is {record.value['state']}")
