@@ -14,7 +14,7 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 
-from lab import office, pages, sites, topology
+from lab import office, pages, topology
 from lab.commands import LabError, wait_for
 from lab.netns import Lab
 from lab.office import Hybrid
@@ -51,17 +51,17 @@ class Backup(Hybrid):
 def build(lab: Lab) -> Backup:
     """Make both sites, start every daemon, wait until the line carries the traffic."""
     cloud = topology.site(lab, "a", topology.public4("a"), 2, ("gateway", "vpc"))
-    key = secrets.token_hex(32)
-    made = office.build(lab, cloud, sites.Secrets((key, key)))
+    made = office.build(lab, cloud)
     lab.wire((cloud.gateway, LINE, ()), (made.router.machine, LINE, (f"{THEIRS}/30",)))
     (router,) = pages.blocks(_PAGE, "bird")
     made.router.write(router)
     (text,) = pages.blocks(_PAGE, "toml")
     gateway = Twinspan(cloud.gateway, text)
     file = gateway.directory / "office.psk"
-    file.write_text(key + "\n")
+    file.write_text(secrets.token_hex(32) + "\n")
     file.chmod(0o600)
     whole = Backup(cloud, gateway, made)
+    made.equip(gateway)
     made.start()
     gateway.start()
     whole.wait_settled()

@@ -54,12 +54,13 @@ class Speaker:
             "  ipv4 { import none; export where source = RTS_BGP; };\n}",
             f"protocol static own {{\n  ipv4;\n{routes}}}",
             f"protocol bfd {{\n  accept direct;\n{''.join(map(_bfd, self.peers))}}}",
-            *(_session_conf(peer) for peer in self.peers),
+            *(session_conf(peer) for peer in self.peers),
         ]
         return "\n".join(parts) + "\n"
 
 
-def _session_conf(peer: Peer) -> str:
+def session_conf(peer: Peer) -> str:
+    """Return a session as BIRD's configuration has it."""
     return f"""protocol bgp {peer.name} {{
   interface "{peer.interface}";
   direct;
@@ -118,6 +119,10 @@ class Bird:
             self._conf.write_text(f'log "{self.log}" all;\n{speaker}')
         else:
             self._conf.write_text(speaker.conf(self.log))
+
+    def write_beside(self, text: str) -> None:
+        """Write a file beside the configuration that it includes: what is the site's own."""
+        (self.directory / "local.conf").write_text(text + "\n")
 
     @property
     def speaker(self) -> Speaker:

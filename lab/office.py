@@ -6,35 +6,30 @@ The customer with a high-availability set: two devices of strongSwan and BIRD, a
                '-- wan2, 198.51.100.0/24 == device 2 (charon, BIRD) --- dev2 --'
     AS 65000       BGP and BFD in tunnels    AS 65001      IBGP and BFD        BIRD    10.20.0.2
 
-One charon's kernel-libipsec has a single TUN device, so each device holds one tunnel, with any
-address to any in its Child SA; BIRD's routes say what goes in.
+One charon's kernel-libipsec has a single TUN device, so each device holds one tunnel. The devices
+have what `twinspan customer-config` makes, unchanged; a session with the router stands beside it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
+from gateway.model.load import load
+from gateway.model.tunnels import resolve_tunnels
 from lab import sites, stream, topology
-from lab.bird import Bird, Peer, Speaker
+from lab.bird import Bird, Peer, Speaker, session_conf
 from lab.commands import LabError, wait_for
 from lab.netns import Lab, Namespace
 from lab.stream import BothWays
-from lab.strongswan import Connection, StrongSwan, Timing
+from lab.strongswan import StrongSwan
 from lab.topology import Pair, Site
 from lab.twinspan import Document, Twinspan, Value
 
 TUN = "ipsec0"
-ANY = ("0.0.0.0/0",)
+DEVICE = "strongswan-libipsec"
 OUR_ASN, ASN = 65000, 65001
 NO_SETTINGS: Mapping[str, Value] = {}
-# kernel-libipsec always routes its selectors, here everything, to its device, in a table of its
-# own: that one is asked after the main one, where BIRD's routes are, instead of before. What BIRD
-# has no route for goes nowhere.
-_ROUTES_LAST = ("routing_table_prio = 40000",)
-_NOWHERE = ("rule", "add", "priority", "39000", "unreachable")
-# A peer that is gone is given up after 6.6 s; BFD has moved the traffic long before.
-_TIMING = Timing(timeout_s=0.5, base=1.5, tries=4)
 
 
 @dataclass(slots=True)
@@ -44,7 +39,7 @@ class Device:
     machine: Namespace
     swan: StrongSwan
     bird: Bird
-    inner: str  # its address in the tunnel, with length
+    conf: str  # swanctl.conf
 
     def start(self) -> None:
         """Start both daemons; our gateway is to begin."""
@@ -52,22 +47,30 @@ class Device:
         self.bird.start()
 
     def start_charon(self) -> None:
-        """Start charon, and give its TUN device, which is new then, the inner address."""
+        """Start charon, and load its connection."""
         self.swan.start()
-        wait_for(f"{TUN} of {self.machine.name}", self._has_tun, 5.0)
-        self.machine.address(TUN, self.inner)
-
-    def _has_tun(self) -> bool:
-        return f"{TUN}:" in self.machine.ip("-o", "link")
+        self.swan.load_text(self.conf)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Office:
-    """The customer's site: `site` has the router as its gateway."""
+    """The customer's site: `site` has the router as its gateway. `equip` gives it its devices."""
 
     site: Site
-    devices: tuple[Device, ...]
+    machines: tuple[Namespace, ...]
     router: Bird
+    bfd: str | None
+    devices: tuple[Device, ...] = ()
+
+    def equip(self, gateway: Twinspan) -> None:
+        """Configure a device for each tunnel, by what our gateway says of its connections."""
+        tunnels = resolve_tunnels(load(gateway.config).document)
+        self.devices = tuple(
+            device(machine, gateway, tunnel.connection.name, tunnel.name)
+            for machine, tunnel in zip(self.machines, tunnels, strict=True)
+        )
+        for number, each in enumerate(self.devices, 1):
+            each.bird.write_beside(session_conf(beside(number, self.bfd)))
 
     def start(self) -> None:
         """Start every daemon."""
@@ -81,47 +84,45 @@ class Office:
             speaker.wait_established(timeout_s)
 
 
-def build(lab: Lab, cloud: Site, keys: sites.Secrets, bfd: str | None = "300x3") -> Office:
+def build(lab: Lab, cloud: Site, bfd: str | None = "300x3") -> Office:
     """Make the machines and wires of the office behind both paths of `cloud`; nothing runs yet."""
     site = topology.site(lab, "b", topology.public4("b"), 2, ("router", "office"))
-    devices = tuple(_device(lab, cloud, site, keys, number, bfd) for number in (1, 2))
+    machines = tuple(_machine(lab, cloud, site, number) for number in (1, 2))
     peers = [
         Peer(f"dev{n}", f"dev{n}", f"10.255.{n}.2", f"10.255.{n}.1", ASN, ASN, bfd) for n in (1, 2)
     ]
     router = Bird(site.gateway, Speaker("10.255.0.1", (site.lan4,), peers))
-    return Office(site, devices, router)
+    return Office(site, machines, router, bfd)
 
 
-def _device(
-    lab: Lab, cloud: Site, site: Site, keys: sites.Secrets, number: int, bfd: str | None
-) -> Device:
-    machine, net, inner = lab.namespace(f"device{number}"), f"10.255.{number}", _inner(number)
+def _machine(lab: Lab, cloud: Site, site: Site, number: int) -> Namespace:
+    machine, net = lab.namespace(f"device{number}"), f"10.255.{number}"
     topology.path(lab, number, cloud.gateway, machine)
     lab.wire(
         (machine, "office", (f"{net}.1/30",)), (site.gateway, f"dev{number}", (f"{net}.2/30",))
     )
-    peers = [
-        Peer("cloud", TUN, f"{inner}.2", f"{inner}.1", ASN, OUR_ASN, bfd),
-        Peer("office", "office", f"{net}.1", f"{net}.2", ASN, ASN, bfd),
-    ]
-    connection = sites.swan_connection(site, cloud, keys, number)
-    child = replace(connection.child, local_ts=ANY, remote_ts=ANY)
-    connections = (replace(connection, child=child),)
-    return device(machine, connections, Speaker(f"{net}.1", (), peers), f"{inner}.2/30")
+    return machine
 
 
-def device(
-    machine: Namespace, connections: Sequence[Connection], speaker: Speaker | str, inner: str
-) -> Device:
-    """Return a customer device; nothing runs yet. `inner` is its address inside, with length."""
-    swan = StrongSwan(machine, connections, _TIMING, options=_ROUTES_LAST)
-    machine.ip(*_NOWHERE)
-    return Device(machine, swan, Bird(machine, speaker), inner)
+def beside(number: int, bfd: str | None) -> Peer:
+    """Return the session of a device with the office's router, beside what is generated."""
+    net = f"10.255.{number}"
+    return Peer("office", "office", f"{net}.1", f"{net}.2", ASN, ASN, bfd)
 
 
-def _inner(number: int) -> str:
-    """Return the first three bytes of the addresses inside tunnel `number`, as in `sites`."""
-    return f"169.254.1{number}"
+def device(machine: Namespace, gateway: Twinspan, connection: str, tunnel: str) -> Device:
+    """
+    Return the device of a tunnel, with the files that `customer-config` makes, unchanged.
+
+    Nothing runs yet, but its routes and rules are there.
+    """
+    out = machine.lab.directory / f"{machine.name}-files"
+    words = ("--device", DEVICE, "--tunnel", tunnel, "--secrets", "--out", str(out))
+    gateway.cli("customer-config", connection, "--config", str(gateway.config), *words)
+    text = {file.name: file.read_text() for file in out.iterdir()}
+    machine.run("sh", str(out / "setup.sh"))
+    swan = StrongSwan(machine, charon_conf=text["charon.conf"])
+    return Device(machine, swan, Bird(machine, text["bird.conf"]), text["swanctl.conf"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,12 +186,13 @@ def hybrid(
     """
     cloud = topology.site(lab, "a", topology.public4("a"), 2, ("gateway", "vpc"))
     keys = sites.Secrets()
-    office = build(lab, cloud, keys, bfd)
+    office = build(lab, cloud, bfd)
     wanted = sites.bgp_document(
         cloud, office.site, keys, (OUR_ASN, ASN), settings={"bfd": bfd, **settings}
     )
     gateway = Twinspan(cloud.gateway, alter(wanted) if alter else wanted)
     made = Hybrid(cloud, gateway, office)
+    office.equip(gateway)
     office.start()
     gateway.start()
     made.wait_settled()

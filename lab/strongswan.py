@@ -69,6 +69,15 @@ class Timing:
     base: float = 1.5
     tries: int = 4
 
+    def lines(self) -> str:
+        """Return it as strongswan.conf says it."""
+        return (
+            f"retransmit_timeout = {self.timeout_s}\n"
+            f"  retransmit_base = {self.base}\n"
+            f"  retransmit_tries = {self.tries}\n"
+            "  retry_initiate_interval = 2"
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class ChildView:
@@ -112,26 +121,30 @@ class StrongSwan:
         timing: Timing = Timing(),
         log_level: int = 1,
         options: Sequence[str] = (),
+        charon_conf: str | None = None,
     ) -> None:
-        """`options` are further lines of the charon section of strongswan.conf."""
+        """
+        `options` are further lines of the charon section of strongswan.conf; `charon_conf` is a
+        whole file beside it, which says the timing too.
+        """
         self.machine = machine
         self._connections = tuple(connections)
         self.directory = machine.lab.directory / f"{machine.name}-strongswan"
         self.directory.mkdir(mode=0o700, exist_ok=True)
         self._socket = self.directory / "vici.sock"
         self.log = self.directory / "charon.log"
-        self._write_conf(timing, log_level, options)
+        self._write_conf(
+            "" if charon_conf else timing.lines(), log_level, options, charon_conf or ""
+        )
         self._process: Process | None = None
 
-    def _write_conf(self, timing: Timing, log_level: int, options: Sequence[str]) -> None:
+    def _write_conf(self, timing: str, log_level: int, options: Sequence[str], more: str) -> None:
         lines = "\n  ".join(options)
-        text = f"""charon-systemd {{
+        text = f"""{more}
+charon-systemd {{
   load = {_PLUGINS}
   threads = 16
-  retransmit_timeout = {timing.timeout_s}
-  retransmit_base = {timing.base}
-  retransmit_tries = {timing.tries}
-  retry_initiate_interval = 2
+  {timing}
   {lines}
   journal {{
     default = -1

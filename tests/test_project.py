@@ -52,6 +52,7 @@ PURE = [
         for file in (ROOT / "gateway/model").glob("*.py")
         if file.name != "load.py"
     ),
+    "gateway/customer",
     "gateway/routing/bird_conf.py",
     "gateway/routing/choice.py",
     "gateway/routing/failback.py",

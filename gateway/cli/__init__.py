@@ -13,6 +13,7 @@ from gateway.cli import (
     act,
     check,
     control,
+    customer,
     diagnose,
     events,
     flow,
@@ -62,6 +63,7 @@ app.command()(check.genpsk)
 app.command()(check.schema)
 app.command()(link.link)
 app.command()(split.split)
+app.command()(customer.customer_config)
 app.command()(act.version)
 app.add_typer(context.app)
 app.add_typer(store.app)

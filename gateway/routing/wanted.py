@@ -146,7 +146,7 @@ def _vpc_peer(gateway: BorderGateway, attachment: VpcAttachment) -> BgpPeer:
         remote=peer,
         preference=attachment.propagate_priority,
         hold_s=attachment.bgp_hold_s,
-        keepalive_s=_keepalive(attachment),
+        keepalive_s=keepalive_s(attachment),
         bfd=_bfd(attachment.bfd),
         prefix_limit=attachment.bgp_prefix_limit,
         prepend=attachment.bgp_prepend,
@@ -179,7 +179,8 @@ def _ao(settings: BgpSettings) -> TcpAo | None:
     return TcpAo(algorithm, settings.bgp_key_id)
 
 
-def _keepalive(settings: BgpSettings) -> int:
+def keepalive_s(settings: BgpSettings) -> int:
+    """Return the seconds between keepalives: a third of the hold time unless they are said."""
     return settings.bgp_keepalive_s or max(1, settings.bgp_hold_s // 3)
 
 
@@ -202,7 +203,7 @@ def _tunnel_peer(gateway: BorderGateway, resolved: ResolvedTunnel) -> BgpPeer:
         remote=inner_peer(inner),
         preference=resolved.preference,
         hold_s=settings.bgp_hold_s,
-        keepalive_s=_keepalive(settings),
+        keepalive_s=keepalive_s(settings),
         bfd=_bfd(settings.bfd),
         prefix_limit=settings.bgp_prefix_limit,
         prepend=settings.bgp_prepend,
@@ -228,7 +229,7 @@ def _line_peer(gateway: BorderGateway, resolved: ResolvedLine) -> BgpPeer:
         remote=line.peer_address,
         preference=line.preference,
         hold_s=line.bgp_hold_s,
-        keepalive_s=_keepalive(line),
+        keepalive_s=keepalive_s(line),
         bfd=_bfd(line.bfd),
         prefix_limit=line.bgp_prefix_limit,
         prepend=line.bgp_prepend,

@@ -1,6 +1,6 @@
 """
-The hybrid cloud exactly as docs/scenarios/hybrid.md shows it: our document, and both devices' and
-the router's configuration, are read from the page.
+The hybrid cloud exactly as docs/scenarios/hybrid.md shows it: our document and the router's
+configuration are read from the page, the devices have what `twinspan customer-config` makes.
 """
 
 from __future__ import annotations
@@ -9,46 +9,36 @@ import time
 
 import pytest
 
-from lab import impair, office, pages, sites, topology
+from lab import impair, office, pages, topology
 from lab.netns import Lab
-from lab.office import Hybrid, Office
+from lab.office import Hybrid
 from lab.twinspan import Twinspan
 from tests.system.support import reach_each_other
 
 pytestmark = pytest.mark.system
 
 KEY = "4f0c6c9f5d6b1c0c8e0f3b6b3f7f5a9d4f0c6c9f5d6b1c0c8e0f3b6b3f7f5a9d"
-PLACEHOLDER = "what is in office.psk"
 
 
 @pytest.fixture(scope="module")
 def hybrid(lab: Lab) -> Hybrid:
     """Make the lab's machines and wires, with the page's configuration in place of the lab's."""
     cloud = topology.site(lab, "a", topology.public4("a"), 2, ("gateway", "vpc"))
-    made = office.build(lab, cloud, sites.Secrets())
+    made = office.build(lab, cloud)
     (text,) = pages.blocks("hybrid", "toml")
-    *devices, router = pages.blocks("hybrid", "bird")
+    *beside, router = pages.blocks("hybrid", "bird")
     gateway = Twinspan(cloud.gateway, text)
     (gateway.directory / "office.psk").write_text(KEY + "\n")
     (gateway.directory / "office.psk").chmod(0o600)
     made.router.write(router)
-    set_up(made, devices)
+    made.equip(gateway)
+    for device, own in zip(made.devices, beside, strict=True):
+        device.bird.write_beside(own)
+    made.start()
     gateway.start()
     whole = Hybrid(cloud, gateway, made)
     whole.wait_settled()
     return whole
-
-
-def set_up(made: Office, birds: list[str]) -> None:
-    made.router.start()
-    for device, swan, bird in zip(
-        made.devices, pages.blocks("hybrid", "swanctl"), birds, strict=True
-    ):
-        assert PLACEHOLDER in swan
-        device.bird.write(bird)
-        device.start()
-        device.swan.load([])
-        device.swan.load_text(swan.replace(PLACEHOLDER, KEY))
 
 
 def test_both_tunnels_and_all_sessions_come_up(hybrid: Hybrid) -> None:

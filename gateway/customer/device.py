@@ -1,0 +1,363 @@
+"""What a device module is made of: the device, what it says, and what helps to say it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from hashlib import sha256
+from ipaddress import ip_network
+from typing import NoReturn
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from gateway.customer.sheet import Sheet, SheetTunnel, device_lifetime
+from gateway.customer.suites import Suite, Words, first_fitting
+from gateway.errors import ConfigError
+from gateway.model.tunnels import interface_name
+from gateway.model.types import AnyAddress, AnyNetwork, key_of
+
+ROUTED = frozenset({"bgp", "static"})
+EVERY_MODE = frozenset({"bgp", "static", "policy"})
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """
+    What the document does not know of the device. `None` and no entries are the device's usual.
+
+    `wan` are the names of its outside interfaces, in the order of the customer's addresses; `lan`
+    is the inside one. `first_number` numbers tunnel interfaces where a device numbers them.
+    `announced` are the prefixes behind the device, where the connection names none.
+    """
+
+    secrets: bool = False
+    wan: tuple[str, ...] = ()
+    lan: str | None = None
+    first_number: int = 1
+    announced: tuple[AnyNetwork, ...] = ()
+
+
+DEFAULTS = Options()
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """One file for the device, or for the person who sets it up."""
+
+    name: str
+    text: str
+    is_secret: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A connection for one device: its files, and what a person should know of them."""
+
+    files: tuple[File, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """
+    A kind of device. `version` is what the texts are for; `words` its algorithms, for IKE and ESP.
+
+    `modes` are the ways of routing it can have, `ipv6` whether the texts know IPv6 inside and out,
+    `ports` whether traffic selectors may have protocols and ports, `tcp_ao` whether BGP may.
+    """
+
+    name: str
+    title: str
+    version: str
+    render: Callable[[Job], list[File]]
+    ike_words: Words
+    esp_words: Words
+    modes: frozenset[str] = EVERY_MODE
+    ipv6: bool = False
+    ports: bool = False
+    tcp_ao: bool = False
+    key_ids: bool = True
+    one_pair: bool = True  # one pair of prefixes in each Child SA
+    notes: tuple[str, ...] = ()
+    wan: str = "eth0"
+    lan: str = "eth1"
+    longest_ike_s: int = 86400
+    longest_child_s: int = 86400
+
+
+@dataclass(slots=True)
+class Job:
+    """One sheet on its way to a device; `notes` grow while it is made."""
+
+    device: Device
+    sheet: Sheet
+    options: Options
+    notes: list[str] = field(default_factory=list)
+
+    def refuse(self, place: str, text: str) -> NoReturn:
+        """Say what this device can not be given. Raises ConfigError."""
+        where = f"vpn_connection[{self.sheet.connection}]"
+        raise ConfigError([f"{where}.{place}: {self.device.title} {text}"])
+
+    def note(self, text: str) -> None:
+        """Tell the person something, once."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def ike(self, tunnel: SheetTunnel) -> Suite:
+        """Return the suite for IKE. Raises ConfigError if the device has none of the list."""
+        return self._suite(tunnel, "ike_proposals", tunnel.ike, self.device.ike_words)
+
+    def esp(self, tunnel: SheetTunnel) -> Suite:
+        """Return the suite for ESP. Raises ConfigError if the device has none of the list."""
+        return self._suite(tunnel, "esp_proposals", tunnel.esp, self.device.esp_words)
+
+    def _suite(
+        self, tunnel: SheetTunnel, key: str, suites: tuple[Suite, ...], words: Words
+    ) -> Suite:
+        found = first_fitting(suites, words)
+        if found is None:
+            lacking = dict.fromkeys(words.lacks(suite) or "" for suite in suites)
+            wanted = ", ".join(str(suite) for suite in suites[:3])
+            more = f" and {len(suites) - 3} more" if len(suites) > 3 else ""
+            self.refuse(
+                f"tunnel[{tunnel.name}].{key}",
+                f"has no {', '.join(lacking)}: add a proposal that it can do ({wanted}{more})",
+            )
+        if found != suites[0]:
+            self.note(
+                f"{key}: instead of {suites[0]}, which this device can not do, it is given {found},"
+                " which the gateway takes too"
+            )
+        return found
+
+    def psk(self, tunnel: SheetTunnel) -> str:
+        """Return the pre-shared key as it stands in the document, or a word in its place."""
+        if self.options.secrets:
+            return tunnel.psk.get_secret_value()
+        return f"REPLACE-WITH-THE-KEY-OF-{tunnel.name}"
+
+    def plain_psk(self, tunnel: SheetTunnel, allowed: str = r"[!-~]+") -> str:
+        """
+        Return the key as characters that the device takes, by a regular expression for them.
+
+        Raises ConfigError for a key of other characters, or of bytes.
+        """
+        text = self.psk(tunnel)
+        if re.fullmatch(allowed, text) and not text.startswith(("0x", "0s")):
+            return text
+        self.refuse(
+            f"tunnel[{tunnel.name}].psk",
+            "takes no such key: use letters and digits, as `twinspan genpsk` gives",
+        )
+
+    def psk_or_hex(self, tunnel: SheetTunnel, allowed: str) -> tuple[str, bool]:
+        """Return the key as characters, or as hexadecimal digits, and whether it is the latter."""
+        text = self.psk(tunnel)
+        if re.fullmatch(allowed, text) and not text.startswith(("0x", "0s")):
+            return text, False
+        return key_of(text).hex(), True
+
+    def password(self, tunnel: SheetTunnel) -> str | None:
+        """Return the BGP session's password, or a word in its place; None if it has none."""
+        bgp = tunnel.bgp
+        if bgp is None or bgp.password is None:
+            return None
+        if self.options.secrets:
+            return bgp.password.get_secret_value()
+        return f"REPLACE-WITH-THE-BGP-PASSWORD-OF-{tunnel.name}"
+
+    def wan(self, tunnel: SheetTunnel) -> str:
+        """Return the name of the outside interface that a tunnel leaves by."""
+        if not self.options.wan:
+            name = self.device.wan
+            self.note(f"the outside interface is taken for {name}: --wan-interface names another")
+        names = self.options.wan or (self.device.wan,)
+        addresses = list(dict.fromkeys(one.device_address for one in self.sheet.tunnels))
+        return names[min(addresses.index(tunnel.device_address), len(names) - 1)]
+
+    def pairs(self, tunnel: SheetTunnel) -> list[tuple[AnyNetwork, AnyNetwork]]:
+        """Return each pair of the device's and the cloud's prefix that a Child SA is for."""
+        found = [
+            (ip_network(device), ip_network(cloud))
+            for devices, clouds in tunnel.selectors
+            for device in devices
+            for cloud in clouds
+        ]
+        same = [pair for pair in found if pair[0].version == pair[1].version]
+        return same if self.device.ipv6 else [pair for pair in same if pair[0].version == 4]
+
+    def ike_lifetime(self, tunnel: SheetTunnel) -> int:
+        """Return the seconds that an IKE SA lives at the device."""
+        return device_lifetime(tunnel.cloud_ike_lifetime_s, self.device.longest_ike_s)
+
+    def child_lifetime(self, tunnel: SheetTunnel) -> int:
+        """Return the seconds that a Child SA lives at the device."""
+        return device_lifetime(tunnel.cloud_child_lifetime_s, self.device.longest_child_s)
+
+    @property
+    def ike_words(self) -> Words:
+        """Return the device's words for the algorithms of IKE."""
+        return self.device.ike_words
+
+    @property
+    def esp_words(self) -> Words:
+        """Return the device's words for the algorithms of ESP."""
+        return self.device.esp_words
+
+    def cloud_prefixes(self, family: int = 4) -> list[AnyNetwork]:
+        """Return what is behind the gateway, of one IP version."""
+        return [prefix for prefix in self.sheet.cloud_prefixes if prefix.version == family]
+
+    def own_prefixes(self, family: int = 4) -> list[AnyNetwork]:
+        """Return what is behind the device, of one IP version."""
+        return [prefix for prefix in self.device_prefixes if prefix.version == family]
+
+    @property
+    def lan(self) -> str:
+        """Return the name of the inside interface."""
+        if self.options.lan is None:
+            name = self.device.lan
+            self.note(f"the inside interface is taken for {name}: --lan-interface names another")
+        return self.options.lan or self.device.lan
+
+    def number(self, tunnel: SheetTunnel) -> int:
+        """Return the number of a tunnel's interface."""
+        return self.options.first_number + tunnel.number - 1
+
+    @property
+    def device_prefixes(self) -> tuple[AnyNetwork, ...]:
+        """Return the prefixes behind the device. Raises ConfigError if nobody names them."""
+        found = self.sheet.device_prefixes or self.options.announced
+        if not found:
+            self.refuse(
+                "remote_cidrs",
+                "must be told what is behind it: name it there, or give --announce",
+            )
+        return found
+
+    def text(self, template: str, **values: object) -> str:
+        """Return a template filled in; `job`, `sheet` and the tunnels are always at hand."""
+        found = _environment().get_template(f"{template}.j2")
+        return found.render(job=self, sheet=self.sheet, tunnels=self.sheet.tunnels, **values)
+
+    def title(self) -> list[str]:
+        """Return the lines at the head of each file."""
+        return [
+            f"VPN Connection {self.sheet.connection} of gateway {self.sheet.gateway}, for"
+            f" customer {self.sheet.customer}.",
+            f"For {self.device.title} ({self.device.version}).",
+        ]
+
+
+@cache
+def _environment() -> Environment:
+    made = Environment(
+        loader=PackageLoader("gateway.customer"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # noqa: S701  # configurations of devices, not HTML
+    )
+    made.filters["label"] = label
+    made.filters["whole"] = whole
+    made.filters["interface"] = interface_name
+    made.filters["groupby_address"] = _by_device_address
+    return made
+
+
+def _by_device_address(
+    tunnels: Sequence[SheetTunnel],
+) -> list[tuple[AnyAddress | None, list[SheetTunnel]]]:
+    """Return the tunnels by the device's outer address, in the order of the first ones."""
+    found: dict[AnyAddress | None, list[SheetTunnel]] = {}
+    for tunnel in tunnels:
+        found.setdefault(tunnel.device_address, []).append(tunnel)
+    return list(found.items())
+
+
+def label(name: str, most: int = 32, pattern: str = "A-Za-z0-9_-") -> str:
+    """
+    Return a name as a device may have it: of so many characters, of those kinds.
+
+    One that must be changed gets the beginning and a hash, so it depends on the name alone.
+    """
+    mark = "-" if "-" in pattern else "_"
+    plain = re.sub(f"[^{pattern}]", mark, name)
+    if plain == name and len(name) <= most:
+        return name
+    return f"{plain[: most - 6]}{mark}{sha256(name.encode()).hexdigest()[:5]}"
+
+
+def whole(seconds: float, least: int = 1, most: int = 1 << 31) -> int:
+    """Return a time as whole seconds between two limits."""
+    return max(least, min(most, round(seconds)))
+
+
+def commented(lines: Iterable[str], mark: str) -> str:
+    """Return lines as comments behind `mark`, with the line's end."""
+    return "".join(f"{mark} {line}".rstrip() + "\n" for line in lines)
+
+
+def make(device: Device, sheet: Sheet, options: Options) -> Rendered:
+    """Return the files of `sheet` for `device`. Raises ConfigError with what it can not do."""
+    job = Job(device, sheet, options)
+    _judge(job)
+    files = device.render(job)
+    for text in device.notes:
+        job.note(text)
+    _remark(job)
+    return Rendered(tuple(files), tuple(job.notes))
+
+
+def _judge(job: Job) -> None:
+    device, sheet = job.device, job.sheet
+    if sheet.mode not in device.modes:
+        modes = " or ".join(sorted(device.modes))
+        job.refuse("routing", f"can not do {sheet.mode} over these tunnels, only {modes}")
+    for tunnel in sheet.tunnels:
+        place = f"tunnel[{tunnel.name}]"
+        if not device.ipv6 and _has_ipv6(tunnel):
+            job.refuse(place, "is given IPv4 only, inside and outside")
+        if not device.ports and "[" in str(tunnel.selectors):
+            job.refuse(f"{place}.local_ts", "has no protocols and ports in traffic selectors here")
+        if tunnel.bgp and tunnel.bgp.password and tunnel.bgp.auth != "md5" and not device.tcp_ao:
+            job.refuse(f"{place}.bgp_auth", f"is not given TCP-AO here ({tunnel.bgp.auth})")
+        for identity in (tunnel.cloud_id, tunnel.device_id or ""):
+            if identity.startswith("keyid:") and not device.key_ids:
+                job.refuse(place, f"has no identities of this kind ({identity})")
+
+
+def _has_ipv6(tunnel: SheetTunnel) -> bool:
+    outer = (tunnel.cloud_address, tunnel.device_address)
+    inner = tunnel.device_inner
+    return any(one is not None and one.version == 6 for one in (*outer, inner))
+
+
+def _remark(job: Job) -> None:
+    """Add the notes that hold for every device."""
+    tunnels = job.sheet.tunnels
+    if not job.options.secrets:
+        job.note("keys are left out: put them in, or make this again with --secrets")
+    for tunnel in tunnels:
+        if tunnel.is_probed:
+            job.note(
+                f"{tunnel.name}: the gateway watches the tunnel by pings: let the device answer"
+                f" those to {tunnel.device_inner.ip if tunnel.device_inner else 'its address'}"
+            )
+        if not tunnel.is_up:
+            job.note(f"{tunnel.name}: is switched off at the gateway (admin = down)")
+    if job.device.one_pair and job.sheet.mode == "policy" and _shares_child(tunnels):
+        job.note(
+            "this device has one pair of prefixes in each Child SA: where there are more, write"
+            " them as rules of the connection"
+        )
+
+
+def _shares_child(tunnels: Sequence[SheetTunnel]) -> bool:
+    return any(
+        len(device) > 1 or len(cloud) > 1 for one in tunnels for device, cloud in one.selectors
+    )

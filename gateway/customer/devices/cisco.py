@@ -1,0 +1,118 @@
+"""
+Cisco IOS XE 17.3 and later, as on the ISR, ASR 1000, Catalyst 8000 and CSR 1000V.
+
+A static VTI for each tunnel; with policy routing it has several SAs (`tunnel protection ipsec
+policy`, from 16.12 on). BGP's routes go before the static ones to Null0.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+
+from gateway.customer.device import Device, File, Job
+from gateway.customer.devices import linux
+from gateway.customer.sheet import SheetTunnel, device_lifetime
+from gateway.customer.suites import Words
+from gateway.ike.config import Identity, IdType
+
+KILOBYTES = (2560, 4294967295)
+WINDOWS = (64, 128, 256, 512, 1024)
+GROUPS = {
+    "ecp256": "19",
+    "ecp384": "20",
+    "ecp521": "21",
+    "modp2048": "14",
+    "modp3072": "15",
+    "modp4096": "16",
+}
+HASHES = {"sha256": "sha256", "sha384": "sha384", "sha512": "sha512"}
+IKE = Words(
+    encr={
+        "aes256gcm16": "aes-gcm-256",
+        "aes128gcm16": "aes-gcm-128",
+        "aes256": "aes-cbc-256",
+        "aes192": "aes-cbc-192",
+        "aes128": "aes-cbc-128",
+    },
+    integ=HASHES,
+    group=GROUPS,
+    prf={f"prf{name}": word for name, word in HASHES.items()},
+    has_prf=False,
+)
+ESP = Words(
+    encr={
+        "aes256gcm16": "esp-gcm 256",
+        "aes192gcm16": "esp-gcm 192",
+        "aes128gcm16": "esp-gcm 128",
+        "aes256": "esp-aes 256",
+        "aes192": "esp-aes 192",
+        "aes128": "esp-aes",
+    },
+    integ={name: f"esp-{name}-hmac" for name in HASHES},
+    group=GROUPS,
+)
+
+
+def _render(job: Job) -> list[File]:
+    text = job.text(
+        "cisco-ios-xe",
+        head=linux.head(job, "Paste it in configuration mode.", mark="!"),
+        identity=_identity,
+        psk=partial(_psk, job),
+        password=partial(_password, job),
+        kilobytes=_kilobytes,
+        replay=_replay,
+    )
+    return [File("cisco-ios-xe.txt", text, is_secret=job.options.secrets)]
+
+
+def _identity(text: str, is_remote: bool) -> str:
+    """Return an identity as `match identity remote` or `identity local` has it."""
+    kind = Identity.parse(text).type
+    if kind is IdType.IPV4:
+        return f"address {text} 255.255.255.255" if is_remote else f"address {text}"
+    return f"{'email' if kind is IdType.EMAIL else 'fqdn'} {text}"
+
+
+def _psk(job: Job, tunnel: SheetTunnel) -> str:
+    """Return the key; "?" would ask the command line for help, a digit in front names a type."""
+    text, is_hex = job.psk_or_hex(tunnel, r"[A-Za-z!#$%&()*+,./:;<=>@^_~-][!-~]*")
+    if not is_hex and re.search(r"[?\"]", text):
+        return f"hex {text.encode().hex()}"
+    return f"hex {text}" if is_hex else text
+
+
+def _password(job: Job, tunnel: SheetTunnel) -> str:
+    text = job.password(tunnel) or ""
+    if (len(text) > 25 and job.options.secrets) or not re.fullmatch(r"[!->@-~]+", text):
+        job.refuse(
+            f"tunnel[{tunnel.name}].bgp_password",
+            "takes at most 25 characters there, without space and question mark",
+        )
+    return text
+
+
+def _kilobytes(tunnel: SheetTunnel) -> int:
+    least, most = KILOBYTES
+    return max(least, device_lifetime(tunnel.child_lifetime_bytes / 1000, most))
+
+
+def _replay(tunnel: SheetTunnel) -> int:
+    return max(size for size in WINDOWS if size <= tunnel.replay_window)
+
+
+CISCO = Device(
+    name="cisco-ios-xe",
+    title="Cisco IOS XE",
+    version="17.3 or later",
+    render=_render,
+    ike_words=IKE,
+    esp_words=ESP,
+    key_ids=False,
+    wan="GigabitEthernet1",
+    longest_child_s=2592000,
+    notes=(
+        "ESP goes in UDP only where IOS XE sees a NAT, which the gateway's encap = prefer shows it",
+    ),
+)
