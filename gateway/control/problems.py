@@ -18,6 +18,8 @@ from gateway.errors import GatewayError
 MEDIA_TYPE = "application/problem+json"
 TYPE = "https://twinspan.dev/problems/"  # a name, not a link: nothing has to answer there
 LONGEST_VALUE = 200  # characters of a value that are told back
+LONGEST_DETAIL = 1000  # characters; a value that stands in the words may be a MiB
+MOST_ERRORS = 100
 
 # What a code of several parts' use is called. Others are called by their own words.
 TITLES = {
@@ -59,7 +61,7 @@ class FieldError:
             "code": self.code,
             "field": self.field,
             "value": shown(self.value),
-            "detail": self.detail,
+            "detail": _short(self.detail, LONGEST_DETAIL),
         }
 
 
@@ -100,12 +102,12 @@ class ApiProblem(GatewayError):
             "title": title(self.code, self.status),
             "status": self.status,
             "code": self.code,
-            "detail": self.detail,
+            "detail": _short(self.detail, LONGEST_DETAIL),
         }
         if self.field is not None:
             document |= {"field": self.field, "value": shown(self.value)}
         if self.errors:
-            document["errors"] = [error.as_json() for error in self.errors]
+            document["errors"] = [error.as_json() for error in self.errors[:MOST_ERRORS]]
         return document | self.extra
 
 
@@ -120,9 +122,12 @@ def shown(value: Json) -> Json:
         return value
     if isinstance(value, float) and math.isfinite(value):
         return value
-    text = value if isinstance(value, str) else repr(value)
+    return _short(value if isinstance(value, str) else repr(value), LONGEST_VALUE)
+
+
+def _short(text: str, most: int) -> str:
     text = text.encode(errors="replace").decode()  # half a surrogate pair is in no encoding
-    return text if len(text) <= LONGEST_VALUE else text[:LONGEST_VALUE] + "..."
+    return text if len(text) <= most else text[:most] + "..."
 
 
 def not_found(kind: str, id: str) -> ApiProblem:

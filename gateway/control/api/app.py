@@ -42,7 +42,8 @@ def make_app(
     for router in routers:
         app.include_router(router)
     add_handlers(app, report)
-    return Guard(app, report)
+    app.add_middleware(Guard, report=report)
+    return app
 
 
 def health_router(ready: Ready) -> APIRouter:

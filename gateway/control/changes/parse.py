@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from types import MappingProxyType
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from gateway.control.changes.view import View
-from gateway.control.problems import ApiProblem, FieldError
+from gateway.control.problems import MOST_ERRORS, ApiProblem, FieldError
 from gateway.control.resources.kinds import KINDS, SECRETS, Kind
 from gateway.control.resources.record import Record, Table
 from gateway.control.secrets import is_sealed
@@ -47,7 +48,8 @@ def read(
     try:
         made = model.model_validate({key: resolved[key] for key in resolved if key not in kept})
     except ValidationError as error:
-        errors += list(_mistakes(kind, error, resolved, {each.field for each in errors}))
+        told = {each.field for each in errors}
+        errors += islice(_mistakes(kind, error, resolved, told), MOST_ERRORS)
     if errors:
         raise refused(errors)
     return with_secrets(made.model_dump(mode="json", exclude_unset=True), resolved)
