@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -146,4 +147,27 @@ async def test_a_store_that_can_not_be_written_says_so(tmp_path: Path) -> None:
     locker.execute("ROLLBACK")
     locker.close()
     await store.commit([Create(KEYS[0], b"{}")], "anna")
+    await store.close()
+
+
+@pytest.mark.parametrize("steps", range(8))
+async def test_a_watch_that_is_cancelled_as_a_commit_comes_ends(tmp_path: Path, steps: int) -> None:
+    store = await open_sqlite(tmp_path / "store.db")
+    first = asyncio.Event()
+
+    async def follow() -> None:
+        async for _ in store.watch(0):
+            first.set()
+
+    following = asyncio.create_task(follow())
+    await store.commit([Create(KEYS[0], b"{}")], "anna")
+    await first.wait()
+    await asyncio.sleep(0.01)  # it waits for the next one
+    await store.commit([Create(KEYS[1], b"{}")], "anna")
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    following.cancel()
+    done, _ = await asyncio.wait([following], timeout=2)
+    following.cancel()
+    assert done
     await store.close()
