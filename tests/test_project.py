@@ -33,6 +33,7 @@ PURE = [
     "gateway/control/auth/buckets.py",
     "gateway/control/auth/credentials.py",
     "gateway/control/auth/principal.py",
+    "gateway/control/auth/specs.py",
     "gateway/control/resources",
     "gateway/control/changes",
     "gateway/errors.py",

@@ -1,0 +1,145 @@
+"""
+From a request's headers to who asks. It knows nothing of the web framework.
+
+A bearer token (ours, or an identity provider's JWT) or the console's cookie, in this order. With a
+cookie every write needs the session's CSRF token: another site can make a browser send the cookie,
+not the header. Who fails often is answered more slowly, by source address; who succeeds has a rate
+of his own.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+
+from gateway.control.auth import credentials
+from gateway.control.auth.buckets import Buckets, Rate, source_of
+from gateway.control.auth.principal import Principal
+from gateway.control.auth.sessions import COOKIE, Sessions, Started
+from gateway.control.auth.tokens import Tokens
+from gateway.control.auth.users import Users
+from gateway.control.problems import ApiProblem, forbidden
+
+CSRF_HEADER = "x-csrf-token"
+READING = frozenset({"GET", "HEAD", "OPTIONS"})
+
+OfJwt = Callable[[str], Awaitable[Principal]]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How often: failed logins and wrong credentials by source, requests by principal."""
+
+    logins: Rate = field(default_factory=lambda: Rate(burst=10, per_s=1 / 30))
+    wrong: Rate = field(default_factory=lambda: Rate(burst=50, per_s=1))
+    requests: Rate = field(default_factory=lambda: Rate(burst=1000, per_s=200))
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Where a request comes from, and whether it came over TLS (to us, or to the proxy before)."""
+
+    address: str
+    is_secure: bool = False
+
+
+class Authenticator:
+    """Finds out who asks. `of_jwt` judges a JWT of an identity provider, None: there is none."""
+
+    def __init__(
+        self,
+        users: Users,
+        tokens: Tokens,
+        sessions: Sessions,
+        of_jwt: OfJwt | None = None,
+        limits: Limits | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        limits = limits or Limits()
+        self._users = users
+        self._tokens = tokens
+        self._sessions = sessions
+        self._of_jwt = of_jwt
+        self._logins = Buckets(limits.logins)
+        self._wrong = Buckets(limits.wrong)
+        self._requests = Buckets(limits.requests)
+        self._monotonic = monotonic
+
+    async def authenticate(
+        self, headers: Mapping[str, str], peer: Peer, method: str = "GET"
+    ) -> Principal:
+        """
+        Return who asks. `headers` have lower-case names, or are looked up in any case.
+
+        Raises ApiProblem: 401 for no or a wrong credential, 403 for a write without the CSRF token,
+        429.
+        """
+        who = await self._identify(headers, peer, method)
+        self._limit(self._requests, who.actor, "this credential has asked too often")
+        return who
+
+    async def _identify(self, headers: Mapping[str, str], peer: Peer, method: str) -> Principal:
+        text = credentials.bearer(headers.get("authorization"))
+        if text is not None:
+            who = await self._of_bearer(text, peer)
+            if who is None:
+                raise self._refuse(peer, "the bearer token is not valid, or has expired")
+            return who
+        name = credentials.cookie_name(COOKIE, is_secure=peer.is_secure)
+        cookie = credentials.cookie(headers.get("cookie"), name)
+        if cookie is None:
+            raise _unauthenticated("the request has no credential")
+        found = self._sessions.principal(cookie)
+        if found is None:
+            raise self._refuse(peer, "the session has ended: log in again")
+        if method not in READING:
+            given = headers.get(CSRF_HEADER) or ""
+            if not credentials.is_csrf_token(cookie, given):
+                raise forbidden(f"a write with the console's cookie needs the header {CSRF_HEADER}")
+        return found
+
+    async def _of_bearer(self, text: str, peer: Peer) -> Principal | None:
+        if self._of_jwt is None or text.count(".") != 2:
+            return self._tokens.principal(text)
+        try:
+            return await self._of_jwt(text)
+        except ApiProblem as problem:
+            if problem.status == 401:
+                raise self._refuse(peer, problem.detail) from None
+            raise
+
+    async def login(self, name: str, password: str, peer: Peer) -> Started:
+        """Begin a session with a password. Raises ApiProblem 401, 429."""
+        source = source_of(peer.address)
+        self._limit(self._logins, source, "too many logins from this address have failed")
+        user = await self._users.with_password(name, password)
+        if user is None:
+            raise _unauthenticated("name or password is wrong")
+        self._logins.give_back(source)
+        return await self._sessions.start(user, peer.address)
+
+    async def logout(self, headers: Mapping[str, str], peer: Peer, who: Principal) -> None:
+        """End the session that the request's cookie names."""
+        name = credentials.cookie_name(COOKIE, is_secure=peer.is_secure)
+        cookie = credentials.cookie(headers.get("cookie"), name)
+        if cookie is not None:
+            await self._sessions.end(cookie, who.actor)
+
+    def _refuse(self, peer: Peer, detail: str) -> ApiProblem:
+        """Return the answer to a wrong credential: 401, or 429 if there were too many."""
+        text = "too many wrong credentials from this address"
+        try:
+            self._limit(self._wrong, source_of(peer.address), text)
+        except ApiProblem as problem:
+            return problem
+        return _unauthenticated(detail)
+
+    def _limit(self, buckets: Buckets, key: str, detail: str) -> None:
+        wait_s = buckets.take(key, self._monotonic())
+        if wait_s:
+            raise ApiProblem(429, "rate_limited", detail, retry_after_s=wait_s)
+
+
+def _unauthenticated(detail: str) -> ApiProblem:
+    return ApiProblem(401, "unauthenticated", detail)

@@ -1,0 +1,132 @@
+"""Tenants (projects): whoever belongs to one sees its resources and no others."""
+
+from __future__ import annotations
+
+import contextlib
+
+from gateway.control.auth.desk import Beside, Desk, not_unique, rows, shown
+from gateway.control.auth.principal import MAIN_TENANT, Principal, Scope, system
+from gateway.control.auth.specs import NewTenant, TenantSpec, parse, patched
+from gateway.control.problems import ApiProblem
+from gateway.control.resources.kinds import KINDS
+from gateway.control.resources.record import Record, Table
+from gateway.control.store.interface import Delete, Key, Write
+
+KIND = "tenant"
+# What a tenant that is to go may not have any more.
+KEEPING = (*KINDS, "user", "token", "alarm_target")
+
+
+class Tenants:
+    """Makes, changes and finds tenants. Calls may raise ApiProblem."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    async def ensure_main(self) -> None:
+        """
+        Make the tenant `main` if it is not there.
+
+        It is the one of a single network: its Border Gateways use the machine's own namespace.
+        """
+        if self._desk.mirror.get(KIND, MAIN_TENANT) is None:
+            with contextlib.suppress(ApiProblem):  # another process was faster
+                await self.create({"name": MAIN_TENANT, "own_namespaces": False}, system("auth"))
+
+    def list(self, who: Principal, *, name: str | None = None) -> list[Table]:
+        """Return the tenants that somebody sees: the operator all, others their own."""
+        found = [record for record in self._desk.mirror.of_kind(KIND) if who.sees(record.tenant)]
+        return rows(found, _show, name=name)
+
+    def show(self, name: str, who: Principal) -> Table:
+        """Return one tenant."""
+        return _show(self._desk.get(KIND, name, who))
+
+    async def create(
+        self,
+        table: Table,
+        who: Principal,
+        *,
+        dry_run: bool = False,
+        beside: Beside | None = None,
+    ) -> Table:
+        """Make a tenant."""
+        who.need_operator(Scope.ADMIN)
+        wanted = parse(NewTenant, KIND, table)
+        value = {
+            "tenant": wanted.name,
+            "name": wanted.name,
+            "spec": wanted.model_dump(mode="json", exclude={"name"}),
+        }
+
+        def judge() -> list[Write]:
+            if self._desk.mirror.get(KIND, wanted.name) is not None:
+                raise not_unique("tenant.name", wanted.name)
+            return []
+
+        made = await self._desk.make(
+            Key(KIND, wanted.name),
+            value,
+            who,
+            judge,
+            dry_run=dry_run,
+            beside=lambda record: beside(_show(record)) if beside is not None else (),
+        )
+        return _show(made)
+
+    async def update(
+        self,
+        name: str,
+        patch: Table,
+        who: Principal,
+        *,
+        expected: int | None = None,
+        dry_run: bool = False,
+    ) -> Table:
+        """Change what a merge patch names; its namespaces only while it has no Border Gateway."""
+        who.need_operator(Scope.ADMIN)
+
+        def change(old: Record) -> Table:
+            spec = patched(TenantSpec, KIND, old.spec, patch)
+            self._judge_namespaces(old, spec)
+            return {**old.value, "spec": spec}
+
+        return _show(
+            await self._desk.edit(KIND, name, who, change, expected=expected, dry_run=dry_run)
+        )
+
+    async def delete(
+        self, name: str, who: Principal, *, expected: int | None = None, dry_run: bool = False
+    ) -> None:
+        """
+        End a tenant that has nothing any more. `main` stays.
+
+        What another control process makes in it at this very moment is the operator's to see.
+        """
+        who.need_operator(Scope.ADMIN)
+
+        def decide() -> list[Write]:
+            old = self._desk.expected(KIND, name, who, expected)
+            if name == MAIN_TENANT:
+                raise ApiProblem(409, "in_use", "tenant main: is where the operator's own are")
+            counts = {kind: self._count(kind, name) for kind in KEEPING}
+            there = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
+            if there:
+                raise ApiProblem(409, "in_use", f"tenant {name}: still has {there}")
+            return [Delete(old.key, old.revision)]
+
+        await self._desk.change(decide, who.actor, dry_run=dry_run)
+
+    def _count(self, kind: str, tenant: str) -> int:
+        return sum(1 for _ in self._desk.mirror.of_kind(kind, tenant))
+
+    def _judge_namespaces(self, old: Record, spec: Table) -> None:
+        was = old.spec.get("own_namespaces", True)
+        if spec["own_namespaces"] != was and self._count("border_gateway", old.id):
+            text = "tenant.own_namespaces: can not change while the tenant has Border Gateways"
+            field, value = "tenant.own_namespaces", spec["own_namespaces"]
+            raise ApiProblem(409, "conflict", text, field=field, value=value)
+
+
+def _show(record: Record) -> Table:
+    return shown(record, TenantSpec.model_validate(record.spec).model_dump(mode="json"))

@@ -1,0 +1,42 @@
+"""A store with its mirror, and users, tokens and tenants over it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from gateway.control.auth.desk import Desk
+from gateway.control.auth.passwords import Cost
+from gateway.control.auth.service import Auth, make_auth
+from gateway.control.mirror import Mirror
+from gateway.control.secrets import KeyRing, new_master_key
+from gateway.control.store.sqlite import open_sqlite
+from tests.control.auth.support import Clock
+
+CHEAP = Cost(passes=1, memory_kib=8)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def auth(tmp_path: Path, clock: Clock) -> AsyncIterator[Auth]:
+    store = await open_sqlite(tmp_path / "store.db")
+    mirror = Mirror(store)
+    following = asyncio.create_task(mirror.run())
+    await mirror.ready.wait()
+    desk = Desk(store, mirror, KeyRing([new_master_key()]), clock, os.urandom)
+    made = make_auth(desk, cost=CHEAP)
+    await made.tenants.ensure_main()
+    yield made
+    following.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await following
+    await store.close()
