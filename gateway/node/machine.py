@@ -67,9 +67,7 @@ def _filtered(kernel: Netlink) -> list[str]:
 
 def _small_buffer(plan: NodePlan, namespace: str, kernel: Netlink) -> list[str]:
     """Say that BIRD's one socket for all BFD holds less than the packets of 0.3 s."""
-    peers = [peer for routing in _routing(plan, namespace) for peer in routing.peers]
-    per_s = sum(1000 // peer.bfd.interval_ms for peer in peers if peer.bfd is not None)
-    needed = int(_BFD_HELD_S * per_s * _BFD_BYTES)
+    needed = bfd_buffer_bytes(plan, namespace)
     (value,) = kernel.settings("core/rmem_default")
     if not value or needed <= int(value):
         return []
@@ -77,6 +75,13 @@ def _small_buffer(plan: NodePlan, namespace: str, kernel: Netlink) -> list[str]:
         f"net.core.rmem_default is {value}: BIRD loses BFD packets when it waits for a core, and"
         f" sessions with them; {needed} is enough"
     ]
+
+
+def bfd_buffer_bytes(plan: NodePlan, namespace: str) -> int:
+    """Return how large a buffer BIRD's one socket for all BFD of a namespace needs."""
+    peers = [peer for routing in _routing(plan, namespace) for peer in routing.peers]
+    per_s = sum(1000 // peer.bfd.interval_ms for peer in peers if peer.bfd is not None)
+    return int(_BFD_HELD_S * per_s * _BFD_BYTES)
 
 
 def _routing(plan: NodePlan, namespace: str) -> list[RoutingPlan]:

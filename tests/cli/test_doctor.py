@@ -265,7 +265,7 @@ CASES: Sequence[tuple[str, Facts, str, Verdict, str, str]] = [
     ),
     (
         "no room for BFD",
-        with_document(BGP, setting("core/rmem_default", "212992")),
+        with_document(BGP, setting("core/rmem_default", "1000")),
         "sysctl",
         Verdict.WARNING,
         "BFD packets are lost",

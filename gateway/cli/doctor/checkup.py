@@ -20,6 +20,7 @@ from gateway.cli.doctor.judge import firewall, machine, paths, routing, service,
 from gateway.cli.doctor.look import machine as look_machine
 from gateway.cli.doctor.look import mtu, network, proc
 from gateway.cli.doctor.look.gateway import gateway as look_gateway
+from gateway.cli.doctor.look.gateway import pid_of
 from gateway.cli.doctor.verdict import Finding, Unseen
 from gateway.errors import ConfigError, GatewayError
 from gateway.model.load import load
@@ -73,16 +74,14 @@ def examine(config: Path, runtime_dir: Path) -> Facts:
     before, began_at = look_machine.ticks(), time.monotonic()
     document = read_document(config)
     by_inode = proc.holders()
-    gateway = look_gateway(runtime_dir, proc.servers(runtime_dir, by_inode))
-    if isinstance(gateway, GatewaySeen):
-        _go_home(gateway)
-        # Sockets of Unix are of a network namespace too: only here are all of ours seen.
-        gateway = look_gateway(runtime_dir, proc.servers(runtime_dir, by_inode))
-    table = proc.Sockets(by_inode, _ours(gateway, proc.servers(runtime_dir, by_inode)))
+    _go_home(pid_of(runtime_dir))
+    servers = proc.servers(runtime_dir, by_inode)
+    gateway = look_gateway(runtime_dir, servers)
+    table = proc.Sockets(by_inode, _ours(gateway, servers))
     wanted = document.plan if isinstance(document.plan, NodePlan) else None
     names = (OWN, *(wanted.namespaces if wanted else ()))
     found = _paths(wanted) if wanted else ()
-    facts = Facts(
+    return Facts(
         is_root=os.geteuid() == 0,
         document=document,
         gateway=gateway,
@@ -98,12 +97,13 @@ def examine(config: Path, runtime_dir: Path) -> Facts:
         bird=look_machine.bird(),
         units=look_machine.units(),
     )
-    return facts
 
 
-def _go_home(gateway: GatewaySeen) -> None:
+def _go_home(pid: int | None) -> None:
+    """Enter the namespace of the gateway process, if there is one: it is the VM's own."""
     try:
-        network.go_home(gateway.pid)
+        if pid is not None:
+            network.go_home(pid)
     except (GatewayError, OSError):
         return  # not root: what is seen here is then judged as if it were the VM's own
 

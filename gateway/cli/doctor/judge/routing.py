@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from gateway.cli.doctor.facts import OWN, Facts, NamespaceSeen, prefixes_of
 from gateway.cli.doctor.verdict import Finding, Unseen, failure, ok, unknown, warning
 from gateway.fib import MAIN_TABLE, FibRoute, Network
+from gateway.node.machine import bfd_buffer_bytes
 from gateway.node.plan import NodePlan
 
 _OURS = {"twinspan", "bird"}
@@ -21,7 +22,7 @@ WANTED_SETTINGS: Mapping[str, tuple[str, str]] = {
     "ipv6/fib_multipath_hash_policy": ("1", "two hosts' traffic never shares several tunnels"),
 }
 _BFD_BUFFER = "core/rmem_default"
-BFD_BUFFER_BYTES = 4 << 20  # as in deploy/sysctl.d: the BFD packets of 1,000 tunnels
+BFD_BUFFER_BYTES = 4 << 20  # as in deploy/sysctl.d: the BFD packets of 1,000 tunnels and more
 SWITCHES = {4: "ipv4/ip_forward", 6: "ipv6/conf/all/forwarding"}
 CONNTRACK = ("netfilter/nf_conntrack_count", "netfilter/nf_conntrack_max")
 
@@ -142,15 +143,16 @@ def settings(facts: Facts) -> Iterator[Finding]:
 
 def _bfd_buffer(plan: NodePlan | None, seen: NamespaceSeen) -> Iterator[Finding]:
     value = seen.settings.get(_BFD_BUFFER, "")
-    routing = [each for each in plan.routing if each.namespace == seen.name] if plan else []
-    if not value or not any(peer.bfd for each in routing for peer in each.peers):
+    needed = bfd_buffer_bytes(plan, seen.name) if plan else 0
+    if not value or not needed:
         return
-    about, wanted = _about("net.core.rmem_default", seen.name), f"{BFD_BUFFER_BYTES}, for BFD"
-    if int(value) >= BFD_BUFFER_BYTES:
+    about, wanted = _about("net.core.rmem_default", seen.name), f"{needed} or more, for BFD"
+    if int(value) >= needed:
         yield ok("sysctl", about, value, wanted)
     else:
-        found = f"{value}: with many tunnels BFD packets are lost on a busy machine"
-        yield warning("sysctl", about, found, wanted, _set(seen, _BFD_BUFFER, wanted.split(",")[0]))
+        found = f"{value}: on a busy machine BFD packets are lost, and sessions with them"
+        remedy = _set(seen, _BFD_BUFFER, str(BFD_BUFFER_BYTES))
+        yield warning("sysctl", about, found, wanted, remedy)
 
 
 def overlaps(facts: Facts) -> Iterator[Finding]:

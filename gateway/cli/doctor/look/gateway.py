@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from gateway.cli.client import Json, Refused, Unreachable, ask
+from gateway.cli.client import CONTROL_SOCKET, Json, Refused, Unreachable, ask
 from gateway.cli.doctor.facts import GatewaySeen, TunnelSeen
 from gateway.cli.doctor.look import proc
 from gateway.cli.doctor.verdict import Unseen
+from gateway.unix import peer_of
 
 _LINES = 2000  # of its log: all that it keeps
 _PATIENCE_S = 10.0
 _TAKEN, _REFUSED = ("gateway up", "reloaded"), ("reload refused", "reload failed")
 _STEP_S = 1.0  # entries of a log follow one another; a clock that NTP slews goes back less
+
+
+def pid_of(runtime_dir: Path) -> int | None:
+    """Return the process that listens at the control socket, None if there is none to see."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        try:
+            sock.connect(str(runtime_dir / CONTROL_SOCKET))
+        except OSError:
+            return None
+        return peer_of(sock)[0]
 
 
 def gateway(runtime_dir: Path, ours: frozenset[int]) -> GatewaySeen | Unseen:
