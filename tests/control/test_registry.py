@@ -223,6 +223,15 @@ async def test_a_customers_addresses_and_asn_of_tunnels_stay(registry: Registry)
     assert caught.value.code == "field_immutable"
 
 
+async def test_a_name_and_an_address_of_another_node_are_told_apart(registry: Registry) -> None:
+    await fleet(registry)
+    problem = await refused(registry, "node", name="gw-a")
+    assert (problem.code, problem.field) == ("name_in_use", "node.name")
+    problem = await refused(registry, "node", name="c", public_addresses=["198.51.100.11"])
+    assert (problem.code, problem.field) == ("public_addresses_in_use", "node.public_addresses")
+    assert problem.value == "198.51.100.11"
+
+
 async def test_a_dry_run_says_what_would_be_and_writes_nothing(registry: Registry) -> None:
     await fleet(registry)
     before = registry.mirror.revision
@@ -294,7 +303,7 @@ async def test_a_parent_that_goes_while_a_child_comes_is_never_left_without_one(
 ) -> None:
     one, two = await opener(), await opener()
     async with running(one) as first, running(two) as second:
-        for at in range(8):
+        for at in range(3):
             gateway = await make(first, "border_gateway", name=f"g{at}")
             await second.mirror.reached(first.mirror.revision)
             child = make(

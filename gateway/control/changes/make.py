@@ -19,6 +19,8 @@ from gateway.control.resources.parents import CLAIM, claims_of
 from gateway.control.resources.record import Record, Table
 
 TUNNELS_MAX = 8  # of a connection
+_ADDRESSES = {"node": "public_addresses"}  # where they are not called `addresses`
+_IN_USE = "the address is in use"
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,9 +202,7 @@ def taken(record: Record, claim: str) -> ApiProblem:
             "another tunnel has this pair of addresses",
         ),
         "inner": ("inner_cidr", record.of("inner_cidr"), "another tunnel has this network"),
-    }.get(what, ("addresses", claim.partition(":")[2], "the address is in use"))
-    if record.kind == "node":
-        field = "public_addresses"
+    }.get(what, (_ADDRESSES.get(record.kind, "addresses"), claim.partition(":")[2], _IN_USE))
     code = {"pair": "address_pair_in_use"}.get(what, f"{field}_in_use")
     return _in_use(f"{record.kind}.{field}", value, text, code)
 
