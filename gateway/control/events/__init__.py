@@ -1,0 +1,1 @@
+"""The events of all nodes and of the control plane, kept in the store for some time."""
