@@ -30,6 +30,7 @@ from gateway.control.api.access import Accesses
 from gateway.control.api.app import make_app
 from gateway.control.api.applies import apply_router
 from gateway.control.api.collection import collection_router
+from gateway.control.api.events import event_router
 from gateway.control.api.idempotency import Answers
 from gateway.control.api.log import log_router
 from gateway.control.api.resources import Api, Resources
@@ -37,6 +38,8 @@ from gateway.control.api.status import Status
 from gateway.control.api.verbs import verb_router
 from gateway.control.applies import Applies
 from gateway.control.auth.principal import Principal
+from gateway.control.events.events import Events
+from gateway.control.events.timeline import Timeline
 from gateway.control.listen import Listening
 from gateway.control.mirror import Mirror
 from gateway.control.problems import ApiProblem
@@ -78,6 +81,7 @@ class Parts:
     answers: Answers
     accesses: Accesses
     applies: Applies
+    events: Events
 
 
 async def serve(settings: Settings) -> int:
@@ -121,6 +125,7 @@ async def open_parts(settings: Settings, journal: Journal) -> AsyncIterator[Part
             Answers(store, ring, time.time),
             Accesses(store, time.time),
             Applies(store, registry),
+            Events(store, journal, time.time),
         )
     finally:
         await store.close()
@@ -158,7 +163,13 @@ async def _run(settings: Settings, parts: Parts, group: asyncio.TaskGroup) -> No
 def background(parts: Parts) -> list[Coroutine[object, object, None]]:
     """Return what runs beside the API for as long as the process does."""
     applies = parts.applies
-    return [parts.mirror.run(), sweep(parts), applies.run(), applies.sweep_for_ever()]
+    return [
+        parts.mirror.run(),
+        sweep(parts),
+        applies.run(),
+        applies.sweep_for_ever(),
+        parts.events.run(),
+    ]
 
 
 async def sweep(parts: Parts) -> None:
@@ -170,10 +181,11 @@ async def sweep(parts: Parts) -> None:
             notes = await parts.accesses.sweep(
                 lambda kind, id: parts.mirror.get(kind, id) is not None
             )
+            events = await parts.events.sweep()
         except StoreError as error:
             parts.journal.warning("sweep failed", text=str(error))
         else:
-            parts.journal.debug("swept", answers=answers, notes=notes)
+            parts.journal.debug("swept", answers=answers, notes=notes, events=events)
         await asyncio.sleep(SWEEP_S)
 
 
@@ -183,6 +195,7 @@ def build_app(parts: Parts) -> ASGIApp:
     routers = [collection_router(Resources(kind, api), parts.answers) for kind in KINDS.values()]
     routers += [verb_router(api, act, parts.accesses), log_router(parts.store)]
     routers.append(apply_router(parts.applies))
+    routers.append(event_router(Timeline(parts.store, parts.events, parts.mirror)))
     return make_app(
         routers,
         authenticate=authenticate,

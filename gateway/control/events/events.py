@@ -28,7 +28,7 @@ from gateway.model.codes import CODES
 from gateway.model.events import Event, EventError, Resource
 from gateway.node.journal import Journal
 
-BATCH_S = 0.2  # so long a batch waits for more
+BATCH_S = 0.05  # so long a batch waits for more
 QUEUE_MAX = 20_000
 RETRY_S = 1.0
 KEPT_DAYS = 30

@@ -61,7 +61,7 @@ class Kept:
 
 def id_at(at: float) -> str:
     """Return how the ids of events at a time begin; those of earlier ones are higher."""
-    return f"{PREFIX}-{max(0, _LAST_US - round(at * 1e6)):016d}"
+    return f"{PREFIX}-{max(0, _LAST_US - round(round(at, 6) * 1e6)):016d}"
 
 
 def time_of(id: str) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from starlette.types import ASGIApp
 from gateway.control.api.access import Accesses
 from gateway.control.api.app import make_app
 from gateway.control.api.collection import collection_router
+from gateway.control.api.events import event_router
 from gateway.control.api.examples import EXAMPLES
 from gateway.control.api.idempotency import Answers
 from gateway.control.api.log import log_router
@@ -23,6 +25,8 @@ from gateway.control.api.resources import Api, Resources
 from gateway.control.api.status import Status
 from gateway.control.api.verbs import verb_router
 from gateway.control.auth.principal import OPERATOR, Principal, Scope
+from gateway.control.events.events import Events
+from gateway.control.events.timeline import Timeline
 from gateway.control.mirror import Mirror
 from gateway.control.problems import ApiProblem
 from gateway.control.registry import Registry
@@ -31,6 +35,7 @@ from gateway.control.resources.record import Record
 from gateway.control.secrets import KeyRing, new_master_key
 from gateway.control.store.interface import Create, Key, Store
 from gateway.control.store.sqlite import open_sqlite
+from gateway.node.journal import Journal
 
 Json = dict[str, object]
 
@@ -54,6 +59,7 @@ class Plane:
     registry: Registry
     answers: Answers
     accesses: Accesses
+    events: Events
     bugs: list[Exception]
 
     def client(self, who: str | None = "operator") -> httpx.AsyncClient:
@@ -93,8 +99,10 @@ def make_plane(store: Store, ring: KeyRing, now: Callable[[], float] = time.time
     api = Api(registry, Status(mirror).of)
     routers = [collection_router(Resources(kind, api), answers) for kind in KINDS.values()]
     routers += [verb_router(api, act, accesses), log_router(store)]
+    events = Events(store, Journal(io.StringIO(), now), now)
+    routers.append(event_router(Timeline(store, events, mirror)))
     app = make_app(routers, authenticate=authenticate, ready=ready, report=report)
-    return Plane(app, store, mirror, registry, answers, accesses, bugs)
+    return Plane(app, store, mirror, registry, answers, accesses, events, bugs)
 
 
 @pytest.fixture
@@ -109,10 +117,12 @@ async def plane(tmp_path: Path, ring: KeyRing) -> AsyncIterator[Plane]:
     await store.commit([Create(Key("tenant", "acme"), b'{"name": "acme"}')], "system:test")
     made = make_plane(store, ring)
     running = asyncio.create_task(made.mirror.run())
+    writing = asyncio.create_task(made.events.run())
     await made.mirror.ready.wait()
     yield made
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+    for task in (running, writing):
+        task.cancel()
+    await asyncio.gather(running, writing, return_exceptions=True)
     await store.close()
     assert made.bugs == []
 
