@@ -11,10 +11,10 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from gateway.control.api.render import moment
 from gateway.control.auth.principal import Principal
 from gateway.control.mirror import Mirror
 from gateway.control.problems import ApiProblem, not_found
@@ -159,30 +159,10 @@ class Desk:
                 await self.mirror.reached(revision)
 
 
-def rows(
-    records: Iterable[Record], show: Callable[[Record], Table], **wanted: str | None
-) -> list[Table]:
-    """Return what `show` says of the records, in the order of ids, those that fit the filters."""
-    found = (show(record) for record in sorted(records, key=lambda record: record.id))
-    asked = {field: value for field, value in wanted.items() if value is not None}
-    return [row for row in found if all(_word(row.get(f)) == v for f, v in asked.items())]
-
-
-def _word(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
 def not_unique(field: str, value: str) -> ApiProblem:
     """Return the problem of a name that somebody has already."""
     text = f"{field}: there is one of this name already"
     return ApiProblem(409, "not_unique", text, field=field, value=value)
-
-
-def moment(seconds: float | None) -> str | None:
-    """Return a time as documents have it (RFC 3339, UTC), None for none."""
-    if seconds is None:
-        return None
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def shown(record: Record, fields: dict[str, Any]) -> Table:

@@ -21,7 +21,7 @@ from gateway.control.resources.record import Record, Table
 from gateway.control.store.interface import Delete, Key, Write
 
 KIND = SESSION.name
-COOKIE = "twinspan"
+COOKIE = "twinspan_session"
 IDLE_S = 4 * 3600
 ABSOLUTE_S = 24 * 3600
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
-from gateway.control.auth.desk import Beside, Desk, not_unique, rows, shown
+from gateway.control.auth.desk import Beside, Desk, not_unique, shown
 from gateway.control.auth.principal import MAIN_TENANT, Principal, Scope, system
 from gateway.control.auth.specs import NewTenant, TenantSpec, parse, patched
 from gateway.control.problems import ApiProblem
@@ -33,24 +33,29 @@ class Tenants:
             with contextlib.suppress(ApiProblem):  # another process was faster
                 await self.create({"name": MAIN_TENANT, "own_namespaces": False}, system("auth"))
 
-    def list(self, who: Principal, *, name: str | None = None) -> list[Table]:
+    def list(self, who: Principal, tenant: str | None = None) -> list[Table]:
         """Return the tenants that somebody sees: the operator all, others their own."""
-        found = [record for record in self._desk.mirror.of_kind(KIND) if who.sees(record.tenant)]
-        return rows(found, _show, name=name)
+        found = self._desk.mirror.of_kind(KIND, tenant)
+        return [self.shown(record) for record in found if who.sees(record.id)]
+
+    def shown(self, record: Record) -> Table:
+        """Return a tenant as it is answered."""
+        return shown(record, TenantSpec.model_validate(record.spec).model_dump(mode="json"))
 
     def show(self, name: str, who: Principal) -> Table:
         """Return one tenant."""
-        return _show(self._desk.get(KIND, name, who))
+        return self.shown(self._desk.get(KIND, name, who))
 
     async def create(
         self,
         table: Table,
         who: Principal,
         *,
+        tenant: str | None = None,
         dry_run: bool = False,
         beside: Beside | None = None,
     ) -> Table:
-        """Make a tenant."""
+        """Make a tenant, which is in no other (`tenant` means nothing here)."""
         who.need_operator(Scope.ADMIN)
         wanted = parse(NewTenant, KIND, table)
         value = {
@@ -70,9 +75,9 @@ class Tenants:
             who,
             judge,
             dry_run=dry_run,
-            beside=lambda record: beside(_show(record)) if beside is not None else (),
+            beside=lambda record: beside(self.shown(record)) if beside is not None else (),
         )
-        return _show(made)
+        return self.shown(made)
 
     async def update(
         self,
@@ -91,7 +96,7 @@ class Tenants:
             self._judge_namespaces(old, spec)
             return {**old.value, "spec": spec}
 
-        return _show(
+        return self.shown(
             await self._desk.edit(KIND, name, who, change, expected=expected, dry_run=dry_run)
         )
 
@@ -126,7 +131,3 @@ class Tenants:
             text = "tenant.own_namespaces: can not change while the tenant has Border Gateways"
             field, value = "tenant.own_namespaces", spec["own_namespaces"]
             raise ApiProblem(409, "conflict", text, field=field, value=value)
-
-
-def _show(record: Record) -> Table:
-    return shown(record, TenantSpec.model_validate(record.spec).model_dump(mode="json"))

@@ -7,9 +7,10 @@ without a user belongs to its tenant; an admin makes it.
 
 from __future__ import annotations
 
+from gateway.control.api.render import moment
 from gateway.control.auth import credentials
 from gateway.control.auth.credentials import TOKEN, Credential
-from gateway.control.auth.desk import Beside, Desk, moment, rows, shown
+from gateway.control.auth.desk import Beside, Desk, shown
 from gateway.control.auth.principal import OPERATOR, Principal, Scope
 from gateway.control.auth.seen import Seen
 from gateway.control.auth.specs import DAY_S, NewToken, TokenSpec, parse, patched, scope_of
@@ -31,25 +32,30 @@ class Tokens:
 
     # ---- for the API ----
 
-    def list(
-        self,
-        who: Principal,
-        *,
-        tenant: str | None = None,
-        name: str | None = None,
-        user: str | None = None,
-    ) -> list[Table]:
+    def list(self, who: Principal, tenant: str | None = None) -> list[Table]:
         """Return the tokens that somebody sees: an admin those of his tenant, others their own."""
-        records = [
-            record
+        return [
+            self.shown(record)
             for record in self._desk.mirror.of_kind(KIND, tenant)
             if who.sees(record.tenant) and (who.may(Scope.ADMIN) or self._is_his(record, who))
         ]
-        return rows(records, self._show, name=name, user=user)
+
+    def shown(self, record: Record) -> Table:
+        """Return a token as it is answered, without what it is itself."""
+        user = self._users.of_id(str(record.value.get("user")))
+        fields = {
+            "description": record.spec.get("description", ""),
+            "scope": record.value["scope"],
+            "user": None if user is None else user.name,
+            "expires_at": moment(record.value.get("expires_at")),
+            "expired": self.is_over(record),
+            "last_used_at": moment(self._seen.last(record.id)),
+        }
+        return shown(record, fields)
 
     def show(self, id: str, who: Principal) -> Table:
-        """Return one token, without what it is itself."""
-        return self._show(self._get(id, who))
+        """Return one token."""
+        return self.shown(self._get(id, who))
 
     async def create(
         self,
@@ -82,7 +88,7 @@ class Tokens:
             return [*checks, *([Check(now.key, now.revision)] if now is not None else [])]
 
         def answer(record: Record) -> Table:
-            return {**self._show(record), "token": "" if dry_run else text}
+            return {**self.shown(record), "token": "" if dry_run else text}
 
         made = await self._desk.make(
             Key(KIND, credential.id),
@@ -110,7 +116,7 @@ class Tokens:
             spec = patched(TokenSpec, KIND, {"name": old.name, **old.spec}, patch)
             return {**old.value, "name": spec.pop("name"), "spec": spec}
 
-        return self._show(
+        return self.shown(
             await self._desk.edit(KIND, id, who, change, expected=expected, dry_run=dry_run)
         )
 
@@ -214,18 +220,6 @@ class Tokens:
             "user": None if user is None else user.id,
             "expires_at": now + days * DAY_S if days else None,
         }
-
-    def _show(self, record: Record) -> Table:
-        user = self._users.of_id(str(record.value.get("user")))
-        fields = {
-            "description": record.spec.get("description", ""),
-            "scope": record.value["scope"],
-            "user": None if user is None else user.name,
-            "expires_at": moment(record.value.get("expires_at")),
-            "expired": self.is_over(record),
-            "last_used_at": moment(self._seen.last(record.id)),
-        }
-        return shown(record, fields)
 
 
 def _judge_scope(wanted: NewToken, user: Record | None, who: Principal) -> None:

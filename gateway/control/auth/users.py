@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import base64
 
-from gateway.control.auth.desk import CLAIM, Beside, Desk, moment, not_unique, rows, shown
+from gateway.control.api.render import moment
+from gateway.control.auth.desk import CLAIM, Beside, Desk, not_unique, shown
 from gateway.control.auth.passwords import Passwords, judge_password
 from gateway.control.auth.principal import OPERATOR, Principal, Scope
 from gateway.control.auth.seen import Seen
@@ -41,23 +42,29 @@ class Users:
 
     # ---- for the API ----
 
-    def list(
-        self, who: Principal, *, tenant: str | None = None, name: str | None = None
-    ) -> list[Table]:
+    def list(self, who: Principal, tenant: str | None = None) -> list[Table]:
         """Return the users that somebody sees: an admin those of his tenant, others themselves."""
-        records = [
-            record
+        return [
+            self.shown(record)
             for record in self._desk.mirror.of_kind(KIND, tenant)
             if who.sees(record.tenant) and (who.may(Scope.ADMIN) or _is_self(record, who))
         ]
-        return rows(records, self._show, name=name)
+
+    def shown(self, record: Record) -> Table:
+        """Return a user as he is answered."""
+        fields = {
+            **UserSpec.model_validate(record.spec).model_dump(mode="json"),
+            "password_version": record.value["password_version"],
+            "last_login_at": moment(self._seen.last(record.id)),
+        }
+        return shown(record, fields)
 
     def show(self, id: str, who: Principal) -> Table:
         """Return one user, by id or name."""
         record = self._get(id, who)
         if not _is_self(record, who):
             who.need(Scope.ADMIN)
-        return self._show(record)
+        return self.shown(record)
 
     async def create(
         self,
@@ -98,9 +105,9 @@ class Users:
             who,
             judge,
             dry_run=dry_run,
-            beside=lambda record: beside(self._show(record)) if beside is not None else (),
+            beside=lambda record: beside(self.shown(record)) if beside is not None else (),
         )
-        return self._show(made)
+        return self.shown(made)
 
     async def update(
         self,
@@ -122,7 +129,7 @@ class Users:
             more = self._password(old, hashed) if hashed is not None else {}
             return {**old.value, "spec": patched(UserSpec, KIND, old.spec, spec_patch), **more}
 
-        return self._show(
+        return self.shown(
             await self._desk.edit(KIND, record.id, who, change, expected=expected, dry_run=dry_run)
         )
 
@@ -155,7 +162,7 @@ class Users:
         def change(old: Record) -> Table:
             return {**old.value, **self._password(old, hashed)}
 
-        return self._show(await self._desk.edit(KIND, record.id, who, change))
+        return self.shown(await self._desk.edit(KIND, record.id, who, change))
 
     # ---- for the other parts of the process ----
 
@@ -238,14 +245,6 @@ class Users:
 
     def _hash_of(self, record: Record) -> str:
         return self._desk.ring.open(str(record.value[_FIELD]), record.key, _FIELD).reveal().decode()
-
-    def _show(self, record: Record) -> Table:
-        fields = {
-            **UserSpec.model_validate(record.spec).model_dump(mode="json"),
-            "password_version": record.value["password_version"],
-            "last_login_at": moment(self._seen.last(record.id)),
-        }
-        return shown(record, fields)
 
 
 def _claim(name: str) -> str:

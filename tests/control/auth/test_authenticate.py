@@ -37,9 +37,9 @@ async def test_a_bearer_token_says_who_asks(auth: Auth) -> None:
         {"authorization": "Bearer tsp_" + "a" * 43},
         {"authorization": "Bearer a.b.c"},
         {"authorization": "Bearer " + "x" * (1 << 20)},
-        {"cookie": "twinspan="},
-        {"cookie": "twinspan=tss_" + "a" * 43},
-        {"cookie": "\0\u202e; twinspan"},
+        {"cookie": "twinspan_session="},
+        {"cookie": "twinspan_session=tss_" + "a" * 43},
+        {"cookie": "\0\u202e; twinspan_session"},
     ],
 )
 async def test_no_or_a_wrong_credential_is_401(auth: Auth, headers: dict[str, str]) -> None:
@@ -50,7 +50,7 @@ async def test_no_or_a_wrong_credential_is_401(auth: Auth, headers: dict[str, st
 async def test_a_login_is_a_session_and_logout_ends_it(auth: Auth) -> None:
     await add_user(auth, "ann", "read", "red")
     started = await auth.authenticator.login("ann", PASSWORD, PEER)
-    headers = {"cookie": f"other=1; twinspan={started.cookie}"}
+    headers = {"cookie": f"other=1; twinspan_session={started.cookie}"}
     who = await auth.authenticator.authenticate(headers, PEER)
     assert who == started.principal == Principal("user:ann", "red", Scope.READ)
     await auth.authenticator.logout(headers, PEER, who)
@@ -62,7 +62,7 @@ async def test_a_write_with_a_cookie_needs_the_csrf_token(auth: Auth) -> None:
     await add_user(auth, "ann")
     started = await auth.authenticator.login("ann", PASSWORD, PEER)
     other = await auth.authenticator.login("ann", PASSWORD, PEER)
-    headers = {"cookie": f"twinspan={started.cookie}"}
+    headers = {"cookie": f"twinspan_session={started.cookie}"}
     for given in ({}, {"x-csrf-token": other.csrf_token}):
         call = auth.authenticator.authenticate({**headers, **given}, PEER, "DELETE")
         assert (await refused(call)).status == 403
@@ -73,15 +73,15 @@ async def test_a_write_with_a_cookie_needs_the_csrf_token(auth: Auth) -> None:
 async def test_over_tls_only_the_cookie_bound_to_the_host_counts(auth: Auth) -> None:
     await add_user(auth, "ann")
     started = await auth.authenticator.login("ann", PASSWORD, SECURE)
-    plain, bound = f"twinspan={started.cookie}", f"__Host-twinspan={started.cookie}"
+    plain, bound = f"twinspan_session={started.cookie}", f"__Host-twinspan_session={started.cookie}"
     assert (await refused(auth.authenticator.authenticate({"cookie": plain}, SECURE))).status == 401
     assert await auth.authenticator.authenticate({"cookie": bound}, SECURE) == started.principal
 
 
 async def test_a_session_ends_without_use_and_after_a_day(auth: Auth, clock: Clock) -> None:
     await add_user(auth, "ann")
-    idle = {"cookie": f"twinspan={(await auth.authenticator.login('ann', PASSWORD, PEER)).cookie}"}
-    used = {"cookie": f"twinspan={(await auth.authenticator.login('ann', PASSWORD, PEER)).cookie}"}
+    started = [await auth.authenticator.login("ann", PASSWORD, PEER) for _ in range(2)]
+    idle, used = ({"cookie": f"twinspan_session={each.cookie}"} for each in started)
     for _ in range(7):
         clock.now += 3 * 3600
         await auth.authenticator.authenticate(used, PEER)
@@ -102,7 +102,7 @@ async def test_a_session_ends_with_the_password_and_the_user(auth: Auth, how: st
         await auth.users.update("ann", {"disabled": True}, ROOT)
     else:
         await auth.users.delete("ann", ROOT)
-    headers = {"cookie": f"twinspan={started.cookie}"}
+    headers = {"cookie": f"twinspan_session={started.cookie}"}
     assert (await refused(auth.authenticator.authenticate(headers, PEER))).status == 401
 
 

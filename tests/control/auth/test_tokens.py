@@ -21,7 +21,7 @@ async def test_a_token_is_told_once_and_kept_as_a_hash(auth: Auth) -> None:
     text = made.pop("token")
     assert auth.tokens.show(made["id"], ann) == made
     assert (made["user"], made["tenant"], made["scope"]) == ("ann", "main", "operate")
-    assert (made["expires_at"], made["expired"]) == ("2028-01-15T08:00:00Z", False)
+    assert (made["expires_at"], made["expired"]) == ("2028-01-15T08:00:00.000Z", False)
     stored = (await auth.desk.store.get(Key("token", made["id"]))).value.decode()
     assert text not in stored
     assert auth.tokens.principal(text) == Principal(f"token:{made['id']}", "main", Scope.OPERATE)
@@ -169,7 +169,7 @@ async def test_last_use_is_known_at_once_and_written_seldom(auth: Auth, clock: C
         clock.now += 1
         assert auth.tokens.principal(token) is not None
         await auth.seen.flush()
-    assert auth.tokens.list(ROOT)[0]["last_used_at"] == "2027-01-15T08:01:40Z"
+    assert auth.tokens.list(ROOT)[0]["last_used_at"] == "2027-01-15T08:01:40.000Z"
     assert await auth.desk.store.revision() == revision + 1
     assert auth.tokens.list(ROOT)[0]["revision"] == row["revision"]
     await auth.tokens.delete(row["id"], ROOT)

@@ -27,7 +27,7 @@ async def test_a_user_is_told_without_his_password(auth: Auth) -> None:
     assert made == {
         **{"id": made["id"], "tenant": "main", "name": "ann", "scope": "read"},
         **{"disabled": False, "description": "", "password_version": 1, "last_login_at": None},
-        **{"created_at": "2027-01-15T08:00:00Z", "updated_at": "2027-01-15T08:00:00Z"},
+        **{"created_at": "2027-01-15T08:00:00.000Z", "updated_at": "2027-01-15T08:00:00.000Z"},
         "revision": made["revision"],
     }
     assert auth.users.show("ann", ROOT) == auth.users.show(made["id"], ROOT) == made
