@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,9 +38,13 @@ PURE = [
     "gateway/control/auth/specs.py",
     "gateway/control/resources",
     "gateway/control/changes",
+    "gateway/control/nodes/touched.py",
     "gateway/errors.py",
+    "gateway/fleet",
     "gateway/sa.py",
     "gateway/secret.py",
+    "gateway/node/fleet/judge.py",
+    "gateway/node/fleet/states.py",
     "gateway/node/plan.py",
     "gateway/node/port.py",
     "gateway/node/spokes.py",
@@ -153,6 +159,19 @@ def test_the_gateway_process_imports_nothing_of_the_control_plane() -> None:
         "gateway/cli/control.py",
         "gateway/cli/remote/schemas.py",
     }
+
+
+def test_the_gateway_process_does_not_load_what_the_control_plane_needs() -> None:
+    loaded = subprocess.run(
+        [sys.executable, "-c", "import sys, gateway.node.fleet.source; print(*sys.modules)"],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.split()
+    assert "gateway.node.fleet.link" in loaded
+    roots = {name.split(".")[0] for name in loaded}
+    assert not roots & {"fastapi", "starlette", "uvicorn", "httpx", "argon2"}
+    assert "gateway.control" not in loaded
 
 
 def test_scapy_is_never_imported_by_the_product() -> None:

@@ -3,17 +3,49 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gateway.cli.client import DEFAULT_RUNTIME_DIR, RuntimeDir
+from gateway.errors import ConfigError
+
+if TYPE_CHECKING:
+    from gateway.node.source import Source
+
+DEFAULT_CONFIG = "/etc/twinspan/gateway.toml"
 
 
 def gateway(
-    config: Annotated[Path, typer.Option("--config", "-c", help="the TOML document")] = Path(
-        "/etc/twinspan/gateway.toml"
-    ),
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", "-c", help=f"the TOML document; else {DEFAULT_CONFIG}"),
+    ] = None,
+    control: Annotated[
+        str | None,
+        typer.Option(
+            "--control", metavar="URL", help="the control plane that gives the document instead"
+        ),
+    ] = None,
+    register_token_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--register-token-file",
+            help="with --control: holds the one-time token that makes this node known there",
+        ),
+    ] = None,
+    ca_fingerprint: Annotated[
+        str,
+        typer.Option(
+            "--ca-fingerprint",
+            metavar="sha256:HEX",
+            help="with --control: of its CA; without it, the token's word counts",
+        ),
+    ] = "",
+    state_dir: Annotated[
+        Path,
+        typer.Option("--state-dir", help="with --control: keeps identity and last document"),
+    ] = Path("/var/lib/twinspan/node"),
     runtime_dir: RuntimeDir = Path(DEFAULT_RUNTIME_DIR),
     in_process: Annotated[
         bool,
@@ -29,18 +61,43 @@ def gateway(
     """
     Run the gateway: read the document, make it so, keep it so.
 
+    The document is a file, or comes from a control plane, which is needed only for changes.
     SIGHUP reloads. SIGTERM ends this process alone; the data plane process carries the tunnels on
     for the next one, unless --stop-dataplane is given.
     """
+    source = _source(config, control, register_token_file, ca_fingerprint, state_dir)
     # Imported here: the daemon's modules would double the start time of every other command.
     import uvloop
 
     from gateway.node.life import Settings
     from gateway.node.service import serve
+
+    settings = Settings(source, runtime_dir, in_process, stop_dataplane, verbose)
+    raise typer.Exit(uvloop.run(serve(settings)))
+
+
+def _source(
+    config: Path | None,
+    control: str | None,
+    token_file: Path | None,
+    fingerprint: str,
+    state_dir: Path,
+) -> Source:
+    """Return where the document comes from. Ends the program if the options do not fit."""
     from gateway.node.source import FileSource
 
-    settings = Settings(FileSource(config), runtime_dir, in_process, stop_dataplane, verbose)
-    raise typer.Exit(uvloop.run(serve(settings)))
+    if control is None:
+        if token_file is not None or fingerprint:
+            raise typer.BadParameter("--register-token-file and --ca-fingerprint need --control")
+        return FileSource(config or Path(DEFAULT_CONFIG))
+    if config is not None:
+        raise typer.BadParameter("give --config or --control, not both")
+    from gateway.node.fleet.source import ControlSource, Enrolment
+
+    try:
+        return ControlSource(Enrolment(control, state_dir, token_file, fingerprint))
+    except ConfigError as error:
+        raise typer.BadParameter("; ".join(error.problems)) from None
 
 
 def dataplane(context: typer.Context) -> None:

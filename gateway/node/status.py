@@ -94,8 +94,9 @@ class StatusView:
         return self._reconciler.plan.tunnels if self._reconciler.plan else ()
 
     def tunnels(self, plans: Iterable[TunnelPlan]) -> list[Json]:
-        """Return the status of some tunnels."""
-        active = self._active(self.plans)
+        """Return the status of some tunnels, all of each connection."""
+        plans = tuple(plans)
+        active = self._active(plans)
         return [self._tunnel(plan, plan.name in active) for plan in plans]
 
     def notes(self) -> list[str]:

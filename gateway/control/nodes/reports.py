@@ -1,0 +1,175 @@
+"""
+What nodes report: states go to the store when they change, counters stay in memory.
+
+A node counts as alive as long as its lease `node:ID` is held, which is kept with its reports by the
+control process that hears them. Its end is seen by all of them; nothing is concluded from it but
+that the node's tunnels are not known about.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+from gateway.control.mirror import Mirror
+from gateway.control.nodes.actions import Actions
+from gateway.control.nodes.documents import Documents
+from gateway.control.nodes.states import States
+from gateway.control.resources.record import Table
+from gateway.control.store.interface import LEASE, Conflict, Lease, NotFound, Store
+from gateway.fleet.messages import (
+    LOST_S,
+    REPORT_S,
+    Counters,
+    Heard,
+    Report,
+    TunnelState,
+)
+from gateway.model.events import Event, EventError, event_of_json
+
+KEEP_S = REPORT_S * 0.8  # no oftener: a node whose tunnels flap reports ten times a second
+
+# Keeps events of a node, and returns when they are in the store or on their way.
+Keep = Callable[[str, Sequence[Event]], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class Known:
+    """One run of a node's gateway process, as this control process has heard it."""
+
+    session: str
+    number: int
+    heard_at: float  # monotonic seconds
+    counters: dict[str, Counters] = field(default_factory=dict)
+    lease: Lease | None = None
+    kept_at: float = 0.0
+    events: int = 0  # the number of the last event that was kept
+
+
+class Reports:
+    """Takes reports. `keep` gets the events in them."""
+
+    def __init__(
+        self,
+        store: Store,
+        mirror: Mirror,
+        states: States,
+        documents: Documents,
+        actions: Actions,
+        keep: Keep,
+    ) -> None:
+        self._store = store
+        self._mirror = mirror
+        self._states = states
+        self._documents = documents
+        self._actions = actions
+        self._keep = keep
+        self._known: dict[str, Known] = {}
+
+    # ---- reading ----
+
+    def is_alive(self, node: str) -> bool:
+        """Say whether a node has reported of late, to any control process."""
+        return self._mirror.get(LEASE, lease_name(node)) is not None
+
+    def counters(self, node: str, tunnel: str) -> Counters | None:
+        """Return what a tunnel has carried, None if this process has not heard of it."""
+        known = self._known.get(node)
+        return known.counters.get(tunnel) if known is not None else None
+
+    # ---- taking ----
+
+    async def take(self, node: str, report: Report) -> Heard:
+        """Take a report of a node. Raises StoreError, ApiProblem."""
+        known, is_missing = self._follow(node, report)
+        await self._stay_alive(node, known)
+        self._documents.learn(node, report.at)
+        self._take_states(node, report)
+        known.counters |= report.counters
+        if report.full:
+            known.counters = dict(report.counters)
+        await self._take_events(node, known, report)
+        await self._actions.take(node, report.results)
+        return Heard(full=is_missing, events=known.events)
+
+    def _follow(self, node: str, report: Report) -> tuple[Known, bool]:
+        """Return what is known of the node's run, and whether something of it was missed."""
+        known = self._known.get(node)
+        if known is None or known.session != report.session:
+            lease = known.lease if known is not None else None
+            known = self._known[node] = Known(report.session, 0, 0.0, lease=lease)
+            self._actions.forget_told(node)
+        is_missing = not report.full and report.number != known.number + 1
+        known.number, known.heard_at = report.number, time.monotonic()
+        return known, is_missing
+
+    async def _stay_alive(self, node: str, known: Known) -> None:
+        now = time.monotonic()
+        if known.lease is not None and now - known.kept_at < KEEP_S:
+            return
+        try:
+            if known.lease is not None:
+                await self._store.keep_alive(known.lease)
+        except (NotFound, Conflict):
+            known.lease = None
+        if known.lease is None:
+            # Any control process may hold it in the node's name: the last that heard of it does.
+            known.lease = await self._store.acquire(lease_name(node), node, LOST_S)
+        known.kept_at = now
+
+    # ---- states ----
+
+    def _take_states(self, node: str, report: Report) -> None:
+        self._states.put(node, self._node_state(node, report))
+        for tunnel in report.tunnels:
+            if (value := self._tunnel_state(node, tunnel)) is not None:
+                self._states.put(tunnel.name, value)
+        if report.full:
+            told = {one.name for one in report.tunnels}
+            gone = (id for id in self._states.of_node(node) if id not in told)
+            self._states.forget(gone)
+
+    def _node_state(self, node: str, report: Report) -> Table:
+        notes = report.notes
+        return {
+            "tenant": "",
+            "node": node,
+            "session": report.session,
+            "at": report.at.model_dump(),
+            "problem": report.problem.model_dump() if report.problem else None,
+            "version": report.version,
+            "since": report.since,
+            "notes": self._states.get(node).get("notes", []) if notes is None else list(notes),
+        }
+
+    def _tunnel_state(self, node: str, tunnel: TunnelState) -> Table | None:
+        """Return what is kept of a tunnel; nothing of one that is not this node's."""
+        record = self._mirror.get("vpn_tunnel", tunnel.name)
+        if record is None or record.allocated.get("node") != node:
+            return None
+        return {
+            "tenant": record.tenant,
+            "node": node,
+            **tunnel.model_dump(mode="json", exclude={"name"}),
+        }
+
+    # ---- events ----
+
+    async def _take_events(self, node: str, known: Known, report: Report) -> None:
+        events = []
+        for table in report.events:
+            try:
+                event = event_of_json(table)
+            except EventError:
+                continue
+            if event.sequence > known.events:
+                events.append(event)
+        if events:
+            await self._keep(node, events)
+            known.events = max(event.sequence for event in events)
+
+
+def lease_name(node: str) -> str:
+    """Return the name of the lease of a node that lives."""
+    return f"node:{node}"

@@ -1,0 +1,157 @@
+"""
+What is computed of resources: are they up, and why not. From what nodes have reported.
+
+A tunnel whose node does not report is `unknown`, with the reason `node_lost`: nothing is guessed,
+and nothing is moved. Up or down is its node's word, allowed or not the resource's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from ipaddress import ip_address
+
+from gateway.control.api.render import moment
+from gateway.control.mirror import Mirror
+from gateway.control.nodes.credentials import Credentials
+from gateway.control.nodes.documents import Documents
+from gateway.control.nodes.reports import Reports
+from gateway.control.nodes.states import States
+from gateway.control.resources.record import Record, Table
+from gateway.model.codes import hint_of
+from gateway.node.redundancy import Leg, ha_status
+
+_SHOWN = ("active", "standing", "local", "remote", "interface", "suite", "bgp", "probe", "mtu")
+LATEST = 4e9  # seconds since 1970: what a node says is not believed beyond
+_NO_BGP = ("", "established")
+
+
+class Statuses:
+    """Computes the `status` of a resource, as the API answers it."""
+
+    def __init__(
+        self,
+        mirror: Mirror,
+        states: States,
+        documents: Documents,
+        reports: Reports,
+        credentials: Credentials,
+    ) -> None:
+        self._mirror = mirror
+        self._states = states
+        self._documents = documents
+        self._reports = reports
+        self._credentials = credentials
+
+    def of(self, record: Record) -> Table:
+        """Return the status of a resource; empty for kinds that have none."""
+        match record.kind:
+            case "vpn_tunnel":
+                return self.of_tunnel(record)
+            case "vpn_connection":
+                return self.of_connection(record)
+            case "node":
+                return self.of_node(record)
+        return {}
+
+    def of_tunnel(self, tunnel: Record) -> Table:
+        """Return the status of a VPN Tunnel."""
+        node, state = str(tunnel.allocated.get("node") or ""), self._states.get(tunnel.id)
+        position, applied = self._documents.position(node), self._states.get(node).get("at")
+        counters = self._reports.counters(node, tunnel.id)
+        operational, reason = self._operational(node, state)
+        return {
+            "admin": self._admin(tunnel, state),
+            "operational": operational,
+            "reason": reason,
+            "since": _moment(state.get("since")),
+            "node": node or None,
+            "generation_wanted": position.generation if position else None,
+            "generation_applied": _generation(applied),
+            **{key: state.get(key) for key in _SHOWN},
+            "counters": counters.model_dump() if counters else None,
+        }
+
+    def _admin(self, tunnel: Record, state: Mapping[str, object]) -> str:
+        """Return what the resource says; `down` also where somebody said so on the node."""
+        connection = self._mirror.get("vpn_connection", str(tunnel.of("vpn_connection")))
+        said = tunnel.spec.get("admin") or (connection and connection.spec.get("admin")) or "up"
+        return "down" if "down" in (said, state.get("admin")) else "up"
+
+    def _operational(self, node: str, state: Mapping[str, object]) -> tuple[str, object]:
+        if not node:
+            return "down", _why("not_placed", "the tunnel is on no node")
+        if not self._reports.is_alive(node):
+            name = self._name("node", node)
+            if self._states.get(node):
+                return "unknown", _why("node_lost", f"node {name} has not reported for 15 s")
+            return "unknown", _why("node_new", f"node {name} has never reported")
+        if not state:
+            problem = self._states.get(node).get("problem")
+            if problem:
+                return "down", problem
+            return "connecting", _why("not_applied", "the node has not got the tunnel yet")
+        return str(state.get("operational")), state.get("reason")
+
+    def of_connection(self, connection: Record) -> Table:
+        """Return the status of a VPN Connection: what its tunnels come to."""
+        tunnels = list(self._mirror.children("vpn_tunnel", connection.id))
+        works = {tunnel.id: self._works(tunnel) for tunnel in tunnels}
+        legs = [
+            leg for tunnel in tunnels if (leg := _leg(tunnel, works=works[tunnel.id])) is not None
+        ]
+        return {
+            "ha_status": ha_status(legs).value if legs else "no_redundancy",
+            "working": sum(works.values()),
+            "tunnels": [tunnel.id for tunnel in tunnels],
+        }
+
+    def _works(self, tunnel: Record) -> bool:
+        node, state = str(tunnel.allocated.get("node") or ""), self._states.get(tunnel.id)
+        is_up = state.get("operational") == "up" and self._reports.is_alive(node)
+        return is_up and state.get("bgp", "") in _NO_BGP
+
+    def of_node(self, node: Record) -> Table:
+        """Return the status of a node."""
+        state, is_alive = self._states.get(node.id), self._reports.is_alive(node.id)
+        position, applied = self._documents.position(node.id), state.get("at")
+        credential = self._credentials.of_node(node.id)
+        operational = "up" if is_alive else ("lost" if state else "new")
+        reason = state.get("problem")
+        if operational == "lost":
+            reason = _why("node_lost", "the node has not reported for 15 s")
+        return {
+            "operational": operational,
+            "reason": reason,
+            "registered": credential["is_registered"],
+            "certificate_until": _moment(credential["not_after"]),
+            "since": _moment(state.get("since")),
+            "version": state.get("version"),
+            "generation_wanted": position.generation if position else None,
+            "generation_applied": _generation(applied),
+            "notes": state.get("notes", []),
+            "tunnels": sum(1 for _ in self._mirror.children("vpn_tunnel", node.id)),
+        }
+
+    def _name(self, kind: str, id: str) -> str:
+        record = self._mirror.get(kind, id)
+        return record.name if record is not None else id
+
+
+def _leg(tunnel: Record, *, works: bool) -> Leg | None:
+    local, remote = tunnel.of("local_address"), tunnel.of("remote_address")
+    if not local:
+        return None
+    return Leg(ip_address(local), ip_address(remote) if remote else None, works)
+
+
+def _why(code: str, text: str) -> Table:
+    return {"code": code, "text": text, "ours": "", "theirs": "", "hint": hint_of(code)}
+
+
+def _generation(position: object) -> object:
+    return position.get("generation") if isinstance(position, Mapping) else None
+
+
+def _moment(at: object) -> str | None:
+    """Return seconds since 1970 as RFC 3339 has them; None for no time."""
+    return moment(min(max(at, 0.0), LATEST)) if isinstance(at, int | float) else None

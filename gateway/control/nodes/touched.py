@@ -1,0 +1,62 @@
+"""Which nodes' documents a change may touch. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gateway.control.changes.compose import nodes_of
+from gateway.control.changes.view import View
+from gateway.control.resources.kinds import KINDS
+from gateway.control.resources.record import Record, record_of
+from gateway.control.store.interface import Change, Commit, Object
+
+
+def nodes_touched(view: View, commit: Commit) -> set[str]:
+    """Return the ids of the nodes whose documents may be others after a commit."""
+    if any(change.key.kind == "tenant" for change in commit.changes):
+        return {node.id for node in view.of_kind("node")}  # namespaces may be others
+    changes = [change for change in commit.changes if change.key.kind in KINDS]
+    found = {
+        node for change in changes for record in _both(change) for node in _of(view, record, set())
+    }
+    # A tunnel that comes or goes may put its Border Gateway on one node more or less.
+    for change in changes:
+        if change.key.kind == "vpn_tunnel" and (change.before is None or change.value is None):
+            for record in _both(change):
+                found |= _around(view, record)
+    return found
+
+
+def _around(view: View, tunnel: Record) -> set[str]:
+    """Return the nodes of a tunnel's Border Gateway."""
+    connection = view.get("vpn_connection", str(tunnel.of("vpn_connection")))
+    if connection is None:
+        return set()
+    gateway = view.get("border_gateway", str(connection.of("border_gateway")))
+    return nodes_of(view, gateway) if gateway is not None else set()
+
+
+def _both(change: Change) -> Iterator[Record]:
+    """Yield the object before and after a change, as far as there is one."""
+    for value in (change.before, change.value):
+        if value is not None:
+            yield record_of(Object(change.key, value, 0))
+
+
+def _of(view: View, record: Record, seen: set[str]) -> Iterator[str]:
+    """Yield the nodes of a resource, of what it refers to and of what refers to it."""
+    if record.id in seen:
+        return
+    seen.add(record.id)
+    if record.kind == "node":
+        yield record.id
+    for where in (record.spec, record.allocated):
+        if where.get("node"):
+            yield str(where["node"])
+    for each in view.users(record.id):
+        yield from _of(view, each, seen)
+    # What hangs on a connection or a Border Gateway is in the documents of all its nodes.
+    for kind in ("vpn_connection", "border_gateway"):
+        parent = view.get(kind, str(record.spec.get(kind)))
+        if parent is not None and record.kind in ("route", "vpc_attachment", "direct_line"):
+            yield from _of(view, parent, seen)
