@@ -110,6 +110,12 @@ class ChildSaNotFound(PeerError):
         self.spi = spi
 
 
+class StateNotFound(PeerError):
+    """A key exchange belongs to none that is under way: begin again (RFC 9370 section 2.2.4)."""
+
+    notify = 47
+
+
 class DataPlaneError(GatewayError):
     """The data plane refused a call: `code` is an `enum gw_err`, `errno` a system call's or 0."""
 

@@ -122,12 +122,15 @@ class StrongSwan:
         log_level: int = 1,
         options: Sequence[str] = (),
         charon_conf: str | None = None,
+        tree: Path | None = None,
     ) -> None:
         """
         `options` are further lines of the charon section of strongswan.conf; `charon_conf` is a
-        whole file beside it, which says the timing too.
+        whole file beside it, which says the timing too. With `tree`, the charon in that directory
+        runs, of another Debian, in place of the machine's own.
         """
         self.machine = machine
+        self._tree = tree
         self._connections = tuple(connections)
         self.directory = machine.lab.directory / f"{machine.name}-strongswan"
         self.directory.mkdir(mode=0o700, exist_ok=True)
@@ -169,17 +172,23 @@ charon-systemd {{
 
     def start(self) -> StrongSwan:
         """Start charon and load the connections. Raises LabError with charon's log."""
-        if not Path(_PROGRAM).exists():
+        program = [_PROGRAM] if self._tree is None else _in_tree(self._tree, self.directory)
+        if not Path(f"{self._tree or ''}{_PROGRAM}").exists():
             raise LabError(f"{_PROGRAM} is missing: install charon-systemd and strongswan-swanctl")
         self._socket.unlink(missing_ok=True)
         env = {
             "STRONGSWAN_CONF": str(self.directory / "strongswan.conf"),
             "SWANCTL_DIR": str(self.directory),
         }
-        self._process = self.machine.start("charon", _PROGRAM, env=env)
+        self._process = self.machine.start("charon", *program, env=env)
         wait_for(f"charon in {self.machine.name}\n{self._words()}", self._answers, 15.0)
         self.load(self._connections)
         return self
+
+    def version(self) -> str:
+        """Return charon's version, as in "5.9.8"."""
+        with _Session(self._socket) as session:
+            return _text(session.version(), "version")
 
     def _answers(self) -> bool:
         process = self._process
@@ -307,6 +316,20 @@ charon-systemd {{
                     pass
         except vici.exception.CommandException as error:
             raise LabError(f"{verb} {arguments}: {error}\n{self._words()}") from error
+
+
+def _in_tree(tree: Path, directory: Path) -> list[str]:
+    """
+    Return the command that runs the charon of a Debian tree: `directory` is the same inside, and
+    what is mounted for it nobody else sees.
+    """
+    inside = Path(f"{tree}{directory}")
+    inside.mkdir(parents=True, exist_ok=True)
+    script = (
+        f"mount --rbind /dev {tree}/dev && mount --rbind /proc {tree}/proc"
+        f" && mount --bind {directory} {inside} && exec chroot {tree} {_PROGRAM}"
+    )
+    return ["unshare", "--mount", "--propagation", "private", "sh", "-c", script]
 
 
 class _Session:

@@ -32,6 +32,7 @@ _HEAD = (
     "LOCAL",
     "REMOTE",
     "SUITE",
+    "PQ",
     "SINCE",
     ">IN",
     ">OUT",
@@ -56,6 +57,7 @@ def status(
     """
     Show every tunnel: is it allowed, is it up, and why not. `*` marks the one that carries traffic.
     HA says whether the connection outlives the loss of any one address, ours or the customer's.
+    PQ says whether its keys are safe from a quantum computer.
 
     Where no gateway runs and a control plane is known, or with --fleet: nodes, connections, and the
     tunnels that are not up.
@@ -173,6 +175,7 @@ def _row(tunnel: Json, connection: Json, *, colours: bool) -> tuple[str, ...]:
         str(tunnel["local"]),
         str(tunnel["remote"]),
         str(suite or "-"),
+        _post_quantum(ike),
         duration(_number(tunnel["since_s"])),
         amount(_number(tunnel["in_bps"]), "bit/s"),
         amount(_number(tunnel["out_bps"]), "bit/s"),
@@ -180,6 +183,13 @@ def _row(tunnel: Json, connection: Json, *, colours: bool) -> tuple[str, ...]:
         amount(_number(tunnel["out_bytes"]), "B"),
         str(round(sum(_number(count) for count in drops.values()))),
     )
+
+
+def _post_quantum(ike: Json) -> str:
+    """Return whether what a tunnel carries withstands a quantum computer; "-" without keys."""
+    if ike.get("state") != "established":
+        return "-"
+    return "yes" if ike.get("post_quantum") else "no"
 
 
 def _missing_pairs(tunnel: Json) -> list[str]:

@@ -16,8 +16,10 @@ from gateway.ike.config import Lifetime, Random
 from gateway.ike.dh import KeyPair
 from gateway.ike.events import Reason
 from gateway.ike.keymat import ChildKeys
+from gateway.ike.message import Message
 from gateway.ike.proposals import EspSuite, Proposal
 from gateway.sa import EspSa, Limits, TrafficSelector
+from gateway.secret import Secret
 
 PACKETS_SOFT = (
     3 << 30
@@ -49,6 +51,16 @@ class Use(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Partial:
+    """
+    A CREATE_CHILD_SA of ours whose additional key exchanges are under way (RFC 9370 section 2.2.4).
+    """
+
+    response: Message  # to CREATE_CHILD_SA
+    secrets: tuple[Secret, ...]  # of the key exchanges that are done, in order
+
+
+@dataclass(frozen=True, slots=True)
 class Offer:
     """What our outstanding request offered: the values that its response is computed with."""
 
@@ -61,6 +73,7 @@ class Offer:
     tries: int = 0  # INVALID_KE_PAYLOAD answers before this one
     slot: int = 0
     is_plain: bool = False  # a new Child SA in place of one that the peer will not rekey
+    partial: Partial | None = None
 
     @property
     def spi_in(self) -> int:

@@ -1,5 +1,10 @@
 """
-Key exchange: X25519 (RFC 8031), ECP groups (RFC 5903), MODP groups (RFC 3526).
+Key exchange: X25519 (RFC 8031), ECP groups (RFC 5903), MODP groups (RFC 3526), and ML-KEM (FIPS
+203, draft-ietf-ipsecme-ikev2-mlkem).
+
+The initiator makes a `KeyPair` and finishes with the responder's value; the responder has both
+values at once, from `answer`. For Diffie-Hellman the two ends do the same; with ML-KEM the
+responder's value is a ciphertext that holds the secret.
 
 `KeyPair.shared` makes the checks of RFC 6989 on the peer's value: right length, on the curve, not
 0, 1, p-1 or above, and no X25519 value that gives an all-zero secret. MODP runs in libcrypto
@@ -9,6 +14,12 @@ through the native module, since `cryptography` is giving finite fields up.
 from __future__ import annotations
 
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.mlkem import (
+    MLKEM768PrivateKey,
+    MLKEM768PublicKey,
+    MLKEM1024PrivateKey,
+    MLKEM1024PublicKey,
+)
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
@@ -29,22 +40,50 @@ _MODP_LENS: dict[int, int] = {
     Group.MODP8192: 1024,
 }
 _X25519_LEN = 32
+_KEM_PRIVATE: dict[int, type[MLKEM768PrivateKey | MLKEM1024PrivateKey]] = {
+    Group.MLKEM768: MLKEM768PrivateKey,
+    Group.MLKEM1024: MLKEM1024PrivateKey,
+}
+_KEM_PUBLIC: dict[int, type[MLKEM768PublicKey | MLKEM1024PublicKey]] = {
+    Group.MLKEM768: MLKEM768PublicKey,
+    Group.MLKEM1024: MLKEM1024PublicKey,
+}
+_KEM_LENS = {Group.MLKEM768: (1184, 1088), Group.MLKEM1024: (1568, 1568)}  # key, ciphertext
 
 
 def supported_groups() -> frozenset[int]:
     """Return the groups that `KeyPair.generate` takes."""
-    return frozenset({int(Group.X25519), *_CURVES, *_MODP_LENS})
+    return frozenset({int(Group.X25519), *_CURVES, *_MODP_LENS, *_KEM_LENS})
 
 
 def public_len(group: int) -> int:
-    """Return the length in bytes of a group's public value. Raises UsageError."""
+    """Return the length in bytes of an initiator's public value. Raises UsageError."""
     if group == Group.X25519:
         return _X25519_LEN
     if group in _CURVES:
         return 2 * _coordinate_len(_CURVES[group])
     if group in _MODP_LENS:
         return _MODP_LENS[group]
+    if group in _KEM_LENS:
+        return _KEM_LENS[Group(group)][0]
     raise UsageError(f"unsupported group {group}")
+
+
+def answer(group: int, peer: bytes, private: bytes | None = None) -> tuple[bytes, Secret]:
+    """
+    Return our public value as the responder, and the shared secret with the initiator's value.
+
+    Raises WireError as `KeyPair.shared`. ML-KEM takes no `private`: its randomness is its own.
+    """
+    if group not in _KEM_PUBLIC:
+        key_pair = KeyPair.generate(group, private)
+        return key_pair.public, key_pair.shared(peer)
+    try:
+        key = _KEM_PUBLIC[group].from_public_bytes(peer)
+    except ValueError:
+        raise WireError(f"KE: {len(peer)} bytes are no ML-KEM key of group {group}") from None
+    shared, ciphertext = key.encapsulate()
+    return ciphertext, Secret(shared)
 
 
 class KeyPair:
@@ -62,7 +101,8 @@ class KeyPair:
         """
         Return a fresh key pair. Raises UsageError for a group that is not supported.
 
-        `private` is for tests that must be repeatable: big-endian, for X25519 its 32 bytes.
+        `private` is for tests that must be repeatable: big-endian, for X25519 its 32 bytes, for
+        ML-KEM the seed of 64.
         """
         if group == Group.X25519:
             key: _PrivateKey = _X25519Key(private)
@@ -70,13 +110,19 @@ class KeyPair:
             key = _EcpKey(_CURVES[group], private)
         elif group in _MODP_LENS:
             key = _ModpKey(group, private)
+        elif group in _KEM_PRIVATE:
+            key = _KemKey(group, private)
         else:
             raise UsageError(f"unsupported group {group}")
         return cls(group, key, key.public())
 
     def shared(self, peer: bytes) -> Secret:
-        """Return g^ir, of the group's full length. Raises WireError if RFC 6989 refuses `peer`."""
-        needed = public_len(self.group)
+        """
+        Return g^ir, of the group's full length, or what a ciphertext holds. Raises WireError if RFC
+        6989 refuses `peer`.
+        """
+        lens = _KEM_LENS.get(Group(self.group))
+        needed = lens[1] if lens else public_len(self.group)
         if len(peer) != needed:
             raise WireError(f"KE: {len(peer)} bytes for group {self.group}, need {needed}")
         return Secret(self._key.shared(peer))
@@ -123,6 +169,25 @@ class _EcpKey:
         except ValueError:
             raise WireError(f"KE: point is not on {self._curve.name}") from None
         return self._key.exchange(ec.ECDH(), key)
+
+
+class _KemKey:
+    """
+    A wrong ciphertext gives a secret that the peer does not have (FIPS 203 section 6.3): AUTH, or
+    the first packet, shows it.
+    """
+
+    __slots__ = ("_key",)
+
+    def __init__(self, group: int, seed: bytes | None) -> None:
+        kind = _KEM_PRIVATE[group]
+        self._key = kind.generate() if seed is None else kind.from_seed_bytes(seed)
+
+    def public(self) -> bytes:
+        return self._key.public_key().public_bytes_raw()
+
+    def shared(self, peer: bytes) -> bytes:
+        return self._key.decapsulate(peer)
 
 
 def _coordinate_len(curve: ec.EllipticCurve) -> int:
@@ -175,4 +240,4 @@ class _ModpKey:
         return secret
 
 
-_PrivateKey = _X25519Key | _EcpKey | _ModpKey
+_PrivateKey = _X25519Key | _EcpKey | _ModpKey | _KemKey

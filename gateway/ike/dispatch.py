@@ -18,7 +18,9 @@ from gateway.ike.events import Keepalive, PathChanged, Reason
 from gateway.ike.exchanges import (
     auth,
     create_child,
+    followup,
     informational,
+    intermediate,
     negotiate,
     rekey_child,
     rekey_ike,
@@ -29,13 +31,12 @@ from gateway.ike.ike_sa import IkeSa
 from gateway.ike.message import Header, Message, open_sealed
 from gateway.ike.payloads import Notify
 from gateway.ike.states import State
-from gateway.ike.tasks import Task, Work
+from gateway.ike.tasks import MAKES_SA, Task, Work
 from gateway.ike.window import Request, digest
 from gateway.sa import Path
 
-PROTECTED = frozenset(
-    {ExchangeType.IKE_AUTH, ExchangeType.CREATE_CHILD_SA, ExchangeType.INFORMATIONAL}
-)
+PROTECTED = frozenset(ExchangeType) - {ExchangeType.IKE_SA_INIT}
+SET_UP = frozenset({ExchangeType.IKE_INTERMEDIATE, ExchangeType.IKE_AUTH})
 LIVES = frozenset({State.ESTABLISHED, State.REKEYED, State.CLOSING})
 ENOUGH_TRIES = 4  # a request that was sent so often says as much as a liveness check
 
@@ -72,8 +73,8 @@ def _take_clear(sa: IkeSa, path: Path) -> None:
 def _receive_request(sa: IkeSa, header: Header, datagram: bytes, path: Path, now: float) -> None:
     if not _is_in_window(sa, header, datagram, path, now):
         return
-    is_auth = header.exchange == ExchangeType.IKE_AUTH
-    is_fitting = sa.state is State.INIT_ANSWERED if is_auth else sa.state in LIVES
+    is_set_up = header.exchange in set(SET_UP)
+    is_fitting = sa.state is State.INIT_ANSWERED if is_set_up else sa.state in LIVES
     if not is_fitting:
         sa.drop(DropReason.STATE, path)
         return
@@ -133,8 +134,12 @@ def _open(sa: IkeSa, header: Header, datagram: bytes, path: Path) -> Message | N
 def _answer(sa: IkeSa, message: Message, path: Path, now: float) -> None:
     first = sa.first_fragment
     match message.exchange:
+        case ExchangeType.IKE_INTERMEDIATE:
+            intermediate.answer_request(sa, message, path, now, first)
         case ExchangeType.IKE_AUTH:
             auth.answer_request(sa, message, path, now, first)
+        case ExchangeType.IKE_FOLLOWUP_KE:
+            followup.answer_request(sa, message, path, now, first)
         case ExchangeType.CREATE_CHILD_SA:
             create_child.answer_request(sa, message, path, now, first)
         case _:
@@ -162,7 +167,7 @@ def _answer_error(
         (),
     )
     sa.context.count(f"out.error.{notify.type}")
-    if header.exchange == ExchangeType.IKE_AUTH:
+    if header.exchange in set(SET_UP):
         auth.refuse(sa, message, error, now)
         sa.respond(answered, (notify,), path, now, sa.first_fragment)
         return
@@ -229,6 +234,8 @@ def _fail(sa: IkeSa, reason: Reason, now: float) -> None:
 
 def _take_response(sa: IkeSa, request: Request, message: Message, now: float) -> None:
     match request.task.work:
+        case Work.INTERMEDIATE:
+            intermediate.receive_response(sa, request, message, now)
         case Work.AUTH:
             auth.receive_response(sa, request, message, now)
         case Work.REKEY_IKE:
@@ -252,7 +259,9 @@ def _take_abandoned(sa: IkeSa, request: Request, message: Message, now: float) -
     if old is not None and old.stage is Stage.REKEYING:
         old.stage = Stage.REPLACED if old.replaced_by in sa.children else Stage.INSTALLED
         old.rekey_at = now
-    is_refused = negotiate.first_error(message) is not None
+    # With more key exchanges to come, the peer has made nothing yet, and never will.
+    is_partial = message.notify(NotifyType.ADDITIONAL_KEY_EXCHANGE) is not None
+    is_refused = is_partial or negotiate.first_error(message) is not None
     if rival is not None and rival.state is State.ESTABLISHED:
         rekey_ike.replace(sa, rival, now)
     elif offer is not None and is_refused and len(offer.spi) == rekey_ike.SPI_LEN:
@@ -301,6 +310,7 @@ def deadline(sa: IkeSa) -> float:
     if sa.is_usable:
         timers = sa.config.timers
         times += [sa.rekey_at, sa.hard_at, *sa.child_at.values()]
+        times += [one.until for one in sa.pending.values()]
         if timers.liveness and _may_give_up(sa):
             times.append(_silence_ends(sa))
         if sa.nat.local:
@@ -437,6 +447,7 @@ def _established_on_time(sa: IkeSa, now: float) -> None:
         sa.rekey_at = math.inf
         sa.tasks.add(Task(Work.REKEY_IKE))
     slots.on_time(sa, now)
+    followup.on_time(sa, now)
     if timers.liveness and _may_give_up(sa) and _silence_ends(sa) <= now:
         if sa.window.outstanding is None:
             sa.tasks.add(Task(Work.LIVENESS))
@@ -451,7 +462,8 @@ def _established_on_time(sa: IkeSa, now: float) -> None:
 def pump(sa: IkeSa, now: float) -> None:
     """Begin the most urgent task if no request is outstanding."""
     while sa.state in LIVES and sa.window.outstanding is None:
-        task = sa.tasks.take()
+        # While the peer is in the middle of its own, we begin nothing that makes an SA.
+        task = sa.tasks.take(MAKES_SA if sa.pending else ())
         if task is None or _begin(sa, task, now):
             return
 

@@ -17,7 +17,7 @@ from gateway.ike.config import ChildSelectors, Lifetime, TunnelConfig
 from gateway.ike.effects import Effect, changed_fields, effects_of
 from gateway.ike.ike_sa import IkeSa
 from gateway.ike.proposals import select_esp, select_ike
-from gateway.ike.states import State
+from gateway.ike.states import BEFORE_AUTH
 from gateway.ike.tasks import Task, Work
 from gateway.ike.tunnel import Tunnel, begins
 
@@ -66,7 +66,7 @@ def carry_out(tunnel: Tunnel, fields: frozenset[str], now: float) -> None:
 def _begin_again(tunnel: Tunnel, now: float) -> None:
     """What was refused may be accepted now: do not wait for the next attempt."""
     attempt = tunnel.attempt
-    if attempt is not None and attempt.state is State.INIT_SENT:
+    if attempt is not None and attempt.state in BEFORE_AUTH:
         tunnel.attempt = None
         attempt.end(reasons.RECONFIGURED, now)
     tunnel.backoff.attempts = 0

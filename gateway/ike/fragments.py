@@ -18,12 +18,12 @@ from gateway.ike.message import (
     HEADER_LEN,
     Header,
     Message,
-    message_of,
     open_payload,
+    opened,
     seal,
     seal_payload,
 )
-from gateway.ike.payloads import parse_chain, serialise_chain
+from gateway.ike.payloads import serialise_chain
 from gateway.ike.window import digest
 
 FRAGMENTS_MAX = 64
@@ -117,7 +117,7 @@ class Reassembly:
         content = b"".join(self._pieces[at] for at in range(1, total + 1))
         first = self._first
         self._begin(None, 0)
-        return message_of(header, parse_chain(first, content))
+        return opened(header, first, content)
 
     def _has(self, number: int, total: int) -> bool:
         return total == self._total and number in self._pieces

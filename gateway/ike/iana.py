@@ -42,6 +42,8 @@ class ExchangeType(IntEnum):
     IKE_AUTH = 35
     CREATE_CHILD_SA = 36
     INFORMATIONAL = 37
+    IKE_INTERMEDIATE = 43  # RFC 9242
+    IKE_FOLLOWUP_KE = 44  # RFC 9370
 
 
 class Flags(IntFlag):
@@ -62,13 +64,20 @@ class ProtocolId(IntEnum):
 
 
 class TransformType(IntEnum):
-    """Transform types (RFC 7296 section 3.3.2)."""
+    """Transform types (RFC 7296 section 3.3.2); the last seven are of RFC 9370 section 4.1."""
 
     ENCR = 1
     PRF = 2
     INTEG = 3
     DH = 4
     ESN = 5
+    ADDKE1 = 6  # additional key exchanges, carried out in the order of their types
+    ADDKE2 = 7
+    ADDKE3 = 8
+    ADDKE4 = 9
+    ADDKE5 = 10
+    ADDKE6 = 11
+    ADDKE7 = 12
 
 
 class Prf(IntEnum):
@@ -80,7 +89,7 @@ class Prf(IntEnum):
 
 
 class Group(IntEnum):
-    """Key exchange methods, transform type 4."""
+    """Key exchange methods, transform types 4 and 6 to 12."""
 
     MODP2048 = 14  # RFC 3526
     MODP3072 = 15
@@ -91,6 +100,8 @@ class Group(IntEnum):
     ECP384 = 20
     ECP521 = 21
     X25519 = 31  # RFC 8031
+    MLKEM768 = 36  # draft-ietf-ipsecme-ikev2-mlkem; only as an additional key exchange here
+    MLKEM1024 = 37
 
 
 class AuthMethod(IntEnum):
@@ -128,6 +139,7 @@ class NotifyType(IntEnum):
     UNEXPECTED_NAT_DETECTED = 41  # RFC 4555
     TEMPORARY_FAILURE = 43
     CHILD_SA_NOT_FOUND = 44
+    STATE_NOT_FOUND = 47  # RFC 9370
 
     INITIAL_CONTACT = 16384
     SET_WINDOW_SIZE = 16385
@@ -179,3 +191,5 @@ class NotifyType(IntEnum):
 
 
 FIRST_STATUS_NOTIFY = 16384
+ADDITIONAL = range(TransformType.ADDKE1, TransformType.ADDKE7 + 1)  # types, as `TransformType`
+POST_QUANTUM = frozenset({Group.MLKEM768, Group.MLKEM1024})  # safe from a quantum computer

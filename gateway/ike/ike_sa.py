@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from gateway.ike import fragments, message
 from gateway.ike.child import ChildSa, Lifespan, Offer, Stage
@@ -19,6 +20,7 @@ from gateway.ike.dh import KeyPair
 from gateway.ike.drops import DropReason
 from gateway.ike.events import IkeSaDown, IkeSaUp, Note, Reason, Send
 from gateway.ike.fragments import Reassembly
+from gateway.ike.further import Further
 from gateway.ike.iana import ExchangeType
 from gateway.ike.keymat import IkeKeys
 from gateway.ike.message import Message, SkCipher
@@ -29,6 +31,9 @@ from gateway.ike.tasks import Task, TaskQueue, Work
 from gateway.ike.tunnel import Tunnel
 from gateway.ike.window import Request, Window
 from gateway.sa import NAT_T_PORT, Path
+
+if TYPE_CHECKING:
+    from gateway.ike.exchanges.followup import Pending
 
 MARKER_LEN = 4  # non-ESP marker on port 4500 (RFC 3948 section 2.2)
 UDP_LEN = 8
@@ -124,9 +129,13 @@ class IkeSa:
     tasks: TaskQueue = field(default_factory=TaskQueue)
     children: dict[int, ChildSa] = field(default_factory=dict)  # by inbound SPI
     deleted_early: set[int] = field(default_factory=set)  # peer's SPIs deleted before we knew them
+    pending: dict[bytes, Pending] = field(default_factory=dict)  # by link: see `followup`
     rival: IkeSa | None = None  # made by the peer's rekey while ours is outstanding
     is_parked: bool = False  # a rival: authenticated, but not (yet) the one in use
     attempt: InitAttempt | None = None  # while we are in IKE_SA_INIT as its initiator
+    further: Further = field(default_factory=Further)  # key exchanges of its set-up
+    is_post_quantum: bool = False  # a quantum computer alone does not find what SK_d is made of
+    key_pair: KeyPair | None = None  # as their initiator, of the one under way
     init_request: bytes = b""  # signed by AUTH, with the other nonce (RFC 7296 section 2.15)
     init_response: bytes = b""
     init_source: Path | None = None  # as responder: where IKE_SA_INIT came from
@@ -360,6 +369,9 @@ class IkeSa:
             self.context.spis.release(request.offer.spi_in)
         if request is not None:
             self.tasks.add(request.task)
+        for pending in self.pending.values():
+            self.context.spis.release(pending.spi_in)
+        self.pending.clear()
         self.drop_tasks()
 
     def drop_tasks(self) -> None:

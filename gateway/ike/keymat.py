@@ -1,9 +1,15 @@
-"""Key derivation of IKE SAs and Child SAs (RFC 7296 sections 2.14, 2.17 and 2.18)."""
+"""
+Key derivation of IKE SAs and Child SAs (RFC 7296 sections 2.14, 2.17 and 2.18), with additional key
+exchanges (RFC 9370 section 2.2) and post-quantum pre-shared keys (RFC 8784 section 3).
+
+`secrets` are those of a CREATE_CHILD_SA exchange and of the key exchanges that followed it, in
+order; the first is g^ir.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gateway.ike.iana import Prf
 from gateway.ike.proposals import EspSuite, IkeSuite
@@ -50,10 +56,9 @@ def derive_ike(
     return _ike_keys(suite, skeyseed, ni + nr + spi_i + spi_r)
 
 
-def rederive_ike(
-    suite_new: IkeSuite,
-    prf_old: Prf,
-    sk_d_old: Secret,
+def mix_ike(
+    suite: IkeSuite,
+    sk_d: Secret,
     shared: Secret,
     ni: bytes,
     nr: bytes,
@@ -61,12 +66,45 @@ def rederive_ike(
     spi_r: bytes,
 ) -> IkeKeys:
     """
-    Return the keys of an IKE SA that replaces one (section 2.18).
+    Return the keys of a first IKE SA after one more key exchange (RFC 9370 section 2.2.2).
 
-    SKEYSEED = prf(SK_d, g^ir | Ni | Nr) uses the old SA's PRF and SK_d, the rest the new suite's;
-    nonces and SPIs are those of the rekey exchange.
+    SKEYSEED(n) = prf(SK_d(n-1), SK(n) | Ni | Nr).
     """
-    skeyseed = prf(prf_old, sk_d_old.reveal(), shared.reveal() + ni + nr)
+    return rederive_ike(suite, suite.prf, sk_d, (shared,), ni, nr, spi_i, spi_r)
+
+
+def mix_ppk(function: Prf, keys: IkeKeys, ppk: Secret) -> IkeKeys:
+    """Return the keys with a post-quantum pre-shared key in them (RFC 8784 section 3)."""
+    return replace(
+        keys,
+        sk_d=ppk_key(function, keys.sk_d, ppk),
+        sk_pi=ppk_key(function, keys.sk_pi, ppk),
+        sk_pr=ppk_key(function, keys.sk_pr, ppk),
+    )
+
+
+def ppk_key(function: Prf, key: Secret, ppk: Secret) -> Secret:
+    """Return prf+(PPK, key), as long as the key."""
+    return Secret(prf_plus(function, ppk.reveal(), key.reveal(), len(key)))
+
+
+def rederive_ike(
+    suite_new: IkeSuite,
+    prf_old: Prf,
+    sk_d_old: Secret,
+    secrets: tuple[Secret, ...],
+    ni: bytes,
+    nr: bytes,
+    spi_i: bytes,
+    spi_r: bytes,
+) -> IkeKeys:
+    """
+    Return the keys of an IKE SA that replaces one (section 2.18, RFC 9370 section 2.2.4).
+
+    SKEYSEED = prf(SK_d, g^ir | Ni | Nr | SK(1) | ...) uses the old SA's PRF and SK_d, the rest the
+    new suite's; nonces and SPIs are those of the rekey exchange.
+    """
+    skeyseed = prf(prf_old, sk_d_old.reveal(), _seed(secrets, ni + nr))
     return _ike_keys(suite_new, skeyseed, ni + nr + spi_i + spi_r)
 
 
@@ -78,16 +116,27 @@ def _ike_keys(suite: IkeSuite, skeyseed: bytes, seed: bytes) -> IkeKeys:
 
 
 def derive_child(
-    suite: EspSuite, function: Prf, sk_d: Secret, ni: bytes, nr: bytes, shared: Secret | None
+    suite: EspSuite,
+    function: Prf,
+    sk_d: Secret,
+    ni: bytes,
+    nr: bytes,
+    secrets: tuple[Secret, ...] = (),
 ) -> ChildKeys:
     """
-    Return the keys of a Child SA: KEYMAT = prf+(SK_d, g^ir | Ni | Nr) (section 2.17).
+    Return the keys of a Child SA (section 2.17, RFC 9370 section 2.2.4).
 
-    `function` is the IKE SA's PRF; `shared` is None without a key exchange of its own.
+    KEYMAT = prf+(SK_d, g^ir | Ni | Nr | SK(1) | ...). `function` is the IKE SA's PRF; `secrets` is
+    empty without a key exchange of its own.
     """
-    seed = (shared.reveal() if shared else b"") + ni + nr
+    seed = _seed(secrets, ni + nr)
     lens = (encr_key_len(suite.encr, suite.key_bits), integ_key_len(suite.integ)) * 2
     return ChildKeys(*_cut(prf_plus(function, sk_d.reveal(), seed, sum(lens)), lens))
+
+
+def _seed(secrets: tuple[Secret, ...], nonces: bytes) -> bytes:
+    first, further = secrets[:1], secrets[1:]
+    return b"".join(one.reveal() for one in first) + nonces + b"".join(s.reveal() for s in further)
 
 
 def _cut(stream: bytes, lens: tuple[int, ...]) -> Iterator[Secret]:

@@ -9,12 +9,12 @@ for what the peer itself has sealed. So whoever answers a WireError answers the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from gateway.errors import IntegrityError, WireError
 from gateway.ike.cipher import SkCipher
-from gateway.ike.iana import IKE_VERSION, Flags, NotifyType, PayloadType
+from gateway.ike.iana import IKE_VERSION, ExchangeType, Flags, NotifyType, PayloadType
 from gateway.ike.payloads import Notify, Payload, parse_chain, serialise_chain
 from gateway.ike.wire import Reader
 
@@ -87,7 +87,11 @@ class InvalidMajorVersion(WireError):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message with its payloads, before it is sealed or after it was opened."""
+    """
+    A message with its payloads, before it is sealed or after it was opened.
+
+    `octets` is what AUTH will cover of an IKE_INTERMEDIATE that was opened; empty in all others.
+    """
 
     spi_i: bytes
     spi_r: bytes
@@ -96,6 +100,7 @@ class Message:
     is_response: bool
     from_original_initiator: bool
     payloads: tuple[Payload, ...]
+    octets: bytes = field(default=b"", repr=False, compare=False)
 
     def all(self, kind: type[_T]) -> tuple[_T, ...]:
         """Return the payloads of a class, in order."""
@@ -233,7 +238,31 @@ def open_sealed(datagram: bytes, header: Header, cipher: SkCipher) -> Message:
     if header.next_payload != PayloadType.SK:
         raise IntegrityError(f"first payload is {header.next_payload}, need SK")
     first, content = open_payload(datagram, 0, cipher)
-    return message_of(header, parse_chain(first, content))
+    return opened(header, first, content)
+
+
+def opened(header: Header, first: int, content: bytes) -> Message:
+    """Return the message of a header and the content of SK. Raises as `parse_chain`."""
+    message = message_of(header, parse_chain(first, content))
+    if header.exchange != ExchangeType.IKE_INTERMEDIATE:
+        return message
+    return replace(message, octets=_unsealed(header, first, content))
+
+
+def octets_of(message: Message) -> bytes:
+    """Return what AUTH will cover of an IKE_INTERMEDIATE of ours: `Message.octets` at the peer."""
+    first, chain = serialise_chain(message.payloads)
+    return _unsealed(message.header(PayloadType.SK, 0), first, chain)
+
+
+def _unsealed(header: Header, first: int, content: bytes) -> bytes:
+    """
+    Return a message as if SK's content stood in it as it is and in one piece, whatever pieces it
+    came in: IntAuth_A | IntAuth_P, with the lengths adjusted (RFC 9242 section 3.3.2).
+    """
+    payload_len = GENERIC_HEADER_LEN + len(content)
+    whole = replace(header, next_payload=PayloadType.SK, length=HEADER_LEN + payload_len)
+    return whole.serialise() + bytes([first, 0]) + payload_len.to_bytes(2, "big") + content
 
 
 def open_payload(datagram: bytes, prologue_len: int, cipher: SkCipher) -> tuple[int, bytes]:

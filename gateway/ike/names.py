@@ -7,7 +7,7 @@ peer offered, old algorithms included.
 
 from __future__ import annotations
 
-from gateway.ike.iana import Group, Prf, TransformType
+from gateway.ike.iana import ADDITIONAL, Group, Prf, TransformType
 from gateway.sa import Encr, Integ
 
 Key = tuple[int, int, int | None]  # transform type, number, key length in bits
@@ -43,6 +43,15 @@ TOKENS: dict[str, Key] = {
     "modp8192": (_DH, Group.MODP8192, None),
     "esn": (_ESN, 1, None),
     "noesn": (_ESN, 0, None),
+}
+# Additional key exchanges (RFC 9370), as in "ke1_mlkem768"; ML-KEM stands nowhere else, since its
+# values do not fit in IKE_SA_INIT, which can not be fragmented.
+_METHODS = {name: number for name, (kind, number, _) in TOKENS.items() if kind == _DH}
+_METHODS |= {"mlkem768": Group.MLKEM768, "mlkem1024": Group.MLKEM1024, "none": 0}
+TOKENS |= {
+    f"ke{at}_{name}": (kind, number, None)
+    for at, kind in enumerate(ADDITIONAL, 1)
+    for name, number in _METHODS.items()
 }
 ALIASES = {"curve25519": "x25519", "aes256gcm128": "aes256gcm16", "aes128gcm128": "aes128gcm16"}
 
@@ -104,6 +113,8 @@ def transform_name(kind: int, number: int, key_bits: int | None) -> str:
         return known
     if kind == _ENCR and key_bits and number in _WITH_KEY_BITS:
         return _WITH_KEY_BITS[number].format(key_bits)
+    if kind in ADDITIONAL:
+        return f"ke{kind - ADDITIONAL.start + 1}_" + transform_name(_DH, number, key_bits)
     try:
         prefix = _KINDS[TransformType(kind)]
     except ValueError:

@@ -1,5 +1,6 @@
 """
-Proposals: their form in an SA payload, their form in a text, and the choice of one.
+Proposals: their form in a text, and the choice of one. Their form in an SA payload is in
+`transforms.py`.
 
 A choice follows our own order of proposals, and within a proposal our own order of transforms. An
 AEAD and a cipher with separate integrity do not share a proposal (RFC 7296 section 3.3), but
@@ -11,175 +12,35 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import islice
-from struct import Struct
 
-from gateway.errors import NoProposalChosen, WireError
-from gateway.ike.iana import Group, Prf, ProtocolId, TransformType
+from gateway.errors import NoProposalChosen
+from gateway.ike.iana import ADDITIONAL, POST_QUANTUM, Group, Prf, ProtocolId, TransformType
 from gateway.ike.names import ALIASES, PRF_OF_INTEG, TOKENS, transform_name
-from gateway.ike.wire import Reader
+from gateway.ike.transforms import EXCHANGES, Proposal, Transform
 from gateway.sa import Encr, Integ
 
-_TRANSFORM = Struct(">BxHBxH")  # last, reserved, length, type, reserved, number
-_KEY_LENGTH = 0x800E  # attribute 14 in its short form (RFC 7296 section 3.3.5)
-_SPI_LENS = {ProtocolId.IKE: (0, 8), ProtocolId.AH: (4,), ProtocolId.ESP: (4,)}
+__all__ = [
+    "DEFAULT_ESP",
+    "DEFAULT_IKE",
+    "EspSuite",
+    "IkeSuite",
+    "Proposal",
+    "Transform",
+    "check_answer_esp",
+    "check_answer_ike",
+    "groups_of",
+    "has_further",
+    "parse_proposal",
+    "select_esp",
+    "select_ike",
+    "texts",
+    "without_further",
+]
+
 
 # Types that may be left out, which means number 0: no integrity beside an AEAD, no key exchange,
 # no ESN, no additional key exchange (RFC 9370).
-_OPTIONAL = {TransformType.INTEG, TransformType.DH, TransformType.ESN, *range(6, 13)}
-
-
-@dataclass(frozen=True, slots=True)
-class Transform:
-    """
-    One transform substructure (RFC 7296 section 3.3.2).
-
-    `attributes` holds, as they came, all attributes but one key length; a transform that has
-    any matches nothing of ours.
-    """
-
-    type: int
-    id: int
-    key_bits: int | None = None
-    attributes: bytes = b""
-
-    @classmethod
-    def parse(cls, reader: Reader, is_last: bool) -> Transform:
-        """
-        Read one.
-
-        Last (1), reserved (1), length (2), type (1), reserved (1), number (2), attributes.
-        """
-        # Read in one piece: a stranger may send hundreds of them.
-        last, length, kind, number = _TRANSFORM.unpack(reader.take(8, "transform"))
-        _check_last(last, 0 if is_last else 3, "transform")
-        attributes = reader.sub(length - 8, "transform: attributes")
-        return cls(kind, number, *_parse_attributes(attributes))
-
-    def serialise(self, is_last: bool) -> bytes:
-        body = bytes([self.type, 0]) + self.id.to_bytes(2, "big")
-        if self.key_bits is not None:
-            body += _KEY_LENGTH.to_bytes(2, "big") + self.key_bits.to_bytes(2, "big")
-        body += self.attributes
-        return bytes([0 if is_last else 3, 0]) + (len(body) + 4).to_bytes(2, "big") + body
-
-    def __str__(self) -> str:
-        name = transform_name(self.type, self.id, self.key_bits)
-        return name + "?" if self.attributes else name
-
-    def accepts(self, offered: Transform) -> bool:
-        """
-        Return whether `offered` is this algorithm with this key length.
-
-        ChaCha20-Poly1305 has one key length, so naming it (256) changes nothing.
-        """
-        if (self.type, self.id) != (offered.type, offered.id) or offered.attributes:
-            return False
-        if self.type == TransformType.ENCR and self.id == Encr.CHACHA20_POLY1305:
-            return offered.key_bits in (None, 256)
-        return self.key_bits == offered.key_bits
-
-
-def _parse_attributes(body: Reader) -> tuple[int | None, bytes]:
-    """Return the key length and all other attributes (RFC 7296 section 3.3.5)."""
-    key_bits: int | None = None
-    others = b""
-    while body.left:
-        kind = body.u16("attribute: type")
-        value = body.take(2, "attribute: value")
-        if kind == _KEY_LENGTH and key_bits is None:
-            key_bits = int.from_bytes(value, "big")
-            continue
-        others += kind.to_bytes(2, "big") + value
-        if not kind & 0x8000:
-            others += body.take(int.from_bytes(value, "big"), "attribute: value")
-    return key_bits, others
-
-
-def _check_last(found: int, expected: int, what: str) -> None:
-    if found != expected:
-        raise WireError(f"{what}: last-substructure field {found}, need {expected}")
-
-
-@dataclass(frozen=True, slots=True)
-class Proposal:
-    """
-    One proposal substructure (RFC 7296 section 3.3.1).
-
-    `number` 0 means "by position": an SA payload numbers its proposals from 1.
-    """
-
-    protocol: int
-    transforms: tuple[Transform, ...]
-    spi: bytes = b""
-    number: int = 0
-
-    @classmethod
-    def parse(cls, reader: Reader) -> tuple[Proposal, bool]:
-        """
-        Read one, and whether it is the last.
-
-        Last (1), reserved (1), length (2), number (1), protocol (1), SPI size (1), transform
-        count (1), SPI, transforms.
-        """
-        last = reader.u8("proposal: last")
-        reader.u8("proposal: reserved")
-        body = reader.sub(reader.u16("proposal: length") - 4, "proposal")
-        number = body.u8("proposal: number")
-        protocol = body.u8("proposal: protocol")
-        spi_len = body.u8("proposal: SPI size")
-        count = body.u8("proposal: transform count")
-        _check_spi_len(number, protocol, spi_len)
-        spi = body.take(spi_len, "proposal: SPI")
-        transforms = tuple(Transform.parse(body, at == count) for at in range(1, count + 1))
-        body.end(f"proposal {number}")
-        if last not in (0, 2):
-            raise WireError(f"proposal {number}: last-substructure field {last}")
-        if number == 0:
-            raise WireError("proposal: number 0, they begin with 1")
-        return cls(protocol, transforms, spi, number), last == 0
-
-    def serialise(self, number: int, is_last: bool) -> bytes:
-        """Return the substructure, numbered `number` if it has no number of its own."""
-        count = len(self.transforms)
-        body = bytes([self.number or number, self.protocol, len(self.spi), count]) + self.spi
-        for at, transform in enumerate(self.transforms, 1):
-            body += transform.serialise(at == count)
-        return bytes([0 if is_last else 2, 0]) + (len(body) + 4).to_bytes(2, "big") + body
-
-    def of_type(self, kind: int) -> tuple[Transform, ...]:
-        """Return the transforms of one type, in order."""
-        return tuple(transform for transform in self.transforms if transform.type == kind)
-
-    def with_spi(self, spi: bytes) -> Proposal:
-        return replace(self, spi=spi)
-
-    def without_group(self) -> Proposal:
-        """Return the proposal as it stands in IKE_AUTH (RFC 7296 section 1.2)."""
-        kept = tuple(one for one in self.transforms if one.type != TransformType.DH)
-        return replace(self, transforms=kept)
-
-    def __str__(self) -> str:
-        derived = self._derived_prfs()
-        shown = [one for one in self.transforms if one not in derived]
-        order = (TransformType.ENCR, TransformType.INTEG, TransformType.PRF)
-        shown.sort(key=lambda one: order.index(one.type) if one.type in order else one.type)
-        return "-".join(str(one) for one in shown) or "nothing"
-
-    def _derived_prfs(self) -> tuple[Transform, ...]:
-        """Return the PRFs that a text need not name: the integrity algorithms imply them."""
-        prfs = self.of_type(TransformType.PRF)
-        derived = [PRF_OF_INTEG.get(one.id) for one in self.of_type(TransformType.INTEG)]
-        return prfs if prfs and [one.id for one in prfs] == derived else ()
-
-
-def _check_spi_len(number: int, protocol: int, spi_len: int) -> None:
-    try:
-        allowed = _SPI_LENS[ProtocolId(protocol)]
-    except (KeyError, ValueError):
-        return  # an unknown protocol is refused when a proposal is chosen
-    if spi_len not in allowed:
-        needed = " or ".join(str(one) for one in allowed)
-        raise WireError(f"proposal {number}: SPI length {spi_len}, need {needed}")
+_OPTIONAL = {TransformType.INTEG, TransformType.DH, TransformType.ESN, *ADDITIONAL}
 
 
 def texts(proposals: Iterable[Proposal]) -> str:
@@ -192,6 +53,20 @@ def groups_of(proposals: Iterable[Proposal]) -> tuple[int, ...]:
     """Return the DH groups of all proposals, best first, each once, without NONE."""
     found = [one.id for each in proposals for one in each.of_type(TransformType.DH) if one.id]
     return tuple(dict.fromkeys(found))
+
+
+def without_further(proposals: Iterable[Proposal]) -> tuple[Proposal, ...]:
+    """Return what a peer can mean that knows no additional key exchanges (RFC 9370)."""
+    kept = [
+        replace(one, number=one.number or at).without_further()
+        for at, one in enumerate(proposals, 1)
+    ]
+    return tuple(one for one in kept if one is not None)
+
+
+def has_further(proposals: Iterable[Proposal]) -> bool:
+    """Return whether one of the proposals has an additional key exchange."""
+    return any(one.id and one.type in ADDITIONAL for each in proposals for one in each.transforms)
 
 
 # ---- texts ----
@@ -217,7 +92,10 @@ def parse_proposal(text: str, protocol: ProtocolId) -> Proposal:
     complete = _complete_ike if protocol is ProtocolId.IKE else _complete_esp
     if protocol not in (ProtocolId.IKE, ProtocolId.ESP):
         raise ValueError(f"protocol {protocol.name} has no proposals here")
-    return _sorted(Proposal(protocol, complete(text, transforms)))
+    proposal = _sorted(Proposal(protocol, complete(text, transforms)))
+    if _match(proposal, proposal) is None:
+        raise ValueError(f"{text!r}: no choice of its key exchanges takes each method only once")
+    return proposal
 
 
 def _sorted(proposal: Proposal) -> Proposal:
@@ -265,6 +143,9 @@ def _by_type(text: str, transforms: list[Transform]) -> dict[int, list[Transform
     aead = {_is_aead(one) for one in kinds[TransformType.ENCR]}
     if len(aead) == 2:
         raise ValueError(f"{text!r}: an AEAD and a cipher without need separate proposals")
+    further = [one for one in transforms if one.type in ADDITIONAL]
+    if further and TransformType.DH not in kinds:
+        raise ValueError(f"{text!r}: {further[0]} needs a group beside it, as in x25519")
     if aead == {False} and TransformType.INTEG not in kinds:
         cipher = kinds[TransformType.ENCR][0]
         raise ValueError(f"{text!r}: {cipher} needs an integrity algorithm, as in sha256")
@@ -275,19 +156,6 @@ def _is_aead(transform: Transform) -> bool:
     return Encr(transform.id).is_aead
 
 
-_GROUPS = "x25519-ecp384-ecp256-modp3072-modp2048"
-_AEADS = "aes256gcm16-aes128gcm16-chacha20poly1305"
-
-DEFAULT_IKE: tuple[Proposal, ...] = (
-    parse_proposal(f"{_AEADS}-prfsha384-prfsha256-{_GROUPS}", ProtocolId.IKE),
-    parse_proposal(f"aes256-sha256-{_GROUPS}", ProtocolId.IKE),
-)
-DEFAULT_ESP: tuple[Proposal, ...] = (
-    parse_proposal(f"{_AEADS}-{_GROUPS}", ProtocolId.ESP),
-    parse_proposal(f"aes256-sha256-{_GROUPS}", ProtocolId.ESP),
-)
-
-
 # ---- the choice ----
 
 _Kinds = dict[int, list[Transform]]  # by type
@@ -295,13 +163,22 @@ _Kinds = dict[int, list[Transform]]  # by type
 
 @dataclass(frozen=True, slots=True)
 class IkeSuite:
-    """The transforms of an IKE SA. `key_bits` is without an AEAD's salt; 256 for ChaCha20."""
+    """
+    The transforms of an IKE SA. `key_bits` is without an AEAD's salt; 256 for ChaCha20. `further`
+    are the additional key exchanges, in the order in which they are made.
+    """
 
     encr: Encr
     key_bits: int
     prf: Prf
     integ: Integ
     group: Group
+    further: tuple[Transform, ...] = ()
+
+    @property
+    def is_post_quantum(self) -> bool:
+        """Return whether one of its key exchanges withstands a quantum computer."""
+        return any(one.id in POST_QUANTUM for one in self.further)
 
     def __str__(self) -> str:
         parts = [_encr_text(self.encr, self.key_bits)]
@@ -309,18 +186,23 @@ class IkeSuite:
             parts.append(transform_name(TransformType.INTEG, self.integ, None))
         if PRF_OF_INTEG.get(self.integ) is not self.prf:
             parts.append(transform_name(TransformType.PRF, self.prf, None))
-        return "-".join([*parts, transform_name(TransformType.DH, self.group, None)])
+        parts.append(transform_name(TransformType.DH, self.group, None))
+        return "-".join([*parts, *map(str, self.further)])
 
 
 @dataclass(frozen=True, slots=True)
 class EspSuite:
-    """The transforms of a Child SA. `group` is None where there is no key exchange of its own."""
+    """
+    The transforms of a Child SA. `group` is None where there is no key exchange of its own; then
+    `further`, the additional key exchanges, is empty.
+    """
 
     encr: Encr
     key_bits: int
     integ: Integ
     group: Group | None
     esn: bool
+    further: tuple[Transform, ...] = ()
 
     def __str__(self) -> str:
         parts = [_encr_text(self.encr, self.key_bits)]
@@ -328,6 +210,7 @@ class EspSuite:
             parts.append(transform_name(TransformType.INTEG, self.integ, None))
         if self.group is not None:
             parts.append(transform_name(TransformType.DH, self.group, None))
+        parts += map(str, self.further)
         return "-".join(parts + (["esn"] if self.esn else []))
 
 
@@ -413,13 +296,19 @@ def _kinds(proposal: Proposal) -> _Kinds:
 
 def _match_with(theirs: _Kinds, ours: _Kinds, encr: Transform) -> tuple[Transform, ...] | None:
     chosen = [encr]
+    used: set[int] = set()  # key exchange methods: none is made twice (RFC 9370 section 2.2.1)
     for kind in sorted((theirs.keys() | ours.keys()) - {TransformType.ENCR}):
         common = _common(theirs, ours, kind)
         if kind == TransformType.INTEG:
             common = [one for one in common if (one.id == Integ.NONE) == _is_aead(encr)]
+        if kind in EXCHANGES:
+            common = [one for one in common if one.id not in used]
+            used |= {one.id for one in common[:1] if one.id}
         if not common:
             return None
         chosen += [one for one in common[:1] if kind in theirs]
+    if used and all(one.id == 0 for one in chosen if one.type == TransformType.DH):
+        return None  # an additional key exchange without a first one
     has_integ = any(one.type == TransformType.INTEG for one in chosen)
     return tuple(chosen) if has_integ or _is_aead(encr) else None
 
@@ -456,6 +345,7 @@ def _ike_suite(chosen: Proposal) -> IkeSuite:
         Prf(_number(chosen, TransformType.PRF)),
         Integ(_number(chosen, TransformType.INTEG)),
         Group(_number(chosen, TransformType.DH)),
+        _further(chosen),
     )
 
 
@@ -468,7 +358,14 @@ def _esp_suite(chosen: Proposal) -> EspSuite:
         Integ(_number(chosen, TransformType.INTEG)),
         Group(group) if group else None,
         bool(_number(chosen, TransformType.ESN)),
+        _further(chosen),
     )
+
+
+def _further(chosen: Proposal) -> tuple[Transform, ...]:
+    """Return the chosen additional key exchanges, in the order of their types."""
+    found = [one for one in chosen.transforms if one.type in ADDITIONAL and one.id]
+    return tuple(sorted(found, key=lambda one: one.type))
 
 
 def _encr_of(chosen: Proposal) -> tuple[Encr, int]:
@@ -480,3 +377,24 @@ def _number(chosen: Proposal, kind: TransformType) -> int:
     """Return the number of the chosen transform of a type; 0 if there is none."""
     found = chosen.of_type(kind)
     return found[0].id if found else 0
+
+
+# ---- what is offered where nothing else is said ----
+
+_GROUPS = "x25519-ecp384-ecp256-modp3072-modp2048"
+_AEADS = "aes256gcm16-aes128gcm16-chacha20poly1305"
+
+# With ML-KEM first, then without it: a peer that does not know additional key exchanges has to
+# refuse the proposals that have one (RFC 7296 section 3.3.6) and takes one of the others.
+_HYBRID = f"{_GROUPS}-ke1_mlkem768"
+
+DEFAULT_IKE: tuple[Proposal, ...] = tuple(
+    parse_proposal(f"{ciphers}-{groups}", ProtocolId.IKE)
+    for groups in (_HYBRID, _GROUPS)
+    for ciphers in (f"{_AEADS}-prfsha384-prfsha256", "aes256-sha256")
+)
+DEFAULT_ESP: tuple[Proposal, ...] = tuple(
+    parse_proposal(f"{ciphers}-{groups}", ProtocolId.ESP)
+    for groups in (_HYBRID, _GROUPS)
+    for ciphers in (_AEADS, "aes256-sha256")
+)

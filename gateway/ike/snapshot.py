@@ -34,17 +34,16 @@ from gateway.ike.iana import Group, Prf
 from gateway.ike.ike_sa import Birth, IkeSa, Keys, Nat
 from gateway.ike.keymat import IkeKeys
 from gateway.ike.payloads import IdInitiator, IdResponder
-from gateway.ike.proposals import EspSuite, IkeSuite
+from gateway.ike.proposals import EspSuite, IkeSuite, Transform
 from gateway.ike.states import On, State
-from gateway.ike.tasks import Task, Work
+from gateway.ike.tasks import MAKES_SA, Task, Work
 from gateway.ike.tunnel import Tunnel
 from gateway.ike.window import Request, Window
 from gateway.sa import Encr, Integ, Path, TrafficSelector
 from gateway.secret import Secret
 
-VERSION = 3
+VERSION = 4
 KEPT = frozenset({State.ESTABLISHED, State.REKEYED, State.CLOSING})
-MAKES_SA = frozenset({Work.REKEY_IKE, Work.REKEY_CHILD, Work.NEW_CHILD})
 
 Value: TypeAlias = "bool | int | float | str | list[Value] | dict[str, Value] | None"
 Table: TypeAlias = "dict[str, Value]"
@@ -77,12 +76,14 @@ def _save_sa(sa: IkeSa) -> Table:
         "original_initiator": sa.original_initiator,
         "path": _save_path(sa.path),
         "suite": [int(one) for one in _ike_suite_values(sa.suite)],
+        "further": _save_further(sa.suite),
         "keys": [_text(getattr(secrets, one.name).reveal()) for one in fields(secrets)],
         "nonces": [_text(sa.nonce_i), _text(sa.nonce_r)],
         "birth": _save_birth(sa.birth),
         "peer_id": _save_identity(sa.peer_id),
         "nat": [sa.nat.supported, sa.nat.local, sa.nat.remote, sa.nat.announced],
         "fragmentation": sa.fragmentation,
+        "post_quantum": sa.is_post_quantum,
         "window": _save_window(sa.window),
         "tasks": [[int(one.work), one.spi, one.slot] for one in sa.tasks],
         "parked": sa.is_parked,
@@ -139,6 +140,7 @@ def _save_child(child: ChildSa) -> Table:
     return {
         "spis": [child.spi_in, child.spi_out],
         "suite": [int(suite.encr), suite.key_bits, int(suite.integ), suite.group, suite.esn],
+        "further": _save_further(suite),
         "local_ts": [_save_selector(one) for one in child.local_ts],
         "remote_ts": [_save_selector(one) for one in child.remote_ts],
         "encap": child.udp_encap,
@@ -191,6 +193,10 @@ def _save_reason(reason: Reason | None) -> list[Value]:
 
 def _ike_suite_values(suite: IkeSuite) -> tuple[int, ...]:
     return (suite.encr, suite.key_bits, suite.prf, suite.integ, suite.group)
+
+
+def _save_further(suite: IkeSuite | EspSuite) -> list[Value]:
+    return [[one.type, one.id] for one in suite.further]
 
 
 def fingerprints(config: TunnelConfig) -> dict[str, Value]:
@@ -271,7 +277,7 @@ def _load_sa(
         changed = None
     if tunnel is None or changed is None:
         tunnel = _leftover(one["tunnel"], path, context)
-    suite = _load_ike_suite(one["suite"])
+    suite = _load_ike_suite(one["suite"], _load_further(one["further"]))
     secrets = IkeKeys(*(Secret(_bytes(key)) for key in one["keys"]))
     spi_i, spi_r = (_bytes(spi) for spi in one["spis"])
     is_initiator = bool(one["original_initiator"])
@@ -282,6 +288,7 @@ def _load_sa(
     sa.peer_id = _load_identity(one["peer_id"])
     sa.nat = Nat(*one["nat"])
     sa.fragmentation = bool(one["fragmentation"])
+    sa.is_post_quantum = bool(one["post_quantum"])
     sa.window = _load_window(one["window"])
     for work, spi, slot in one["tasks"]:
         sa.tasks.add(Task(Work(work), spi, slot))
@@ -369,7 +376,12 @@ def _load_request(one: Loaded) -> Request:
 def _load_child(one: Loaded) -> ChildSa:
     encr, key_bits, integ, group, esn = one["suite"]
     suite = EspSuite(
-        Encr(encr), key_bits, Integ(integ), None if group is None else Group(group), bool(esn)
+        Encr(encr),
+        key_bits,
+        Integ(integ),
+        None if group is None else Group(group),
+        bool(esn),
+        _load_further(one["further"]),
     )
     up_at, rekey_at, hard_at, down_at = (_load_time(at) for at in one["times"])
     spi_in, spi_out = one["spis"]
@@ -431,6 +443,10 @@ def _load_reason(one: list[str]) -> Reason | None:
     return Reason(*one) if one else None
 
 
-def _load_ike_suite(one: list[int]) -> IkeSuite:
+def _load_ike_suite(one: list[int], further: tuple[Transform, ...]) -> IkeSuite:
     encr, key_bits, prf, integ, group = one
-    return IkeSuite(Encr(encr), key_bits, Prf(prf), Integ(integ), Group(group))
+    return IkeSuite(Encr(encr), key_bits, Prf(prf), Integ(integ), Group(group), further)
+
+
+def _load_further(one: list[list[int]]) -> tuple[Transform, ...]:
+    return tuple(Transform(kind, number) for kind, number in one)

@@ -19,6 +19,7 @@ class State(Enum):
     IDLE = auto()
     INIT_SENT = auto()  # we sent IKE_SA_INIT
     INIT_ANSWERED = auto()  # we answered it: keys exist, the peer is not authenticated
+    INTERMEDIATE_SENT = auto()  # it was answered, and we sent IKE_INTERMEDIATE (RFC 9242)
     AUTH_SENT = auto()  # we sent IKE_AUTH
     REFUSED = auto()  # we answered IKE_AUTH with an error; kept to repeat that answer
     ESTABLISHED = auto()
@@ -33,7 +34,8 @@ class On(Enum):
     INITIATE = auto()
     INIT_REQUEST = auto()
     INIT_RETRY = auto()  # COOKIE or INVALID_KE_PAYLOAD: the request goes out again, changed
-    INIT_RESPONSE = auto()
+    INTERMEDIATE = auto()  # IKE_SA_INIT is answered, and one more key exchange is to be made
+    INIT_RESPONSE = auto()  # all key exchanges are made
     AUTH_REQUEST = auto()
     AUTH_RESPONSE = auto()
     REFUSE = auto()
@@ -53,6 +55,12 @@ TRANSITIONS: dict[State, dict[On, State]] = {
     },
     State.INIT_SENT: {
         On.INIT_RETRY: State.INIT_SENT,
+        On.INTERMEDIATE: State.INTERMEDIATE_SENT,
+        On.INIT_RESPONSE: State.AUTH_SENT,
+        On.ENDED: State.CLOSED,
+    },
+    State.INTERMEDIATE_SENT: {
+        On.INTERMEDIATE: State.INTERMEDIATE_SENT,
         On.INIT_RESPONSE: State.AUTH_SENT,
         On.ENDED: State.CLOSED,
     },
@@ -76,6 +84,9 @@ TRANSITIONS: dict[State, dict[On, State]] = {
     State.CLOSING: {On.ENDED: State.CLOSED},
     State.CLOSED: {},
 }
+
+
+BEFORE_AUTH = frozenset({State.INIT_SENT, State.INTERMEDIATE_SENT})  # the peer knows us not yet
 
 
 def step(state: State, on: On) -> State:

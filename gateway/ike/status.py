@@ -67,6 +67,7 @@ class TunnelIkeStatus:
     attempts: int = 0
     refused: tuple[Reason, ...] = ()  # rekeys that the peer refuses; what is in use stays
     slots: tuple[SlotStatus, ...] = ()  # where there are several
+    is_post_quantum: bool = False  # what is recorded today stays secret from a quantum computer
 
 
 def tunnel_status(tunnel: Tunnel, now: float) -> TunnelIkeStatus:
@@ -108,6 +109,7 @@ def _of(tunnel: Tunnel, sa: IkeSa, state: str, now: float) -> TunnelIkeStatus:
         tunnel.backoff.attempts,
         tuple(tunnel.refused.values()),
         _slots(tunnel),
+        sa.is_post_quantum,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -23,6 +23,10 @@ class Work(IntEnum):
     ABANDONED = (
         8  # an exchange whose private values were lost with a restart; only its answer matters
     )
+    INTERMEDIATE = 9  # never waits: it goes out when the one before is answered
+
+
+MAKES_SA = frozenset({Work.REKEY_IKE, Work.REKEY_CHILD, Work.NEW_CHILD})
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -51,9 +55,13 @@ class TaskQueue:
             self._tasks.append(task)
             self._tasks.sort()
 
-    def take(self) -> Task | None:
-        """Take off and return the most urgent task."""
-        return self._tasks.pop(0) if self._tasks else None
+    def take(self, waits: Container[Work] = ()) -> Task | None:
+        """Take off and return the most urgent task of those whose work has not to wait."""
+        for task in self._tasks:
+            if task.work not in waits:
+                self._tasks.remove(task)
+                return task
+        return None
 
     def drop(self, task: Task) -> None:
         """Take off one task, if it waits."""

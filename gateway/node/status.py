@@ -366,6 +366,7 @@ def _ike(ike: TunnelIkeStatus | None, now: float) -> Json:
         "spi_i": ike.spi_i.hex(),
         "spi_r": ike.spi_r.hex(),
         "suite": ike.suite,
+        "post_quantum": ike.is_post_quantum,
         "age_s": round(ike.age_s, 1),
         "rekey_in_s": _until(ike.rekey_at, now),
         "path": str(ike.path) if ike.path else "",

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from gateway.dataplane.interface import OUTBOUND_MAX, SaStats
 from gateway.ike.config import Identity
-from gateway.ike.iana import Group, Prf, ProtocolId, TransformType
+from gateway.ike.iana import POST_QUANTUM, Group, Prf, ProtocolId, TransformType
 from gateway.ike.proposals import parse_proposal
 from gateway.ike.selectors import selector_text
 from gateway.ike.status import ChildStatus, TunnelIkeStatus
@@ -209,6 +209,8 @@ def group_name(group: Group) -> str:
     """Return strongSwan's name of a key exchange method: "ECP_384"."""
     if group is Group.X25519:
         return "CURVE_25519"
+    if group in POST_QUANTUM:
+        return group.name.replace("MLKEM", "ML_KEM_")
     return re.sub(r"(?<=[A-Z])(?=\d)", "_", group.name)
 
 

@@ -24,7 +24,12 @@ UP: Json = {
     "local": "192.0.2.1",
     "remote": "203.0.113.9",
     "since_s": 3725.0,
-    "ike": {"state": "established", "suite": "aes256gcm16-prfsha384-x25519", "spi_i": "01"},
+    "ike": {
+        "state": "established",
+        "suite": "aes256gcm16-prfsha384-x25519-ke1_mlkem768",
+        "post_quantum": True,
+        "spi_i": "01",
+    },
     "children": [{"spi_in": "0x00500001", "suite": "aes256gcm16-esn", "local_ts": ["::/0"]}],
     "in_bytes": 12_300_000,
     "out_bytes": 999,
@@ -72,11 +77,11 @@ def test_status_is_a_table_that_says_why_a_tunnel_is_down() -> None:
 
     assert lines[0] == "gw1: 1 of 2 tunnels up, pid 42, since 1d 1h"
     assert lines[1].split() == [
-        *("CONNECTION", "HA", "TUNNEL", "STATE", "LOCAL", "REMOTE", "SUITE", "SINCE"),
+        *("CONNECTION", "HA", "TUNNEL", "STATE", "LOCAL", "REMOTE", "SUITE", "PQ", "SINCE"),
         *("IN", "OUT", "RECEIVED", "SENT", "DROPS"),
     ]
     assert "office      no_redundancy  office-1  up*" in lines[2]
-    assert "1h 2m  1.50 Gbit/s  0 bit/s   12.3 MB  999 B      3" in lines[2]
+    assert "aes256gcm16-esn  yes  1h 2m  1.50 Gbit/s  0 bit/s   12.3 MB  999 B      3" in lines[2]
     assert "office-2  connecting" in lines[3]
     assert lines[4] == (
         "office-2: no_proposal_chosen: no proposal in common for ESP"

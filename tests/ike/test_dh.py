@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import islice
 
 import pytest
 
 from gateway.errors import UsageError, WireError
-from gateway.ike.dh import KeyPair, public_len, supported_groups
+from gateway.ike.dh import KeyPair, answer, public_len, supported_groups
 from gateway.ike.iana import Group
 from tests.support.published import WycheproofCase, package_file, wycheproof
 from tests.support.recorded import VECTORS
@@ -52,10 +53,11 @@ def prime_of(group: Group) -> int:
 
 @pytest.mark.parametrize("group", sorted(supported_groups()))
 def test_two_fresh_keys_agree(group: int) -> None:
-    ours, theirs = KeyPair.generate(group), KeyPair.generate(group)
+    ours = KeyPair.generate(group)
     assert len(ours.public) == public_len(group)
-    assert ours.public != theirs.public
-    assert ours.shared(theirs.public) == theirs.shared(ours.public)
+    theirs, shared = answer(group, ours.public)
+    assert ours.public != theirs
+    assert ours.shared(theirs) == shared
 
 
 @pytest.mark.parametrize("group", sorted(supported_groups()))
@@ -66,7 +68,7 @@ def test_a_public_value_of_another_length_is_refused(group: int) -> None:
             key.shared(wrong)
 
 
-@pytest.mark.parametrize("group", [0, 1, 2, 5, 22, 23, 24, 32, 36, 1025, 65535])
+@pytest.mark.parametrize("group", [0, 1, 2, 5, 22, 23, 24, 32, 35, 1025, 65535])
 def test_groups_we_do_not_support_are_the_callers_mistake(group: int) -> None:
     with pytest.raises(UsageError, match=f"unsupported group {group}"):
         KeyPair.generate(group)
@@ -180,3 +182,30 @@ def test_modp_refuses_zero_one_minus_one_and_more(group: Group) -> None:
 def test_modp_refuses_private_values_that_are_none(private: bytes) -> None:
     with pytest.raises(UsageError, match="group 14"):
         KeyPair.generate(Group.MODP2048, private)
+
+
+@pytest.mark.parametrize("group", [Group.MLKEM768, Group.MLKEM1024])
+def test_ml_kem_gives_the_secrets_of_nist(group: Group) -> None:
+    """Known answers for FIPS 203: a seed, a ciphertext that is right, and one that is not."""
+    name = f"kat_MLKEM_{1024 if group is Group.MLKEM1024 else 768}.rsp"
+    file = package_file("cryptography_vectors", f"asymmetric/MLKEM/{name}")
+    with file.open() as lines:
+        text = "".join(islice(lines, 20 * 11))
+    blocks = text.split("count = ")[1:]
+    assert len(blocks) == 20
+    for block in blocks:
+        pairs = (line.split(" = ") for line in block.splitlines()[1:])
+        values = {key: bytes.fromhex(value) for key, value in pairs}
+        ours = KeyPair.generate(group, values["d"] + values["z"])
+        assert ours.public == values["pk"]
+        assert ours.shared(values["ct"]).reveal() == values["ss"]
+        assert ours.shared(values["ct_n"]).reveal() == values["ss_n"]
+
+
+@pytest.mark.parametrize("group", [Group.MLKEM768, Group.MLKEM1024])
+def test_an_ml_kem_key_that_is_none_is_refused(group: Group) -> None:
+    """FIPS 203 section 7.2: the length, and each coefficient below q."""
+    key = KeyPair.generate(group).public
+    for wrong in (b"", key[:-1], key + b"\0", b"\xff" * len(key)):
+        with pytest.raises(WireError, match="no ML-KEM key"):
+            answer(group, wrong)

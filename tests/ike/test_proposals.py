@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.errors import NoProposalChosen
-from gateway.ike.iana import Group, Prf, ProtocolId, TransformType
+from gateway.ike.iana import ADDITIONAL, Group, Prf, ProtocolId, TransformType
 from gateway.ike.names import TOKENS, group_name, transform_name
 from gateway.ike.proposals import (
     DEFAULT_ESP,
@@ -19,10 +19,12 @@ from gateway.ike.proposals import (
     check_answer_esp,
     check_answer_ike,
     groups_of,
+    has_further,
     parse_proposal,
     select_esp,
     select_ike,
     texts,
+    without_further,
 )
 from gateway.sa import Encr, Integ
 
@@ -110,9 +112,12 @@ def test_a_wrong_text_is_refused_with_its_token(
 def test_the_defaults_are_the_crypto_profile() -> None:
     groups = "x25519-ecp384-ecp256-modp3072-modp2048"
     aeads = "aes256gcm16-aes128gcm16-chacha20poly1305"
-    assert texts(DEFAULT_IKE) == f"{aeads}-prfsha384-prfsha256-{groups}, aes256-sha256-{groups}"
-    expected = f"{aeads}-{groups}-esn-noesn, aes256-sha256-{groups}-esn-noesn"
-    assert texts(DEFAULT_ESP) == expected
+    plain = f"{aeads}-prfsha384-prfsha256-{groups}, aes256-sha256-{groups}"
+    hybrid = plain.replace(groups, f"{groups}-ke1_mlkem768")
+    assert texts(DEFAULT_IKE) == f"{hybrid}, {plain}"
+    plain = f"{aeads}-{groups}-esn-noesn, aes256-sha256-{groups}-esn-noesn"
+    hybrid = plain.replace("-noesn", "-noesn-ke1_mlkem768")
+    assert texts(DEFAULT_ESP) == f"{hybrid}, {plain}"
     assert groups_of(DEFAULT_IKE) == (31, 20, 19, 15, 14)
 
 
@@ -126,7 +131,8 @@ def test_unknown_transforms_have_names_too() -> None:
     assert transform_name(1, 12, 512) == "encr12/512"
     assert transform_name(1, 19, 128) == "aes128gcm12"
     assert transform_name(3, 2, None) == "sha1"
-    assert transform_name(9, 7, None) == "transform9/7"
+    assert transform_name(9, 7, None) == "ke4_group7"
+    assert transform_name(13, 7, None) == "transform13/7"
     assert str(Transform(1, 20, 256, b"\x80\x01\0\0")) == "aes256gcm16?"
     assert group_name(36) == "mlkem768"
     assert group_name(1025) == "group1025"
@@ -194,8 +200,11 @@ def test_a_refusal_shows_both_lists() -> None:
         ((Transform(1, 11), PRF, SHA, X25519), None),  # NULL
         ((Transform(1, 21, 256), PRF, X25519), None),  # GMAC
         ((GCM, PRF, X25519, Transform(6, 0)), "aes256gcm16-prfsha256-x25519"),  # RFC 9370: none
-        ((GCM, PRF, X25519, Transform(6, 36)), None),
-        ((GCM, PRF, X25519, Transform(6, 36), Transform(6, 0)), "aes256gcm16-prfsha256-x25519"),
+        ((GCM, PRF, X25519, Transform(6, 36)), "aes256gcm16-prfsha256-x25519-ke1_mlkem768"),
+        ((GCM, PRF, X25519, Transform(7, 36)), None),
+        ((GCM, PRF, X25519, Transform(6, 37)), None),
+        ((GCM, PRF, X25519, Transform(6, 37), Transform(6, 0)), "aes256gcm16-prfsha256-x25519"),
+        ((GCM, PRF, X25519, Transform(6, 36), Transform(7, 36)), None),
         ((GCM, PRF, X25519, Transform(99, 0)), None),  # a type nobody knows
         ((), None),
     ],
@@ -403,6 +412,8 @@ def test_every_token_is_chosen_when_both_ends_have_it() -> None:
         parts = {1: "aes256", 3: "sha256", 2: "prfsha256", 4: "x25519", 5: "noesn"}
         del parts[5 if kind != TransformType.ESN else 4]
         parts[kind] = token
+        if kind in ADDITIONAL and "x25519" in token:
+            parts[4] = "ecp256"  # no method is used twice
         if kind == TransformType.ENCR and Encr(number).is_aead:
             del parts[3]
         if kind == TransformType.ESN:
@@ -412,3 +423,37 @@ def test_every_token_is_chosen_when_both_ends_have_it() -> None:
         else:
             ours = ike("-".join(parts.values()))
             assert select_ike(ours, ours)[1].of_type(kind)[0].id == number
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("aes256gcm16-ke1_mlkem768", "ke1_mlkem768 needs a group beside it"),
+        ("aes256gcm16-mlkem768", "unknown algorithm 'mlkem768'"),  # IKE_SA_INIT is not fragmented
+        ("aes256gcm16-x25519-ke8_mlkem768", "unknown algorithm"),
+        ("aes256gcm16-x25519-ke1_mlkem512", "unknown algorithm"),
+        ("aes256gcm16-x25519-ke1_x25519", "takes each method only once"),
+        ("aes256gcm16-x25519-ke1_mlkem768-ke2_mlkem768", "takes each method only once"),
+    ],
+)
+def test_additional_key_exchanges_that_can_not_be(text: str, wrong: str) -> None:
+    with pytest.raises(ValueError, match=wrong):
+        esp(text)
+
+
+def test_a_method_taken_before_is_not_taken_again() -> None:
+    """RFC 9370 section 2.2.1: of several methods in one place, another is taken."""
+    ours = esp("aes256gcm16-x25519-ke1_mlkem768-ke1_mlkem1024-ke2_mlkem768-ke2_none")
+    suite, _ = select_esp(ours, ours, want_group=True)
+    assert str(suite) == "aes256gcm16-x25519-ke1_mlkem768-esn"
+    other = esp("aes256gcm16-x25519-ke1_mlkem1024-ke2_mlkem768")
+    suite, _ = select_esp(other, ours, want_group=True)
+    assert str(suite) == "aes256gcm16-x25519-ke1_mlkem1024-ke2_mlkem768-esn"
+
+
+def test_what_a_peer_means_that_knows_no_additional_key_exchanges() -> None:
+    must, may = esp("aes256gcm16-x25519-ke1_mlkem768", "aes256gcm16-x25519-ke1_mlkem768-ke1_none")
+    (left,) = without_further((must, may))
+    assert left.number == 2
+    assert str(left) == "aes256gcm16-x25519-esn-noesn-ke1_none"
+    assert not has_further((left,))

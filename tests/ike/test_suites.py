@@ -74,7 +74,7 @@ def test_ike_keys_have_the_lengths_of_the_suite(suite: IkeSuite, lens: tuple[int
 def test_a_rekey_uses_the_old_prf_for_skeyseed_and_the_new_one_for_the_keys() -> None:
     shared, ni, nr, spi_i, spi_r = b"g" * 32, b"i" * 16, b"r" * 16, b"12345678", b"abcdefgh"
     old = Secret(b"d" * 48)
-    keys = rederive_ike(CBC, Prf.HMAC_SHA2_384, old, Secret(shared), ni, nr, spi_i, spi_r)
+    keys = rederive_ike(CBC, Prf.HMAC_SHA2_384, old, (Secret(shared),), ni, nr, spi_i, spi_r)
     skeyseed = prf(Prf.HMAC_SHA2_384, old.reveal(), shared + ni + nr)
     stream = prf_plus(Prf.HMAC_SHA2_256, skeyseed, ni + nr + spi_i + spi_r, 32)
     assert keys.sk_d.reveal() == stream
@@ -83,7 +83,7 @@ def test_a_rekey_uses_the_old_prf_for_skeyseed_and_the_new_one_for_the_keys() ->
 def test_a_key_exchange_of_its_own_changes_the_child_keys() -> None:
     suite = EspSuite(Encr.AES_GCM_16, 128, Integ.NONE, None, False)
     args = (suite, Prf.HMAC_SHA2_256, Secret(b"d" * 32), b"i" * 16, b"r" * 16)
-    plain, with_group = derive_child(*args, None), derive_child(*args, Secret(b"g" * 32))
+    plain, with_group = derive_child(*args), derive_child(*args, (Secret(b"g" * 32),))
     assert len(plain.initiator_encr) == 20
     assert len(plain.initiator_integ) == 0
     assert plain.initiator_encr != plain.responder_encr

@@ -18,6 +18,7 @@ class FixedRandom:
         self.seed = seed
         self.fraction = fraction  # what `uniform` returns
         self.nonces: deque[int] = deque()  # first bytes of the nonces to come
+        self.privates: list[tuple[int, bytes]] = []  # group and private value, as they were drawn
         self._count = 0
 
     def nonces_start(self, *first: int) -> None:
@@ -30,9 +31,13 @@ class FixedRandom:
     def private_key(self, group: int) -> bytes | None:
         """Return a private value that counts, of a length that fits every group."""
         self._count += 1
+        value = bytes([1]) + self._count.to_bytes(22, "big") + bytes([self.seed])
         if group == 31:
-            return bytes([self.seed]) + self._count.to_bytes(31, "big")
-        return bytes([1]) + self._count.to_bytes(22, "big") + bytes([self.seed])
+            value = bytes([self.seed]) + self._count.to_bytes(31, "big")
+        elif group in (36, 37):  # the seed of an ML-KEM key
+            value = bytes([self.seed]) + self._count.to_bytes(63, "big")
+        self.privates.append((group, value))
+        return value
 
     def bytes(self, count: int) -> bytes:
         self._count += 1

@@ -195,7 +195,8 @@ def _add_child(
 ) -> None:
     offered, answer = _proposals(request), _proposals(response)
     suite = check_answer_esp(answer, offered, want_group=shared is not None)
-    keys = derive_child(suite, done.suites[-1].prf, done.keys[-1].sk_d, ni, nr, shared)
+    secrets = () if shared is None else (shared,)
+    keys = derive_child(suite, done.suites[-1].prf, done.keys[-1].sk_d, ni, nr, secrets)
     done.children.append(Child(suite, keys, offered[0].spi, answer[0].spi))
 
 
@@ -205,7 +206,7 @@ def _rekey_ike(done: Followed, request: Message, response: Message, shared: Secr
     spi_i, spi_r = offered[0].spi, answer[0].spi
     old = (done.suites[-1].prf, done.keys[-1].sk_d)
     nonces = (request.one(Nonce).value, response.one(Nonce).value)
-    _use(done, suite, rederive_ike(suite, *old, shared, *nonces, spi_i, spi_r), spi_i)
+    _use(done, suite, rederive_ike(suite, *old, (shared,), *nonces, spi_i, spi_r), spi_i)
 
 
 def _proposals(message: Message) -> tuple[Proposal, ...]:

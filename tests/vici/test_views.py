@@ -174,7 +174,7 @@ def test_algorithms_have_strongswans_names(suite: str, protocol: ProtocolId, wor
 
 def test_every_algorithm_of_ours_has_a_name() -> None:
     for group in Group:
-        assert group_name(group).startswith(("MODP_", "ECP_", "CURVE_"))
+        assert group_name(group).startswith(("MODP_", "ECP_", "CURVE_", "ML_KEM_"))
     for proposal in (*DEFAULT_IKE, *DEFAULT_ESP):
         assert suite_section(str(proposal), ProtocolId(proposal.protocol))
 

@@ -13,7 +13,13 @@ peer cannot have meant that.
 
 from __future__ import annotations
 
-from gateway.errors import AuthenticationFailed, NoProposalChosen, PeerError, UnexpectedNat
+from gateway.errors import (
+    AuthenticationFailed,
+    NoProposalChosen,
+    PeerError,
+    UnexpectedNat,
+    WireError,
+)
 from gateway.ike import edits, reasons, slots
 from gateway.ike.auth import is_same, psk_auth, signed_octets
 from gateway.ike.config import Encap
@@ -25,7 +31,7 @@ from gateway.ike.ike_sa import IkeSa, describe_identity, identity_text
 from gateway.ike.message import Message
 from gateway.ike.payloads import Auth, IdInitiator, IdResponder, Notify, Payload
 from gateway.ike.proposals import Proposal, select_ike
-from gateway.ike.states import On, State
+from gateway.ike.states import BEFORE_AUTH, On, State
 from gateway.ike.tasks import Task, Work
 from gateway.ike.tunnel import Tunnel, born_at
 from gateway.ike.window import Request
@@ -40,14 +46,14 @@ def _auth_data(sa: IkeSa, psk: Secret, identity: IdInitiator | IdResponder) -> b
     """Return the AUTH data of the end whose ID payload this is (RFC 7296 section 2.15)."""
     assert sa.suite is not None
     assert sa.keys is not None
-    secrets, prf = sa.keys.secrets, sa.suite.prf
+    secrets, prf, int_auth = sa.keys.secrets, sa.suite.prf, sa.further.int_auth
     if isinstance(identity, IdInitiator):
         octets = signed_octets(
-            sa.init_request, sa.nonce_r, prf, secrets.sk_pi, identity.serialise()
+            sa.init_request, sa.nonce_r, prf, secrets.sk_pi, identity.serialise(), int_auth
         )
     else:
         octets = signed_octets(
-            sa.init_response, sa.nonce_i, prf, secrets.sk_pr, identity.serialise()
+            sa.init_response, sa.nonce_i, prf, secrets.sk_pr, identity.serialise(), int_auth
         )
     return psk_auth(prf, psk, octets)
 
@@ -151,7 +157,7 @@ def _take_child(sa: IkeSa, request: Request, response: Message, now: float) -> N
         else:
             agreed = negotiate.accept(offer, response, with_group=False)
             _take_over(sa, now)
-            seed = Seed(sa.nonce_i, sa.nonce_r, None, initiated=True)
+            seed = Seed(sa.nonce_i, sa.nonce_r, (), initiated=True)
             use = tunnel.is_preferred(sa)
             child = negotiate.install(sa, agreed, offer.spi_in, seed, now, use=use)
             if sa.is_beside and not edits.is_fit(child, sa.config):
@@ -184,6 +190,8 @@ def _take_over(sa: IkeSa, now: float) -> None:
 
 def answer_request(sa: IkeSa, request: Message, path: Path, now: float, digest: bytes) -> None:
     """Answer IKE_AUTH. Raises PeerError, which refuses the IKE SA, and then nothing has changed."""
+    if sa.further.waiting:
+        raise WireError(f"IKE_AUTH before the key exchange {sa.further.waiting[0]}")
     identity = request.one(IdInitiator)
     tunnel = _verify_initiator(sa, identity, request.maybe(IdResponder), request.one(Auth))
     if tunnel.config.encap is Encap.NEVER and sa.nat.is_between:
@@ -214,7 +222,7 @@ def answer_request(sa: IkeSa, request: Message, path: Path, now: float, digest: 
 def _abandon_attempt(tunnel: Tunnel, now: float) -> None:
     """Give up our own attempt if the peer has not taken notice of it beyond IKE_SA_INIT."""
     attempt = tunnel.attempt
-    if attempt is not None and attempt.state is State.INIT_SENT:
+    if attempt is not None and attempt.state in BEFORE_AUTH:
         tunnel.attempt = None
         attempt.end(reasons.REDUNDANT, now)
 
@@ -322,7 +330,7 @@ def _make_child(
         return (negotiate.notify_of(choice),)
     agreed, answer = choice
     spi_in = sa.context.spis.take()
-    seed = Seed(sa.nonce_i, sa.nonce_r, None, initiated=False)
+    seed = Seed(sa.nonce_i, sa.nonce_r, (), initiated=False)
     # If there is a Child SA, it is sent on until the initiator has shown that it has the new one.
     negotiate.install(sa, agreed, spi_in, seed, now, use=False)
     slots.plan_missing(sa, now, wait_s=slots.PEER_BRINGS_S)

@@ -11,7 +11,8 @@ from __future__ import annotations
 from gateway.errors import NoAdditionalSas, PeerError, TemporaryFailure
 from gateway.ike import reasons, slots
 from gateway.ike.child import ChildSa, Stage
-from gateway.ike.exchanges import informational, negotiate, rekey_child, rekey_ike
+from gateway.ike.exchanges import followup, informational, negotiate, rekey_child, rekey_ike
+from gateway.ike.exchanges.followup import Pending
 from gateway.ike.exchanges.negotiate import Seed
 from gateway.ike.iana import ExchangeType, NotifyType, ProtocolId
 from gateway.ike.ike_sa import IkeSa
@@ -20,6 +21,7 @@ from gateway.ike.payloads import Nonce, SecurityAssociation
 from gateway.ike.tasks import Task, Work
 from gateway.ike.window import Request
 from gateway.sa import Path
+from gateway.secret import Secret
 
 
 def answer_request(sa: IkeSa, request: Message, path: Path, now: float, digest: bytes) -> None:
@@ -44,12 +46,17 @@ def answer_request(sa: IkeSa, request: Message, path: Path, now: float, digest: 
 def _answer_new(sa: IkeSa, request: Message, path: Path, now: float, digest: bytes) -> None:
     agreed, answer = negotiate.choose(sa.config, request, slots.for_peer(sa), with_group=True)
     nonce_i = request.one(Nonce).value
-    key_payloads, shared = negotiate.answer_key_exchange(sa, agreed.suite, request)
+    key_payloads, secrets = negotiate.answer_key_exchange(sa, agreed.suite, request)
     nonce_r = sa.context.random.bytes(negotiate.NONCE_LEN)
     spi_in = sa.context.spis.take()
-    seed = Seed(nonce_i, nonce_r, shared, initiated=False)
-    negotiate.install(sa, agreed, spi_in, seed, now, use=False)
-    between = (Nonce(nonce_r), *key_payloads)
+
+    def finish(secrets: tuple[Secret, ...], at: float) -> None:
+        seed = Seed(nonce_i, nonce_r, secrets, initiated=False)
+        negotiate.install(sa, agreed, spi_in, seed, at, use=False)
+
+    lowest = min(nonce_i, nonce_r)
+    pending = Pending(Work.NEW_CHILD, agreed.suite, secrets, lowest, finish, spi_in)
+    between = (Nonce(nonce_r), *key_payloads, *followup.enter(sa, pending, now))
     payloads = negotiate.answer_payloads(agreed, answer, spi_in, between)
     sa.respond(request, payloads, path, now, digest)
 
@@ -79,9 +86,13 @@ def receive_new(sa: IkeSa, request: Request, response: Message, now: float) -> N
         informational.child_failed(sa, offer.slot, reason, now)
         return
     try:
-        agreed = negotiate.accept(offer, response, with_group=True)
-        nonce_r = response.one(Nonce).value
-        shared = negotiate.finish_key_exchange(offer, agreed.suite, response)
+        first = followup.first_answer(offer, response)
+        agreed = negotiate.accept(offer, first, with_group=True)
+        nonce_r = first.one(Nonce).value
+        secrets = negotiate.finish_key_exchange(offer, agreed.suite, response)
+        if not followup.is_complete(agreed.suite, secrets):
+            followup.ask(sa, request, response, agreed.suite, secrets, now)
+            return
     except PeerError as problem:
         sa.tasks.add(Task(Work.DELETE_CHILD, offer.spi_in))
         reason = reasons.from_error(problem, "the answer to our Child SA")
@@ -91,7 +102,7 @@ def receive_new(sa: IkeSa, request: Request, response: Message, now: float) -> N
         sa.context.spis.release(offer.spi_in)
         slots.plan_missing(sa, now)
         return
-    seed = Seed(offer.nonce, nonce_r, shared, initiated=True)
+    seed = Seed(offer.nonce, nonce_r, secrets, initiated=True)
     new = negotiate.install(sa, agreed, offer.spi_in, seed, now, use=False)
     _sort_twins(sa, new)
 

@@ -18,7 +18,7 @@ from gateway.ike.iana import ExchangeType, NotifyType, ProtocolId
 from gateway.ike.ike_sa import IkeSa
 from gateway.ike.message import Message
 from gateway.ike.payloads import Delete, Notify, Payload
-from gateway.ike.states import On, State
+from gateway.ike.states import BEFORE_AUTH, On, State
 from gateway.ike.tasks import Task, Work
 from gateway.ike.window import Request
 from gateway.sa import Path
@@ -46,7 +46,7 @@ def close(sa: IkeSa, reason: Reason, now: float) -> None:
         sa.close_wanted = reason
         return
     if sa.state not in (State.ESTABLISHED, State.REKEYED):
-        if sa.state is State.INIT_SENT:
+        if sa.state in BEFORE_AUTH:
             sa.close_wanted = reason
             sa.fail(reason, now)
         return

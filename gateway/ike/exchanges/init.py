@@ -15,8 +15,9 @@ from gateway.ike.config import Encap
 from gateway.ike.context import Context
 from gateway.ike.dh import KeyPair, supported_groups
 from gateway.ike.drops import DropReason
-from gateway.ike.exchanges import auth, nat_check
+from gateway.ike.exchanges import intermediate, nat_check
 from gateway.ike.exchanges.groups import only_group
+from gateway.ike.further import Further
 from gateway.ike.iana import ExchangeType, NotifyType
 from gateway.ike.ike_sa import IkeSa, InitAttempt, Keys
 from gateway.ike.keymat import derive_ike
@@ -27,7 +28,9 @@ from gateway.ike.proposals import (
     Proposal,
     check_answer_ike,
     groups_of,
+    has_further,
     select_ike,
+    without_further,
 )
 from gateway.ike.states import On
 from gateway.ike.tasks import Task, Work
@@ -80,6 +83,8 @@ def _send(sa: IkeSa, attempt: InitAttempt, group: int, now: float) -> None:
         *nat_check.notifies(sa.spi_i, bytes(8), sa.path, attempt.source_hash),
         Notify(NotifyType.FRAGMENTATION_SUPPORTED),
     ]
+    if has_further(attempt.proposals):
+        payloads.append(Notify(NotifyType.INTERMEDIATE_EXCHANGE_SUPPORTED))
     datagram = serialise_clear(sa.message(ExchangeType.IKE_SA_INIT, 0, tuple(payloads), False))
     attempt.requests[group] = datagram
     sa.pending_error = None  # what made us send again was a better answer than it
@@ -173,6 +178,8 @@ def _take_answer(
         raise
     if not any(message.spi_r) or key_exchange.group != suite.group:
         raise WireError(f"answer with KE of group {key_exchange.group} for {suite}")
+    if suite.further and message.notify(NotifyType.INTERMEDIATE_EXCHANGE_SUPPORTED) is None:
+        raise WireError(f"answer with {suite} and without INTERMEDIATE_EXCHANGE_SUPPORTED")
     request = attempt.requests.get(key_exchange.group)
     if request is None or nonce_r == sa.nonce_i:
         sa.drop(DropReason.REFLECTED, path)
@@ -186,14 +193,14 @@ def _take_answer(
     sa.init_request, sa.init_response = request, datagram
     sa.fragmentation = message.notify(NotifyType.FRAGMENTATION_SUPPORTED) is not None
     sa.nat = nat_check.read(message, path, attempt.source_hash is not None)
+    sa.further = Further(suite.further)
     sa.attempt, sa.pending_error = None, None
     sa.window.close()
-    sa.move(On.INIT_RESPONSE)
     if sa.config.encap is Encap.NEVER and sa.nat.is_between:
         sa.fail(reasons.unwanted_nat("before us" if sa.nat.local else "before the peer"), now)
         return
     _float(sa)
-    auth.send_request(sa, now)
+    intermediate.proceed(sa, now)
 
 
 def _float(sa: IkeSa) -> None:
@@ -222,6 +229,8 @@ def answer_request(
     changed.
     """
     offered = message.one(SecurityAssociation).proposals
+    if message.notify(NotifyType.INTERMEDIATE_EXCHANGE_SUPPORTED) is None:
+        offered = without_further(offered)
     key_exchange = message.one(KeyExchange)
     nonce_i = message.one(Nonce).value
     candidates, suite, answer = _choose(offered, tunnels, key_exchange.group)
@@ -232,6 +241,7 @@ def answer_request(
     sa.suite, sa.nonce_i, sa.nonce_r = suite, nonce_i, context.random.bytes(NONCE_LEN)
     secrets = derive_ike(suite, shared, nonce_i, sa.nonce_r, sa.spi_i, sa.spi_r)
     sa.keys = Keys.of(suite, secrets, original_initiator=False)
+    sa.further = Further(suite.further)
     sa.fragmentation = message.notify(NotifyType.FRAGMENTATION_SUPPORTED) is not None
     source_hash = _invented_source(context, sa.config.encap)
     sa.nat = nat_check.read(message, path, source_hash is not None)
@@ -258,6 +268,8 @@ def _response(
         payloads += nat_check.notifies(sa.spi_i, sa.spi_r, sa.path, source_hash)
     if sa.fragmentation:
         payloads.append(Notify(NotifyType.FRAGMENTATION_SUPPORTED))
+    if sa.further.waiting:
+        payloads.append(Notify(NotifyType.INTERMEDIATE_EXCHANGE_SUPPORTED))
     return serialise_clear(sa.message(request.exchange, 0, tuple(payloads), True))
 
 

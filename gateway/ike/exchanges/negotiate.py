@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from gateway.errors import InvalidKePayload, NoProposalChosen, PeerError, TsUnacceptable, WireError
-from gateway.ike import reasons
+from gateway.ike import dh, reasons
 from gateway.ike.child import ChildSa, Lifespan, Offer, draw_limits, esp_pair
 from gateway.ike.config import TunnelConfig
 from gateway.ike.dh import KeyPair, supported_groups
@@ -31,7 +31,14 @@ from gateway.ike.payloads import (
     TrafficSelectorsI,
     TrafficSelectorsR,
 )
-from gateway.ike.proposals import EspSuite, Proposal, check_answer_esp, groups_of, select_esp
+from gateway.ike.proposals import (
+    EspSuite,
+    IkeSuite,
+    Proposal,
+    check_answer_esp,
+    groups_of,
+    select_esp,
+)
 from gateway.ike.selectors import SELECTORS_MAX, is_subset, narrow
 from gateway.ike.tasks import Work
 from gateway.sa import TrafficSelector
@@ -201,30 +208,37 @@ def accept(offer: Offer, response: Message, *, with_group: bool) -> Agreed:
 
 def answer_key_exchange(
     sa: IkeSa, suite: EspSuite, request: Message
-) -> tuple[tuple[Payload, ...], Secret | None]:
+) -> tuple[tuple[Payload, ...], tuple[Secret, ...]]:
     """
-    Return our KE payload and the shared secret, nothing and None for a suite without group.
+    Return our KE payload and the shared secret, nothing for a suite without group.
 
     Raises InvalidKePayload if the peer guessed another group.
     """
     if suite.group is None:
-        return (), None
+        return (), ()
     key_exchange = request.maybe(KeyExchange)
     if key_exchange is None or key_exchange.group != suite.group:
         raise InvalidKePayload(suite.group)
-    key_pair = KeyPair.generate(suite.group, sa.context.random.private_key(suite.group))
-    shared = key_pair.shared(key_exchange.public)
-    return (KeyExchange(key_pair.group, key_pair.public),), shared
+    private = sa.context.random.private_key(suite.group)
+    public, shared = dh.answer(suite.group, key_exchange.public, private)
+    return (KeyExchange(suite.group, public),), (shared,)
 
 
-def finish_key_exchange(offer: Offer, suite: EspSuite, response: Message) -> Secret | None:
-    """Return the shared secret of our key exchange, None for a suite without group."""
-    if suite.group is None:
-        return None
+def finish_key_exchange(
+    offer: Offer, suite: IkeSuite | EspSuite, response: Message
+) -> tuple[Secret, ...]:
+    """
+    Return the secrets of our key exchanges up to the one that `response` answers; nothing for a
+    suite without group.
+    """
+    done = offer.partial.secrets if offer.partial is not None else ()
+    group = suite.further[len(done) - 1].id if done else suite.group
+    if group is None:
+        return ()
     key_exchange = response.one(KeyExchange)
-    if offer.key_pair is None or not (key_exchange.group == suite.group == offer.key_pair.group):
+    if offer.key_pair is None or not (key_exchange.group == group == offer.key_pair.group):
         raise WireError(f"KE of group {key_exchange.group} for {suite}")
-    return offer.key_pair.shared(key_exchange.public)
+    return (*done, offer.key_pair.shared(key_exchange.public))
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +247,7 @@ class Seed:
 
     nonce_i: bytes
     nonce_r: bytes
-    shared: Secret | None
+    secrets: tuple[Secret, ...]
     initiated: bool
 
 
@@ -253,7 +267,7 @@ def install(
     assert sa.tunnel is not None
     config, random = sa.config, sa.context.random
     keys = derive_child(
-        agreed.suite, sa.suite.prf, sa.keys.secrets.sk_d, seed.nonce_i, seed.nonce_r, seed.shared
+        agreed.suite, sa.suite.prf, sa.keys.secrets.sk_d, seed.nonce_i, seed.nonce_r, seed.secrets
     )
     span = Lifespan.draw(config.child_lifetime, random, seed.initiated)
     child = ChildSa(
@@ -293,6 +307,11 @@ def take_group(sa: IkeSa, offer: Offer, error: Notify) -> bool:
         return False
     sa.ke_group = group
     return offer.tries < MOST_GROUP_TRIES
+
+
+def is_busy(error: Notify) -> bool:
+    """Return whether an error says that the exchange may succeed when it is begun again later."""
+    return error.type in (NotifyType.TEMPORARY_FAILURE, NotifyType.STATE_NOT_FOUND)
 
 
 def first_error(response: Message) -> Notify | None:

@@ -24,7 +24,8 @@ from gateway.errors import ChildSaNotFound, PeerError, TemporaryFailure
 from gateway.ike import reasons, slots
 from gateway.ike.child import ChildSa, Offer, Stage, Use
 from gateway.ike.events import Reason
-from gateway.ike.exchanges import informational, negotiate
+from gateway.ike.exchanges import followup, informational, negotiate
+from gateway.ike.exchanges.followup import Pending
 from gateway.ike.exchanges.negotiate import Agreed, Seed
 from gateway.ike.iana import ExchangeType, NotifyType, ProtocolId
 from gateway.ike.ike_sa import IkeSa
@@ -51,19 +52,34 @@ def answer_request(
     old = _find(sa, rekey)
     agreed, answer = negotiate.choose(sa.config, request, (old.slot,), with_group=True)
     nonce_i = request.one(Nonce).value
-    key_payloads, shared = negotiate.answer_key_exchange(sa, agreed.suite, request)
+    key_payloads, secrets = negotiate.answer_key_exchange(sa, agreed.suite, request)
     nonce_r = sa.context.random.bytes(negotiate.NONCE_LEN)
     spi_in = sa.context.spis.take()
-    seed = Seed(nonce_i, nonce_r, shared, initiated=False)
+
+    def finish(secrets: tuple[Secret, ...], at: float) -> None:
+        seed = Seed(nonce_i, nonce_r, secrets, initiated=False)
+        _make_for_peer(sa, old, agreed, spi_in, seed, at)
+
+    followup.forget(sa, followup.rival(sa, Work.REKEY_CHILD, old.spi_in))
+    lowest, rekeys = min(nonce_i, nonce_r), old.spi_in
+    pending = Pending(Work.REKEY_CHILD, agreed.suite, secrets, lowest, finish, spi_in, rekeys)
+    between = (Nonce(nonce_r), *key_payloads, *followup.enter(sa, pending, now))
+    payloads = negotiate.answer_payloads(agreed, answer, spi_in, between)
+    sa.respond(request, payloads, path, now, digest)
+
+
+def _make_for_peer(
+    sa: IkeSa, old: ChildSa, agreed: Agreed, spi_in: int, seed: Seed, now: float
+) -> None:
+    """Make the Child SA that the peer has asked for. Raises TemporaryFailure."""
+    if old.spi_in not in sa.children or old.stage in (Stage.DELETING, Stage.LINGERING):
+        raise TemporaryFailure("the Child SA is being deleted")
     negotiate.install(sa, agreed, spi_in, seed, now, use=False, replaces=old.spi_in)
     old.replaced_by = spi_in
     if old.stage is Stage.INSTALLED:
         old.stage = Stage.REPLACED
     sa.tasks.drop(Task(Work.REKEY_CHILD, old.spi_in))
     sa.context.count("rekey_child.answered")
-    between = (Nonce(nonce_r), *key_payloads)
-    payloads = negotiate.answer_payloads(agreed, answer, spi_in, between)
-    sa.respond(request, payloads, path, now, digest)
 
 
 def _find(sa: IkeSa, rekey: Notify) -> ChildSa:
@@ -76,6 +92,8 @@ def _find(sa: IkeSa, rekey: Notify) -> ChildSa:
         raise ChildSaNotFound(spi_out)
     if child.stage is Stage.DELETING:
         raise TemporaryFailure("the Child SA is being deleted")
+    if followup.has_begun(sa) and child.stage is Stage.REKEYING:
+        raise TemporaryFailure("our own rekey of the Child SA has gone further")
     return child
 
 
@@ -112,9 +130,17 @@ def receive_response(sa: IkeSa, request: Request, response: Message, now: float)
         _take_refusal(sa, offer, old, error, now)
         return
     try:
-        agreed = negotiate.accept(offer, response, with_group=True)
-        nonce_r = response.one(Nonce).value
-        shared = negotiate.finish_key_exchange(offer, agreed.suite, response)
+        first = followup.first_answer(offer, response)
+        agreed = negotiate.accept(offer, first, with_group=True)
+        nonce_r = first.one(Nonce).value
+        secrets = negotiate.finish_key_exchange(offer, agreed.suite, response)
+        if not followup.is_complete(agreed.suite, secrets):
+            if _yields(sa, old, min(offer.nonce, nonce_r)):
+                sa.context.spis.release(offer.spi_in)
+                _keep_old(sa, old, now, BUSY_S)
+            else:
+                followup.ask(sa, request, response, agreed.suite, secrets, now)
+            return
     except PeerError as problem:
         # The peer has made a Child SA that we cannot take: delete it by the SPI we offered.
         sa.tasks.add(Task(Work.DELETE_CHILD, offer.spi_in))
@@ -125,31 +151,44 @@ def receive_response(sa: IkeSa, request: Request, response: Message, now: float)
         sa.context.spis.release(offer.spi_in)
         _keep_old(sa, old, now, BUSY_S)
         return
-    _take_new(sa, offer, old, agreed, nonce_r, shared, now)
+    seed = Seed(offer.nonce, nonce_r, secrets, initiated=True)
+    _take_new(sa, offer, old, agreed, seed, now)
+
+
+def _yields(sa: IkeSa, old: ChildSa | None, lowest_nonce: bytes) -> bool:
+    """
+    Return whether our rekey loses against one of the peer's, which is done or under way. If it
+    wins, the peer goes no further with its own.
+    """
+    if old is None:
+        return False
+    rival = sa.children.get(old.replaced_by) if old.replaced_by else None
+    if rival is not None and lowest_nonce < rival.lowest_nonce:
+        return True
+    pending = followup.rival(sa, Work.REKEY_CHILD, old.spi_in)
+    if pending is not None and lowest_nonce < pending.lowest_nonce:
+        return True
+    followup.forget(sa, pending)
+    return False
 
 
 def _take_new(
-    sa: IkeSa,
-    offer: Offer,
-    old: ChildSa | None,
-    agreed: Agreed,
-    nonce_r: bytes,
-    shared: Secret | None,
-    now: float,
+    sa: IkeSa, offer: Offer, old: ChildSa | None, agreed: Agreed, seed: Seed, now: float
 ) -> None:
     """Install the new Child SA, and delete the one of the three (or two) that is ours to delete."""
-    seed = Seed(offer.nonce, nonce_r, shared, initiated=True)
     rival = sa.children.get(old.replaced_by) if old and old.replaced_by else None
-    is_redundant = rival is not None and min(offer.nonce, nonce_r) < rival.lowest_nonce
+    is_redundant = _yields(sa, old, min(seed.nonce_i, seed.nonce_r))
     use = not is_redundant and _carries_traffic(sa, old, rival)
     replaces = old.spi_in if old is not None else None
     new = negotiate.install(sa, agreed, offer.spi_in, seed, now, use=use, replaces=replaces)
     sa.context.count("rekey_child.done")
-    if old is not None and old.stage is Stage.REKEYING:
-        old.stage = Stage.REPLACED
     if is_redundant:
         _delete(sa, new)
-    elif old is not None and old.stage is Stage.REPLACED:
+        _keep_old(sa, old, now, BUSY_S)
+        return
+    if old is not None and old.stage is Stage.REKEYING:
+        old.stage = Stage.REPLACED
+    if old is not None and old.stage is Stage.REPLACED:
         old.replaced_by = new.spi_in
         _delete(sa, old)
 
@@ -179,7 +218,7 @@ def _take_refusal(sa: IkeSa, offer: Offer, old: ChildSa | None, error: Notify, n
     if error.type == NotifyType.CHILD_SA_NOT_FOUND:
         sa.take_down(old, reasons.from_notify(error.type, "our rekey"), now)
         sa.tasks.add(Task(Work.NEW_CHILD, slot=old.slot))
-    elif error.type == NotifyType.TEMPORARY_FAILURE:
+    elif negotiate.is_busy(error):
         _keep_old(sa, old, now, BUSY_S)
     elif not offer.is_plain:
         _refused(sa, old, negotiate.refused(sa.config, old.slot, error, "ESP rekey", old), now)

@@ -20,11 +20,12 @@ from gateway.errors import (
     TemporaryFailure,
     WireError,
 )
-from gateway.ike import reasons
+from gateway.ike import dh, reasons
 from gateway.ike.child import Offer
 from gateway.ike.dh import KeyPair
 from gateway.ike.events import Reason
-from gateway.ike.exchanges import informational, negotiate
+from gateway.ike.exchanges import followup, informational, negotiate
+from gateway.ike.exchanges.followup import Pending
 from gateway.ike.exchanges.groups import only_group
 from gateway.ike.exchanges.rekey_child import BUSY_S, refused_pause_s
 from gateway.ike.iana import ExchangeType, NotifyType
@@ -60,30 +61,52 @@ def answer_request(sa: IkeSa, request: Message, path: Path, now: float, digest: 
     """Answer the rekey of this IKE SA. Raises PeerError, and then nothing has changed."""
     if sa.work in ABOUT_CHILDREN or sa.rival is not None:
         raise TemporaryFailure("an exchange about a Child SA is under way")
+    if followup.has_begun(sa):
+        raise TemporaryFailure("our own rekey of the IKE SA has gone further")
     offered = request.one(SecurityAssociation).proposals
     key_exchange, nonce_i = request.one(KeyExchange), request.one(Nonce).value
     suite, answer = _choose(offered, sa.config.ike_proposals, key_exchange.group)
     if key_exchange.group != suite.group:
         raise InvalidKePayload(suite.group)
     spi_i = _peer_spi(offered, answer.number)
-    key_pair = KeyPair.generate(suite.group, sa.context.random.private_key(suite.group))
-    shared = key_pair.shared(key_exchange.public)
-    nonce_r = sa.context.random.bytes(negotiate.NONCE_LEN)
-    spi_r = sa.context.new_ike_spi()
-    new = _successor(sa, suite, shared, (nonce_i, nonce_r), (spi_i, spi_r), False, now)
+    private = sa.context.random.private_key(suite.group)
+    public, shared = dh.answer(suite.group, key_exchange.public, private)
+    nonces = nonce_i, sa.context.random.bytes(negotiate.NONCE_LEN)
+    spis = spi_i, sa.context.new_ike_spi()
+
+    def finish(secrets: tuple[Secret, ...], at: float) -> None:
+        _make_for_peer(sa, suite, secrets, nonces, spis, at)
+
+    followup.forget(sa, followup.rival(sa, Work.REKEY_IKE))
+    pending = Pending(Work.REKEY_IKE, suite, (shared,), min(nonces), finish)
+    payloads = (
+        SecurityAssociation((answer.with_spi(spis[1]),)),
+        Nonce(nonces[1]),
+        KeyExchange(suite.group, public),
+        *followup.enter(sa, pending, now),
+    )
+    sa.respond(request, payloads, path, now, digest)
+
+
+def _make_for_peer(
+    sa: IkeSa,
+    suite: IkeSuite,
+    secrets: tuple[Secret, ...],
+    nonces: tuple[bytes, bytes],
+    spis: tuple[bytes, bytes],
+    now: float,
+) -> None:
+    """Make the IKE SA that the peer has asked for. Raises TemporaryFailure."""
+    if sa.work in ABOUT_CHILDREN or spis[1] in sa.context.sas:
+        raise TemporaryFailure("an exchange about a Child SA is under way")
+    new = _successor(sa, suite, secrets, nonces, spis, False, now)
     if sa.work is Work.REKEY_IKE:
         sa.rival = new
         _establish(new, sa, now, parked=True)
     else:
         _establish(new, sa, now, parked=False)
         replace(sa, new, now)
-    payloads = (
-        SecurityAssociation((answer.with_spi(spi_r),)),
-        Nonce(nonce_r),
-        KeyExchange(key_pair.group, key_pair.public),
-    )
     sa.context.count("rekey_ike.answered")
-    sa.respond(request, payloads, path, now, digest)
 
 
 def _choose(
@@ -149,21 +172,22 @@ def receive_response(sa: IkeSa, request: Request, response: Message, now: float)
             replace(sa, rival, now)
         elif negotiate.take_group(sa, offer, error) and begin(sa, now, offer.tries + 1):
             pass
-        elif error.type == NotifyType.TEMPORARY_FAILURE:
+        elif negotiate.is_busy(error):
             sa.rekey_at = now + sa.context.jitter(*BUSY_S)
         elif sa.is_usable:
             _take_refusal(sa, error.type, now)
         return
     try:
-        new = _take_answer(sa, offer, response, now)
+        new = _take_answer(sa, request, response, rival, now)
     except PeerError as problem:
         # The peer holds an IKE SA that we cannot compute: nothing but a new beginning helps.
         reason = reasons.from_error(problem, "the answer to our rekey of the IKE SA")
         sa.rival = rival  # goes with it
         informational.close(sa, reason, now)
         return
-    sa.context.count("rekey_ike.done")
-    _resolve(sa, new, rival, now)
+    if new is not None:
+        sa.context.count("rekey_ike.done")
+        _resolve(sa, new, rival, now)
 
 
 def _take_refusal(sa: IkeSa, notify: int, now: float) -> None:
@@ -182,29 +206,47 @@ def _take_refusal(sa: IkeSa, notify: int, now: float) -> None:
     sa.refusals += 1
 
 
-def _take_answer(sa: IkeSa, offer: Offer, response: Message, now: float) -> IkeSa:
-    answer = response.one(SecurityAssociation).proposals
+def _take_answer(
+    sa: IkeSa, request: Request, response: Message, rival: IkeSa | None, now: float
+) -> IkeSa | None:
+    """Return the new IKE SA; None if more key exchanges are to be made, or the peer's is better."""
+    offer = request.offer
+    assert offer is not None
+    first = followup.first_answer(offer, response)
+    answer = first.one(SecurityAssociation).proposals
     suite = check_answer_ike(answer, offer.proposals)
-    key_exchange, nonce_r = response.one(KeyExchange), response.one(Nonce).value
-    assert offer.key_pair is not None
-    if not (key_exchange.group == suite.group == offer.key_pair.group):
-        raise WireError(f"KE of group {key_exchange.group} for {suite}")
-    spi_r = _peer_spi(answer, answer[0].number or 1)
-    shared = offer.key_pair.shared(key_exchange.public)
-    return _successor(sa, suite, shared, (offer.nonce, nonce_r), (offer.spi, spi_r), True, now)
+    spi_r, nonce_r = _peer_spi(answer, answer[0].number or 1), first.one(Nonce).value
+    secrets = negotiate.finish_key_exchange(offer, suite, response)
+    if not followup.is_complete(suite, secrets):
+        if sa.is_usable and not _yields(sa, min(offer.nonce, nonce_r), rival, now):
+            followup.ask(sa, request, response, suite, secrets, now)
+            sa.rival = rival
+        return None
+    return _successor(sa, suite, secrets, (offer.nonce, nonce_r), (offer.spi, spi_r), True, now)
+
+
+def _yields(sa: IkeSa, lowest_nonce: bytes, rival: IkeSa | None, now: float) -> bool:
+    """
+    Return whether our rekey loses against the peer's, which is then done, or waited for. If it
+    wins, the peer goes no further with its own.
+    """
+    pending = followup.rival(sa, Work.REKEY_IKE)
+    if rival is not None and lowest_nonce < rival.lowest_nonce:
+        replace(sa, rival, now)
+        return True
+    if pending is not None and lowest_nonce < pending.lowest_nonce:
+        sa.rekey_at = now + sa.context.jitter(*BUSY_S)
+        return True
+    followup.forget(sa, pending)
+    return False
 
 
 def _resolve(sa: IkeSa, new: IkeSa, rival: IkeSa | None, now: float) -> None:
     """Decide which IKE SA takes over, and delete the one that is ours to delete."""
-    if sa.state is State.CLOSING:
-        # Closed while we waited: the peer has moved on to the new one, so that is to be closed too.
+    # If it was closed while we waited, the peer has moved on to the new one: close that too.
+    if sa.state is State.CLOSING or _yields(sa, new.lowest_nonce, rival, now):
         _establish(new, sa, now, parked=True)
         informational.close(new, reasons.REDUNDANT, now)
-        return
-    if rival is not None and new.lowest_nonce < rival.lowest_nonce:
-        _establish(new, sa, now, parked=True)
-        informational.close(new, reasons.REDUNDANT, now)
-        replace(sa, rival, now)
         return
     if rival is not None:
         rival.expire_at = now + REPLACED_S
@@ -219,7 +261,7 @@ def _resolve(sa: IkeSa, new: IkeSa, rival: IkeSa | None, now: float) -> None:
 def _successor(
     sa: IkeSa,
     suite: IkeSuite,
-    shared: Secret,
+    secrets: tuple[Secret, ...],
     nonces: tuple[bytes, bytes],
     spis: tuple[bytes, bytes],
     initiated: bool,
@@ -228,11 +270,12 @@ def _successor(
     """Return the new IKE SA with its keys (section 2.18), in no table yet."""
     assert sa.suite is not None
     assert sa.keys is not None
-    secrets = rederive_ike(suite, sa.suite.prf, sa.keys.secrets.sk_d, shared, *nonces, *spis)
+    keys = rederive_ike(suite, sa.suite.prf, sa.keys.secrets.sk_d, secrets, *nonces, *spis)
     new = IkeSa(sa.context, sa.path, initiated, *spis, now, sa.candidates)
-    new.suite, new.keys = suite, Keys.of(suite, secrets, initiated)
+    new.suite, new.keys = suite, Keys.of(suite, keys, initiated)
     new.nonce_i, new.nonce_r = nonces
     new.birth = sa.birth
+    new.is_post_quantum = sa.is_post_quantum or suite.is_post_quantum
     new.peer_id, new.nat, new.fragmentation = sa.peer_id, sa.nat, sa.fragmentation
     return new
 
@@ -256,6 +299,7 @@ def replace(old: IkeSa, new: IkeSa, now: float) -> None:
     new.child_at, new.child_attempts = old.child_at, old.child_attempts
     old.child_at, old.child_attempts = {}, {}
     old.rival = None
+    followup.forget_all(old)
     if new.tunnel is not None:
         new.tunnel.refused.pop(Work.REKEY_IKE, None)
     if old.state is State.ESTABLISHED:
