@@ -19,6 +19,7 @@ from gateway.node.plan import plan
 ROOT = Path(__file__).parent.parent
 PURE = [
     "gateway/ike",
+    "gateway/cli/bugreport/redact.py",
     "gateway/cli/doctor/judge",
     "gateway/cli/doctor/facts.py",
     "gateway/cli/doctor/verdict.py",

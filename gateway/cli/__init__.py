@@ -19,6 +19,7 @@ from gateway.cli import (
     flow,
     link,
     process,
+    report,
     routing,
     show,
     split,
@@ -58,6 +59,7 @@ app.command()(events.events)
 app.command()(act.reload)
 app.command()(act.stop)
 app.command()(diagnose.doctor)
+app.command()(report.bugreport)
 app.command()(check.check)
 app.command()(check.genpsk)
 app.command()(check.schema)

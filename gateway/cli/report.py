@@ -1,0 +1,58 @@
+"""`twinspan bugreport`: an archive to send to whoever is to find the fault, without secrets."""
+
+from __future__ import annotations
+
+import re
+import socket
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gateway.cli.client import DEFAULT_RUNTIME_DIR, RuntimeDir
+from gateway.cli.diagnose import DEFAULT_CONFIG, Config
+
+EXIT_NOT_WRITTEN = 1
+
+
+def bugreport(
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            help="the archive to make", show_default="twinspan-bugreport-HOST-TIME.tar.gz"
+        ),
+    ] = None,
+    config: Config = DEFAULT_CONFIG,
+    runtime_dir: RuntimeDir = Path(DEFAULT_RUNTIME_DIR),
+) -> None:
+    """
+    Gather what is needed to find a fault into one archive: doctor, document, status, routes, BGP,
+    logs, events, versions, the kernel's network. Keys and passwords are masked; names and addresses
+    are not. Prints what is in it. The file is readable by its owner alone.
+    """
+    # Imported here: it would make every other command start slowly.
+    from gateway.cli.bugreport.archive import write
+    from gateway.cli.bugreport.known import secrets_of
+    from gateway.cli.bugreport.members import members
+    from gateway.cli.bugreport.redact import Redactor
+    from gateway.cli.doctor.checkup import examine
+
+    top = f"twinspan-bugreport-{_host()}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
+    file = (file or Path(f"{top}.tar.gz")).absolute()
+    redactor = Redactor(secrets_of(config, runtime_dir))
+    found = members(examine(config, runtime_dir), config, runtime_dir)
+    try:
+        written = write(file, top, found, redactor)
+    except OSError as error:
+        typer.echo(f"twinspan: {file}: {error.strerror}", err=True)
+        raise typer.Exit(EXIT_NOT_WRITTEN) from None
+    for member in written:
+        typer.echo(f"{member.name:<44} {member.missing or f'{len(member.content)} bytes'}")
+    typer.echo(f"masked: {redactor.found} times; names and addresses are in it as they are")
+    typer.echo(str(file))
+
+
+def _host() -> str:
+    """Return the machine's name as a part of a file's name."""
+    return re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname().partition(".")[0]) or "host"
