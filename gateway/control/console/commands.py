@@ -1,0 +1,88 @@
+"""What a page can do, as a call of the API and as a command line: they teach each other. Pure."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.control.resources.kinds import SECRETS, Kind
+
+NOUNS = {
+    "border_gateway": "bgw",
+    "vpc_attachment": "attachment",
+    "customer_gateway": "cgw",
+    "vpn_connection": "connection",
+    "vpn_tunnel": "tunnel",
+    "direct_line": "line",
+    "route": "route",
+    "address_pool": "pool",
+    "node": "node",
+}
+HIDDEN = "..."  # stands for a secret
+
+
+@dataclass(frozen=True, slots=True)
+class SameThing:
+    """The same action in two other ways."""
+
+    call: str
+    command: str
+
+
+def of_list(kind: Kind) -> SameThing:
+    """Return how a list is asked for."""
+    return SameThing(f"GET /v1/{kind.path}", f"twinspan {NOUNS[kind.name]} list")
+
+
+def of_resource(kind: Kind, id: str) -> SameThing:
+    """Return how one resource is asked for."""
+    return SameThing(f"GET /v1/{kind.path}/{id}", f"twinspan {NOUNS[kind.name]} show {id}")
+
+
+def of_verb(kind: Kind, id: str, verb: str) -> SameThing:
+    """Return how something is done to a resource."""
+    command = f"twinspan {NOUNS[kind.name]} {verb} {id}"
+    if verb == "delete":
+        return SameThing(f"DELETE /v1/{kind.path}/{id}", command)
+    return SameThing(f"POST /v1/{kind.path}/{id}/{verb}", command)
+
+
+def of_creation(kind: Kind, fields: Mapping[str, Any]) -> SameThing:
+    """Return how a resource with these fields is made; secrets are not told."""
+    body = json.dumps(_masked(fields), ensure_ascii=False)
+    return SameThing(
+        f"POST /v1/{kind.path}\n{body}",
+        f"twinspan {NOUNS[kind.name]} create {_options(fields)}".rstrip(),
+    )
+
+
+def of_change(kind: Kind, id: str, patch: Mapping[str, Any]) -> SameThing:
+    """Return how a resource is changed; secrets are not told."""
+    body = json.dumps(_masked(patch), ensure_ascii=False)
+    return SameThing(
+        f"PATCH /v1/{kind.path}/{id}\n{body}",
+        f"twinspan {NOUNS[kind.name]} update {id} {_options(patch)}".rstrip(),
+    )
+
+
+def _masked(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: HIDDEN if key in SECRETS else value for key, value in fields.items()}
+
+
+def _options(fields: Mapping[str, Any]) -> str:
+    words = []
+    for key, value in _masked(fields).items():
+        if key == "tags" and isinstance(value, dict):
+            words += [f"--tag {shlex.quote(f'{name}={text}')}" for name, text in value.items()]
+        else:
+            words.append(f"--{key.replace('_', '-')} {shlex.quote(_word(value))}")
+    return " ".join(words)
+
+
+def _word(value: object) -> str:
+    if isinstance(value, list) and all(isinstance(one, str) for one in value):
+        return ",".join(value)
+    return value if isinstance(value, str) else json.dumps(value)

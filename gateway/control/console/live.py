@@ -1,0 +1,121 @@
+"""
+The stream that keeps open pages alive: states of tunnels, counts, alarms, events. Pure but for it.
+
+Every page has one stream (server-sent events). What is sent is made once for all pages of a tenant:
+only what has changed since the last time, at most a few times a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from typing import Any
+
+from gateway.control.console.states import LOOKS, counted, look_of, state_of
+
+Table = Mapping[str, Any]
+
+PAUSE_S = 0.5  # between two looks
+QUIET_S = 15.0  # without anything new a comment is sent, so that a broken stream is noticed
+RETRY_MS = 1000
+
+
+def brief(tunnel: Table) -> dict[str, Any]:
+    """Return what a page shows of a tunnel that may change."""
+    status = tunnel.get("status") or {}
+    reason = status.get("reason") or {}
+    look = look_of(state_of(tunnel))
+    return {
+        "id": tunnel["id"],
+        "name": tunnel["name"],
+        "word": look.word,
+        "symbol": look.symbol,
+        "style": look.style,
+        "code": reason.get("code", ""),
+        "text": reason.get("text", ""),
+        "in_bps": status.get("in_bps"),
+        "out_bps": status.get("out_bps"),
+    }
+
+
+class Scope:
+    """What all pages of one tenant are shown, and what was said last."""
+
+    def __init__(self, look: Callable[[], Sequence[Table]]) -> None:
+        self._look = look
+        self._last: dict[str, dict[str, Any]] = {}
+        self._counts: dict[str, int] = {}
+
+    def news(self) -> list[tuple[str, Any]]:
+        """Return what has changed since the last time, as event and data."""
+        tunnels = self._look()
+        now = {str(one["id"]): brief(one) for one in tunnels}
+        changed = [one for id, one in now.items() if self._last.get(id) != one]
+        self._last = now
+        found: list[tuple[str, Any]] = [("tunnels", changed)] if changed else []
+        counts = counted(tunnels)
+        by_state = {
+            state: counts[state] for state in LOOKS if state in counts or state in self._counts
+        }
+        if by_state != self._counts:
+            self._counts = by_state
+            found.append(("counts", by_state))
+        return found
+
+    def all(self) -> list[tuple[str, Any]]:
+        """Return everything, for a page that has just been opened."""
+        return [("tunnels", list(self._last.values())), ("counts", dict(self._counts))]
+
+
+def message(event: str, data: object) -> bytes:
+    """Return one server-sent event. Newlines in JSON are escaped, so it is one line of data."""
+    return f"event: {event}\ndata: {json.dumps(data, separators=(',', ':'))}\n\n".encode()
+
+
+class Streams:
+    """The streams of all open pages."""
+
+    def __init__(self) -> None:
+        self._scopes: dict[str, tuple[Scope, set[asyncio.Queue[bytes]]]] = {}
+        self._running: dict[str, asyncio.Task[None]] = {}
+
+    async def open(
+        self, name: str, look: Callable[[], Sequence[Table]]
+    ) -> AsyncGenerator[bytes, None]:
+        """Yield the messages for one page of the scope `name`, until the page goes away."""
+        queue: asyncio.Queue[bytes] = asyncio.Queue(100)
+        if name not in self._scopes:
+            self._scopes[name] = (Scope(look), set())
+            self._running[name] = asyncio.create_task(self._run(name))
+        scope, queues = self._scopes[name]
+        queues.add(queue)
+        try:
+            yield f"retry: {RETRY_MS}\n\n".encode()
+            scope.news()
+            for event, data in scope.all():
+                yield message(event, data)
+            while True:
+                try:
+                    yield await asyncio.wait_for(queue.get(), QUIET_S)
+                except TimeoutError:
+                    yield b": still here\n\n"
+        finally:
+            queues.discard(queue)
+            if not queues and name in self._scopes:
+                del self._scopes[name]
+                self._running.pop(name).cancel()
+
+    def tell(self, name: str, event: str, data: object) -> None:
+        """Send something to all pages of a scope. A page that does not read is left out."""
+        found = self._scopes.get(name)
+        for queue in found[1] if found else ():
+            if not queue.full():
+                queue.put_nowait(message(event, data))
+
+    async def _run(self, name: str) -> None:
+        while True:
+            await asyncio.sleep(PAUSE_S)
+            scope, _ = self._scopes[name]
+            for event, data in scope.news():
+                self.tell(name, event, data)

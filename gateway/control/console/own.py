@@ -1,0 +1,137 @@
+"""The source of the pages in the control process: the API's own functions."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from gateway.control.api.audit import audit_page, wanted_by
+from gateway.control.api.resources import Api
+from gateway.control.auth.principal import Principal, Scope
+from gateway.control.console.source import Table
+from gateway.control.resources.kinds import KINDS
+from gateway.control.resources.record import Record
+from gateway.control.store.interface import Store
+
+
+class Happenings(Protocol):
+    """What the control process knows beside the resources."""
+
+    async def events(
+        self, who: Principal, tenant: str | None, resource: str | None, limit: int
+    ) -> list[Table]: ...
+
+    async def alarms(self, who: Principal, tenant: str | None) -> list[Table]: ...
+
+
+Act = Callable[..., Awaitable[dict[str, object]]]
+Routes = Callable[[Record], Awaitable[Mapping[str, Sequence[Table]]]]
+History = Callable[[str], Mapping[str, Sequence[float | None]]]
+
+
+class OwnSource:
+    """Answers of the API for who looks at a page; see `source.Source`."""
+
+    def __init__(
+        self,
+        api: Api,
+        store: Store,
+        happenings: Happenings,
+        act: Act,
+        routes: Routes,
+        history: History,
+        devices: Sequence[tuple[str, str]],
+    ) -> None:
+        self._api = api
+        self._store = store
+        self._happenings = happenings
+        self._act = act
+        self._routes = routes
+        self._history = history
+        self._devices = devices
+
+    def all(self, kind: str, who: Principal, tenant: str | None) -> list[Table]:
+        return [self._api.rendered(one) for one in self._api.registry.all(kind, who, tenant)]
+
+    def one(self, kind: str, id: str, who: Principal) -> Table:
+        return self._api.rendered(self._api.registry.get(kind, id, who))
+
+    def users(self, id: str, who: Principal) -> list[Table]:
+        found = self._api.registry.mirror.users(id)
+        return [
+            {"kind": one.kind, **self._api.rendered(one)}
+            for one in found
+            if one.kind in KINDS and who.sees(one.tenant)
+        ]
+
+    async def events(
+        self, who: Principal, tenant: str | None, resource: str | None, limit: int
+    ) -> list[Table]:
+        return await self._happenings.events(who, tenant, resource, limit)
+
+    async def alarms(self, who: Principal, tenant: str | None) -> list[Table]:
+        return await self._happenings.alarms(who, tenant)
+
+    async def audit(
+        self, who: Principal, tenant: str | None, resource: str | None, limit: int
+    ) -> list[Table]:
+        wanted = wanted_by(who, KINDS.keys(), tenant=tenant, id=resource)
+        found = await audit_page(self._store, wanted, before=None, limit=limit)
+        return [
+            {"at": entry["at"], "actor": entry["actor"], "what": _told(entry["changes"])}
+            for entry in found.items
+        ]
+
+    async def create(
+        self, kind: str, fields: Table, who: Principal, tenant: str | None, *, dry_run: bool
+    ) -> Table:
+        done = await self._api.registry.create(kind, fields, who, tenant=tenant, dry_run=dry_run)
+        return self._api.rendered(done.record) | {"warnings": list(done.warnings)}
+
+    async def update(
+        self, kind: str, id: str, patch: Table, who: Principal, expected: int | None
+    ) -> Table:
+        done = await self._api.registry.update(kind, id, patch, who, expected=expected)
+        return self._api.rendered(done.record)
+
+    async def delete(self, kind: str, id: str, who: Principal) -> None:
+        await self._api.registry.delete(kind, id, who)
+
+    async def act(self, verb: str, id: str, who: Principal) -> Table:
+        who.need(Scope.OPERATE)
+        tunnel = self._api.registry.get("vpn_tunnel", id, who)
+        if verb in ("up", "down"):
+            writer = Principal(who.actor, who.tenant, Scope.ADMIN)
+            done = await self._api.registry.update("vpn_tunnel", id, {"admin": verb}, writer)
+            return self._api.rendered(done.record)
+        return await self._act(verb, tunnel, who, ike=False)
+
+    async def routes(self, id: str, who: Principal) -> Mapping[str, Sequence[Table]]:
+        return await self._routes(self._api.registry.get("border_gateway", id, who))
+
+    def history(self, id: str) -> Mapping[str, Sequence[float | None]]:
+        return self._history(id)
+
+    def devices(self) -> Sequence[tuple[str, str]]:
+        return self._devices
+
+
+def _told(changes: object) -> str:
+    """Return what a commit did, in words: `update vpn_tunnel office-1: admin up → down`."""
+    assert isinstance(changes, list)
+    return "; ".join(_one(change) for change in changes)
+
+
+def _one(change: Mapping[str, Any]) -> str:
+    head = f"{change['action']} {change['kind']} {change['name'] or change['id']}"
+    if change["action"] != "update":
+        return head
+    before, after = (dict((change[side] or {}).get("spec") or {}) for side in ("before", "after"))
+    names = sorted(key for key in {*before, *after} if before.get(key) != after.get(key))
+    moved = [f"{key} {_short(before.get(key))} → {_short(after.get(key))}" for key in names]
+    return f"{head}: {', '.join(moved)}" if moved else head
+
+
+def _short(value: object) -> str:
+    text = "default" if value is None else str(value)
+    return text if len(text) <= 60 else text[:59] + "…"

@@ -1,0 +1,265 @@
+"""The pages to look at: overview, lists, one resource, events, alarms, audit log."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from gateway.control.console import commands, picture
+from gateway.control.console.commands import SameThing
+from gateway.control.console.forms import kind_of_path, text_of
+from gateway.control.console.picture import Scene
+from gateway.control.console.render import Visit, page
+from gateway.control.console.source import Source, Table
+from gateway.control.console.states import counted, state_of, worst
+from gateway.control.problems import not_found
+from gateway.control.resources.kinds import KINDS, Kind
+
+ROWS = 100  # of a page of a list
+TROUBLED_MAX = 50
+EVENTS = 20
+DAY_S = 86400.0
+VERBS = ("up", "down", "drain", "rekey", "reset")
+COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "border_gateway": ("asn", "spoke_isolation", "description"),
+    "vpc_attachment": ("border_gateway", "interface", "cidrs"),
+    "customer_gateway": ("public_addresses", "asn", "description"),
+    "vpn_connection": ("border_gateway", "customer_gateway", "routing", "public_addresses"),
+    "direct_line": ("border_gateway", "customer_gateway", "interface", "routing"),
+    "route": ("border_gateway", "prefix", "vpn_connection"),
+    "address_pool": ("addresses", "exclusive", "tenants"),
+    "node": ("public_addresses", "cordoned"),
+}
+_NOT_FIELDS = frozenset({"id", "name", "status", "state", "description", "warnings"})
+
+
+class Pages:
+    """Makes the pages from what the API answers the same user."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    # ---- overview ----
+
+    async def overview(self, visit: Visit) -> Response:
+        """Return the first page: what is up, what is not and why, the picture."""
+        who, tenant, source = visit.who, visit.tenant, self._source
+        tunnels = source.all("vpn_tunnel", who, tenant)
+        connections = source.all("vpn_connection", who, tenant)
+        nodes = source.all("node", who, None)
+        troubled = [one for one in tunnels if state_of(one) not in ("up", "admin_down")]
+        return page(
+            "overview.html",
+            visit,
+            "",
+            counts=counted(tunnels),
+            nodes=nodes,
+            lost=sum(node_state(one) == "lost" for one in nodes),
+            alarms=await source.alarms(who, tenant),
+            picture=picture.topology(self._scene(visit, connections, tunnels)),
+            troubled=troubled[:TROUBLED_MAX],
+            names=self.names(visit),
+            events=await source.events(who, tenant, None, EVENTS),
+            thing=SameThing("GET /v1/vpn-tunnels", "twinspan status --fleet"),
+        )
+
+    def _scene(self, visit: Visit, connections: Sequence[Table], tunnels: Sequence[Table]) -> Scene:
+        groups: dict[str, list[Table]] = {}
+        for tunnel in tunnels:
+            groups.setdefault(str(tunnel["vpn_connection"]), []).append(tunnel)
+        customers = self._source.all("customer_gateway", visit.who, visit.tenant)
+        return Scene(
+            gateways=self._source.all("border_gateway", visit.who, visit.tenant),
+            attachments=self._source.all("vpc_attachment", visit.who, visit.tenant),
+            customers={str(one["id"]): one for one in customers},
+            connections=connections,
+            tunnels=groups,
+        )
+
+    def names(self, visit: Visit) -> dict[str, str]:
+        """Return what people call each resource that others refer to, by id."""
+        kinds = ("border_gateway", "customer_gateway", "vpn_connection", "node")
+        return {
+            str(one["id"]): str(one["name"])
+            for kind in kinds
+            for one in self._source.all(
+                kind, visit.who, None if KINDS[kind].is_operators else visit.tenant
+            )
+        }
+
+    # ---- lists ----
+
+    async def listing(self, request: Request, visit: Visit, kind: Kind) -> Response:
+        """Return the list of a kind, filtered by what is searched, a page of it."""
+        query = request.query_params.get("q", "").strip()
+        tenant = None if kind.is_operators else visit.tenant
+        found = self._source.all(kind.name, visit.who, tenant)
+        wanted = [one for one in found if not query or _has(one, query.lower())]
+        wanted.sort(key=lambda one: str(one["name"]))
+        pages = max(1, math.ceil(len(wanted) / ROWS))
+        number = _number(request.query_params.get("page"), pages)
+        rows = wanted[(number - 1) * ROWS : number * ROWS]
+        by_connection = self._states(visit) if kind.name == "vpn_connection" else {}
+        return page(
+            "list.html",
+            visit,
+            kind.path,
+            kind=kind,
+            rows=[one | {"state": self._state(kind, one, by_connection)} for one in rows],
+            columns=COLUMNS.get(kind.name, ()),
+            names=self.names(visit),
+            total=len(wanted),
+            q=query,
+            page=number,
+            pages=pages,
+            can_create=_may_write(visit, kind),
+            thing=commands.of_list(kind),
+        )
+
+    def _states(self, visit: Visit) -> dict[str, list[str]]:
+        states: dict[str, list[str]] = {}
+        for tunnel in self._source.all("vpn_tunnel", visit.who, visit.tenant):
+            states.setdefault(str(tunnel["vpn_connection"]), []).append(state_of(tunnel))
+        return states
+
+    def _state(self, kind: Kind, one: Table, states: Mapping[str, list[str]]) -> str:
+        if kind.name == "node":
+            return node_state(one)
+        return worst(states.get(str(one["id"]), ())) if kind.name == "vpn_connection" else ""
+
+    # ---- one resource ----
+
+    async def detail(self, visit: Visit, kind: Kind, id: str) -> Response:
+        """Return the page of one resource: state, fields, who uses it, what happened to it."""
+        source, who = self._source, visit.who
+        resource = source.one(kind.name, id, who)
+        used_by = source.users(id, who)
+        tunnels = [one for one in used_by if one["kind"] == "vpn_tunnel"]
+        is_tunnel = kind.name == "vpn_tunnel"
+        if kind.name == "border_gateway":
+            tunnels = self._tunnels_of(visit, id)
+        events = await source.events(who, visit.tenant, id, 200 if is_tunnel else EVENTS)
+        return page(
+            "detail.html",
+            visit,
+            kind.path,
+            kind=kind,
+            resource=resource
+            | {"state": self._state(kind, resource, {id: [state_of(t) for t in tunnels]})},
+            can_write=_may_write(visit, kind),
+            verbs=self._verbs(visit, kind, resource),
+            tunnels=tunnels if tunnels or kind.name == "vpn_connection" else None,
+            names=self.names(visit),
+            fields=_fields(resource),
+            used_by=[one for one in used_by if one["kind"] != "vpn_tunnel"],
+            events=events,
+            timeline=picture.timeline(_spans(events), time.time() - DAY_S, time.time()),
+            audit=await source.audit(who, visit.tenant, id, EVENTS),
+            tables=await source.routes(id, who) if kind.name == "border_gateway" else {},
+            devices=source.devices() if kind.name == "vpn_connection" else (),
+            thing=commands.of_resource(kind, id),
+        )
+
+    def _tunnels_of(self, visit: Visit, gateway: str) -> list[Table]:
+        mine = {
+            one["id"]
+            for one in self._source.all("vpn_connection", visit.who, visit.tenant)
+            if one["border_gateway"] == gateway
+        }
+        tunnels = self._source.all("vpn_tunnel", visit.who, visit.tenant)
+        return [one for one in tunnels if one["vpn_connection"] in mine]
+
+    def _verbs(self, visit: Visit, kind: Kind, resource: Table) -> list[str]:
+        verbs: list[str] = []
+        if kind.name == "vpn_tunnel" and visit.may_operate:
+            is_down = state_of(resource) == "admin_down"
+            verbs = ["up"] if is_down else [verb for verb in VERBS if verb != "up"]
+        return [*verbs, "delete"] if _may_write(visit, kind) else verbs
+
+    async def series(self, visit: Visit, id: str) -> Response:
+        """Return what the charts of a tunnel show, as JSON."""
+        self._source.one("vpn_tunnel", id, visit.who)
+        return JSONResponse({k: list(v) for k, v in self._source.history(id).items()})
+
+    # ---- what happened ----
+
+    async def happened(self, visit: Visit, which: str) -> Response:
+        """Return the page of events, of alarms, or the audit log."""
+        who, tenant = visit.who, visit.tenant
+        title, call, command = {
+            "events": ("Events", "GET /v1/events", "twinspan events --follow"),
+            "alarms": ("Alarms", "GET /v1/alarms", "twinspan alarm list"),
+            "audit": ("Audit log", "GET /v1/audit", "twinspan audit"),
+        }[which]
+        match which:
+            case "events":
+                entries = await self._source.events(who, tenant, None, 200)
+            case "alarms":
+                entries = await self._source.alarms(who, tenant)
+            case _:
+                entries = await self._source.audit(who, tenant, None, 200)
+        thing = SameThing(call, command)
+        return page("events.html", visit, which, title=title, entries=entries, thing=thing)
+
+
+def kind_or_404(path: str) -> Kind:
+    """Return the kind of a path of the console. Raises ApiProblem 404."""
+    kind = kind_of_path(path)
+    if kind is None:
+        raise not_found("page", path)
+    return kind
+
+
+def _may_write(visit: Visit, kind: Kind) -> bool:
+    return visit.may_write and (visit.who.is_operator or not kind.is_operators)
+
+
+def node_state(node: Mapping[str, Any]) -> str:
+    """Return how a node looks: whether it reports."""
+    found = str((node.get("status") or {}).get("operational", "waiting"))
+    return {"up": "reporting", "down": "lost"}.get(found, found)
+
+
+def _has(resource: Table, word: str) -> bool:
+    """Say whether a word is in what people search by."""
+    searched = [
+        resource.get(key) for key in ("id", "name", "description", "tags", "public_addresses")
+    ]
+    searched += [
+        resource.get(key) for key in ("addresses", "local_address", "remote_address", "prefix")
+    ]
+    return any(word in text_of(value).lower() for value in searched if value)
+
+
+def _number(text: str | None, pages: int) -> int:
+    return min(max(1, int(text)), pages) if text and text.isdecimal() and len(text) < 9 else 1
+
+
+def _fields(resource: Table) -> list[tuple[str, str]]:
+    """Return the fields that say something, as texts."""
+    found = []
+    for name, value in resource.items():
+        text = text_of(value)
+        if name not in _NOT_FIELDS and text:
+            found.append((name, text))
+    return [("id", str(resource["id"])), *found]
+
+
+def _spans(events: Sequence[Mapping[str, Any]]) -> list[tuple[float, float, str]]:
+    """Return the states of a tunnel by its events, the newest first: from, to, state."""
+    spans: list[tuple[float, float, str]] = []
+    end = time.time()
+    for event in events:
+        state = {"tunnel_up": "up", "tunnel_down": "down", "tunnel_connecting": "connecting"}.get(
+            str(event.get("code"))
+        )
+        if state is not None:
+            begin = float(event.get("at_s") or 0.0)
+            spans.append((begin, end, state))
+            end = begin
+    return spans

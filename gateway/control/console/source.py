@@ -1,0 +1,78 @@
+"""
+Where the pages have what they show: the answers of the API itself, for whoever looks at them.
+
+So a page never shows what the API would not tell that user, nor in other words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from gateway.control.auth.principal import Principal
+
+Table = dict[str, Any]
+
+
+class Source(Protocol):
+    """The answers of the API, made in this process. Every call may raise ApiProblem."""
+
+    def all(self, kind: str, who: Principal, tenant: str | None) -> list[Table]:
+        """Return all resources of a kind, as `GET` of the collection answers each."""
+        ...
+
+    def one(self, kind: str, id: str, who: Principal) -> Table:
+        """Return one resource as `GET` answers it."""
+        ...
+
+    def users(self, id: str, who: Principal) -> list[Table]:
+        """Return the resources that refer to one, each with its `kind`."""
+        ...
+
+    async def events(
+        self, who: Principal, tenant: str | None, resource: str | None, limit: int
+    ) -> list[Table]:
+        """Return the newest events, of one resource if it is named, the newest first."""
+        ...
+
+    async def alarms(self, who: Principal, tenant: str | None) -> list[Table]:
+        """Return the alarms that are up, the newest first."""
+        ...
+
+    async def audit(
+        self, who: Principal, tenant: str | None, resource: str | None, limit: int
+    ) -> list[Table]:
+        """Return the newest changes and who made them, of one resource if it is named."""
+        ...
+
+    async def create(
+        self, kind: str, fields: Table, who: Principal, tenant: str | None, *, dry_run: bool
+    ) -> Table:
+        """Make a resource; with `dry_run` only say what it would be."""
+        ...
+
+    async def update(
+        self, kind: str, id: str, patch: Table, who: Principal, expected: int | None
+    ) -> Table:
+        """Change a resource, if it still is at revision `expected`."""
+        ...
+
+    async def delete(self, kind: str, id: str, who: Principal) -> None:
+        """End a resource."""
+        ...
+
+    async def act(self, verb: str, id: str, who: Principal) -> Table:
+        """Do something to a tunnel: up, down, drain, rekey or reset."""
+        ...
+
+    async def routes(self, id: str, who: Principal) -> Mapping[str, Sequence[Table]]:
+        """Return the route tables of a Border Gateway by name, empty where no node has told."""
+        ...
+
+    def history(self, id: str) -> Mapping[str, Sequence[float | None]]:
+        """Return what is remembered of a tunnel: equally long lists by name, `at` in seconds."""
+        ...
+
+    def devices(self) -> Sequence[tuple[str, str]]:
+        """Return name and title of each customer device that a configuration is made for."""
+        ...

@@ -1,0 +1,139 @@
+// What is alive in a page: states by one stream of events, charts, dates in the reader's own words.
+// Without this file every page can be read, and every form works.
+"use strict";
+
+const byData = (name, value) => document.querySelectorAll(`[data-${name}="${CSS.escape(value)}"]`);
+
+function scaled(value, units) {
+  if (value === null || value === undefined) return "–";
+  let at = 0;
+  while (value >= 1000 && at < units.length - 1) { value /= 1000; at += 1; }
+  return `${at === 0 ? Math.round(value) : Number(value.toPrecision(3))} ${units[at]}`;
+}
+const bits = (value) => scaled(value, ["bit/s", "kbit/s", "Mbit/s", "Gbit/s", "Tbit/s"]);
+
+function showState(tunnel) {
+  for (const place of byData("state-of", tunnel.id)) {
+    const state = document.createElement("span");
+    const symbol = document.createElement("span");
+    state.className = `state ${tunnel.style}`;
+    symbol.setAttribute("aria-hidden", "true");
+    symbol.textContent = tunnel.symbol;
+    state.append(symbol, ` ${tunnel.word}`);
+    place.replaceChildren(state);
+  }
+  for (const path of byData("tunnel", tunnel.id)) {
+    const flows = tunnel.style === "up" && (tunnel.in_bps || 0) + (tunnel.out_bps || 0) > 10000;
+    path.setAttribute("class", `tunnel ${tunnel.style}${flows ? " flows" : ""}`);
+    const title = path.querySelector("title");
+    if (title) title.textContent = `${tunnel.name}: ${tunnel.word}${tunnel.code ? ` (${tunnel.code})` : ""}`;
+  }
+  for (const cell of byData("in-of", tunnel.id)) cell.textContent = bits(tunnel.in_bps);
+  for (const cell of byData("out-of", tunnel.id)) cell.textContent = bits(tunnel.out_bps);
+  for (const place of [...byData("why-of", tunnel.id), ...byData("reason-of", tunnel.id)]) {
+    if (place.dataset.code === (tunnel.code || "")) continue;
+    place.dataset.code = tunnel.code || "";
+    place.replaceChildren();
+    if (!tunnel.code) continue;
+    const code = document.createElement("code");
+    code.textContent = tunnel.code;
+    const box = place.matches("td") ? place : Object.assign(document.createElement("div"), { className: "reason" });
+    box.append(code, ` ${tunnel.text || ""}`);
+    if (box !== place) place.append(box);
+  }
+}
+
+function follow(address) {
+  const stream = new EventSource(address);
+  stream.addEventListener("tunnels", (event) => JSON.parse(event.data).forEach(showState));
+  stream.addEventListener("counts", (event) => {
+    for (const [state, count] of Object.entries(JSON.parse(event.data))) {
+      for (const place of byData("count", state)) place.textContent = count;
+    }
+  });
+  stream.addEventListener("alarms", (event) => {
+    const count = JSON.parse(event.data);
+    for (const badge of document.querySelectorAll("[data-alarms]")) {
+      badge.textContent = count;
+      badge.hidden = count === 0;
+    }
+  });
+  stream.addEventListener("events", (event) => {
+    for (const place of document.querySelectorAll("[data-events] ol")) {
+      const lines = JSON.parse(event.data).map((one) => {
+        const line = document.createElement("li");
+        const at = Object.assign(document.createElement("time"), { dateTime: one.at, textContent: one.at });
+        const code = Object.assign(document.createElement("code"), { textContent: one.code });
+        line.className = one.severity;
+        line.append(at, " ", code, ` ${one.name || ""} ${one.text || ""}`);
+        return line;
+      });
+      place.prepend(...lines);
+      localTimes(place);
+    }
+  });
+}
+
+function localTimes(root) {
+  for (const time of root.querySelectorAll("time[datetime]")) {
+    const at = new Date(time.dateTime);
+    if (time.dataset.local || Number.isNaN(at.getTime())) continue;
+    time.dataset.local = "1";
+    time.title = time.dateTime;
+    time.textContent = at.toLocaleString();
+  }
+}
+
+const CHARTS = {
+  bps: [["in", "in_bps"], ["out", "out_bps"]],
+  pps: [["in", "in_pps"], ["out", "out_pps"]],
+  drops: [["drops", "drops_ps"]],
+  rtt: [["inside", "rtt_inside_ms"], ["outside", "rtt_outside_ms"]],
+};
+
+function chart(place, series, history) {
+  const style = getComputedStyle(document.documentElement);
+  const colours = [style.getPropertyValue("--accent"), style.getPropertyValue("--connecting")];
+  const axis = { stroke: style.getPropertyValue("--soft"), grid: { stroke: style.getPropertyValue("--line"), width: 1 }, size: 60 };
+  const data = [history.at, ...series.map(([, name]) => history[name] || [])];
+  const wide = () => Math.max(200, place.parentElement.clientWidth);
+  const plot = new uPlot({
+    width: wide(), height: 180, cursor: { y: false }, scales: { y: { range: (_, low, high) => [0, Math.max(1, high * 1.1)] } },
+    axes: [axis, { ...axis, values: (_, ticks) => ticks.map((tick) => scaled(tick, ["", "k", "M", "G"])) }],
+    series: [{}, ...series.map(([label], at) => ({ label, stroke: colours[at], width: 2, fill: at === 0 ? `${colours[at].trim()}22` : undefined }))],
+  }, data, place);
+  addEventListener("resize", () => plot.setSize({ width: wide(), height: 180 }));
+  return (newer) => plot.setData([newer.at, ...series.map(([, name]) => newer[name] || [])]);
+}
+
+async function charts(root) {
+  const load = async () => {
+    const answer = await fetch(root.dataset.series, { headers: { Accept: "application/json" } });
+    return answer.ok ? answer.json() : null;
+  };
+  const first = await load();
+  if (!first) return;
+  const refresh = Object.entries(CHARTS).map(([name, series]) => {
+    const place = root.querySelector(`[data-chart="${name}"]`);
+    return place ? chart(place, series, first) : () => {};
+  });
+  setInterval(async () => {
+    const newer = document.hidden ? null : await load();
+    if (newer) refresh.forEach((draw) => draw(newer));
+  }, 5000);
+}
+
+// Fields that belong to one choice alone are shown only with it.
+function onlyWith(field) {
+  const [name, value] = field.dataset.onlyWith.split("=");
+  const chosen = field.closest("form").elements[name];
+  const show = () => { field.hidden = chosen.value !== value; };
+  chosen.addEventListener("change", show);
+  show();
+}
+
+localTimes(document);
+document.querySelectorAll("[data-only-with]").forEach(onlyWith);
+document.querySelectorAll("[data-series]").forEach(charts);
+if (document.body.dataset.stream) follow(document.body.dataset.stream);
+document.body.addEventListener("htmx:afterSwap", (event) => localTimes(event.target));

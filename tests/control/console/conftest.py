@@ -1,0 +1,137 @@
+"""The console over the real API, registry, users and store; a browser without scripts: httpx."""
+
+from __future__ import annotations
+
+import asyncio
+import html
+import re
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi import Request
+from starlette.types import ASGIApp
+
+from gateway.control.api.app import make_app
+from gateway.control.api.resources import Api
+from gateway.control.api.status import Status
+from gateway.control.auth.authenticate import Peer
+from gateway.control.auth.desk import Desk
+from gateway.control.auth.passwords import Cost
+from gateway.control.auth.principal import OPERATOR, Principal, Scope
+from gateway.control.auth.service import Auth, make_auth
+from gateway.control.console.app import Console
+from gateway.control.console.own import OwnSource
+from gateway.control.console.source import Table
+from gateway.control.mirror import Mirror
+from gateway.control.problems import ApiProblem
+from gateway.control.registry import Registry
+from gateway.control.resources.record import Record
+from gateway.control.secrets import KeyRing, new_master_key
+from gateway.control.store.sqlite import open_sqlite
+from tests.control.registry import fleet
+
+NAME, PASSWORD = "olga", "correct horse battery staple"
+
+
+class Nothing:
+    """No event has been told, no alarm is up."""
+
+    async def events(
+        self, who: Principal, tenant: str | None, resource: str | None, limit: int
+    ) -> list[Table]:
+        return []
+
+    async def alarms(self, who: Principal, tenant: str | None) -> list[Table]:
+        return []
+
+
+@dataclass(slots=True)
+class Site:
+    """What the tests look at: the console, who may log in, what the nodes say of the tunnels."""
+
+    app: ASGIApp
+    registry: Registry
+    auth: Auth
+    console: Console
+    browser: httpx.AsyncClient
+    live: dict[str, dict[str, object]]
+    acted: list[tuple[str, str]]
+    bugs: list[Exception] = field(default_factory=list)
+
+    async def login(self, name: str = NAME, password: str = PASSWORD) -> httpx.Response:
+        answer = await self.browser.post(
+            "/console/login", data={"name": name, "password": password, "next": "/console/"}
+        )
+        assert answer.status_code == 303, answer.text
+        return answer
+
+    async def page(self, path: str, status: int = 200) -> str:
+        answer = await self.browser.get(path)
+        assert answer.status_code == status, answer.text
+        return answer.text
+
+    async def send(
+        self, path: str, status: int = 303, form_at: str | None = None, **fields: str
+    ) -> httpx.Response:
+        """Send the form that stands at a path, or at `form_at`, with its token."""
+        text = (await self.browser.get(form_at or path)).text
+        token = re.search(r'name="csrf" value="([^"]+)"', text)
+        assert token is not None, text
+        answer = await self.browser.post(path, data={"csrf": html.unescape(token[1]), **fields})
+        assert answer.status_code == status, answer.text
+        return answer
+
+
+@pytest.fixture
+async def site(tmp_path: Path) -> AsyncIterator[Site]:
+    store, ring = await open_sqlite(tmp_path / "store.db"), KeyRing([new_master_key()])
+    mirror = Mirror(store)
+    registry = Registry(store, mirror, ring)
+    auth = make_auth(Desk(store, mirror, ring), cost=Cost(1, 8))
+    live: dict[str, dict[str, object]] = {}
+    acted: list[tuple[str, str]] = []
+    bugs: list[Exception] = []
+
+    def state(tunnel: Record) -> dict[str, object]:
+        return live.get(tunnel.id, {"operational": "unknown", "reason": None, "since": None})
+
+    async def act(verb: str, tunnel: Record, who: Principal, *, ike: bool) -> dict[str, object]:
+        acted.append((verb, tunnel.id))
+        return {"action": "act-1"}
+
+    async def routes(gateway: Record) -> Mapping[str, Sequence[Table]]:
+        return {}
+
+    async def nobody(request: Request) -> Principal:
+        raise ApiProblem(401, "unauthenticated", "the request has no credential")
+
+    async def ready() -> None:
+        return None
+
+    def report(where: str, error: Exception) -> str:
+        bugs.append(error)
+        return "1"
+
+    api = Api(registry, Status(mirror, state).of)
+    source = OwnSource(api, store, Nothing(), act, routes, lambda id: {"at": []}, (("x", "X"),))
+    console = Console(source, auth.authenticator, lambda request: Peer("127.0.0.1"))
+    app = make_app([console.router()], authenticate=nobody, ready=ready, report=report)
+    running = asyncio.create_task(mirror.run())
+    await mirror.ready.wait()
+    await auth.tidy()
+    await auth.users.create(
+        {"name": NAME, "password": PASSWORD, "scope": "admin", "tenant": OPERATOR},
+        Principal("local:root", OPERATOR, Scope.ADMIN),
+        tenant=OPERATOR,
+    )
+    await fleet(registry)
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://control") as browser:
+        yield Site(app, registry, auth, console, browser, live, acted, bugs)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await store.close()
+    assert bugs == []

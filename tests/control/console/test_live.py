@@ -1,0 +1,54 @@
+"""The streams of open pages: what has changed is sent once, to all pages of the tenant."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+
+from gateway.control.console import live
+from gateway.control.console.live import Streams
+from tests.control.console.test_picture import tunnel
+
+
+def of(message: bytes) -> tuple[str, Any]:
+    head, data = message.decode().strip().split("\n")
+    return head.removeprefix("event: "), json.loads(data.removeprefix("data: "))
+
+
+async def test_a_page_gets_all_first_and_then_what_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "PAUSE_S", 0.01)
+    tunnels = [tunnel(1, "up"), tunnel(2, "up")]
+    streams = Streams()
+    async with aclosing(streams.open("main", lambda: tunnels)) as page:
+        assert (await anext(page)).startswith(b"retry:")
+        event, all_ = of(await anext(page))
+        assert (event, [one["id"] for one in all_]) == ("tunnels", ["tun-1", "tun-2"])
+        assert of(await anext(page)) == ("counts", {"up": 2})
+        tunnels[1] = tunnel(2, "down")
+        event, changed = of(await anext(page))
+        assert (event, [(one["id"], one["style"]) for one in changed]) == (
+            "tunnels",
+            [("tun-2", "down")],
+        )
+        assert of(await anext(page)) == ("counts", {"up": 1, "down": 1})
+    await asyncio.sleep(0.03)
+    assert streams._running == {}
+
+
+async def test_a_page_that_does_not_read_costs_the_others_nothing() -> None:
+    streams = Streams()
+    async with (
+        aclosing(streams.open("main", list)) as slow,
+        aclosing(streams.open("main", list)) as quick,
+    ):
+        await anext(slow)
+        await anext(quick)
+        for number in range(300):
+            streams.tell("main", "alarms", number)
+        for _ in range(2):
+            await anext(quick)
+        assert of(await anext(quick)) == ("alarms", 0)
