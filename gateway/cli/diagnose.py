@@ -13,20 +13,30 @@ import typer
 
 from gateway.cli.client import DEFAULT_RUNTIME_DIR, RuntimeDir
 from gateway.cli.output import AsJson, Format, Json, OutputOption, View, format_of, present
+from gateway.cli.process import DEFAULT_CONFIG, DEFAULT_STATE_DIR, StateDir
 from gateway.cli.table import paint
 
 if TYPE_CHECKING:
+    from gateway.cli.doctor.look.document import Place
     from gateway.cli.doctor.verdict import Finding
 
 EXIT_FAILURES = 1
-DEFAULT_CONFIG = Path("/etc/twinspan/gateway.toml")
 _COLOURS = {"failure": "red", "warning": "yellow", "unknown": "yellow", "ok": "green"}
 
-Config = Annotated[Path, typer.Option("--config", "-c", help="the gateway's TOML document")]
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        "-c",
+        help=f"the gateway's TOML document; else that of the gateway that runs, {DEFAULT_CONFIG},"
+        " or what the control plane has given",
+    ),
+]
 
 
 def doctor(
-    config: Config = DEFAULT_CONFIG,
+    config: Config = None,
+    state_dir: StateDir = Path(DEFAULT_STATE_DIR),
     as_json: AsJson = False,
     output: OutputOption = None,
     runtime_dir: RuntimeDir = Path(DEFAULT_RUNTIME_DIR),
@@ -41,12 +51,20 @@ def doctor(
     # Imported here: it would make every other command start slowly.
     from gateway.cli.doctor.checkup import examine, findings
 
-    answer = report(findings(examine(config, runtime_dir), time.time()))
+    facts = examine(place_of(config, state_dir), runtime_dir)
+    answer = report(findings(facts, time.time()))
     form = format_of(output, as_json)
     lines = partial(report_lines, every=form is Format.WIDE, colours=sys.stdout.isatty())
     present(lambda: answer, View(lines, _names, lambda answer: {}), form)
     if _counts(answer)["failure"]:
         raise typer.Exit(EXIT_FAILURES)
+
+
+def place_of(config: Path | None, state_dir: Path) -> Place:
+    """Return where the document may be."""
+    from gateway.cli.doctor.look.document import Place
+
+    return Place(config, Path(DEFAULT_CONFIG), state_dir)
 
 
 def report(found: Sequence[Finding]) -> Json:

@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from gateway.node.source import Source
 
 DEFAULT_CONFIG = "/etc/twinspan/gateway.toml"
+DEFAULT_STATE_DIR = "/var/lib/twinspan/node"
+
+StateDir = Annotated[
+    Path, typer.Option("--state-dir", help="with --control: keeps identity and last document")
+]
 
 
 def gateway(
@@ -42,10 +47,7 @@ def gateway(
             help="with --control: of its CA; without it, the token's word counts",
         ),
     ] = "",
-    state_dir: Annotated[
-        Path,
-        typer.Option("--state-dir", help="with --control: keeps identity and last document"),
-    ] = Path("/var/lib/twinspan/node"),
+    state_dir: StateDir = Path(DEFAULT_STATE_DIR),
     runtime_dir: RuntimeDir = Path(DEFAULT_RUNTIME_DIR),
     in_process: Annotated[
         bool,

@@ -11,7 +11,8 @@ from typing import Annotated
 import typer
 
 from gateway.cli.client import DEFAULT_RUNTIME_DIR, RuntimeDir
-from gateway.cli.diagnose import DEFAULT_CONFIG, Config
+from gateway.cli.diagnose import Config, place_of
+from gateway.cli.process import DEFAULT_STATE_DIR, StateDir
 
 EXIT_NOT_WRITTEN = 1
 
@@ -23,7 +24,8 @@ def bugreport(
             help="the archive to make", show_default="twinspan-bugreport-HOST-TIME.tar.gz"
         ),
     ] = None,
-    config: Config = DEFAULT_CONFIG,
+    config: Config = None,
+    state_dir: StateDir = Path(DEFAULT_STATE_DIR),
     runtime_dir: RuntimeDir = Path(DEFAULT_RUNTIME_DIR),
 ) -> None:
     """
@@ -37,11 +39,15 @@ def bugreport(
     from gateway.cli.bugreport.members import members
     from gateway.cli.bugreport.redact import Redactor
     from gateway.cli.doctor.checkup import examine
+    from gateway.cli.doctor.look import document
 
     top = f"twinspan-bugreport-{_host()}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
     file = (file or Path(f"{top}.tar.gz")).absolute()
-    redactor = Redactor(secrets_of(config, runtime_dir))
-    found = members(examine(config, runtime_dir), config, runtime_dir)
+    place = place_of(config, state_dir)
+    facts = examine(place, runtime_dir)
+    table = document.table(place, facts.source)
+    redactor = Redactor(secrets_of(table, place, runtime_dir))
+    found = members(facts, table, runtime_dir)
     try:
         written = write(file, top, found, redactor)
     except OSError as error:

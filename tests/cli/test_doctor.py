@@ -509,6 +509,22 @@ CASES: Sequence[tuple[str, Facts, str, Verdict, str, str]] = [
         "twinspan reload",
     ),
     (
+        "a certificate that ends",
+        replace(WELL, document=replace(WELL.document, credential_until=NOW + 90000)),
+        "credential",
+        Verdict.WARNING,
+        "ends in 1d 1h",
+        "--register-token-file",
+    ),
+    (
+        "a certificate that has ended",
+        replace(WELL, document=replace(WELL.document, credential_until=NOW - 60)),
+        "credential",
+        Verdict.FAILURE,
+        "ended 1m 0s ago",
+        "--register-token-file",
+    ),
+    (
         "a newer file",
         replace(WELL, document=replace(WELL.document, changed_at=1500.0)),
         "document",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import tomllib
 from collections.abc import Iterator
 from ipaddress import ip_address
 from pathlib import Path
@@ -13,10 +14,14 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from gateway.cli import app
+from gateway.cli.bugreport.known import secrets_of
 from gateway.cli.doctor.checkup import examine, findings
 from gateway.cli.doctor.facts import Facts, Holder, NamespaceSeen
 from gateway.cli.doctor.look import mtu, proc
+from gateway.cli.doctor.look.document import Place, table
 from gateway.cli.doctor.verdict import Finding, Unseen, Verdict
+from gateway.fleet.messages import Position, Wanted
+from gateway.node.fleet.cache import Cache
 from tests.node import process
 from tests.node.network import ip, own_network
 from tests.node.process import DOCUMENT, Running
@@ -24,6 +29,7 @@ from tests.node.process import DOCUMENT, Running
 pytestmark = pytest.mark.system
 
 NOBODY = 65534
+NOWHERE = Path("/nowhere")
 
 
 @pytest.fixture
@@ -39,7 +45,7 @@ def place(tmp_path: Path) -> Iterator[Path]:
 
 
 def seen(place: Path) -> Facts:
-    return examine(place / "gateway.toml", place)
+    return examine(Place(place / "gateway.toml", NOWHERE, NOWHERE), place)
 
 
 def named(facts: Facts, check: str) -> dict[str, Finding]:
@@ -68,6 +74,21 @@ def test_routes_rules_and_policies_of_the_kernel_are_seen(place: Path) -> None:
     about = named(facts, "routes")
     assert about["10.20.0.0/16 of office"].remedy == "ip route del 10.20.3.0/24 dev eth9"
     assert about["routing rules"].verdict is Verdict.WARNING
+
+
+def test_a_node_of_a_control_plane_is_examined_by_the_document_that_it_keeps(place: Path) -> None:
+    state = place / "node"
+    state.mkdir()
+    kept = Place(None, NOWHERE, state)
+    wanted = Wanted(node="node-a", at=Position(epoch=1), document=tomllib.loads(DOCUMENT))
+    Cache(state).save(wanted)
+    facts = examine(kept, place)
+    assert facts.document.path == str(state / "document.sealed")
+    assert named(facts, "document")[facts.document.path].found == "2 tunnels, no mistake"
+    assert named(facts, "addresses")["address 192.0.2.1"].verdict is Verdict.OK
+    assert b"correct-horse-battery-staple" in secrets_of(table(kept), kept, place)
+    (state / "document.key").unlink()
+    assert "which is gone" in named(examine(kept, place), "document")[facts.document.path].found
 
 
 def test_peers_without_a_route_are_failures(place: Path) -> None:

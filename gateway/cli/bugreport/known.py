@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from gateway.cli.doctor.look.document import Place, Table
 from gateway.model.load import DOCUMENT_BYTES_MAX
 from gateway.model.problem import SECRET_KEYS
 from gateway.model.types import key_of
@@ -22,27 +22,23 @@ _PAIR = re.compile(
 _MARK = re.compile(rb"-+(?:BEGIN|END) [A-Z ]+-+")
 
 
-def secrets_of(config: Path, runtime_dir: Path) -> frozenset[bytes]:
+def secrets_of(table: Table | None, place: Place, runtime_dir: Path) -> frozenset[bytes]:
     """Return every secret that is to be taken out, as far as this user may read it."""
-    table = document_of(config) or {}
-    values = [*_values(table), *_written(_read(config, DOCUMENT_BYTES_MAX))]
+    file = place.config or place.default
+    values = [*_values(table), *_written(_read(file, DOCUMENT_BYTES_MAX))]
     found = {form for text in values for form in _both(text)}
     for name in _named_files(table):
-        found.update(_lines(config.parent / name))
-    for file in (*config.parent.glob("*"), *runtime_dir.glob("*.key")):
-        if file.suffix in _SUFFIXES:
-            found.update(_lines(file))
+        found.update(_lines(file.parent / name))
+    for key in _key_files(file.parent, place.state_dir, runtime_dir):
+        found.update(_lines(key))
     for conf in runtime_dir.glob("**/bird.conf*"):
         found.update(_PASSWORDS.findall(_read(conf)))
     return frozenset(found)
 
 
-def document_of(config: Path) -> dict[str, object] | None:
-    """Return a document as a table, None if it can not be read or is no TOML."""
-    try:
-        return tomllib.loads(config.read_text())
-    except (OSError, ValueError, RecursionError):
-        return None
+def _key_files(*directories: Path) -> Iterator[Path]:
+    for directory in directories:
+        yield from (file for file in directory.glob("*") if file.suffix in _SUFFIXES)
 
 
 def _values(value: object) -> Iterator[str]:

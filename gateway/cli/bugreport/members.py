@@ -13,11 +13,11 @@ from importlib import metadata
 from pathlib import Path
 
 import gateway
-from gateway.cli.bugreport.known import document_of
 from gateway.cli.client import Json, Refused, Unreachable, ask
 from gateway.cli.diagnose import report
 from gateway.cli.doctor.checkup import findings
 from gateway.cli.doctor.facts import OWN, Facts
+from gateway.cli.doctor.look.document import Table
 from gateway.cli.doctor.look.machine import output_of
 from gateway.cli.doctor.verdict import Unseen
 from gateway.errors import GatewayError
@@ -56,11 +56,11 @@ class Member:
     missing: str = ""
 
 
-def members(facts: Facts, config: Path, runtime_dir: Path) -> Iterator[Member]:
+def members(facts: Facts, document: Table | None, runtime_dir: Path) -> Iterator[Member]:
     """Yield all files of a report. The calling thread is in the VM's own namespace."""
     yield _json("doctor.json", report(findings(facts, time.time())))
     yield _json("version.json", _versions())
-    yield _document(config)
+    yield _document(document, facts.document.path)
     for command in _ANSWERS:
         yield _answer(f"{command}.json", runtime_dir, {"command": command})
     yield _answer("explain.json", runtime_dir, *_explanations(facts))
@@ -95,18 +95,17 @@ def _versions() -> Json:
     }
 
 
-def _document(config: Path) -> Member:
+def _document(table: Table | None, path: str) -> Member:
     """Return the document without secrets, and without comments: they may hold an old key."""
-    table = document_of(config)
     if table is None:
-        return Member("document.toml", missing=f"{config} can not be read, or is no TOML")
+        return Member("document.toml", missing=f"{path} can not be read, or is no document")
     try:
         return Member("document.toml", toml_text(_masked(table)).encode())
     except ValueError as error:
-        return Member("document.toml", missing=f"{config}: {error}")
+        return Member("document.toml", missing=f"{path}: {error}")
 
 
-def _masked(table: dict[str, object]) -> dict[str, object]:
+def _masked(table: Table) -> Table:
     return {key: "(not shown)" if key in SECRET_KEYS else _part(v) for key, v in table.items()}
 
 

@@ -11,20 +11,20 @@ from pathlib import Path
 from gateway.cli.doctor.facts import (
     OWN,
     DeviceSeen,
-    DocumentSeen,
     Facts,
     GatewaySeen,
     PathSeen,
 )
 from gateway.cli.doctor.judge import firewall, machine, paths, routing, service, sockets
+from gateway.cli.doctor.look import document as look_document
 from gateway.cli.doctor.look import machine as look_machine
 from gateway.cli.doctor.look import mtu, network, proc
+from gateway.cli.doctor.look.document import Place
 from gateway.cli.doctor.look.gateway import gateway as look_gateway
 from gateway.cli.doctor.look.gateway import pid_of
 from gateway.cli.doctor.verdict import Finding, Unseen
-from gateway.errors import ConfigError, GatewayError
-from gateway.model.load import load
-from gateway.node.plan import NodePlan, plan
+from gateway.errors import GatewayError
+from gateway.node.plan import NodePlan
 from gateway.node.udp import outer_mtu
 from gateway.sa import Address
 
@@ -66,17 +66,17 @@ CHECKS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
 def findings(facts: Facts, now: float) -> list[Finding]:
     """Return what all checks say; `now` is in seconds since 1970."""
     found = [finding for check in CHECKS for finding in check(facts)]
-    return [*found, *service.last_reading(facts, now)]
+    return [*found, *service.last_reading(facts, now), *service.credential(facts, now)]
 
 
-def examine(config: Path, runtime_dir: Path) -> Facts:
+def examine(place: Place, runtime_dir: Path) -> Facts:
     """Return the facts of this machine. The calling thread may then be in another namespace."""
     before, began_at = look_machine.ticks(), time.monotonic()
-    document = read_document(config)
     by_inode = proc.holders()
     _go_home(pid_of(runtime_dir))
     servers = proc.servers(runtime_dir, by_inode)
     gateway = look_gateway(runtime_dir, servers)
+    document = look_document.seen(place, gateway.source if isinstance(gateway, GatewaySeen) else "")
     table = proc.Sockets(by_inode, _ours(gateway, servers))
     wanted = document.plan if isinstance(document.plan, NodePlan) else None
     names = (OWN, *(wanted.namespaces if wanted else ()))
@@ -116,22 +116,6 @@ def _after(before: tuple[int, int], began_at: float) -> tuple[int, int]:
     """Return `before`, when enough time has gone by since."""
     time.sleep(max(0.0, began_at + _WATCH_S - time.monotonic()))
     return before
-
-
-def read_document(config: Path) -> DocumentSeen:
-    """Return what a document's file comes to."""
-    path = str(config)
-    try:
-        changed_at = config.stat().st_mtime
-        config.open("rb").close()
-    except OSError as error:
-        return DocumentSeen(path, Unseen(f"can not be read: {error.strerror}"))
-    try:
-        loaded = load(config)
-    except ConfigError as error:
-        unseen = Unseen(f"{path} has mistakes")
-        return DocumentSeen(path, unseen, tuple(error.problems), (), changed_at)
-    return DocumentSeen(path, plan(loaded.document), (), loaded.warnings, changed_at)
 
 
 def _paths(wanted: NodePlan) -> tuple[PathSeen, ...]:

@@ -35,13 +35,17 @@ class OpenSocket:
 
 @dataclass(frozen=True, slots=True)
 class DocumentSeen:
-    """The document's file. `plan` is what it comes to, or what is wrong with it."""
+    """
+    The document's file. `plan` is what it comes to, or what is wrong with it. `credential_until` is
+    when the certificate ends by which the control plane knows this node, if it has one.
+    """
 
     path: str
     plan: NodePlan | Unseen
     problems: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     changed_at: float | None = None  # seconds since 1970
+    credential_until: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,7 @@ class GatewaySeen:
     """The gateway process that runs. `limits` are of each of our processes: open, allowed."""
 
     pid: int
+    source: str  # of its document: a file, or the control plane
     tunnels: tuple[TunnelSeen, ...]
     notes: tuple[str, ...]
     birds: tuple[tuple[str, str], ...]  # namespace, and what keeps its BIRD from answering
@@ -161,6 +166,11 @@ class Facts:
         """Return what the document comes to, if it has no mistake."""
         plan = self.document.plan
         return plan if isinstance(plan, NodePlan) else None
+
+    @property
+    def source(self) -> str:
+        """Return where the gateway that runs has its document from, "" if none runs."""
+        return self.gateway.source if isinstance(self.gateway, GatewaySeen) else ""
 
     @property
     def own(self) -> NamespaceSeen | Unseen:

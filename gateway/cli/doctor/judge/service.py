@@ -14,6 +14,7 @@ NEEDED = ("cap_net_admin", "cap_net_bind_service", "cap_net_raw")
 UNITS = ("twinspan-gateway.service", "twinspan-dataplane.socket")
 NETNS_UNIT = "twinspan-netns.socket"
 RIVALS = ("strongswan.service", "strongswan-starter.service", "ipsec.service", "libreswan.service")
+_CREDENTIAL_DAYS = 7  # it is renewed long before, as often as it takes
 _SPARE = 256  # descriptors beside those of tunnels: sockets, clients, logs
 _AFTER_S = 1.0  # a file written as the gateway reads it may be a little younger than the reading
 
@@ -53,6 +54,23 @@ def last_reading(facts: Facts, now: float) -> Iterator[Finding]:
     when = f"taken {duration(now - taken)} ago" if taken is not None else "long ago"
     never = "no mistake since" if refused is None else f"last mistake {duration(now - refused)} ago"
     yield ok("document", about, f"{when}; {never}", wanted)
+
+
+def credential(facts: Facts, now: float) -> Iterator[Finding]:
+    """The control plane goes on knowing this node. `now` is in seconds since 1970."""
+    until = facts.document.credential_until
+    if until is None:
+        return
+    about, wanted = "certificate of this node", f"{_CREDENTIAL_DAYS} days or more"
+    remedy = "see why the control plane is not reached; or a new token and --register-token-file"
+    if until < now:
+        found = f"ended {duration(now - until)} ago: the control plane knows this node no more"
+        yield failure("credential", about, found, wanted, remedy)
+    elif until < now + _CREDENTIAL_DAYS * 86400:
+        found = f"ends in {duration(until - now)}"
+        yield warning("credential", about, found, wanted, remedy)
+    else:
+        yield ok("credential", about, f"good for {duration(until - now)}", wanted)
 
 
 def gateway(facts: Facts) -> Iterator[Finding]:

@@ -42,6 +42,7 @@ def gateway(runtime_dir: Path, ours: frozenset[int]) -> GatewaySeen | Unseen:
     refused = [entry for entry in log if entry["event"] in _REFUSED]
     return GatewaySeen(
         pid=pid,
+        source=_source(status),
         tunnels=tuple(_tunnel(one) for one in _list(status["tunnels"])),
         notes=_texts(status["notes"]),
         birds=tuple((str(b["namespace"]), str(b["error"])) for b in _list(bgp["birds"])),
@@ -67,6 +68,11 @@ def _list(value: object) -> list[Json]:
 
 def _texts(value: object) -> tuple[str, ...]:
     return tuple(str(one) for one in value) if isinstance(value, list) else ()
+
+
+def _source(status: Json) -> str:
+    document = status.get("document")
+    return str(document.get("source", "")) if isinstance(document, dict) else ""
 
 
 def _tunnel(shown: Json) -> TunnelSeen:
