@@ -34,6 +34,7 @@ PURE = [
     "gateway/control/api/status.py",
     "gateway/control/problems.py",
     "gateway/control/auth/buckets.py",
+    "gateway/control/auth/claims.py",
     "gateway/control/auth/credentials.py",
     "gateway/control/auth/principal.py",
     "gateway/control/auth/specs.py",

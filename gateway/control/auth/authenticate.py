@@ -10,11 +10,13 @@ of his own.
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from gateway.control.auth import credentials
 from gateway.control.auth.buckets import Buckets, Rate, source_of
+from gateway.control.auth.oidc import COOKIE as OIDC_COOKIE
+from gateway.control.auth.oidc import Oidc
 from gateway.control.auth.principal import Principal
 from gateway.control.auth.sessions import COOKIE, Sessions, Started
 from gateway.control.auth.tokens import Tokens
@@ -23,8 +25,6 @@ from gateway.control.problems import ApiProblem, forbidden
 
 CSRF_HEADER = "x-csrf-token"
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
-
-OfJwt = Callable[[str], Awaitable[Principal]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +45,14 @@ class Peer:
 
 
 class Authenticator:
-    """Finds out who asks. `of_jwt` judges a JWT of an identity provider, None: there is none."""
+    """Finds out who asks, and begins and ends sessions."""
 
     def __init__(
         self,
         users: Users,
         tokens: Tokens,
         sessions: Sessions,
-        of_jwt: OfJwt | None = None,
+        oidc: Oidc,
         limits: Limits | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -60,7 +60,7 @@ class Authenticator:
         self._users = users
         self._tokens = tokens
         self._sessions = sessions
-        self._of_jwt = of_jwt
+        self._oidc = oidc
         self._logins = Buckets(limits.logins)
         self._wrong = Buckets(limits.wrong)
         self._requests = Buckets(limits.requests)
@@ -100,10 +100,10 @@ class Authenticator:
         return found
 
     async def _of_bearer(self, text: str, peer: Peer) -> Principal | None:
-        if self._of_jwt is None or text.count(".") != 2:
+        if text.count(".") != 2:  # a JWT has three parts (RFC 7515 section 3.1)
             return self._tokens.principal(text)
         try:
-            return await self._of_jwt(text)
+            return await self._oidc.of_jwt(text)
         except ApiProblem as problem:
             if problem.status == 401:
                 raise self._refuse(peer, problem.detail) from None
@@ -118,6 +118,17 @@ class Authenticator:
             raise _unauthenticated("name or password is wrong")
         self._logins.give_back(source)
         return await self._sessions.start(user, peer.address)
+
+    async def login_by_provider(
+        self, query: Mapping[str, str], headers: Mapping[str, str], peer: Peer
+    ) -> Started:
+        """Begin a session when the browser comes back from the identity provider. As `login`."""
+        source = source_of(peer.address)
+        self._limit(self._logins, source, "too many logins from this address have failed")
+        name = credentials.cookie_name(OIDC_COOKIE, is_secure=peer.is_secure)
+        who = await self._oidc.finish(query, credentials.cookie(headers.get("cookie"), name))
+        self._logins.give_back(source)
+        return await self._sessions.start_as(who, peer.address)
 
     async def logout(self, headers: Mapping[str, str], peer: Peer, who: Principal) -> None:
         """End the session that the request's cookie names."""

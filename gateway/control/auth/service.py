@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from gateway.control.auth.authenticate import Authenticator, Limits
 from gateway.control.auth.desk import Desk
+from gateway.control.auth.fetch import Fetch
+from gateway.control.auth.oidc import Oidc
+from gateway.control.auth.oidc_settings import OidcSettings
 from gateway.control.auth.passwords import Cost, Passwords
 from gateway.control.auth.seen import Seen
 from gateway.control.auth.sessions import Sessions
@@ -30,6 +33,8 @@ class Auth:
     tenants: Tenants
     sessions: Sessions
     seen: Seen
+    oidc: Oidc
+    oidc_settings: OidcSettings
     authenticator: Authenticator
 
     async def run(self) -> None:
@@ -55,5 +60,8 @@ def make_auth(desk: Desk, *, cost: Cost | None = None, limits: Limits | None = N
     users = Users(desk, Passwords(cost), seen)
     tokens = Tokens(desk, users, seen)
     sessions = Sessions(desk, users, seen)
-    authenticator = Authenticator(users, tokens, sessions, limits=limits)
-    return Auth(desk, users, tokens, Tenants(desk), sessions, seen, authenticator)
+    settings = OidcSettings(desk)
+    oidc = Oidc(desk, settings, Fetch())
+    authenticator = Authenticator(users, tokens, sessions, oidc, limits)
+    tenants = Tenants(desk)
+    return Auth(desk, users, tokens, tenants, sessions, seen, oidc, settings, authenticator)

@@ -175,6 +175,11 @@ def patched(model: type[Model], noun: str, old: Mapping[str, Any], patch: Table)
     return parse(model, noun, merged).model_dump(mode="json")
 
 
+def is_tenant_name(text: str) -> bool:
+    """Say whether a text can be the name of a tenant."""
+    return _TENANT.fullmatch(text) is not None
+
+
 def scope_of(word: object) -> Scope:
     """Return the scope that is stored by its word; the least for what is none."""
     return SCOPES.get(str(word), Scope.READ)
@@ -186,5 +191,7 @@ def _field_error(noun: str, error: Mapping[str, Any], table: Mapping[str, Any]) 
         path = path[:-1]
     value = None if SECRETS & {str(part) for part in path} else value_at(table, path)
     problem = problem_of(error, path, value)  # type: ignore[arg-type] # of pydantic's own making
-    place = ".".join(str(part)[:64] for part in path)
-    return FieldError(problem.code, f"{noun}.{place}", problem.text, value)
+    place = ".".join([noun, *(str(part)[:64] for part in path)])
+    # A table may hold a secret.
+    told = value if isinstance(value, str | int | float) else None
+    return FieldError(problem.code, place, problem.text, told)

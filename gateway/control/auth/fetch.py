@@ -1,0 +1,117 @@
+"""
+JSON from an identity provider, with limits: time, size, no redirects. In a thread.
+
+urllib takes the proxies of the environment and the machine's certificate authorities.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from http.client import HTTPException, HTTPMessage
+from typing import IO, Any
+from urllib.parse import quote_plus, urlencode
+
+from gateway.control.auth.claims import is_private_url
+from gateway.errors import GatewayError
+
+TIMEOUT_S = 5.0
+MAX_BYTES = 256 << 10
+AT_ONCE = 4
+
+Table = dict[str, Any]
+
+
+class FetchError(GatewayError):
+    """The provider does not answer, or not with what it should. `status`: HTTP's, 0 if none."""
+
+    def __init__(self, message: str, status: int = 0, answer: Table | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.answer = answer or {}
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A redirect is an error: what follows it could lead anywhere, with our secret."""
+
+    def redirect_request(
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: HTTPMessage,
+        newurl: str,
+    ) -> None:
+        return None
+
+
+class Fetch:
+    """Gets and posts, few at a time. Raises FetchError."""
+
+    def __init__(self, timeout_s: float = TIMEOUT_S) -> None:
+        self._timeout_s = timeout_s
+        self._slots = asyncio.Semaphore(AT_ONCE)
+        self._opener = urllib.request.build_opener(_NoRedirect)
+
+    async def get(self, url: str) -> Table:
+        """Return the JSON object at a URL."""
+        return await self._run(urllib.request.Request(_judged(url)))  # noqa: S310 # judged
+
+    async def post(
+        self, url: str, form: Mapping[str, str], basic: tuple[str, str] | None = None
+    ) -> Table:
+        """Return the JSON object that answers a form; `basic` is client id and secret."""
+        request = urllib.request.Request(_judged(url), urlencode(form).encode())  # noqa: S310 # judged
+        if basic is not None:
+            # RFC 6749 section 2.3.1: both are encoded as in a form before they are joined.
+            pair = ":".join(quote_plus(part) for part in basic)
+            request.add_header("Authorization", f"Basic {base64.b64encode(pair.encode()).decode()}")
+        return await self._run(request)
+
+    async def _run(self, request: urllib.request.Request) -> Table:
+        request.add_header("Accept", "application/json")
+        async with self._slots:
+            return await asyncio.to_thread(self._open, request)
+
+    def _open(self, request: urllib.request.Request) -> Table:
+        url = request.full_url
+        try:
+            with self._opener.open(request, timeout=self._timeout_s) as answer:
+                return _table(answer.read(MAX_BYTES + 1), url)
+        except urllib.error.HTTPError as error:
+            with error:
+                raise FetchError(f"{url}: answers {error.code}", error.code, _told(error)) from None
+        except (OSError, HTTPException) as error:
+            reason = getattr(error, "reason", None) or error
+            raise FetchError(f"{url}: {reason}") from None
+
+
+def _judged(url: str) -> str:
+    if not is_private_url(url):
+        raise FetchError(f"{url[:200]}: is not https")
+    return url
+
+
+def _table(data: bytes, url: str) -> Table:
+    if len(data) > MAX_BYTES:
+        raise FetchError(f"{url}: has more than {MAX_BYTES} bytes")
+    try:
+        table = json.loads(data)
+    except (ValueError, RecursionError):
+        raise FetchError(f"{url}: is not JSON") from None
+    if not isinstance(table, dict):
+        raise FetchError(f"{url}: is no JSON object")
+    return table
+
+
+def _told(error: urllib.error.HTTPError) -> Table:
+    """Return what an error says in JSON, which OAuth does (RFC 6749 section 5.2)."""
+    try:
+        return _table(error.read(MAX_BYTES + 1), "")
+    except (FetchError, OSError, HTTPException):
+        return {}
