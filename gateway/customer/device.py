@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from gateway.customer.sheet import Sheet, SheetTunnel, device_lifetime
 from gateway.customer.suites import Suite, Words, first_fitting
 from gateway.errors import ConfigError
+from gateway.model.settings import TunnelSettings
 from gateway.model.tunnels import interface_name
 from gateway.model.types import AnyAddress, AnyNetwork, key_of
 
@@ -80,11 +81,14 @@ class Device:
     tcp_ao: bool = False
     key_ids: bool = True
     one_pair: bool = True  # one pair of prefixes in each Child SA
+    unsaid: tuple[str, ...] = ()  # settings of a tunnel that it has no word for
     notes: tuple[str, ...] = ()
     wan: str = "eth0"
     lan: str = "eth1"
     longest_ike_s: int = 86400
     longest_child_s: int = 86400
+    kilobytes: tuple[int, int] = (1, 1 << 32)  # the least and the most that a Child SA may carry
+    bgp_key: str = ".*"  # what a BGP password may be, as a regular expression
 
 
 @dataclass(slots=True)
@@ -169,6 +173,21 @@ class Job:
             return bgp.password.get_secret_value()
         return f"REPLACE-WITH-THE-BGP-PASSWORD-OF-{tunnel.name}"
 
+    def plain_password(self, tunnel: SheetTunnel) -> str:
+        """Return the BGP password, of characters that the device takes. Raises ConfigError."""
+        text = self.password(tunnel) or ""
+        if not re.fullmatch(self.device.bgp_key, text):
+            self.refuse(
+                f"tunnel[{tunnel.name}].bgp_password",
+                "takes no such password: use letters and digits, at most 25",
+            )
+        return text
+
+    def kilobytes(self, tunnel: SheetTunnel) -> int:
+        """Return how many kilobytes a Child SA may carry at the device."""
+        least, most = self.device.kilobytes
+        return max(least, device_lifetime(tunnel.child_lifetime_bytes / 1000, most))
+
     def wan(self, tunnel: SheetTunnel) -> str:
         """Return the name of the outside interface that a tunnel leaves by."""
         if not self.options.wan:
@@ -223,6 +242,10 @@ class Job:
             self.note(f"the inside interface is taken for {name}: --lan-interface names another")
         return self.options.lan or self.device.lan
 
+    def name(self, tunnel: SheetTunnel) -> str:
+        """Return a tunnel's name as most devices may have it."""
+        return label(tunnel.name)
+
     def number(self, tunnel: SheetTunnel) -> int:
         """Return the number of a tunnel's interface."""
         return self.options.first_number + tunnel.number - 1
@@ -264,6 +287,7 @@ def _environment() -> Environment:
     )
     made.filters["label"] = label
     made.filters["whole"] = whole
+    made.filters["hms"] = _hms
     made.filters["interface"] = interface_name
     made.filters["groupby_address"] = _by_device_address
     return made
@@ -285,7 +309,7 @@ def label(name: str, most: int = 32, pattern: str = "A-Za-z0-9_-") -> str:
 
     One that must be changed gets the beginning and a hash, so it depends on the name alone.
     """
-    mark = "-" if "-" in pattern else "_"
+    mark = "-" if pattern.endswith("-") else "_"
     plain = re.sub(f"[^{pattern}]", mark, name)
     if plain == name and len(name) <= most:
         return name
@@ -295,6 +319,12 @@ def label(name: str, most: int = 32, pattern: str = "A-Za-z0-9_-") -> str:
 def whole(seconds: float, least: int = 1, most: int = 1 << 31) -> int:
     """Return a time as whole seconds between two limits."""
     return max(least, min(most, round(seconds)))
+
+
+def _hms(seconds: int) -> str:
+    """Return a time in hours, minutes and seconds: `1h12m`."""
+    parts = ((seconds // 3600, "h"), (seconds % 3600 // 60, "m"), (seconds % 60, "s"))
+    return "".join(f"{count}{unit}" for count, unit in parts if count) or "0s"
 
 
 def commented(lines: Iterable[str], mark: str) -> str:
@@ -350,11 +380,18 @@ def _remark(job: Job) -> None:
             )
         if not tunnel.is_up:
             job.note(f"{tunnel.name}: is switched off at the gateway (admin = down)")
+    unsaid = [key for key in job.device.unsaid if any(_is_set(one, key) for one in tunnels)]
+    if unsaid:
+        job.note(f"{', '.join(unsaid)}: this device has no word for it, the gateway alone keeps it")
     if job.device.one_pair and job.sheet.mode == "policy" and _shares_child(tunnels):
         job.note(
             "this device has one pair of prefixes in each Child SA: where there are more, write"
             " them as rules of the connection"
         )
+
+
+def _is_set(tunnel: SheetTunnel, key: str) -> bool:
+    return bool(getattr(tunnel, key) != TunnelSettings.model_fields[key].default)
 
 
 def _shares_child(tunnels: Sequence[SheetTunnel]) -> bool:

@@ -12,7 +12,7 @@ from functools import partial
 
 from gateway.customer.device import Device, File, Job
 from gateway.customer.devices import linux
-from gateway.customer.sheet import SheetTunnel, device_lifetime
+from gateway.customer.sheet import SheetTunnel
 from gateway.customer.suites import Words
 from gateway.ike.config import Identity, IdType
 
@@ -60,8 +60,6 @@ def _render(job: Job) -> list[File]:
         head=linux.head(job, "Paste it in configuration mode.", mark="!"),
         identity=_identity,
         psk=partial(_psk, job),
-        password=partial(_password, job),
-        kilobytes=_kilobytes,
         replay=_replay,
     )
     return [File("cisco-ios-xe.txt", text, is_secret=job.options.secrets)]
@@ -83,21 +81,6 @@ def _psk(job: Job, tunnel: SheetTunnel) -> str:
     return f"hex {text}" if is_hex else text
 
 
-def _password(job: Job, tunnel: SheetTunnel) -> str:
-    text = job.password(tunnel) or ""
-    if (len(text) > 25 and job.options.secrets) or not re.fullmatch(r"[!->@-~]+", text):
-        job.refuse(
-            f"tunnel[{tunnel.name}].bgp_password",
-            "takes at most 25 characters there, without space and question mark",
-        )
-    return text
-
-
-def _kilobytes(tunnel: SheetTunnel) -> int:
-    least, most = KILOBYTES
-    return max(least, device_lifetime(tunnel.child_lifetime_bytes / 1000, most))
-
-
 def _replay(tunnel: SheetTunnel) -> int:
     return max(size for size in WINDOWS if size <= tunnel.replay_window)
 
@@ -109,6 +92,9 @@ CISCO = Device(
     render=_render,
     ike_words=IKE,
     esp_words=ESP,
+    unsaid=("fragment_size", "copy_dscp", "child_lifetime_packets"),
+    kilobytes=KILOBYTES,
+    bgp_key=r"(?!.*\?)[!-~]{1,25}|REPLACE.*",
     key_ids=False,
     wan="GigabitEthernet1",
     longest_child_s=2592000,

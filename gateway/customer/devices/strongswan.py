@@ -169,6 +169,7 @@ STRONGSWAN = Device(
     render=_with_bird,
     ike_words=linux.ALL,
     esp_words=linux.ALL,
+    unsaid=("fragment_size",),
     ipv6=True,
     ports=True,
     tcp_ao=True,
@@ -192,6 +193,7 @@ STRONGSWAN_LIBIPSEC = replace(
     version="strongSwan 5.9 or later, BIRD 2.0.12 or later, any Linux",
     render=_libipsec,
     esp_words=replace(linux.ALL, esn=False),
+    unsaid=("fragment_size", "replay_window", "copy_dscp"),
     notes=(
         *_NOTES,
         "kernel-libipsec does ESP in UDP only, with an MTU of 1400 bytes inside",
