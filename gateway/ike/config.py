@@ -131,6 +131,15 @@ class ChildSelectors:
 
 
 @dataclass(frozen=True, slots=True)
+class Ppk:
+    """A post-quantum pre-shared key, mixed into the keys after AUTH (RFC 8784)."""
+
+    id: bytes  # PPK_ID: names the key to the peer, in the clear for whoever breaks the IKE SA
+    key: Secret
+    is_required: bool = True  # without it, no IKE SA
+
+
+@dataclass(frozen=True, slots=True)
 class TunnelConfig:
     """One VPN Tunnel as IKE sees it: one IKE SA and its Child SA, or several."""
 
@@ -155,6 +164,7 @@ class TunnelConfig:
     fragment_size: int = (
         1280  # bytes of an IKE datagram with its IP and UDP headers (RFC 7383 section 2.5)
     )
+    ppk: Ppk | None = None
     further: tuple[ChildSelectors, ...] = ()  # of the Child SAs beside the first one
 
     @property

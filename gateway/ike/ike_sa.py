@@ -135,6 +135,8 @@ class IkeSa:
     attempt: InitAttempt | None = None  # while we are in IKE_SA_INIT as its initiator
     further: Further = field(default_factory=Further)  # key exchanges of its set-up
     is_post_quantum: bool = False  # a quantum computer alone does not find what SK_d is made of
+    peer_uses_ppk: bool = False  # it has said USE_PPK, and so have we (RFC 8784)
+    has_ppk: bool = False  # a post-quantum pre-shared key is in SK_d, SK_pi and SK_pr
     key_pair: KeyPair | None = None  # as their initiator, of the one under way
     init_request: bytes = b""  # signed by AUTH, with the other nonce (RFC 7296 section 2.15)
     init_response: bytes = b""

@@ -10,6 +10,7 @@ from gateway.errors import (
     GatewayError,
     InvalidKePayload,
     NoProposalChosen,
+    StateNotFound,
     TemporaryFailure,
     TsUnacceptable,
     UnsupportedCriticalPayload,
@@ -42,6 +43,12 @@ HALF_OPEN_TIMEOUT = Reason(
 STALE = Reason("stale", "the peer has replaced it and never deleted it")
 LOST_EXCHANGE = Reason(
     "restart", "an exchange was under way when the gateway was restarted; it cannot be completed"
+)
+
+NO_PPK = Reason(
+    "ppk_missing",
+    "the peer does not use a post-quantum pre-shared key (RFC 8784), and ppk_required is true",
+    hint="give the peer the same ppk and ppk_id, or set ppk_required = false",
 )
 
 _PSK_HINT = "compare the pre-shared key and both identities at the two ends"
@@ -153,6 +160,17 @@ def refused_auth(local_id: str, remote_id: str) -> Reason:
     )
 
 
+def ppk_mismatch(tunnel: str, ours: str, theirs: str) -> Reason:
+    """Return the reason when one end insists on a post-quantum pre-shared key the other lacks."""
+    return Reason(
+        "ppk_mismatch",
+        f"no common post-quantum pre-shared key for {tunnel}, and one end insists on it",
+        f"ppk_id {ours}" if ours else "no ppk",
+        f"ppk_id {theirs}" if theirs else "no ppk",
+        "compare ppk_id, ppk and ppk_required at the two ends",
+    )
+
+
 def unknown_identity(ours: str, theirs: str) -> Reason:
     """Return the reason when no tunnel fits the peer's identities."""
     return Reason(
@@ -179,6 +197,7 @@ _BY_NOTIFY = {
     NotifyType.TS_UNACCEPTABLE: "ts_unacceptable",
     NotifyType.TEMPORARY_FAILURE: "temporary_failure",
     NotifyType.CHILD_SA_NOT_FOUND: "child_sa_not_found",
+    NotifyType.STATE_NOT_FOUND: "state_not_found",
     NotifyType.INVALID_SYNTAX: "invalid_syntax",
     NotifyType.INVALID_MAJOR_VERSION: "version_mismatch",
     NotifyType.INVALID_KE_PAYLOAD: "invalid_ke_payload",
@@ -204,6 +223,7 @@ _BY_ERROR: dict[type[GatewayError], str] = {
     TsUnacceptable: "ts_unacceptable",
     TemporaryFailure: "temporary_failure",
     ChildSaNotFound: "child_sa_not_found",
+    StateNotFound: "state_not_found",
     UnsupportedCriticalPayload: "unsupported_critical_payload",
 }
 

@@ -25,7 +25,7 @@ from typing import Any, TypeAlias
 from gateway.errors import UsageError
 from gateway.ike import edits, reasons
 from gateway.ike.child import ChildSa, Offer, Stage, Use
-from gateway.ike.config import Identity, IdType, TunnelConfig
+from gateway.ike.config import Identity, IdType, Ppk, TunnelConfig
 from gateway.ike.context import Context
 from gateway.ike.effects import EFFECT_OF, Effect, effects_of, value_of
 from gateway.ike.events import Reason
@@ -84,6 +84,7 @@ def _save_sa(sa: IkeSa) -> Table:
         "nat": [sa.nat.supported, sa.nat.local, sa.nat.remote, sa.nat.announced],
         "fragmentation": sa.fragmentation,
         "post_quantum": sa.is_post_quantum,
+        "ppk": sa.has_ppk,
         "window": _save_window(sa.window),
         "tasks": [[int(one.work), one.spi, one.slot] for one in sa.tasks],
         "parked": sa.is_parked,
@@ -205,8 +206,9 @@ def fingerprints(config: TunnelConfig) -> dict[str, Value]:
 
 
 def _fingerprint(value: object) -> str:
-    text = value.reveal() if isinstance(value, Secret) else repr(value).encode()
-    return hashlib.sha256(text).hexdigest()
+    secret = value.key if isinstance(value, Ppk) else value
+    text = secret.reveal() if isinstance(secret, Secret) else b""
+    return hashlib.sha256(text + repr(value).encode()).hexdigest()
 
 
 # ---- loading ----
@@ -288,7 +290,7 @@ def _load_sa(
     sa.peer_id = _load_identity(one["peer_id"])
     sa.nat = Nat(*one["nat"])
     sa.fragmentation = bool(one["fragmentation"])
-    sa.is_post_quantum = bool(one["post_quantum"])
+    sa.is_post_quantum, sa.has_ppk = bool(one["post_quantum"]), bool(one["ppk"])
     sa.window = _load_window(one["window"])
     for work, spi, slot in one["tasks"]:
         sa.tasks.add(Task(Work(work), spi, slot))

@@ -67,6 +67,7 @@ class TunnelIkeStatus:
     attempts: int = 0
     refused: tuple[Reason, ...] = ()  # rekeys that the peer refuses; what is in use stays
     slots: tuple[SlotStatus, ...] = ()  # where there are several
+    has_ppk: bool = False
     is_post_quantum: bool = False  # what is recorded today stays secret from a quantum computer
 
 
@@ -109,6 +110,7 @@ def _of(tunnel: Tunnel, sa: IkeSa, state: str, now: float) -> TunnelIkeStatus:
         tunnel.backoff.attempts,
         tuple(tunnel.refused.values()),
         _slots(tunnel),
+        sa.has_ppk,
         sa.is_post_quantum,
     )
 

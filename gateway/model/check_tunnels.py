@@ -7,14 +7,16 @@ from ipaddress import ip_network
 
 from gateway.ike.config import Start
 from gateway.ike.selectors import parse_selector
+from gateway.model.locate import Path
 from gateway.model.problem import Problem, shown
 from gateway.model.resources import Document, namespaces_of
-from gateway.model.settings import SELECTORS_MAX
+from gateway.model.settings import SELECTORS_MAX, TunnelSettings
 from gateway.model.tunnels import ResolvedTunnel, selector_texts
 from gateway.model.types import AnyNetwork, key_of
 from gateway.sa import TrafficSelector
 
 PSK_CHARACTERS_MIN = 20  # shorter ones are guessed off line by who once played responder
+PPK_BYTES_MIN = 32  # 256 bits, of which a quantum computer leaves 128 (RFC 8784 section 6)
 PSK_BYTES_MIN = 16  # of a key given in hexadecimal or base64
 IPV6_MTU_MIN = 1280  # RFC 8200 section 5
 
@@ -161,6 +163,40 @@ def _psk_text(tunnel: ResolvedTunnel) -> str:
     return ""
 
 
+def _ppks(document: Document, tunnels: Tunnels) -> Iterator[Problem]:
+    """Judge post-quantum pre-shared keys; the same finding at one place is reported once."""
+    seen: set[Path] = set()
+    for tunnel in tunnels:
+        settings = tunnel.settings
+        found = {"ppk": _ppk_text(settings), "ppk_id": ""}
+        if settings.ppk is not None and settings.ppk_id is None:
+            found["ppk"] = "needs ppk_id beside it"
+        if settings.ppk is None and settings.ppk_id is not None:
+            found["ppk_id"] = "needs ppk beside it"
+        for key, text in found.items():
+            path = tunnel.path_of(key)
+            if text and path not in seen:
+                seen.add(path)
+                yield Problem(path, text)
+
+
+def _ppk_text(settings: TunnelSettings) -> str:
+    if settings.ppk is None:
+        return ""
+    text = settings.ppk.get_secret_value()
+    try:
+        key = key_of(text)
+    except ValueError as error:
+        return str(error)
+    if text != text.strip() or not text.isprintable():
+        return "has white space at an end, or characters that do not print"
+    if len(key) < PPK_BYTES_MIN:
+        return f"has {len(key)} bytes, need {PPK_BYTES_MIN}"
+    if settings.psk is not None and text == settings.psk.get_secret_value():
+        return "is the same as psk, so it adds nothing"
+    return ""
+
+
 def _inner(document: Document, tunnels: Tunnels) -> Iterator[Problem]:
     taken: dict[tuple[str, AnyNetwork], ResolvedTunnel] = {}
     for tunnel in tunnels:
@@ -283,6 +319,7 @@ TUNNEL_RULES: tuple[TunnelRule, ...] = (
     _one_path,
     _identities,
     _secrets,
+    _ppks,
     _inner,
     _limits,
     _selectors,

@@ -33,6 +33,20 @@ TUNNEL = (
         "compare the pre-shared key and both identities at the two ends",
     ),
     Code(
+        "ppk_missing",
+        WARNING,
+        "No post-quantum pre-shared key",
+        "The peer does not use a post-quantum pre-shared key (RFC 8784), and ours is required.",
+        "give the peer the same ppk and ppk_id, or set ppk_required = false",
+    ),
+    Code(
+        "ppk_mismatch",
+        WARNING,
+        "Another post-quantum pre-shared key",
+        "One end insists on a post-quantum pre-shared key that the other does not have.",
+        "compare ppk_id, ppk and ppk_required at the two ends",
+    ),
+    Code(
         "identity_mismatch",
         WARNING,
         "Identities do not fit",
@@ -72,6 +86,13 @@ TUNNEL = (
         INFO,
         "The peer knows no such Child SA",
         "A rekey named a Child SA that the peer has no more; a new one is made.",
+    ),
+    Code(
+        "state_not_found",
+        INFO,
+        "The peer has lost a key exchange",
+        "The peer no longer knows the exchange that an additional key exchange belongs to, as "
+        "after a restart; it is begun again.",
     ),
     Code(
         "invalid_syntax",

@@ -108,7 +108,7 @@ def _reason(error: Exception) -> str:
 
 def _has_own_psk(document: Document) -> bool:
     return any(
-        settings.psk is not None and settings.psk_file is None
+        settings.ppk is not None or (settings.psk is not None and settings.psk_file is None)
         for connection in document.vpn_connection
         for settings in (connection, *connection.tunnel)
     )

@@ -24,7 +24,7 @@ from gateway.model.resources import (
     VpnTunnel,
 )
 
-SECRET_KEYS = frozenset({"psk", "bgp_password"})
+SECRET_KEYS = frozenset({"psk", "ppk", "bgp_password"})
 SHOWN_MAX = 80  # characters of a value in a message
 
 _MODELS: dict[tuple[str, ...], type[BaseModel]] = {

@@ -90,6 +90,16 @@ class TunnelSettings(BgpSettings):
     allow_weak_psk: StrictBool = Field(
         default=False, description="accept a pre-shared key of less than 20 characters or 16 bytes"
     )
+    ppk: SecretStr | None = Field(
+        default=None,
+        description="post-quantum pre-shared key (RFC 8784) beside psk: 32 bytes or more, as psk",
+    )
+    ppk_id: IdentityText | None = Field(
+        default=None, description="with ppk: its name, the same at both ends"
+    )
+    ppk_required: StrictBool = Field(
+        default=True, description="with ppk: no IKE SA with a peer that does not use it"
+    )
     local_id: IdentityText | None = Field(
         default=None, description="our identity in IKE; without it, the tunnel's local address"
     )

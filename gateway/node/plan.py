@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv6Interface
 
-from gateway.ike.config import ChildSelectors, Identity, Lifetime, Timers, TunnelConfig
+from gateway.ike.config import ChildSelectors, Identity, Lifetime, Ppk, Timers, TunnelConfig
 from gateway.ike.iana import ProtocolId
 from gateway.ike.proposals import DEFAULT_ESP, DEFAULT_IKE, Proposal, parse_proposal
 from gateway.ike.selectors import parse_selector
@@ -222,8 +222,18 @@ def _ike(document: Document, resolved: ResolvedTunnel) -> TunnelConfig:
         ),
         timers=_timers(settings),
         fragment_size=settings.fragment_size,
+        ppk=_ppk(settings),
         further=tuple(further),
     )
+
+
+def _ppk(settings: TunnelSettings) -> Ppk | None:
+    if settings.ppk is None:
+        return None
+    assert settings.ppk_id is not None  # the checks see to it
+    # The name goes as strongSwan encodes it: an identity's value without its type.
+    name = Identity.parse(settings.ppk_id).value
+    return Ppk(name, Secret(key_of(settings.ppk.get_secret_value())), settings.ppk_required)
 
 
 def _selectors(document: Document, resolved: ResolvedTunnel) -> list[ChildSelectors]:

@@ -367,6 +367,7 @@ def _ike(ike: TunnelIkeStatus | None, now: float) -> Json:
         "spi_r": ike.spi_r.hex(),
         "suite": ike.suite,
         "post_quantum": ike.is_post_quantum,
+        "ppk": ike.has_ppk,
         "age_s": round(ike.age_s, 1),
         "rekey_in_s": _until(ike.rekey_at, now),
         "path": str(ike.path) if ike.path else "",

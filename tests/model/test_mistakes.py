@@ -32,6 +32,7 @@ OTHER_CONNECTION = {
 }
 TWO = [(("customer_gateway", 1), OTHER_CUSTOMER), (("vpn_connection", 1), OTHER_CONNECTION)]
 Edits = list[tuple[Path, object]]
+PPK_ID: tuple[Path, object] = ((*FIRST, "ppk_id"), "q1")
 
 # edits, the place of the one mistake, words of its text
 VALUES: list[tuple[Edits, Path, str]] = [
@@ -253,6 +254,18 @@ RULES: list[tuple[Edits, Path, str]] = [
     ([((*CONNECTION, "psk"), f" {PSK}")], (*CONNECTION, "psk"), "has white space at an end"),
     ([((*CONNECTION, "psk"), f"{PSK}\n")], (*CONNECTION, "psk"), "has white space at an end"),
     ([((*FIRST, "psk"), "short")], (*FIRST, "psk"), "has 5 characters"),
+    ([((*CONNECTION, "ppk"), "p" * 40)], (*CONNECTION, "ppk"), "needs ppk_id beside it"),
+    ([((*FIRST, "ppk_id"), "q1")], (*FIRST, "ppk_id"), "needs ppk beside it"),
+    ([((*FIRST, "ppk"), "short"), PPK_ID], (*FIRST, "ppk"), "has 5 bytes, need 32"),
+    ([((*FIRST, "ppk"), "0x" + "ab" * 31), PPK_ID], (*FIRST, "ppk"), "has 31 bytes, need 32"),
+    ([((*FIRST, "ppk"), "0s-"), PPK_ID], (*FIRST, "ppk"), "is not hexadecimal or base64"),
+    ([((*FIRST, "ppk"), "p" * 40 + " "), PPK_ID], (*FIRST, "ppk"), "has white space at an end"),
+    (
+        [((*FIRST, key), "the-same-key-for-both-of-them-and-long") for key in ("psk", "ppk")]
+        + [PPK_ID],
+        (*FIRST, "ppk"),
+        "is the same as psk",
+    ),
     ([((*FIRST, "inner_cidr"), "169.254.10.0/29")], (*FIRST, "inner_cidr"), "prefix length 30"),
     ([((*FIRST, "inner_cidr"), "fd00::/64")], (*FIRST, "inner_cidr"), "needs prefix length 126"),
     ([((*FIRST, "inner_cidr"), "100.64.0.0/30")], (*FIRST, "inner_cidr"), "must lie in 169.254"),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.ike.config import Encap, Identity, Lifetime, Start, Timers
+from gateway.ike.config import Encap, Identity, Lifetime, Ppk, Start, Timers
 from gateway.ike.iana import ProtocolId
 from gateway.ike.proposals import DEFAULT_ESP, DEFAULT_IKE, parse_proposal
 from gateway.ike.selectors import parse_selector
@@ -114,6 +114,9 @@ def test_ike_settings_reach_the_core() -> None:
         "local_id": "a@gw.test",
         "remote_id": "keyid:00ff",
         "psk": "0x" + "ab" * 20,
+        "ppk": "0x" + "cd" * 32,
+        "ppk_id": "quantum-1",
+        "ppk_required": False,
         "ike_proposals": ["aes256gcm16-prfsha384-x25519"],
         "esp_proposals": ["aes128gcm16-ecp256", "chacha20poly1305"],
         "local_ts": ["10.10.0.0/16[tcp/443]"],
@@ -132,6 +135,7 @@ def test_ike_settings_reach_the_core() -> None:
     assert ike.local_id == Identity.parse("a@gw.test")
     assert ike.remote_id == Identity.parse("keyid:00ff")
     assert ike.psk == Secret(b"\xab" * 20)
+    assert ike.ppk == Ppk(b"quantum-1", Secret(b"\xcd" * 32), is_required=False)
     assert ike.ike_proposals == (parse_proposal("aes256gcm16-prfsha384-x25519", ProtocolId.IKE),)
     assert [str(proposal) for proposal in ike.esp_proposals] == [
         str(parse_proposal(text, ProtocolId.ESP))

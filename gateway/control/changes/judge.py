@@ -19,8 +19,8 @@ from gateway.control.secrets import is_sealed
 from gateway.model.document import build_document
 from gateway.model.problem import SECRET_KEYS, Problem, value_at
 
-# Stands for a key that was judged when it was set, and is sealed now.
-_GOOD_KEY = "0x" + "5a" * 32
+# Stand for keys that were judged when they were set, and are sealed now.
+_GOOD_KEYS = {"psk": "0x" + "5a" * 32, "ppk": "0x" + "a5" * 32}
 _ONE_CONNECTION = frozenset({"vpn_connection", "vpn_tunnel", "route"})
 
 
@@ -101,7 +101,7 @@ def _opened(record: Record, where: str, value: str) -> str:
     """Return a secret that is being set, or for one that is sealed a good one."""
     if not is_sealed(value):
         return value
-    return _GOOD_KEY if where.endswith("/psk") else "sealed"
+    return _GOOD_KEYS.get(where.rpartition("/")[2], "sealed")
 
 
 def _addresses(table: Table) -> list[str]:

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from gateway.control.resources import specs
 
-SECRETS = frozenset({"psk", "bgp_password"})
+SECRETS = frozenset({"psk", "ppk", "bgp_password"})
 ID_CHARACTERS = "abcdefghijklmnopqrstuvwxyz234567"
 ID_LEN = 10  # 50 bits
 

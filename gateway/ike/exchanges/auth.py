@@ -22,12 +22,13 @@ from gateway.errors import (
 )
 from gateway.ike import edits, reasons, slots
 from gateway.ike.auth import is_same, psk_auth, signed_octets
-from gateway.ike.config import Encap
+from gateway.ike.config import Encap, Ppk, TunnelConfig
 from gateway.ike.events import Failed, Note
 from gateway.ike.exchanges import informational, negotiate
 from gateway.ike.exchanges.negotiate import Agreed, Seed
 from gateway.ike.iana import AuthMethod, ExchangeType, NotifyType
-from gateway.ike.ike_sa import IkeSa, describe_identity, identity_text
+from gateway.ike.ike_sa import IkeSa, Keys, describe_identity, identity_text
+from gateway.ike.keymat import mix_ppk
 from gateway.ike.message import Message
 from gateway.ike.payloads import Auth, IdInitiator, IdResponder, Notify, Payload
 from gateway.ike.proposals import Proposal, select_ike
@@ -39,14 +40,22 @@ from gateway.sa import Path
 from gateway.secret import Secret
 
 PROOF_S = 3.0  # until a rekey shows whether the peer has our group; IKE_AUTH does not show it
+PPK_ID_FIXED = b"\x02"  # the type of PPK_ID that is just a name (RFC 8784 section 5.1)
 MOST_KEYS_TRIED = 8  # tunnels that fit the same addresses and identities and differ in their key
 
 
-def _auth_data(sa: IkeSa, psk: Secret, identity: IdInitiator | IdResponder) -> bytes:
-    """Return the AUTH data of the end whose ID payload this is (RFC 7296 section 2.15)."""
+def _auth_data(
+    sa: IkeSa, psk: Secret, identity: IdInitiator | IdResponder, ppk: Ppk | None
+) -> bytes:
+    """
+    Return the AUTH data of the end whose ID payload this is (RFC 7296 section 2.15), with or
+    without a post-quantum pre-shared key.
+    """
     assert sa.suite is not None
     assert sa.keys is not None
     secrets, prf, int_auth = sa.keys.secrets, sa.suite.prf, sa.further.int_auth
+    if ppk is not None:
+        secrets = mix_ppk(prf, secrets, ppk.key)
     if isinstance(identity, IdInitiator):
         octets = signed_octets(
             sa.init_request, sa.nonce_r, prf, secrets.sk_pi, identity.serialise(), int_auth
@@ -70,10 +79,37 @@ def send_request(sa: IkeSa, now: float) -> None:
         payloads.append(Notify(NotifyType.INITIAL_CONTACT))
     if config.remote_id is not None:
         payloads.append(IdResponder(config.remote_id.type.value, config.remote_id.value))
-    payloads.append(Auth(AuthMethod.PSK, _auth_data(sa, config.psk, identity)))
+    payloads += _prove(sa, config, identity)
     offer, child_payloads = negotiate.make_offer(sa, 0, None, with_group=False)
     payloads += child_payloads
     sa.request(Task(Work.AUTH), ExchangeType.IKE_AUTH, tuple(payloads), now, offer)
+
+
+def _prove(sa: IkeSa, config: TunnelConfig, identity: IdInitiator) -> tuple[Payload, ...]:
+    """
+    Return AUTH, and what goes with a post-quantum pre-shared key (RFC 8784 section 3): its name,
+    and, where we can do without it, AUTH for a responder that does not know it.
+    """
+    ppk = config.ppk if sa.peer_uses_ppk else None
+    auth = Auth(AuthMethod.PSK, _auth_data(sa, config.psk, identity, ppk))
+    if ppk is None:
+        return (auth,)
+    name = Notify(NotifyType.PPK_IDENTITY, PPK_ID_FIXED + ppk.id)
+    if ppk.is_required:
+        return (auth, name)
+    plain = _auth_data(sa, config.psk, identity, None)
+    return (auth, name, Notify(NotifyType.NO_PPK_AUTH, plain))
+
+
+def _take_ppk(sa: IkeSa, ppk: Ppk | None) -> None:
+    """Put a post-quantum pre-shared key into the keys, now that AUTH is verified with it."""
+    if ppk is None:
+        return
+    assert sa.suite is not None
+    assert sa.keys is not None
+    secrets = mix_ppk(sa.suite.prf, sa.keys.secrets, ppk.key)
+    sa.keys = Keys.of(sa.suite, secrets, sa.original_initiator)
+    sa.has_ppk = sa.is_post_quantum = True
 
 
 def receive_response(sa: IkeSa, request: Request, response: Message, now: float) -> None:
@@ -85,14 +121,16 @@ def receive_response(sa: IkeSa, request: Request, response: Message, now: float)
         sa.context.spis.release(offer.spi_in)
         _take_refusal(sa, response, now)
         return
+    ppk = sa.config.ppk if response.notify(NotifyType.PPK_IDENTITY) is not None else None
     try:
-        _verify_responder(sa, identity, response.one(Auth))
+        _verify_responder(sa, identity, response.one(Auth), ppk)
     except AuthenticationFailed:
         sa.context.spis.release(offer.spi_in)
-        _refuse_responder(sa, tunnel, identity, now)
+        _refuse_responder(sa, tunnel, identity, now, ppk)
         return
 
     # Authenticated. Nothing above this line changed `sa`.
+    _take_ppk(sa, ppk)
     sa.peer_id = identity
     # One that is to be closed is never announced: by its name the shell may know another by now.
     # Nor is one beside another before it has a Child SA: it may be of no use.
@@ -117,19 +155,24 @@ def _take_refusal(sa: IkeSa, response: Message, now: float) -> None:
         sa.fail(reasons.from_notify(error.type, "IKE_AUTH"), now)
 
 
-def _verify_responder(sa: IkeSa, identity: IdResponder, auth: Auth) -> None:
+def _verify_responder(sa: IkeSa, identity: IdResponder, auth: Auth, ppk: Ppk | None) -> None:
     wanted = sa.config.remote_id
     if wanted is not None and (identity.id_type, identity.value) != (
         wanted.type.value,
         wanted.value,
     ):
         raise AuthenticationFailed(f"the peer is {identity_text(identity)}")
-    expected = _auth_data(sa, sa.config.psk, identity)
+    ours = sa.config.ppk
+    if ppk is None and ours is not None and ours.is_required:
+        raise AuthenticationFailed("the peer has not used the post-quantum pre-shared key")
+    expected = _auth_data(sa, sa.config.psk, identity, ppk)
     if auth.method != AuthMethod.PSK or not is_same(expected, auth.data):
         raise AuthenticationFailed("AUTH is wrong")
 
 
-def _refuse_responder(sa: IkeSa, tunnel: Tunnel, identity: IdResponder, now: float) -> None:
+def _refuse_responder(
+    sa: IkeSa, tunnel: Tunnel, identity: IdResponder, now: float, ppk: Ppk | None
+) -> None:
     """Tell the responder, who believes the IKE SA established, that we do not (section 2.21.2)."""
     wanted = sa.config.remote_id
     reason = reasons.wrong_auth(sa.config.name, identity_text(identity))
@@ -138,6 +181,8 @@ def _refuse_responder(sa: IkeSa, tunnel: Tunnel, identity: IdResponder, now: flo
         wanted.value,
     ):
         reason = reasons.unknown_identity(str(wanted), identity_text(identity))
+    elif ppk is None and sa.config.ppk is not None and sa.config.ppk.is_required:
+        reason = reasons.NO_PPK
     tunnel.attempt = None
     sa.move(On.CLOSE)
     notify = Notify(NotifyType.AUTHENTICATION_FAILED)
@@ -193,15 +238,17 @@ def answer_request(sa: IkeSa, request: Message, path: Path, now: float, digest: 
     if sa.further.waiting:
         raise WireError(f"IKE_AUTH before the key exchange {sa.further.waiting[0]}")
     identity = request.one(IdInitiator)
-    tunnel = _verify_initiator(sa, identity, request.maybe(IdResponder), request.one(Auth))
+    tunnel, ppk = _verify_initiator(sa, identity, request)
     if tunnel.config.encap is Encap.NEVER and sa.nat.is_between:
         raise UnexpectedNat("there is a NAT, and encap is never")
     own_id = tunnel.config.local_id
     responder = IdResponder(own_id.type.value, own_id.value)
-    auth = Auth(AuthMethod.PSK, _auth_data(sa, tunnel.config.psk, responder))
+    auth = Auth(AuthMethod.PSK, _auth_data(sa, tunnel.config.psk, responder, ppk))
+    proof = (auth,) if ppk is None else (auth, Notify(NotifyType.PPK_IDENTITY))
     choice = _choose_child(tunnel, request)
 
     # Authenticated. Nothing above this line changed `sa`.
+    _take_ppk(sa, ppk)
     _abandon_attempt(tunnel, now)
     is_contact = request.notify(NotifyType.INITIAL_CONTACT) is not None
     outdated = [
@@ -216,7 +263,7 @@ def answer_request(sa: IkeSa, request: Message, path: Path, now: float, digest: 
     for one in outdated:
         one.end(reasons.PEER_RESTARTED, now)
     _limit_number(tunnel, sa, now)
-    sa.respond(request, (responder, auth, *child_payloads), path, now, digest)
+    sa.respond(request, (responder, *proof, *child_payloads), path, now, digest)
 
 
 def _abandon_attempt(tunnel: Tunnel, now: float) -> None:
@@ -234,11 +281,13 @@ def _limit_number(tunnel: Tunnel, newest: IkeSa, now: float) -> None:
 
 
 def _verify_initiator(
-    sa: IkeSa, identity: IdInitiator, wanted: IdResponder | None, auth: Auth
-) -> Tunnel:
+    sa: IkeSa, identity: IdInitiator, request: Message
+) -> tuple[Tunnel, Ppk | None]:
     """
-    Return the tunnel whose identities fit and whose key made AUTH. Raises AuthenticationFailed.
+    Return the tunnel whose identities fit and whose key made AUTH, and its post-quantum pre-shared
+    key, if the peer used it. Raises AuthenticationFailed.
     """
+    wanted, auth = request.maybe(IdResponder), request.one(Auth)
     fitting = [
         one
         for one in sa.candidates
@@ -246,11 +295,53 @@ def _verify_initiator(
     ]
     if not fitting:
         raise _UnknownIdentity(identity)
-    for tunnel in fitting[:MOST_KEYS_TRIED]:
-        expected = _auth_data(sa, tunnel.config.psk, identity)
-        if auth.method == AuthMethod.PSK and is_same(expected, auth.data):
-            return tunnel
+    claims = [(one, _claim(sa, one, request, auth)) for one in fitting[:MOST_KEYS_TRIED]]
+    possible = [(tunnel, claim) for tunnel, claim in claims if claim is not None]
+    if not possible:
+        raise _NoCommonPpk(fitting[0], request)
+    for tunnel, (ppk, given) in possible:
+        expected = _auth_data(sa, tunnel.config.psk, identity, ppk)
+        if auth.method == AuthMethod.PSK and is_same(expected, given):
+            return tunnel, ppk
     raise AuthenticationFailed("AUTH is wrong")
+
+
+def _claim(
+    sa: IkeSa, tunnel: Tunnel, request: Message, auth: Auth
+) -> tuple[Ppk | None, bytes] | None:
+    """
+    Return the post-quantum pre-shared key that a tunnel shares with the initiator, and the AUTH
+    data that fits; None if one of the two insists on one that the other lacks (RFC 8784 section 3).
+    """
+    ours = tunnel.config.ppk
+    name = _ppk_name(request) if sa.peer_uses_ppk else None
+    if ours is not None and name == ours.id:
+        return ours, auth.data
+    if ours is not None and ours.is_required:
+        return None
+    if name is None:
+        return None, auth.data
+    plain = request.notify(NotifyType.NO_PPK_AUTH)
+    return (None, plain.data) if plain is not None else None
+
+
+def _ppk_name(request: Message) -> bytes | None:
+    """Return the name of the initiator's post-quantum pre-shared key, None if it has none."""
+    notify = request.notify(NotifyType.PPK_IDENTITY)
+    if notify is None or notify.data[:1] != PPK_ID_FIXED:
+        return None
+    return notify.data[1:]
+
+
+class _NoCommonPpk(AuthenticationFailed):
+    """One end insists on a post-quantum pre-shared key that the other does not have."""
+
+    def __init__(self, tunnel: Tunnel, request: Message) -> None:
+        super().__init__("no common post-quantum pre-shared key")
+        config = tunnel.config
+        ours = config.ppk.id.decode("ascii", "backslashreplace") if config.ppk else ""
+        theirs = (_ppk_name(request) or b"").decode("ascii", "backslashreplace")
+        self.reason = reasons.ppk_mismatch(config.name, ours, theirs)
 
 
 class _UnknownIdentity(AuthenticationFailed):
@@ -286,12 +377,15 @@ def _allows_suite(sa: IkeSa, tunnel: Tunnel) -> bool:
 
 def refuse(sa: IkeSa, request: Message | None, error: PeerError, now: float) -> None:
     """Take note of an IKE_AUTH that we refuse; the answer is sent by the caller."""
-    reason = reasons.from_error(error, "IKE_AUTH of the peer")
+    exchange = "IKE_INTERMEDIATE" if sa.further.waiting else "IKE_AUTH"
+    reason = reasons.from_error(error, f"{exchange} of the peer")
     identity = request.all(IdInitiator) if request is not None else ()
     theirs = identity_text(identity[0]) if identity else ""
     if isinstance(error, _UnknownIdentity):
         ours = ", ".join(str(one.config.remote_id or "any") for one in sa.candidates[:4])
         reason = reasons.unknown_identity(ours, theirs)
+    elif isinstance(error, _NoCommonPpk):
+        reason = error.reason
     elif isinstance(error, AuthenticationFailed):
         reason = reasons.wrong_auth(sa.name or "any tunnel", theirs)
     elif isinstance(error, UnexpectedNat):

@@ -85,6 +85,8 @@ def _send(sa: IkeSa, attempt: InitAttempt, group: int, now: float) -> None:
     ]
     if has_further(attempt.proposals):
         payloads.append(Notify(NotifyType.INTERMEDIATE_EXCHANGE_SUPPORTED))
+    if sa.config.ppk is not None:
+        payloads.append(Notify(NotifyType.USE_PPK))
     datagram = serialise_clear(sa.message(ExchangeType.IKE_SA_INIT, 0, tuple(payloads), False))
     attempt.requests[group] = datagram
     sa.pending_error = None  # what made us send again was a better answer than it
@@ -180,6 +182,10 @@ def _take_answer(
         raise WireError(f"answer with KE of group {key_exchange.group} for {suite}")
     if suite.further and message.notify(NotifyType.INTERMEDIATE_EXCHANGE_SUPPORTED) is None:
         raise WireError(f"answer with {suite} and without INTERMEDIATE_EXCHANGE_SUPPORTED")
+    peer_uses_ppk = message.notify(NotifyType.USE_PPK) is not None
+    if sa.config.ppk is not None and sa.config.ppk.is_required and not peer_uses_ppk:
+        sa.pending_error = reasons.NO_PPK
+        raise WireError("answer without USE_PPK")
     request = attempt.requests.get(key_exchange.group)
     if request is None or nonce_r == sa.nonce_i:
         sa.drop(DropReason.REFLECTED, path)
@@ -194,6 +200,7 @@ def _take_answer(
     sa.fragmentation = message.notify(NotifyType.FRAGMENTATION_SUPPORTED) is not None
     sa.nat = nat_check.read(message, path, attempt.source_hash is not None)
     sa.further = Further(suite.further)
+    sa.peer_uses_ppk = peer_uses_ppk and sa.config.ppk is not None
     sa.attempt, sa.pending_error = None, None
     sa.window.close()
     if sa.config.encap is Encap.NEVER and sa.nat.is_between:
@@ -243,6 +250,9 @@ def answer_request(
     sa.keys = Keys.of(suite, secrets, original_initiator=False)
     sa.further = Further(suite.further)
     sa.fragmentation = message.notify(NotifyType.FRAGMENTATION_SUPPORTED) is not None
+    # Which tunnel it is, and so which key, shows only by the identity.
+    has_ppk = any(one.config.ppk is not None for one in candidates)
+    sa.peer_uses_ppk = has_ppk and message.notify(NotifyType.USE_PPK) is not None
     source_hash = _invented_source(context, sa.config.encap)
     sa.nat = nat_check.read(message, path, source_hash is not None)
     sa.init_request, sa.init_answer, sa.init_source = datagram, answer, path
@@ -270,6 +280,8 @@ def _response(
         payloads.append(Notify(NotifyType.FRAGMENTATION_SUPPORTED))
     if sa.further.waiting:
         payloads.append(Notify(NotifyType.INTERMEDIATE_EXCHANGE_SUPPORTED))
+    if sa.peer_uses_ppk:
+        payloads.append(Notify(NotifyType.USE_PPK))
     return serialise_clear(sa.message(request.exchange, 0, tuple(payloads), True))
 
 
