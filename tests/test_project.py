@@ -79,6 +79,7 @@ PURE = [
     "gateway/routing/why.py",
     "gateway/cli/remote/nouns.py",
     "gateway/cli/remote/options.py",
+    "gateway/cli/remote/tree.py",
     "gateway/vici/wire.py",
     "gateway/vici/views.py",
     "gateway/vici/logs.py",
@@ -160,6 +161,7 @@ def test_the_gateway_process_imports_nothing_of_the_control_plane() -> None:
         "gateway/cli/store.py",
         "gateway/cli/control.py",
         "gateway/cli/remote/schemas.py",
+        "gateway/cli/remote/tree.py",
     }
 
 

@@ -26,7 +26,7 @@ from gateway.cli import (
     store,
 )
 from gateway.cli.lazy import lazy_group
-from gateway.cli.remote import context
+from gateway.cli.remote import apply, context
 from gateway.cli.remote.nouns import NOUNS
 
 
@@ -67,6 +67,9 @@ app.command()(link.link)
 app.command()(split.split)
 app.command()(customer.customer_config)
 app.command()(act.version)
+app.command()(apply.apply)
+app.command()(apply.confirm)
+app.command()(apply.export)
 app.add_typer(context.app)
 app.add_typer(store.app)
 app.add_typer(control.app)

@@ -51,12 +51,19 @@ class Change:
         """Return the difference as lines of a unified diff; of a secret only that it is made."""
         if self.is_secret:
             return [f"+++ {self.path} (new, a secret of mode 0600)"]
-        before = "/dev/null" if self.old is None else str(self.path)
-        old, new = (without_secrets(text).splitlines() for text in (self.old or "", self.new))
-        lines = list(difflib.unified_diff(old, new, before, str(self.path), lineterm=""))
+        old = None if self.old is None else without_secrets(self.old)
+        lines = text_diff(str(self.path), old, without_secrets(self.new))
         if lines or self.old == self.new:
             return lines
+        before = "/dev/null" if self.old is None else str(self.path)
         return [f"--- {before}", f"+++ {self.path}", "@@ only secrets differ @@"]
+
+
+def text_diff(name: str, before: str | None, after: str | None) -> list[str]:
+    """Return the difference of two texts as lines of a unified diff; None: there is none."""
+    first, second = (name if text is not None else "/dev/null" for text in (before, after))
+    old, new = ((text or "").splitlines() for text in (before, after))
+    return list(difflib.unified_diff(old, new, first, second, lineterm=""))
 
 
 def without_secrets(text: str) -> str:
@@ -81,11 +88,15 @@ class Made:
 
 def diff_lines(changes: Sequence[Change], *, colours: bool) -> Iterator[str]:
     """Yield the differences of all files, for a person."""
-    shades = {"+": "green", "-": "red", "@": "yellow"}
     for change in changes:
         for line in change.diff():
-            shade = shades.get(line[:1])
-            yield paint(line, shade, colours=colours) if shade else line
+            yield painted_diff(line, colours=colours)
+
+
+def painted_diff(line: str, *, colours: bool) -> str:
+    """Return a line of a diff in the colour of what it says."""
+    shade = {"+": "green", "-": "red", "@": "yellow"}.get(line[:1])
+    return paint(line, shade, colours=colours) if shade else line
 
 
 def refuse(problems: Sequence[str], *, as_json: bool) -> NoReturn:

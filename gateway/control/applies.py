@@ -204,7 +204,7 @@ class Applies:
 
     async def _do(self, job: _Job, index: int, step: Step) -> None:
         """Carry out one step and note it, in one commit."""
-        step = await self._without_known_secrets(step)
+        step = await self.without_known_secrets(step)
 
         def note(before: Table | None) -> Callable[[Record], list[Write]]:
             return lambda record: [self._note(job, index, record, before)]
@@ -239,13 +239,7 @@ class Applies:
         }
         return Create(Key(STEP, f"{job.id}.{index:05d}"), bytes_of(value))
 
-    async def changes_something(self, step: Step, who: Principal) -> bool:
-        """Say whether an update changes anything: a secret that is the same does not."""
-        if step.action != "update":
-            return True
-        return bool((await self._without_known_secrets(step)).body)
-
-    async def _without_known_secrets(self, step: Step) -> Step:
+    async def without_known_secrets(self, step: Step) -> Step:
         """Return an update without the secrets that the resource has already."""
         if step.action != "update":
             return step

@@ -44,6 +44,7 @@ from gateway.errors import ConfigError
 
 SHOWN_ONCE = ("token", "registration_token", "secret")
 STANDARD_INPUT = "-"
+PASSWORD = "password"  # noqa: S105 # the name of a field
 _Set = Annotated[
     list[str] | None,
     typer.Option(
@@ -104,6 +105,9 @@ def _create(noun: Noun, fields: list[FieldOption], values: Values) -> None:
         body = _body(fields, values)
         if values.get("name") is not None:
             body["name"] = values["name"]
+        is_needed = PASSWORD not in body and any(field.key == PASSWORD for field in fields)
+        if is_needed and sys.stdin.isatty():
+            body[PASSWORD] = typer.prompt(PASSWORD, hide_input=True, confirmation_prompt=True)
         dry_run = bool(values["dry_run"])
         answer = api.send("POST", noun.path, body, query=dry_query(dry_run))
     _say(noun, answer, "could be made" if dry_run else "made", values)

@@ -9,7 +9,7 @@ import typer
 
 from gateway.cli.output import Format, View, data_text, present
 from gateway.cli.remote.http import Api, ApiRefused
-from gateway.cli.remote.names import found
+from gateway.cli.remote.names import Names, found
 from gateway.cli.remote.nouns import NOUNS, Json, cell, value_of
 from gateway.cli.remote.session import speaking
 from gateway.cli.table import paint, table
@@ -48,6 +48,10 @@ def fleet(api: Api) -> Json:
             raise
         nodes = []
     connections = list(api.pages("/v1/vpn-connections"))
+    names = Names(api)
+    for one in connections:
+        for key, noun in (("border_gateway", "bgw"), ("customer_gateway", "cgw")):
+            one[f"{key}_name"] = names.of(noun, str(one[key]))
     return {"nodes": nodes, "connections": connections, "not_up": _not_up(api, connections)}
 
 
@@ -79,15 +83,17 @@ def fleet_lines(answer: Json, *, colours: bool) -> list[str]:
     nodes, connections = _objects(answer["nodes"]), _objects(answer["connections"])
     tunnels = sum(_tunnel_count(one) for one in connections)
     up = sum(_working(one) for one in connections)
-    states = Counter(str(value_of(node, "status.state")) for node in nodes)
-    head = f"{up} of {tunnels} tunnels up, {len(connections)} connections"
-    head += "".join(f", {count} nodes {state}" for state, count in sorted(states.items()))
+    states = Counter(str(value_of(node, "status.state") or "unknown") for node in nodes)
+    head = f"tunnels: {up} of {tunnels} up, connections: {len(connections)}"
+    if nodes:
+        counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+        head += f", nodes: {counts}"
     lines = [paint(head, "bold", colours=colours)]
     names = _names(answer)
     if nodes:
         lines += ["", *table(_NODES, [_node_row(node, colours=colours) for node in nodes])]
     if connections:
-        rows = [_connection_row(one, names, colours=colours) for one in connections]
+        rows = [_connection_row(one, colours=colours) for one in connections]
         lines += ["", *table(_CONNECTIONS, rows)]
     if ill := _objects(answer["not_up"]):
         rows = [_tunnel_row(one, names, colours=colours) for one in ill]
@@ -113,11 +119,11 @@ def _node_row(node: Json, *, colours: bool) -> tuple[str, ...]:
     )
 
 
-def _connection_row(one: Json, names: dict[str, str], *, colours: bool) -> tuple[str, ...]:
+def _connection_row(one: Json, *, colours: bool) -> tuple[str, ...]:
     return (
         str(one["name"]),
-        _shown(one, "border_gateway", names),
-        _shown(one, "customer_gateway", names),
+        str(one["border_gateway_name"]),
+        str(one["customer_gateway_name"]),
         _painted(cell(value_of(one, "status.ha_status")), colours=colours),
         str(_working(one)),
         str(_tunnel_count(one)),
@@ -127,7 +133,7 @@ def _connection_row(one: Json, names: dict[str, str], *, colours: bool) -> tuple
 def _tunnel_row(one: Json, names: dict[str, str], *, colours: bool) -> tuple[str, ...]:
     return (
         str(one["name"]),
-        _shown(one, "vpn_connection", names),
+        names.get(str(one["vpn_connection"]), "-"),
         cell(one.get("local_address")),
         cell(one.get("remote_address")),
         names.get(cell(value_of(one, "status.node")), cell(value_of(one, "status.node"))),
@@ -135,11 +141,6 @@ def _tunnel_row(one: Json, names: dict[str, str], *, colours: bool) -> tuple[str
         _painted(cell(value_of(one, "status.operational")), colours=colours),
         why(one),
     )
-
-
-def _shown(one: Json, key: str, names: dict[str, str]) -> str:
-    text = cell(one.get(key))
-    return str(value_of(one, f"status.{key}_name") or names.get(text, text))
 
 
 def _painted(state: str, *, colours: bool) -> str:

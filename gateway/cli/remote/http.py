@@ -16,6 +16,7 @@ import ssl
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from secrets import token_hex
+from typing import Self
 from urllib.parse import quote, urlencode, urlsplit
 
 import gateway
@@ -27,6 +28,7 @@ Json = dict[str, object]
 Query = Mapping[str, str | int]
 
 TIMEOUT_S = 30.0
+COMPLETION_TIMEOUT_S = 2.0  # a shell that completes does not keep a person waiting
 BODY_BYTES_MAX = 64 << 20  # the tree of some thousand connections is a few MiB
 PAGE = 500
 EXIT_NOT_FOUND = 4
@@ -194,6 +196,12 @@ class Api:
         """Raise ConfigError for a context with which nothing can be asked."""
         self._new_connection()
         self._headers(None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """End the connection."""

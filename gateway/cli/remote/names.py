@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from gateway.cli.client import Refused, Unreachable
 from gateway.cli.remote.contexts import chosen
-from gateway.cli.remote.http import Api, ApiRefused
+from gateway.cli.remote.http import COMPLETION_TIMEOUT_S, Api, ApiRefused
 from gateway.cli.remote.nouns import NOUNS, Noun
 from gateway.errors import ConfigError
 
@@ -66,8 +66,8 @@ def completer(noun_name: str) -> Callable[[str], list[str]]:
     def complete(incomplete: str) -> list[str]:
         noun = NOUNS[noun_name]
         try:
-            api = Api(chosen(os.environ, None), timeout_s=2.0)
-            items = list(api.pages(noun.path))
+            with Api(chosen(os.environ, None), COMPLETION_TIMEOUT_S) as api:
+                items = list(api.pages(noun.path))
         except (Unreachable, Refused, ConfigError):
             return []
         names = [str(item["name"]) for item in items if item.get("name")]

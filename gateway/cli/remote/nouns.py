@@ -29,12 +29,17 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Verb:
-    """What can be done to a resource beside its change: POST to its path and `/name`."""
+    """
+    What can be done to a resource beside its change: POST to its path and `/name`.
+
+    `switches` are options that become parameters of the query, with their help.
+    """
 
     name: str
     help: str
     said: str  # of the resource, when the control plane has taken it
     asks: str = ""  # the question before it, where it interrupts traffic
+    switches: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +55,7 @@ class Noun:
     wide: Sequence[Column] = ()
     filters: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     verbs: Sequence[Verb] = ()
-    has_update: bool = True
+    secrets: Sequence[str] = ()  # that the API tells whoever asks for one of them, and may
 
     def is_id(self, text: str) -> bool:
         """Say whether a text has the shape of an id of this kind: its prefix and ten characters."""
@@ -96,6 +101,7 @@ _TABLE = (
             *_LAST,
         ),
         _OF_BGW,
+        secrets=("bgp_password",),
     ),
     Noun(
         "cgw",
@@ -128,6 +134,7 @@ _TABLE = (
             *_LAST,
         ),
         MappingProxyType({"border_gateway": "bgw", "customer_gateway": "cgw"}),
+        secrets=("psk", "bgp_password"),
     ),
     Noun(
         "tunnel",
@@ -167,7 +174,12 @@ _TABLE = (
                 "its traffic is being moved away",
                 asks="move its traffic away",
             ),
-            Verb("rekey", "Replace the keys of a tunnel now; no packet is lost by it.", "rekeyed"),
+            Verb(
+                "rekey",
+                "Replace the keys of a tunnel now; no packet is lost by it.",
+                "rekey asked for",
+                switches=MappingProxyType({"ike": "the IKE SA, not the Child SA"}),
+            ),
             Verb(
                 "reset",
                 "Close the IKE SA of a tunnel and begin anew.",
@@ -175,6 +187,7 @@ _TABLE = (
                 asks="close it and begin anew",
             ),
         ),
+        ("psk", "bgp_password"),
     ),
     Noun(
         "line",
@@ -198,6 +211,7 @@ _TABLE = (
             *_LAST,
         ),
         MappingProxyType({"border_gateway": "bgw", "customer_gateway": "cgw"}),
+        secrets=("bgp_password",),
     ),
     Noun(
         "route",
@@ -280,7 +294,6 @@ _TABLE = (
             Column("EXPIRES", "expires_at"),
         ),
         (Column("CREATED", "created_at"), Column("LAST USED", "last_used_at")),
-        has_update=False,
     ),
 )
 NOUNS: Mapping[str, Noun] = MappingProxyType({noun.name: noun for noun in _TABLE})

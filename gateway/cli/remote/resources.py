@@ -36,12 +36,26 @@ Revision = Annotated[
 Values = Mapping[str, object]
 
 
+def _secret_commands(noun: Noun, app: typer.Typer) -> None:
+    for field in noun.secrets:
+        word = field.replace("_", "-")
+        help = f"Print this one secret of a {noun.title}; it is in the audit log who did."
+        add_command(app, word, help, [one_of(noun), *COMMON], partial(_reveal, noun, field))
+
+
+def _reveal(noun: Noun, field: str, values: Values) -> None:
+    form = format_of(cast(Format | None, values["output"]))
+    with speaking(*whom(values)) as api:
+        path = path_of(noun, id_of(api, noun, str(values["resource"])))
+        answer = api.get(f"{path}/{field.replace('_', '-')}")
+    is_data = form in (Format.JSON, Format.YAML)
+    typer.echo(data_text(answer, form) if is_data else answer[field])
+
+
 def noun_group(name: str) -> TyperGroup:
     """Return the commands of one noun."""
     noun = NOUNS[name]
-    makers = {"create": partial(_change_command, noun, "create")}
-    if noun.has_update:
-        makers["update"] = partial(_change_command, noun, "update")
+    makers = {name: partial(_change_command, noun, name) for name in ("create", "update")}
     app = typer.Typer(
         cls=lazy_group(makers),
         help=f"{noun.title}s of the control plane.",
@@ -61,6 +75,7 @@ def noun_group(name: str) -> TyperGroup:
         add_command(
             app, verb.name, verb.help, _verb_parameters(noun, verb), partial(_act, noun, verb)
         )
+    _secret_commands(noun, app)
     return group(app, name)
 
 
@@ -181,6 +196,8 @@ def shown(api: Api, noun: Noun, form: Format, item: Json) -> dict[str, str]:
     rows = []
     for key, value in flat(item):
         text = cell(value)
+        if text == "-" and form is not Format.WIDE:
+            continue  # of a tunnel that is nearly all: its connection says it
         is_reference = key in of and text != "-"
         name = names.of(of[key], text) if is_reference else text
         rows.append((key, name if name == text else f"{name} ({text})"))
@@ -227,7 +244,11 @@ def dry_query(dry_run: bool) -> Query | None:
 
 def _verb_parameters(noun: Noun, verb: Verb) -> list[Parameter]:
     asking = [known("yes", Yes, False)] if verb.asks else []
-    return [_several(noun), *asking, *COMMON[1:]]
+    switches = [
+        known(f"switch_{name}", Annotated[bool, typer.Option(f"--{name}", help=text)], False)
+        for name, text in verb.switches.items()
+    ]
+    return [_several(noun), *switches, *asking, *COMMON[1:]]
 
 
 def _act(noun: Noun, verb: Verb, values: Values) -> None:
@@ -237,6 +258,8 @@ def _act(noun: Noun, verb: Verb, values: Values) -> None:
         if verb.asks:
             agree(f"{', '.join(names)}: {verb.asks}?", bool(values["yes"]))
         for item, name in zip(items, names, strict=True):
-            answer = api.send("POST", f"{path_of(noun, str(item['id']))}/{verb.name}", {})
+            path = f"{path_of(noun, str(item['id']))}/{verb.name}"
+            query = {key: "true" for key in verb.switches if values[f"switch_{key}"]}
+            answer = api.send("POST", path, query=query)
             action = answer.body.get("action")
             typer.echo(f"{name}: {verb.said}" + (f" ({action})" if action else ""))

@@ -15,7 +15,6 @@ from gateway.cli.remote.http import Api
 from gateway.errors import ConfigError
 
 EXIT_USAGE = 2
-COMPLETION_TIMEOUT_S = 2.0
 
 
 def complete_context(incomplete: str) -> list[str]:
@@ -49,11 +48,8 @@ DryRun = Annotated[
 def speaking(context: str | None, tenant: str | None) -> Iterator[Api]:
     """Yield the control plane. An error ends the program with a message and its status."""
     try:
-        api = Api(chosen(os.environ, context, tenant))
-        try:
+        with Api(chosen(os.environ, context, tenant)) as api:
             yield api
-        finally:
-            api.close()
     except (Unreachable, Refused) as error:
         give_up(error)
     except ConfigError as error:

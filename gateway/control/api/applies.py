@@ -169,11 +169,10 @@ def _asked(body: Table) -> tuple[list[Step], int]:
 async def _rehearsed(
     applies: Applies, steps: list[Step], confirm_s: int, who: Principal, tenant: str
 ) -> Table:
-    """Return what would be: each step, whether it changes anything, and what is not meant."""
+    """Return what would be: the fields that each step changes, and what is probably not meant."""
     warnings = applies.registry.rehearse(steps, who, tenant)
-    told = [
-        {**step.told(), "changes": await applies.changes_something(step, who)} for step in steps
-    ]
+    # An update that sets a secret to what it is already has that field no more.
+    told = [(await applies.without_known_secrets(step)).told() for step in steps]
     return {"id": None, "tenant": tenant, "confirm_s": confirm_s, "steps": told} | {
         "warnings": warnings
     }

@@ -181,12 +181,13 @@ def described_verb(verb: str, text: str) -> About:
     )
 
 
-def described_psk() -> About:
-    """Return what is said of the route of a tunnel's key."""
+def described_secret(kind: Kind, field: str) -> About:
+    """Return what is said of the route of one secret of a kind."""
+    word = "".join(part.capitalize() for part in field.split("_"))
     return _route(
-        "getVpnTunnelPsk",
-        "Return the pre-shared key of a tunnel",
-        {200: _answer("Psk", "The key in clear")},
+        f"get{name_of(kind)}{word}",
+        f"Return the {field} of a {kind.title}",
+        {200: _answer(word, "The secret in clear")},
         [_TENANT],
         "Needs the scope operate. Each call is in the audit log.",
         refusals=(404,),
@@ -403,16 +404,15 @@ _ACTION: Table = {
     "properties": {"action": {"type": ["string", "null"]}},
     "required": ["action"],
 }
-_PSK: Table = {
-    "title": "Pre-shared key",
-    "type": "object",
-    "properties": {
-        "id": {"type": "string"},
-        "psk": {"type": "string"},
-        "psk_version": {"type": "integer"},
-    },
-    "required": ["id", "psk", "psk_version"],
-}
+
+
+def _secret(field: str, title: str) -> Table:
+    names = ("id", field, f"{field}_version")
+    types = ("string", "string", "integer")
+    properties = {name: {"type": each} for name, each in zip(names, types, strict=True)}
+    return {"title": title, "type": "object", "properties": properties, "required": list(names)}
+
+
 _CHANGE: Table = {
     "title": "One change",
     "type": "object",
@@ -454,6 +454,7 @@ _OTHERS: Schemas = {
     "Problem": _PROBLEM,
     "FieldError": _FIELD_ERROR,
     "Action": _ACTION,
-    "Psk": _PSK,
+    "Psk": _secret("psk", "Pre-shared key"),
+    "BgpPassword": _secret("bgp_password", "Password of a BGP session"),
     "AuditLog": _LOG,
 }

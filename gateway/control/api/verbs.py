@@ -1,4 +1,4 @@
-"""What can be done to a VPN Tunnel beside a change of its fields, and its pre-shared key."""
+"""What can be done to a VPN Tunnel beside a change of its fields; and secrets, one at a time."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from gateway.control.api.add import Endpoint, add
 from gateway.control.api.answers import answer_json
 from gateway.control.api.conditions import flag, judge_query
 from gateway.control.api.depends import NamedTenant, Query, Who
-from gateway.control.api.describe import described_psk, described_verb, noun_of
+from gateway.control.api.describe import described_secret, described_verb, noun_of
 from gateway.control.api.resources import Api
 from gateway.control.auth.principal import Principal, Scope
-from gateway.control.resources.kinds import KINDS
+from gateway.control.resources.kinds import KINDS, Kind
 from gateway.control.resources.record import Record
 
 TUNNEL = KINDS["vpn_tunnel"]
@@ -38,7 +38,7 @@ class Act(Protocol):
 
 
 def verb_router(api: Api, act: Act, accesses: Accesses) -> APIRouter:
-    """Return the verbs of tunnels and the route of their key."""
+    """Return the verbs of tunnels, and the routes of secrets."""
     router = APIRouter(tags=[TUNNEL.title])
     one = noun_of(TUNNEL).one
     for verb in ADMIN_VERBS:
@@ -47,7 +47,16 @@ def verb_router(api: Api, act: Act, accesses: Accesses) -> APIRouter:
     for verb, text in NODE_VERBS.items():
         about = described_verb(verb, text)
         add(router, "POST", f"{one}/{verb}", _told_to_node(api, act, verb), about)
-    add(router, "GET", f"{one}/psk", _psk(api, accesses), described_psk())
+    for kind in KINDS.values():
+        for field in sorted(kind.secrets):
+            path = f"{noun_of(kind).one}/{field.replace('_', '-')}"
+            add(
+                router,
+                "GET",
+                path,
+                _secret(api, accesses, kind, field),
+                described_secret(kind, field),
+            )
     return router
 
 
@@ -77,14 +86,14 @@ def _told_to_node(api: Api, act: Act, verb: str) -> Endpoint:
     return tell
 
 
-def _psk(api: Api, accesses: Accesses) -> Endpoint:
+def _secret(api: Api, accesses: Accesses, kind: Kind, field: str) -> Endpoint:
     async def reveal(id: str, who: Who, named: NamedTenant, query: Query) -> Response:
         judge_query(query, ("tenant",))
-        tunnel = api.seen(TUNNEL, id, who, named)
-        secret = await api.registry.reveal(TUNNEL.name, id, "psk", who)
-        await accesses.note(tunnel, "psk", who)
-        versions = tunnel.value.get("secret_versions") or {}
-        body = {"id": id, "psk": secret.reveal().decode(), "psk_version": versions.get("psk", 0)}
-        return answer_json(body)
+        record = api.seen(kind, id, who, named)
+        secret = await api.registry.reveal(kind.name, id, field, who)
+        await accesses.note(record, field, who)
+        versions = record.value.get("secret_versions") or {}
+        version = versions.get(field, 0)
+        return answer_json({"id": id, field: secret.reveal().decode(), f"{field}_version": version})
 
     return reveal

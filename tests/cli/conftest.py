@@ -1,0 +1,18 @@
+"""What the tests of the command line share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.cli.control_process import Control, control
+
+
+@pytest.fixture(scope="module")
+def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Control]:
+    """A control process with two nodes, for one module's tests."""
+    with control(tmp_path_factory.mktemp("control")) as one:
+        for name, address in (("gw-a", "192.0.2.1"), ("gw-b", "198.51.100.1")):
+            one.done("node", "create", name, "--public-addresses", address)
+        yield one
