@@ -25,7 +25,7 @@ def brief(tunnel: Table) -> dict[str, Any]:
     """Return what a page shows of a tunnel that may change."""
     status = tunnel.get("status") or {}
     reason = status.get("reason") or {}
-    look = look_of(state_of(tunnel))
+    look, counters = look_of(state_of(tunnel)), status.get("counters") or {}
     return {
         "id": tunnel["id"],
         "name": tunnel["name"],
@@ -34,8 +34,8 @@ def brief(tunnel: Table) -> dict[str, Any]:
         "style": look.style,
         "code": reason.get("code", ""),
         "text": reason.get("text", ""),
-        "in_bps": status.get("in_bps"),
-        "out_bps": status.get("out_bps"),
+        "in_bps": counters.get("in_bps"),
+        "out_bps": counters.get("out_bps"),
     }
 
 

@@ -221,8 +221,8 @@ def _may_write(visit: Visit, kind: Kind) -> bool:
 
 def node_state(node: Mapping[str, Any]) -> str:
     """Return how a node looks: whether it reports."""
-    found = str((node.get("status") or {}).get("operational", "waiting"))
-    return {"up": "reporting", "down": "lost"}.get(found, found)
+    found = str((node.get("status") or {}).get("operational", "new"))
+    return "reporting" if found == "up" else found
 
 
 def _has(resource: Table, word: str) -> bool:

@@ -27,7 +27,7 @@ LOOKS: Mapping[str, Look] = {
     "no_redundancy": Look("not redundant", "◐", "connecting"),
     "lost": Look("lost", "▲", "down"),
     "reporting": Look("reporting", "●", "up"),
-    "waiting": Look("not registered", "◌", "unknown"),
+    "new": Look("not registered", "◌", "unknown"),
 }
 # Which of several to show first, and what a group of them comes to.
 WORST_FIRST = ("down", "lost", "unknown", "connecting", "admin_down", "up")

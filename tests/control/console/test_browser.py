@@ -102,12 +102,8 @@ async def test_a_state_that_changes_is_in_the_open_page_with_its_reason(window: 
     done = await connect(window.site.registry)
     up, down = done.others
     for one in done.others:
-        window.site.live[one.id] = {
-            "operational": "up",
-            "reason": None,
-            "in_bps": 5e8,
-            "out_bps": 1e6,
-        }
+        counters = {"in_bps": 5e8, "out_bps": 1e6}
+        window.site.live[one.id] = {"operational": "up", "reason": None, "counters": counters}
     page = window.page
     await page.goto("/console/")
     await expect(page.locator(f"path[data-tunnel={up.id}]")).to_have_class("tunnel up flows")

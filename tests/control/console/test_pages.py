@@ -230,7 +230,7 @@ async def test_verbs_are_done_after_they_are_confirmed(site: Site) -> None:
 async def test_the_overview_shows_what_is_down_and_why(site: Site) -> None:
     done = await connect(site.registry)
     up, down = done.others
-    site.live[up.id] = {"operational": "up", "reason": None, "since": None, "in_bps": 2_000_000}
+    site.live[up.id] = {"operational": "up", "reason": None, "since": None}
     site.live[down.id] = {
         "operational": "down",
         "since": None,
