@@ -17,7 +17,7 @@ from gateway.control.store.place import etcd_targets, open_store
 from gateway.control.store.transfer import all_objects
 from gateway.errors import ConfigError
 from gateway.secret import Secret
-from tests.control.etcd import make_cluster
+from lab.etcd import make_cluster
 
 KEYS = [Key(kind, f"x-{number}") for kind in ("gateway", "tunnel") for number in range(30)]
 PSK = Secret(b"correct-horse-battery-staple")

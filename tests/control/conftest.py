@@ -11,7 +11,7 @@ import pytest
 from gateway.control.store.etcd import EtcdStore
 from gateway.control.store.interface import Store
 from gateway.control.store.sqlite import open_sqlite
-from tests.control.etcd import Etcd, make_cluster
+from lab.etcd import Etcd, make_cluster
 
 Opener = Callable[[], Awaitable[Store]]
 _prefixes = itertools.count()

@@ -12,7 +12,7 @@ import pytest
 
 from gateway.control.store.etcd import EtcdStore
 from gateway.control.store.interface import Create, Delete, Key, Replace, Unavailable
-from tests.control.etcd import Etcd, free_ports, make_cluster
+from lab.etcd import Etcd, free_ports, make_cluster
 
 VALUE = b"{}"
 

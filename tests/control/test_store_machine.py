@@ -48,7 +48,7 @@ from gateway.control.store.interface import (
     lease_value,
 )
 from gateway.control.store.sqlite import open_sqlite
-from tests.control.etcd import Etcd
+from lab.etcd import Etcd
 from tests.control.model import Model
 
 T = TypeVar("T")
