@@ -189,13 +189,16 @@ class Twinspan:
         self._starts += 1
         self._process = self.machine.start(
             f"twinspan{self._starts}",
-            *self._argv("gateway", "--config", str(self.config)),
-            *("--runtime-dir", str(self.directory)),
+            *self._argv("gateway", *self._source(), "--runtime-dir", str(self.directory)),
             env={"PYTHONPATH": str(ROOT), "TWINSPAN_RUNTIME_DIR": str(self.directory)},
             shares_mounts=self._shows_namespaces,
         )
         wait_for(f"twinspan in {self.machine.name}", self._answers, timeout_s, every_s=0.1)
         return self
+
+    def _source(self) -> Sequence[str]:
+        """Return the options that say where its document comes from."""
+        return ("--config", str(self.config))
 
     def _argv(self, *words: str) -> list[str]:
         return [sys.executable, "-m", "gateway", *words]
@@ -273,10 +276,10 @@ class Twinspan:
         return answer
 
     def tunnels(self) -> dict[str, TunnelView]:
-        """Return the tunnels by name."""
+        """Return the tunnels by the name that people call them."""
         listed = self.status()["tunnels"]
         assert isinstance(listed, list)
-        return {str(each["name"]): _view(each) for each in listed}
+        return {str(each.get("title") or each["name"]): _view(each) for each in listed}
 
     def wait_up(self, *names: str, timeout_s: float = 20.0) -> None:
         """Wait until these tunnels (all, if none is named) are up. Raises LabError with the log."""

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 from lab.control import Api, Control, Table
 
@@ -57,7 +58,7 @@ class Tree:
         for number in range(first, first + count):
             customer = self.api.create("customer-gateways", **customer_fields(number))
             fields = connection_fields(number, self.gateway["id"], customer["id"])
-            self.created_s.append(timed(lambda f=fields: self.api.create("vpn-connections", **f)))
+            self.created_s.append(timed(partial(self.api.create, "vpn-connections", **fields)))
             if number % 100 == 99:
                 say(number + 1)
 

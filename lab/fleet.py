@@ -1,0 +1,111 @@
+"""
+Gateways that a control plane tells what to do: the process, its nodes, the wires between them.
+
+    control --- mgmt1 --- gateway 1
+            '-- mgmt2 --- gateway 2     10.254.N.0/30, the control process is .1
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lab.commands import LabError, run, wait_for
+from lab.control import Control, Table
+from lab.netns import Lab, Namespace
+from lab.twinspan import ROOT, Twinspan
+
+PORT = 8444  # where the control process listens for nodes
+
+
+class Member(Twinspan):
+    """A gateway whose document comes from a control plane: a node of it."""
+
+    def __init__(self, machine: Namespace, url: str, token: Table) -> None:
+        """Keep what it registers with at its first start; `token` is the API's answer."""
+        super().__init__(machine, "")
+        self.node = str(token["id"])
+        self.state = self.directory / "node"
+        self._url = url
+        self._token_file = self.directory / "token"
+        self._token_file.write_text(str(token["registration_token"]))
+        self._token_file.chmod(0o600)
+
+    def _source(self) -> Sequence[str]:
+        return (
+            *("--control", self._url, "--state-dir", str(self.state)),
+            *("--register-token-file", str(self._token_file)),
+        )
+
+
+@dataclass(slots=True)
+class Fleet:
+    """A control process on a machine of its own, and the nodes that it was given."""
+
+    control: Control
+    members: list[Member] = field(default_factory=list)
+
+    @classmethod
+    def build(cls, lab: Lab) -> Fleet:
+        """Make the machine and start the control process."""
+        return cls(Control(lab.namespace("control"), "--listen-nodes", f"0.0.0.0:{PORT}").start())
+
+    def join(self, machine: Namespace, *addresses: str, start: bool = True) -> Member:
+        """Make a machine a node that has these public addresses; start its gateway."""
+        number = len(self.members) + 1
+        net = f"10.254.{number}"
+        self.control.machine.lab.wire(
+            (self.control.machine, f"mgmt{number}", (f"{net}.1/30",)),
+            (machine, "mgmt", (f"{net}.2/30",)),
+        )
+        api = self.control.api()
+        node = api.create("nodes", name=machine.name, public_addresses=addresses)
+        token = api.do(f"nodes/{node['id']}/token")
+        member = Member(machine, f"https://{net}.1:{PORT}", token)
+        self.members.append(member)
+        if start:
+            member.start()
+        return member
+
+    def cli(self, *words: str, check: bool = True, timeout_s: float = 60.0) -> str:
+        """Return what a `twinspan` command prints that speaks with the control process."""
+        env = (f"PYTHONPATH={ROOT}", f"TWINSPAN_URL=unix:{self.control.socket}", "COLUMNS=200")
+        python = str(Path(ROOT) / ".venv/bin/python")
+        return run("env", *env, python, "-m", "gateway", *words, check=check, timeout_s=timeout_s)
+
+    def tunnels(self) -> dict[str, Table]:
+        """Return the tunnels as the API answers them, by name."""
+        return {str(one["name"]): one for one in self.control.api().all("vpn-tunnels")}
+
+    def wait_tunnels(
+        self, operational: str, *names: str, timeout_s: float = 30.0
+    ) -> dict[str, Table]:
+        """Wait until the API says so of these tunnels, of all if none is named."""
+
+        def said() -> bool:
+            tunnels = self.tunnels()
+            wanted = [tunnels[name] for name in names or tunnels]
+            return all(one["status"]["operational"] == operational for one in wanted)
+
+        self._wait(f"tunnels {names or 'all'} {operational}", said, timeout_s)
+        return self.tunnels()
+
+    def wait_applied(self, timeout_s: float = 10.0) -> None:
+        """Wait until every node has applied the document that is wanted of it."""
+
+        def applied() -> bool:
+            nodes = (one["status"] for one in self.control.api().all("nodes"))
+            return all(
+                one["operational"] == "up" and one["generation_applied"] == one["generation_wanted"]
+                for one in nodes
+            )
+
+        self._wait("documents to be applied", applied, timeout_s)
+
+    def _wait(self, what: str, question: Callable[[], bool], timeout_s: float) -> None:
+        try:
+            wait_for(what, question, timeout_s, every_s=0.1)
+        except LabError as error:
+            logs = [self.control.log_text(), *(one.log_text() for one in self.members)]
+            raise LabError("\n".join([str(error), *(log[-3000:] for log in logs)])) from error
