@@ -76,14 +76,14 @@ async def test_what_is_kept_is_sealed_and_goes_after_a_day(plane: Plane, ring: K
     await later.mirror.ready.wait()
     headers = {"Idempotency-Key": "k"}
     async with later.client() as api:
-        first = await api.post(BGW, json={"name": "hq"}, headers=headers)
+        first = await api.post(BGW, json={"name": "headquarters"}, headers=headers)
         (kept,) = (await plane.store.list(KIND)).objects
         assert b"border-gateways" not in kept.value
-        assert b"hq" not in kept.value
+        assert b"headquarters" not in kept.value
         now[0] += KEPT_S
-        second = await api.post(BGW, json={"name": "hq"}, headers=headers)
+        second = await api.post(BGW, json={"name": "headquarters"}, headers=headers)
         assert second.status_code == 409  # a new request: the name is in use
-        other = await api.post(BGW, json={"name": "hq2"}, headers=headers)
+        other = await api.post(BGW, json={"name": "other"}, headers=headers)
         assert other.json()["id"] != first.json()["id"]
     assert await later.answers.sweep() == 0
     now[0] += KEPT_S
