@@ -16,6 +16,13 @@ EXIT_MISTAKES = 2  # in options or files: a restart does not mend them
 DEFAULT_KEY_FILE = "/etc/twinspan/master.key"
 DEFAULT_SOCKET = "/run/twinspan/control.sock"
 
+NEXT = """
+next:
+  systemctl enable --now twinspan-control   (or `twinspan control`, in a terminal)
+  twinspan node create NAME                 a gateway VM, and the token it registers with
+  twinspan token create NAME                for scripts: the API is at http://127.0.0.1:8080/v1
+"""
+
 app = typer.Typer(
     name="control",
     help="Run the control plane: resources by API, for a fleet of gateways.",
@@ -110,21 +117,33 @@ def _key_file(given: Path | None) -> Path:
 
 
 @app.command()
-def init(store: _Store = DEFAULT_STORE, key_file: _KeyFile = None) -> None:
+def init(
+    store: _Store = DEFAULT_STORE,
+    key_file: _KeyFile = None,
+    admin: Annotated[
+        str | None,
+        typer.Option("--admin", metavar="NAME", help="the first user; asks for the password"),
+    ] = None,
+    password_file: Annotated[
+        Path | None,
+        typer.Option("--password-file", help="the password is this file's first line, - is stdin"),
+    ] = None,
+) -> None:
     """
-    Make what the control plane needs before it first starts: the master key and the store.
+    Make what the control plane needs before it first starts: the master key, the store, a user.
 
     What is there already stays as it is.
     """
     import asyncio
 
-    from gateway.control.setup import prepare
+    from gateway.control.setup import Admin, prepare
     from gateway.control.store.interface import StoreError
     from gateway.errors import ConfigError
 
     file = _key_file(key_file)
     try:
-        done = asyncio.run(prepare(store, file))
+        user = Admin(admin, _password(password_file)) if admin is not None else None
+        done = asyncio.run(prepare(store, file, user))
     except ConfigError as error:
         _fail(error.problems)
     except StoreError as error:
@@ -133,6 +152,15 @@ def init(store: _Store = DEFAULT_STORE, key_file: _KeyFile = None) -> None:
         _fail([f"{error.filename}: {(error.strerror or '').lower()}"])
     for line in done:
         typer.echo(line)
+    typer.echo(NEXT)
+
+
+def _password(file: Path | None) -> str:
+    """Return the password of the first user: a file's, or what the terminal is asked for."""
+    if file is None:
+        return str(typer.prompt("password", hide_input=True, confirmation_prompt=True))
+    text = typer.get_text_stream("stdin").read() if str(file) == "-" else file.read_text()
+    return text.partition("\n")[0]
 
 
 def _fail(problems: list[str]) -> NoReturn:

@@ -22,22 +22,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
-from fastapi import Request
 from starlette.types import ASGIApp
 
 from gateway.control.api import server
 from gateway.control.api.access import Accesses
 from gateway.control.api.app import make_app
 from gateway.control.api.applies import apply_router
-from gateway.control.api.collection import collection_router
+from gateway.control.api.collection import Collection, collection_router
+from gateway.control.api.depends import authenticate_by
 from gateway.control.api.events import event_router
 from gateway.control.api.idempotency import Answers
 from gateway.control.api.log import log_router
+from gateway.control.api.people import me_router, people
 from gateway.control.api.resources import Api, Resources
 from gateway.control.api.status import Status
 from gateway.control.api.verbs import verb_router
 from gateway.control.applies import Applies
+from gateway.control.auth.desk import Desk as AuthDesk
 from gateway.control.auth.principal import Principal
+from gateway.control.auth.service import Auth, make_auth
 from gateway.control.events.events import Events
 from gateway.control.events.timeline import Timeline
 from gateway.control.listen import Listening
@@ -82,6 +85,7 @@ class Parts:
     accesses: Accesses
     applies: Applies
     events: Events
+    auth: Auth
 
 
 async def serve(settings: Settings) -> int:
@@ -126,6 +130,7 @@ async def open_parts(settings: Settings, journal: Journal) -> AsyncIterator[Part
             Accesses(store, time.time),
             Applies(store, registry),
             Events(store, journal, time.time),
+            make_auth(AuthDesk(store, mirror, ring)),
         )
     finally:
         await store.close()
@@ -169,6 +174,7 @@ def background(parts: Parts) -> list[Coroutine[object, object, None]]:
         applies.run(),
         applies.sweep_for_ever(),
         parts.events.run(),
+        parts.auth.run(),
     ]
 
 
@@ -192,13 +198,15 @@ async def sweep(parts: Parts) -> None:
 def build_app(parts: Parts) -> ASGIApp:
     """Return the API over the parts of the process."""
     api = Api(parts.registry, Status(parts.mirror).of)
-    routers = [collection_router(Resources(kind, api), parts.answers) for kind in KINDS.values()]
+    collections: list[Collection] = [Resources(kind, api) for kind in KINDS.values()]
+    collections += people(parts.auth)
+    routers = [collection_router(each, parts.answers) for each in collections]
     routers += [verb_router(api, act, parts.accesses), log_router(parts.store)]
-    routers.append(apply_router(parts.applies))
+    routers += [apply_router(parts.applies), me_router(parts.auth)]
     routers.append(event_router(Timeline(parts.store, parts.events, parts.mirror)))
     return make_app(
         routers,
-        authenticate=authenticate,
+        authenticate=authenticate_by(parts.auth.authenticator),
         ready=lambda: ready(parts),
         report=lambda where, error: report(parts.journal, where, error),
     )
@@ -221,11 +229,6 @@ def report(journal: Journal, where: str, error: Exception) -> str:
     text = "".join(traceback.format_exception(error))
     journal.error("bug", number=number, where=where, traceback=text)
     return number
-
-
-async def authenticate(request: Request) -> Principal:
-    """Refuse what does not come over the Unix socket."""
-    raise ApiProblem(401, "unauthenticated", "the request has no credential")
 
 
 async def act(verb: str, tunnel: Record, who: Principal, *, ike: bool) -> dict[str, object]:

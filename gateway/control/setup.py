@@ -1,32 +1,77 @@
-"""What is made once, before the control process first starts: master key and store."""
+"""What is made once, before the control process first starts: master key, store, first user."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import pwd
+from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.control.secrets import key_file_text, new_master_key, read_master_keys
+from gateway.control.auth.desk import Desk
+from gateway.control.auth.service import make_auth
+from gateway.control.mirror import Mirror
+from gateway.control.problems import ApiProblem
+from gateway.control.secrets import (
+    KeyRing,
+    key_file_text,
+    load_key_ring,
+    new_master_key,
+    read_master_keys,
+)
+from gateway.control.store.interface import Store
 from gateway.control.store.place import open_store
+from gateway.errors import ConfigError
+
+ACTOR = "system:init"
 
 SERVICE_USER = "twinspan-control"  # of the systemd unit
 
 
-async def prepare(store: str, key_file: Path) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Admin:
+    """The first user: the operator, with every right."""
+
+    name: str
+    password: str
+
+
+async def prepare(store: str, key_file: Path, admin: Admin | None) -> list[str]:
     """
     Make what is not there yet; return what was done, a line each.
 
-    Raises ConfigError for a place or a key file that is wrong, StoreError, OSError.
+    Raises ConfigError for a place, a key file or an admin that is wrong, StoreError, OSError.
     """
     done = [_prepare_key(key_file)]
     if store.startswith("sqlite:"):
         _prepare_folder(Path(store.removeprefix("sqlite:")).parent)
     opened = await open_store(store, create=True)
     try:
-        revision = await opened.revision()
+        done.append(f"store: {store}, revision {await opened.revision()}")
+        if admin is not None:
+            done.append(await _prepare_admin(opened, load_key_ring(key_file), admin))
     finally:
         await opened.close()
-    return [*done, f"store: {store}, revision {revision}"]
+    return done
+
+
+async def _prepare_admin(store: Store, ring: KeyRing, admin: Admin) -> str:
+    """Make the user, unless there is one of the name. Raises ConfigError."""
+    mirror = Mirror(store)
+    following = asyncio.create_task(mirror.run())
+    try:
+        await mirror.ready.wait()
+        auth = make_auth(Desk(store, mirror, ring))
+        await auth.tenants.ensure_main()
+        if auth.users.named(admin.name) is not None:
+            return f"user {admin.name}: as he is"
+        await auth.users.first_admin(admin.name, admin.password, ACTOR)
+    except ApiProblem as problem:
+        raise ConfigError([problem.detail]) from None
+    finally:
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+    return f"user {admin.name}: new, of the operator, scope admin"
 
 
 def _prepare_key(file: Path) -> str:

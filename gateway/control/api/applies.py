@@ -11,7 +11,8 @@ from gateway.control.api.add import add
 from gateway.control.api.answers import answer_json
 from gateway.control.api.conditions import flag, idempotency_key, judge_query
 from gateway.control.api.depends import ALL_TENANTS, Body, NamedTenant, Query, Tenant, Who
-from gateway.control.api.describe import REFERENCE, About, refused
+from gateway.control.api.describe import About, refused
+from gateway.control.api.schemas import REFERENCE
 from gateway.control.applies import APPLY, OVER, UNDER_WAY, WAITING, Applies
 from gateway.control.auth.principal import MAIN_TENANT, Principal, Scope
 from gateway.control.changes.steps import (

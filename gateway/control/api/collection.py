@@ -24,7 +24,7 @@ from gateway.control.api.conditions import (
     judge_query,
     listing,
 )
-from gateway.control.api.depends import Body, NamedTenant, Query, Tenant, Who
+from gateway.control.api.depends import Body, NamedTenant, OneTenant, Query, Who
 from gateway.control.api.describe import Noun
 from gateway.control.api.idempotency import Answers, Kept, Once
 from gateway.control.auth.principal import Principal
@@ -54,8 +54,16 @@ class Collection(Protocol):
     def read(self, id: str, who: Principal, named: str | None) -> Table: ...
 
     async def create(
-        self, body: Table, who: Principal, *, tenant: str, dry_run: bool, beside: Beside | None
-    ) -> Table: ...
+        self,
+        body: Table,
+        who: Principal,
+        *,
+        tenant: str | None,
+        dry_run: bool,
+        beside: Beside | None,
+    ) -> Table:
+        """Make a resource, in the tenant that is named if one is."""
+        ...
 
     async def change(
         self,
@@ -90,7 +98,7 @@ def collection_router(collection: Collection, answers: Answers) -> APIRouter:
         return answer_json(collection.list(who, named, listing(query.items(), noun.filters)))
 
     async def create(
-        request: Request, who: Who, tenant: Tenant, query: Query, body: Body
+        request: Request, who: Who, tenant: OneTenant, query: Query, body: Body
     ) -> Response:
         judge_query(query, WRITE_QUERY)
         dry_run = flag(query.get("dry_run"), "dry_run")
@@ -149,13 +157,18 @@ def revision_of(answer: Table) -> int:
 
 
 async def _create_once(
-    collection: Collection, answers: Answers, key: str, body: Table, who: Principal, tenant: str
+    collection: Collection,
+    answers: Answers,
+    key: str,
+    body: Table,
+    who: Principal,
+    tenant: str | None,
 ) -> Response:
     """Make a resource, or answer what the first request with this key was answered."""
     what = f"POST {collection.noun.path}"
     refusal: ApiProblem | None = None
     for _ in range(RACES):
-        found = await answers.find(who, tenant, key, what, body)
+        found = await answers.find(who, tenant or who.tenant, key, what, body)
         if isinstance(found, Kept):
             kept = found.body | {"revision": found.revision}
             return _made(collection.noun, collection.now(kept))

@@ -16,6 +16,7 @@ from fastapi import Depends, Request
 from gateway.control.api.body import Table, judge_media_type, parse_body
 from gateway.control.api.conditions import once
 from gateway.control.api.server import PEER
+from gateway.control.auth.authenticate import Authenticator, Peer
 from gateway.control.auth.principal import MAIN_TENANT, OPERATOR, Principal, Scope
 from gateway.control.problems import forbidden, not_found
 from gateway.control.store.interface import is_id
@@ -23,6 +24,16 @@ from gateway.control.store.interface import is_id
 ALL_TENANTS = "*"
 
 Authenticate = Callable[[Request], Awaitable[Principal]]
+
+
+def authenticate_by(authenticator: Authenticator) -> Authenticate:
+    """Return what says whose a request is that does not come over the Unix socket."""
+
+    async def authenticate(request: Request) -> Principal:
+        peer = peer_of_request(request)
+        return await authenticator.authenticate(request.headers, peer, request.method)
+
+    return authenticate
 
 
 async def principal(request: Request) -> Principal:
@@ -78,14 +89,35 @@ async def named_tenant(request: Request, who: Who, given: Query) -> str | None:
 NamedTenant = Annotated[str | None, Depends(named_tenant)]
 
 
-async def one_tenant(named: NamedTenant) -> str:
-    """Return the tenant in which something is made. Raises ApiProblem 404."""
+async def one_tenant(named: NamedTenant) -> str | None:
+    """Return the tenant that is named for something new, None if none. Raises ApiProblem 404."""
     if named == ALL_TENANTS:
         raise not_found("tenant", named)
+    return named
+
+
+OneTenant = Annotated[str | None, Depends(one_tenant)]
+
+
+async def tenant_or_main(named: OneTenant) -> str:
+    """Return the tenant in which something is made: `main`, if the operator names none."""
     return MAIN_TENANT if named is None else named
 
 
-Tenant = Annotated[str, Depends(one_tenant)]
+Tenant = Annotated[str, Depends(tenant_or_main)]
+
+
+def narrowed(who: Principal, named: str | None) -> Principal:
+    """Return the operator as one who sees only the tenant that he names, others as they are."""
+    if not who.is_operator or named in (None, ALL_TENANTS):
+        return who
+    return Principal(who.actor, str(named), who.scope)
+
+
+def peer_of_request(request: Request) -> Peer:
+    """Return where a request comes from; behind a proxy, what that one says of it."""
+    address = request.client.host if request.client is not None else "local"
+    return Peer(address, is_secure=request.url.scheme == "https")
 
 
 async def body(request: Request, who: Who) -> Table:

@@ -15,16 +15,12 @@ from typing import Any
 from gateway.control.api.conditions import DEFAULT_LIMIT, MAX_LIMIT
 from gateway.control.api.examples import EXAMPLES
 from gateway.control.api.find import SORTS, filters_of
-from gateway.control.api.render import ALLOCATED
-from gateway.control.resources.kinds import KINDS, Kind
+from gateway.control.api.schemas import REFERENCE, Table, name_of
+from gateway.control.resources.kinds import Kind
 
-Table = dict[str, object]
-Schemas = dict[str, Table]
-
-REFERENCE = "#/components/schemas/"
 PATCH_TYPES = ("application/merge-patch+json", "application/json")
 # Refusals of every route that needs a credential, and those of writes beside them.
-ALWAYS = (400, 401, 403, 422, 429, 500, 503)
+ALWAYS = (400, 401, 403, 404, 422, 429, 500, 503)
 WRITES = (409, 412, 413, 415)
 REFUSALS: Mapping[int, str] = {
     400: "The request can not be understood",
@@ -41,11 +37,6 @@ REFUSALS: Mapping[int, str] = {
     500: "A mistake of the control plane; its journal has more under `number`",
     503: "The store can not be reached; Retry-After says when to come again",
 }
-
-
-def name_of(kind: Kind) -> str:
-    """Return the name of a kind in the description: `VpnTunnel`."""
-    return "".join(word.capitalize() for word in kind.name.split("_"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +105,7 @@ def described_create(noun: Noun) -> About:
         f"Create a {noun.title}",
         {201: answer},
         [_IDEMPOTENCY, _DRY_RUN, _TENANT],
-        refusals=(*WRITES, 404),
+        refusals=WRITES,
         body=body,
     )
 
@@ -123,7 +114,7 @@ def described_read(noun: Noun) -> About:
     """Return what is said of the route that returns one resource."""
     answers = {200: _answer(noun.name, "The resource", headers=("ETag",))}
     text = f"Return a {noun.title}"
-    return _route(f"get{noun.name}", text, answers, [_TENANT], refusals=(404,))
+    return _route(f"get{noun.name}", text, answers, [_TENANT])
 
 
 def described_change(noun: Noun) -> About:
@@ -134,7 +125,7 @@ def described_change(noun: Noun) -> About:
         {200: _answer(noun.name, "The resource as it is now", headers=("ETag",))},
         [_IF_MATCH, _DRY_RUN, _TENANT],
         "A merge patch (RFC 7396): what it does not name stays, null sets the default.",
-        refusals=(*WRITES, 404),
+        refusals=WRITES,
         body=_body(f"{noun.name}Patch", noun.patch_example, PATCH_TYPES),
     )
 
@@ -146,7 +137,7 @@ def described_delete(noun: Noun) -> About:
         f"Delete a {noun.title}",
         {204: {"description": "It is gone"}},
         [_IF_MATCH, _DRY_RUN, _TENANT],
-        refusals=(409, 412, 404),
+        refusals=(409, 412),
     )
 
 
@@ -177,7 +168,7 @@ def described_verb(verb: str, text: str) -> About:
         text,
         {202: _answer("Action", "It is under way")},
         parameters,
-        refusals=(404, 409),
+        refusals=(409,),
     )
 
 
@@ -190,7 +181,28 @@ def described_secret(kind: Kind, field: str) -> About:
         {200: _answer(word, "The secret in clear")},
         [_TENANT],
         "Needs the scope operate. Each call is in the audit log.",
-        refusals=(404,),
+    )
+
+
+def described_me() -> About:
+    """Return what is said of the route about oneself."""
+    return _route("getMe", "Return who one is", {200: _answer("Me", "Who one is")}, [])
+
+
+def described_password() -> About:
+    """Return what is said of the route that changes one's own password."""
+    example = {
+        "current_password": "correct horse battery",
+        "new_password": "staple under the bridge",
+    }
+    return _route(
+        "changeMyPassword",
+        "Change one's own password",
+        {200: _answer("User", "The user as he is now")},
+        [],
+        "Only who has logged in with a password can. Sessions that were open end.",
+        refusals=WRITES,
+        body=_body("PasswordChange", example, ("application/json",)),
     )
 
 
@@ -259,202 +271,3 @@ _IDEMPOTENCY = _header(
     {"type": "string", "minLength": 1, "maxLength": 128, "pattern": "^[!-~]+$"},
     "the same key again within 24 hours: the same answer again, nothing new is made",
 )
-
-
-# ---- schemas ----
-
-
-def schemas() -> Schemas:
-    """Return the schemas of all kinds: of requests, of answers, of lists, and of problems."""
-    found: Schemas = dict(_OTHERS)
-    for kind in KINDS.values():
-        name = name_of(kind)
-        found[f"New{name}"] = _request(kind, found)
-        found[f"{name}Patch"] = _patch(kind)
-        found[name] = _resource(kind)
-        found[f"{name}List"] = list_schema(name)
-    return found
-
-
-def _schema(kind: Kind, *, new: bool) -> Table:
-    model = kind.new if new else kind.spec
-    return model.model_json_schema(ref_template=REFERENCE + "{model}")
-
-
-def _request(kind: Kind, found: Schemas) -> Table:
-    schema = _schema(kind, new=True)
-    definitions = schema.pop("$defs", {})
-    assert isinstance(definitions, dict)
-    found |= definitions
-    return schema | {"title": f"New {kind.title}"}
-
-
-def _patch(kind: Kind) -> Table:
-    """Return what a merge patch may have: any field, or null for its default."""
-    properties = {}
-    for field, schema in _properties(kind).items():
-        plain = {key: value for key, value in schema.items() if key != "default"}
-        properties[field] = _or_null(plain)
-    return {
-        "title": f"Change of a {kind.title}",
-        "type": "object",
-        "properties": properties,
-        "additionalProperties": False,
-    }
-
-
-def _resource(kind: Kind) -> Table:
-    """Return what an answer has: the fields but for secrets, and what is computed."""
-    properties: Schemas = {
-        "id": {"type": "string", "pattern": f"^{kind.prefix}-[a-z2-7]{{10}}$"},
-        "tenant": {"type": "string"},
-    }
-    for field, schema in _properties(kind).items():
-        if field not in kind.secrets:
-            properties[field] = _or_null(schema)
-    properties |= {field: {} for field in ALLOCATED.get(kind.name, ())}
-    properties |= {f"{field}_version": {"type": "integer"} for field in sorted(kind.secrets)}
-    moment: Table = {"type": ["string", "null"], "format": "date-time"}
-    properties |= {
-        "created_at": moment,
-        "updated_at": moment,
-        "revision": {"type": "integer"},
-        "generation": {"type": "integer"},
-        "status": {"type": "object", "description": "how it is now, computed"},
-    }
-    return {
-        "title": kind.title,
-        "type": "object",
-        "properties": properties | {"warnings": {"type": "array", "items": {"type": "string"}}},
-        "required": list(properties),
-        "additionalProperties": False,
-    }
-
-
-def list_schema(name: str) -> Table:
-    """Return the schema of a page of the resources that have a schema's name."""
-    return {
-        "title": f"A page of {name}s",
-        "type": "object",
-        "properties": {
-            "items": {"type": "array", "items": {"$ref": REFERENCE + name}},
-            "next": {"type": ["string", "null"], "description": "`after` of the next page"},
-            "revision": {"type": "integer", "description": "of the store, that this is of"},
-        },
-        "required": ["items", "next", "revision"],
-    }
-
-
-def _properties(kind: Kind) -> dict[str, Table]:
-    properties = _schema(kind, new=False)["properties"]
-    assert isinstance(properties, dict)
-    return properties
-
-
-def _or_null(schema: Table) -> Table:
-    options = schema.get("anyOf")
-    if isinstance(options, list) and {"type": "null"} in options:
-        return schema
-    outer: Table = {
-        key: schema[key] for key in ("title", "description", "default") if key in schema
-    }
-    inner = {key: value for key, value in schema.items() if key not in outer}
-    return {"anyOf": [inner, {"type": "null"}], **outer}
-
-
-_FIELD_ERROR: Table = {
-    "type": "object",
-    "properties": {
-        "code": {"type": "string"},
-        "field": {"type": "string"},
-        "value": {},
-        "detail": {"type": "string"},
-    },
-    "required": ["code", "field", "detail"],
-}
-_PROBLEM: Table = {
-    "title": "Problem",
-    "description": "Why a request is refused (RFC 9457). Programs branch on `code`.",
-    "type": "object",
-    "properties": {
-        "type": {"type": "string", "format": "uri"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "code": {"type": "string"},
-        "detail": {"type": "string"},
-        "field": {"type": "string"},
-        "value": {},
-        "errors": {"type": "array", "items": {"$ref": REFERENCE + "FieldError"}},
-    },
-    "required": ["type", "title", "status", "code", "detail"],
-    "example": {
-        "type": "https://twinspan.dev/problems/inner_cidr_in_use",
-        "title": "Conflict",
-        "status": 409,
-        "code": "inner_cidr_in_use",
-        "detail": "vpn_tunnel.inner_cidr: another tunnel has this network",
-        "field": "vpn_tunnel.inner_cidr",
-        "value": "169.254.10.0/30",
-    },
-}
-_ACTION: Table = {
-    "title": "Action",
-    "description": "What a node was told; `action` is null where nothing has to be waited for.",
-    "type": "object",
-    "properties": {"action": {"type": ["string", "null"]}},
-    "required": ["action"],
-}
-
-
-def _secret(field: str, title: str) -> Table:
-    names = ("id", field, f"{field}_version")
-    types = ("string", "string", "integer")
-    properties = {name: {"type": each} for name, each in zip(names, types, strict=True)}
-    return {"title": title, "type": "object", "properties": properties, "required": list(names)}
-
-
-_CHANGE: Table = {
-    "title": "One change",
-    "type": "object",
-    "properties": {
-        "action": {"enum": ["create", "update", "delete"]},
-        "kind": {"type": "string"},
-        "id": {"type": "string"},
-        "name": {"type": "string"},
-        "before": {"type": ["object", "null"]},
-        "after": {"type": ["object", "null"]},
-    },
-    "required": ["action", "kind", "id", "name", "before", "after"],
-}
-_LOG: Table = {
-    "title": "A page of the audit log",
-    "type": "object",
-    "properties": {
-        "items": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "properties": {
-                    "revision": {"type": "integer"},
-                    "at": {"type": ["string", "null"], "format": "date-time"},
-                    "actor": {
-                        "type": "string",
-                        "examples": ["user:ada", "token:tok-...", "local:root"],
-                    },
-                    "changes": {"type": "array", "items": _CHANGE},
-                },
-                "required": ["revision", "at", "actor", "changes"],
-            },
-        },
-        "next": {"type": ["string", "null"]},
-    },
-    "required": ["items", "next"],
-}
-_OTHERS: Schemas = {
-    "Problem": _PROBLEM,
-    "FieldError": _FIELD_ERROR,
-    "Action": _ACTION,
-    "Psk": _secret("psk", "Pre-shared key"),
-    "BgpPassword": _secret("bgp_password", "Password of a BGP session"),
-    "AuditLog": _LOG,
-}

@@ -13,8 +13,9 @@ from gateway.control.api.add import add
 from gateway.control.api.answers import answer_json
 from gateway.control.api.conditions import Listing, listing
 from gateway.control.api.depends import ALL_TENANTS, NamedTenant, Query, Who
-from gateway.control.api.describe import ALWAYS, REFERENCE, About, Table, refused
+from gateway.control.api.describe import ALWAYS, About, refused
 from gateway.control.api.render import moment
+from gateway.control.api.schemas import REFERENCE, Table
 from gateway.control.auth.principal import MAIN_TENANT, Principal
 from gateway.control.events.events import Wanted
 from gateway.control.events.kept import Kept

@@ -6,6 +6,7 @@ import base64
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from gateway.control.api.conditions import Listing
 from gateway.control.api.render import ALLOCATED, default_of
@@ -14,14 +15,19 @@ from gateway.control.resources.kinds import Kind
 from gateway.control.resources.record import Record
 
 SORTS = ("name", "id", "created_at", "updated_at")
+Table = dict[str, object]
 NameOf = Callable[[str, str], str | None]  # of the resource of a kind and id
 
 
+Place = tuple[str | float, str]
+T = TypeVar("T")
+
+
 @dataclass(frozen=True, slots=True)
-class Found:
+class Found(Generic[T]):
     """One page of a list. `after` is None at its end."""
 
-    records: tuple[Record, ...]
+    items: tuple[T, ...]
     after: str | None
 
 
@@ -31,51 +37,57 @@ def filters_of(kind: Kind) -> frozenset[str]:
     return frozenset({*fields, "id", "name", *ALLOCATED.get(kind.name, ())})
 
 
-def find(kind: Kind, records: Iterable[Record], asked: Listing, name_of: NameOf) -> Found:
-    """Return the page that is asked for. Raises ApiProblem 422."""
-    key = _order(asked.sort)
+def find(kind: Kind, records: Iterable[Record], asked: Listing, name_of: NameOf) -> Found[Record]:
+    """Return the page of records that is asked for. Raises ApiProblem 422."""
     wanted = [
         record
         for record in records
         if all(_fits(kind, record, field, value, name_of) for field, value in asked.filters.items())
     ]
-    wanted.sort(key=key, reverse=asked.sort.startswith("-"))
-    begin = 0 if asked.after is None else _begin(wanted, key, asked)
-    page = wanted[begin : begin + asked.limit]
-    more = begin + asked.limit < len(wanted)
-    return Found(tuple(page), _cursor(asked.sort, key(page[-1])) if more else None)
+    return page(wanted, asked, _place_of_record)
 
 
-Place = tuple[str | float, str]
+def find_rows(rows: Iterable[Table], asked: Listing) -> Found[Table]:
+    """Return the page of answers that is asked for. Raises ApiProblem 422."""
+    wanted = [
+        row
+        for row in rows
+        if all(_text(row.get(field)) == value for field, value in asked.filters.items())
+    ]
+    return page(wanted, asked, lambda row, field: (str(row.get(field)), str(row["id"])))
 
 
-def _order(sort: str) -> Callable[[Record], Place]:
-    name = sort.removeprefix("-") or "name"
-    if name not in SORTS:
-        raise invalid("sort", sort, f"must be one of {', '.join(SORTS)}, - before it: descending")
+def page(wanted: list[T], asked: Listing, place_of: Callable[[T, str], Place]) -> Found[T]:
+    """
+    Return the page that is asked for of what is wanted, in its order.
 
-    def key(record: Record) -> Place:
-        if name == "id":
+    `place_of` returns where an item is in the order by a field. Raises ApiProblem 422.
+    """
+    field, descending = asked.sort.removeprefix("-") or "name", asked.sort.startswith("-")
+    if field not in SORTS:
+        text = f"must be one of {', '.join(SORTS)}, - before it: descending"
+        raise invalid("sort", asked.sort, text)
+    places = [(place_of(item, field), item) for item in wanted]
+    places.sort(key=lambda pair: pair[0], reverse=descending)
+    begin = 0
+    if asked.after is not None:
+        last = _read_cursor(asked, places[0][0] if places else None)
+        # After the last one, which may be gone by now.
+        begin = sum(1 for place, _ in places if (place >= last if descending else place <= last))
+    shown = places[begin : begin + asked.limit]
+    more = begin + asked.limit < len(places)
+    items = tuple(item for _, item in shown)
+    return Found(items, _cursor(asked.sort, shown[-1][0]) if more else None)
+
+
+def _place_of_record(record: Record, field: str) -> Place:
+    match field:
+        case "id":
             return (record.id, record.id)
-        if name == "name":
+        case "name":
             return (record.name, record.id)
-        return (float(record.value.get(name, 0)), record.id)
-
-    return key
-
-
-def _begin(wanted: list[Record], key: Callable[[Record], Place], asked: Listing) -> int:
-    """Return where the page begins: after the last one, which may be gone by now."""
-    last = _place(asked)
-    descending = asked.sort.startswith("-")
-    return next(
-        (
-            at
-            for at, record in enumerate(wanted)
-            if (key(record) < last if descending else key(record) > last)
-        ),
-        len(wanted),
-    )
+        case _:
+            return (float(record.value.get(field, 0)), record.id)
 
 
 def _cursor(sort: str, place: Place) -> str:
@@ -83,16 +95,17 @@ def _cursor(sort: str, place: Place) -> str:
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
-def _place(asked: Listing) -> Place:
+def _read_cursor(asked: Listing, like: Place | None) -> Place:
+    """Return the place that `after` names; `like` is one of this list. Raises ApiProblem 422."""
     text = asked.after or ""
     try:
         sort, value, id = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
     except (ValueError, TypeError, RecursionError):
         sort = None
-    is_number = asked.sort.removeprefix("-") in ("created_at", "updated_at")
     if (
         sort != asked.sort
-        or not isinstance(value, float if is_number else str)
+        or not isinstance(value, str | float)
+        or (like is not None and type(value) is not type(like[0]))
         or not isinstance(id, str)
     ):
         raise invalid("after", text, "is not what `next` of a page in this order was")

@@ -10,7 +10,9 @@ from fastapi import APIRouter, FastAPI, Request
 from fastapi.openapi.utils import get_openapi
 from starlette.responses import HTMLResponse, JSONResponse
 
-from gateway.control.api.describe import schemas
+from gateway.control.api.people import people_schemas
+from gateway.control.api.schemas import schemas
+from gateway.control.auth.sessions import COOKIE
 
 Table = dict[str, object]
 
@@ -23,7 +25,7 @@ SECURITY: Table = {
     "session": {
         "type": "apiKey",
         "in": "cookie",
-        "name": "twinspan_session",
+        "name": COOKIE,
         "description": "the console's session; a write needs the header X-CSRF-Token as well",
     },
 }
@@ -46,7 +48,9 @@ def describe(app: FastAPI) -> Table:
     )
     components = found.setdefault("components", {})
     components["securitySchemes"] = SECURITY
-    components["schemas"] = dict(sorted((components.get("schemas", {}) | schemas()).items()))
+    components["schemas"] = dict(
+        sorted((components.get("schemas", {}) | schemas() | people_schemas()).items())
+    )
     found["security"] = [{name: []} for name in SECURITY]
     return found
 

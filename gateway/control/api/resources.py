@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from gateway.control.api.collection import Beside, Table
 from gateway.control.api.conditions import Listing
-from gateway.control.api.depends import ALL_TENANTS
+from gateway.control.api.depends import ALL_TENANTS, narrowed
 from gateway.control.api.describe import Noun, noun_of
 from gateway.control.api.find import find
 from gateway.control.api.render import StatusOf, rendered
@@ -36,9 +36,7 @@ class Api:
 
     def seen(self, kind: Kind, id: str, who: Principal, named: str | None) -> Record:
         """Return a resource of the tenant that is named, or of any that is seen. ApiProblem 404."""
-        is_narrow = who.is_operator and not kind.is_operators and named not in (None, ALL_TENANTS)
-        narrow = Principal(who.actor, str(named), who.scope) if is_narrow else who
-        return self.registry.get(kind.name, id, narrow)
+        return self.registry.get(kind.name, id, who if kind.is_operators else narrowed(who, named))
 
 
 class Resources:
@@ -55,7 +53,7 @@ class Resources:
         records = registry.all(self._kind.name, who, tenant)
         found = find(self._kind, records, asked, self._name_of)
         return {
-            "items": [self._api.rendered(record) for record in found.records],
+            "items": [self._api.rendered(record) for record in found.items],
             "next": found.after,
             "revision": registry.mirror.revision,
         }
@@ -64,7 +62,13 @@ class Resources:
         return self._api.rendered(self._api.seen(self._kind, id, who, named))
 
     async def create(
-        self, body: Table, who: Principal, *, tenant: str, dry_run: bool, beside: Beside | None
+        self,
+        body: Table,
+        who: Principal,
+        *,
+        tenant: str | None,
+        dry_run: bool,
+        beside: Beside | None,
     ) -> Table:
         done = await self._api.registry.create(
             self._kind.name,

@@ -13,7 +13,7 @@ import base64
 from gateway.control.api.render import moment
 from gateway.control.auth.desk import CLAIM, Beside, Desk, not_unique, shown
 from gateway.control.auth.passwords import Passwords, judge_password
-from gateway.control.auth.principal import OPERATOR, Principal, Scope
+from gateway.control.auth.principal import MAIN_TENANT, OPERATOR, Principal, Scope
 from gateway.control.auth.seen import Seen
 from gateway.control.auth.specs import (
     NewUser,
@@ -71,15 +71,15 @@ class Users:
         table: Table,
         who: Principal,
         *,
-        tenant: str,
+        tenant: str | None,
         dry_run: bool = False,
         beside: Beside | None = None,
     ) -> Table:
-        """Make a user; `tenant` is his if the table names none."""
+        """Make a user; `tenant` is his if the table names none, and `main` if nobody does."""
         who.need(Scope.ADMIN)
         wanted = parse(NewUser, KIND, table)
         judge_password(wanted.password, wanted.name, "user.password")
-        owner = tenant if wanted.tenant is None else wanted.tenant
+        owner = next(one for one in (wanted.tenant, tenant, MAIN_TENANT) if one is not None)
         self._desk.tenant_check(owner, who)
         hashed = "" if dry_run else await self._passwords.hash(wanted.password)
         word = base64.b32encode(self._desk.noise(10))[:10].decode().lower()

@@ -11,42 +11,49 @@ from pathlib import Path
 
 import httpx
 import pytest
-from fastapi import Request
 from starlette.types import ASGIApp
 
 from gateway.control.api.access import Accesses
 from gateway.control.api.app import make_app
 from gateway.control.api.collection import collection_router
+from gateway.control.api.depends import authenticate_by
 from gateway.control.api.events import event_router
 from gateway.control.api.examples import EXAMPLES
 from gateway.control.api.idempotency import Answers
 from gateway.control.api.log import log_router
+from gateway.control.api.people import me_router, people
 from gateway.control.api.resources import Api, Resources
 from gateway.control.api.status import Status
 from gateway.control.api.verbs import verb_router
+from gateway.control.auth.authenticate import Limits
+from gateway.control.auth.buckets import Rate
+from gateway.control.auth.desk import Desk
+from gateway.control.auth.passwords import Cost
 from gateway.control.auth.principal import OPERATOR, Principal, Scope
+from gateway.control.auth.service import Auth, make_auth
 from gateway.control.events.events import Events
 from gateway.control.events.timeline import Timeline
 from gateway.control.mirror import Mirror
-from gateway.control.problems import ApiProblem
 from gateway.control.registry import Registry
 from gateway.control.resources.kinds import KINDS
 from gateway.control.resources.record import Record
 from gateway.control.secrets import KeyRing, new_master_key
-from gateway.control.store.interface import Create, Key, Store
+from gateway.control.store.interface import Store
 from gateway.control.store.sqlite import open_sqlite
 from gateway.node.journal import Journal
 
 Json = dict[str, object]
 
-# The credentials of the tests: who they are stands in for what auth would find of a token.
-PRINCIPALS = {
-    "operator": Principal("user:olga", OPERATOR, Scope.ADMIN),
-    "main": Principal("user:mia", "main", Scope.ADMIN),
-    "acme": Principal("user:ada", "acme", Scope.ADMIN),
-    "operate": Principal("token:tok-operate", "main", Scope.OPERATE),
-    "read": Principal("token:tok-read", "main", Scope.READ),
+# The credentials of the tests: a token each, with its tenant and scope.
+CREDENTIALS = {
+    "operator": ("", "admin"),
+    "main": ("main", "admin"),
+    "acme": ("acme", "admin"),
+    "operate": ("main", "operate"),
+    "read": ("main", "read"),
 }
+CHEAP = Cost(passes=1, memory_kib=8)
+UNLIMITED = Limits(requests=Rate(burst=1_000_000, per_s=1_000_000))
 
 
 @dataclass(slots=True)
@@ -60,21 +67,16 @@ class Plane:
     answers: Answers
     accesses: Accesses
     events: Events
+    auth: Auth
+    tokens: dict[str, str]
     bugs: list[Exception]
 
     def client(self, who: str | None = "operator") -> httpx.AsyncClient:
         """Return a client with one of the credentials, or none."""
-        headers = {"Authorization": f"Bearer {who}"} if who else {}
+        headers = {"Authorization": f"Bearer {self.tokens[who]}"} if who else {}
         return httpx.AsyncClient(
             transport=httpx.ASGITransport(self.app), base_url="http://control", headers=headers
         )
-
-
-async def authenticate(request: Request) -> Principal:
-    found = PRINCIPALS.get(request.headers.get("authorization", "").removeprefix("Bearer "))
-    if found is None:
-        raise ApiProblem(401, "unauthenticated", "no such credential")
-    return found
 
 
 async def act(verb: str, tunnel: Record, who: Principal, *, ike: bool) -> dict[str, object]:
@@ -96,13 +98,27 @@ def make_plane(store: Store, ring: KeyRing, now: Callable[[], float] = time.time
         bugs.append(error)
         return str(len(bugs))
 
+    auth = make_auth(Desk(store, mirror, ring, now), cost=CHEAP, limits=UNLIMITED)
     api = Api(registry, Status(mirror).of)
-    routers = [collection_router(Resources(kind, api), answers) for kind in KINDS.values()]
-    routers += [verb_router(api, act, accesses), log_router(store)]
+    collections = [*(Resources(kind, api) for kind in KINDS.values()), *people(auth)]
+    routers = [collection_router(each, answers) for each in collections]
+    routers += [verb_router(api, act, accesses), log_router(store), me_router(auth)]
     events = Events(store, Journal(io.StringIO(), now), now)
     routers.append(event_router(Timeline(store, events, mirror)))
+    authenticate = authenticate_by(auth.authenticator)
     app = make_app(routers, authenticate=authenticate, ready=ready, report=report)
-    return Plane(app, store, mirror, registry, answers, accesses, events, bugs)
+    return Plane(app, store, mirror, registry, answers, accesses, events, auth, {}, bugs)
+
+
+async def add_credentials(plane: Plane) -> None:
+    """Make the tenants and a token for each credential of the tests."""
+    root = Principal("local:root", OPERATOR, Scope.ADMIN)
+    await plane.auth.tenants.ensure_main()
+    await plane.auth.tenants.create({"name": "acme", "own_namespaces": False}, root)
+    for name, (tenant, scope) in CREDENTIALS.items():
+        table: Json = {"name": name, "tenant": tenant, "scope": scope}
+        made = await plane.auth.tokens.create(table, root, tenant=None)
+        plane.tokens[name] = str(made["token"])
 
 
 @pytest.fixture
@@ -114,11 +130,11 @@ def ring() -> KeyRing:
 async def plane(tmp_path: Path, ring: KeyRing) -> AsyncIterator[Plane]:
     """A control plane with two tenants, main and acme; nothing in it may end in a 500."""
     store = await open_sqlite(tmp_path / "store.db")
-    await store.commit([Create(Key("tenant", "acme"), b'{"name": "acme"}')], "system:test")
     made = make_plane(store, ring)
     running = asyncio.create_task(made.mirror.run())
     writing = asyncio.create_task(made.events.run())
     await made.mirror.ready.wait()
+    await add_credentials(made)
     yield made
     for task in (running, writing):
         task.cancel()

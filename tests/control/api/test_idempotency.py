@@ -11,7 +11,7 @@ import pytest
 from gateway.control.api.idempotency import KEPT_S, KIND
 from gateway.control.secrets import KeyRing
 from gateway.control.store.interface import Key
-from tests.control.api.conftest import Json, Plane, make_examples, make_plane
+from tests.control.api.conftest import Json, Plane, add_credentials, make_examples, make_plane
 from tests.control.conftest import Opener
 
 BGW = "/v1/border-gateways"
@@ -74,6 +74,7 @@ async def test_what_is_kept_is_sealed_and_goes_after_a_day(plane: Plane, ring: K
     later = make_plane(plane.store, ring, lambda: now[0])
     running = asyncio.create_task(later.mirror.run())
     await later.mirror.ready.wait()
+    later.tokens |= plane.tokens
     headers = {"Idempotency-Key": "k"}
     async with later.client() as api:
         first = await api.post(BGW, json={"name": "headquarters"}, headers=headers)
@@ -98,6 +99,8 @@ async def test_two_control_processes_make_one_of_many_requests(
     planes = [make_plane(await opener(), ring) for _ in range(2)]
     running = [asyncio.create_task(each.mirror.run()) for each in planes]
     await asyncio.gather(*(each.mirror.ready.wait() for each in planes))
+    await add_credentials(planes[0])
+    planes[1].tokens |= planes[0].tokens
     clients = [each.client() for each in planes]
     await make_examples(clients[0])
     body: Json = {
