@@ -33,6 +33,7 @@ from gateway.control.api.depends import authenticate_by
 from gateway.control.api.events import event_router
 from gateway.control.api.idempotency import Answers
 from gateway.control.api.log import log_router
+from gateway.control.api.login import login_router, oidc_router
 from gateway.control.api.people import me_router, people
 from gateway.control.api.resources import Api, Resources
 from gateway.control.api.status import Status
@@ -203,6 +204,7 @@ def build_app(parts: Parts) -> ASGIApp:
     routers = [collection_router(each, parts.answers) for each in collections]
     routers += [verb_router(api, act, parts.accesses), log_router(parts.store)]
     routers += [apply_router(parts.applies), me_router(parts.auth)]
+    routers += [login_router(parts.auth), oidc_router(parts.auth)]
     routers.append(event_router(Timeline(parts.store, parts.events, parts.mirror)))
     return make_app(
         routers,

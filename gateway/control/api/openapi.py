@@ -10,6 +10,7 @@ from fastapi import APIRouter, FastAPI, Request
 from fastapi.openapi.utils import get_openapi
 from starlette.responses import HTMLResponse, JSONResponse
 
+from gateway.control.api.describe_login import login_schemas
 from gateway.control.api.people import people_schemas
 from gateway.control.api.schemas import schemas
 from gateway.control.auth.sessions import COOKIE
@@ -48,9 +49,8 @@ def describe(app: FastAPI) -> Table:
     )
     components = found.setdefault("components", {})
     components["securitySchemes"] = SECURITY
-    components["schemas"] = dict(
-        sorted((components.get("schemas", {}) | schemas() | people_schemas()).items())
-    )
+    ours = schemas() | people_schemas() | login_schemas()
+    components["schemas"] = dict(sorted((components.get("schemas", {}) | ours).items()))
     found["security"] = [{name: []} for name in SECURITY]
     return found
 

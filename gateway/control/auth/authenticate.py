@@ -119,16 +119,25 @@ class Authenticator:
         self._logins.give_back(source)
         return await self._sessions.start(user, peer.address)
 
+    @property
+    def has_provider(self) -> bool:
+        """Whether people can log in by an identity provider."""
+        return self._oidc.is_on
+
     async def login_by_provider(
         self, query: Mapping[str, str], headers: Mapping[str, str], peer: Peer
-    ) -> Started:
-        """Begin a session when the browser comes back from the identity provider. As `login`."""
+    ) -> tuple[Started, str]:
+        """
+        Begin a session when the browser comes back from the identity provider.
+
+        Returns it and where it leads. Raises ApiProblem 401, 403, 429, 503.
+        """
         source = source_of(peer.address)
         self._limit(self._logins, source, "too many logins from this address have failed")
         name = credentials.cookie_name(OIDC_COOKIE, is_secure=peer.is_secure)
-        who = await self._oidc.finish(query, credentials.cookie(headers.get("cookie"), name))
+        who, next = await self._oidc.finish(query, credentials.cookie(headers.get("cookie"), name))
         self._logins.give_back(source)
-        return await self._sessions.start_as(who, peer.address)
+        return await self._sessions.start_as(who, peer.address), next
 
     async def logout(self, headers: Mapping[str, str], peer: Peer, who: Principal) -> None:
         """End the session that the request's cookie names."""

@@ -90,7 +90,7 @@ class OidcSpec(BaseModel):
         default=None, description="if the provider gave one; never in an answer"
     )
     redirect_uri: Url = Field(
-        description="where browsers come back to: https://THIS HOST/oidc/callback"
+        description="where browsers come back to: https://THIS HOST/v1/oidc/callback"
     )
     scopes: tuple[Word, ...] = Field(
         default=("openid", "profile", "email"), max_length=20, description="what is asked for"

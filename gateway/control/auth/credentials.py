@@ -101,7 +101,9 @@ def cookie_name(base: str, *, is_secure: bool) -> str:
     return f"__Host-{base}" if is_secure else base
 
 
-def set_cookie(name: str, value: str, max_age_s: int, *, is_secure: bool) -> str:
+def set_cookie(
+    name: str, value: str, max_age_s: int, *, is_secure: bool, same_site: str = "Strict"
+) -> str:
     """Return the header Set-Cookie of one for this host, kept from scripts and others' writes."""
     secure = "; Secure" if is_secure else ""
-    return f"{name}={value}; Path=/; Max-Age={max_age_s}; HttpOnly; SameSite=Lax{secure}"
+    return f"{name}={value}; Path=/; Max-Age={max_age_s}; HttpOnly; SameSite={same_site}{secure}"

@@ -60,8 +60,8 @@ class Oidc:
 
     # ---- login ----
 
-    async def begin(self) -> Begun:
-        """Begin a login (RFC 6749 section 4.1.1, RFC 7636 section 4.3)."""
+    async def begin(self, next: str = "") -> Begun:
+        """Begin a login that leads to `next` (RFC 6749 section 4.1.1, RFC 7636 section 4.3)."""
         spec = self._settings.spec()
         metadata = await self._of(spec).metadata()
         state, nonce, verifier = (self._word() for _ in range(3))
@@ -76,15 +76,19 @@ class Oidc:
             "code_challenge": _base64url(challenge),
             "code_challenge_method": "S256",
         }
-        kept = [self._desk.clock() + LOGIN_S, spec.issuer, state, nonce, verifier]
+        kept = [self._desk.clock() + LOGIN_S, spec.issuer, state, nonce, verifier, next]
         sealed = self._desk.ring.seal(Secret(json.dumps(kept).encode()), _LOGIN, COOKIE)
         joint = "&" if "?" in metadata.authorization_endpoint else "?"
         return Begun(metadata.authorization_endpoint + joint + urlencode(query), sealed)
 
-    async def finish(self, query: Mapping[str, str], cookie: str | None) -> Principal:
-        """Return who has logged in, when the browser comes back. ApiProblem 401, 403, 503."""
+    async def finish(self, query: Mapping[str, str], cookie: str | None) -> tuple[Principal, str]:
+        """
+        Return who has logged in when the browser comes back, and where it leads.
+
+        Raises ApiProblem 401, 403, 503.
+        """
         spec = self._settings.spec()
-        state, nonce, verifier = self._remembered(cookie, spec)
+        state, nonce, verifier, next = self._remembered(cookie, spec)
         if not hmac.compare_digest(query.get("state", "").encode(errors="replace"), state.encode()):
             raise _failed("it was begun in another window: try again")
         metadata = await self._of(spec).metadata()
@@ -98,7 +102,12 @@ class Oidc:
             raise _failed("the ID token is of another login")
         if claims.get("azp", spec.client_id) != spec.client_id:
             raise _failed("the ID token is for another client")
-        return self._there(principal_of(claims, spec))
+        return self._there(principal_of(claims, spec)), next
+
+    @property
+    def is_on(self) -> bool:
+        """Whether people can log in by an identity provider."""
+        return self._settings.is_on
 
     async def of_jwt(self, text: str) -> Principal:
         """Return whose a JWT is that came as a bearer token. ApiProblem 401, 403, 503."""
@@ -116,16 +125,16 @@ class Oidc:
             self._provider = Provider(spec.issuer, self._fetch, self._monotonic)
         return self._provider
 
-    def _remembered(self, cookie: str | None, spec: OidcSpec) -> tuple[str, str, str]:
-        """Return state, nonce and verifier of the login that a cookie is of. ApiProblem 401."""
+    def _remembered(self, cookie: str | None, spec: OidcSpec) -> tuple[str, str, str, str]:
+        """Return state, nonce, verifier and next as `begin` has kept them. ApiProblem 401."""
         try:
             opened = self._desk.ring.open(cookie or "", _LOGIN, COOKIE)
         except CannotOpen:
             raise _failed("the browser has lost its cookie: try again") from None
-        until, issuer, state, nonce, verifier = json.loads(opened.reveal())
+        until, issuer, state, nonce, verifier, next = json.loads(opened.reveal())
         if self._desk.clock() >= until or issuer != spec.issuer:
             raise _failed("it took too long: try again")
-        return state, nonce, verifier
+        return state, nonce, verifier, next
 
     async def _exchange(self, spec: OidcSpec, code: str, verifier: str) -> str:
         """Return the ID token for a code (RFC 6749 section 4.1.3). ApiProblem 401, 503."""

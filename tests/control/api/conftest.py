@@ -21,6 +21,7 @@ from gateway.control.api.events import event_router
 from gateway.control.api.examples import EXAMPLES
 from gateway.control.api.idempotency import Answers
 from gateway.control.api.log import log_router
+from gateway.control.api.login import login_router, oidc_router
 from gateway.control.api.people import me_router, people
 from gateway.control.api.resources import Api, Resources
 from gateway.control.api.status import Status
@@ -103,6 +104,7 @@ def make_plane(store: Store, ring: KeyRing, now: Callable[[], float] = time.time
     collections = [*(Resources(kind, api) for kind in KINDS.values()), *people(auth)]
     routers = [collection_router(each, answers) for each in collections]
     routers += [verb_router(api, act, accesses), log_router(store), me_router(auth)]
+    routers += [login_router(auth), oidc_router(auth)]
     events = Events(store, Journal(io.StringIO(), now), now)
     routers.append(event_router(Timeline(store, events, mirror)))
     authenticate = authenticate_by(auth.authenticator)

@@ -90,6 +90,6 @@ def test_a_cookie_is_found_beside_garbage() -> None:
 def test_over_tls_a_cookie_is_bound_to_the_host() -> None:
     name = cookie_name("twinspan", is_secure=True)
     assert set_cookie(name, "v", 60, is_secure=True) == (
-        "__Host-twinspan=v; Path=/; Max-Age=60; HttpOnly; SameSite=Lax; Secure"
+        "__Host-twinspan=v; Path=/; Max-Age=60; HttpOnly; SameSite=Strict; Secure"
     )
     assert "Secure" not in set_cookie("twinspan", "v", 60, is_secure=False)

@@ -51,7 +51,7 @@ def table_for(provider: Provider, **more: object) -> dict[str, Any]:
         "issuer": provider.issuer,
         "client_id": CLIENT,
         "client_secret": SECRET,
-        "redirect_uri": "https://vpn.example.net/oidc/callback",
+        "redirect_uri": "https://vpn.example.net/v1/oidc/callback",
         "rules": RULES,
         "api_audience": "twinspan-api",
         **more,
@@ -75,7 +75,7 @@ async def browse(url: str) -> dict[str, str]:
 
 async def log_in(oidc: Oidc) -> Principal:
     begun = await oidc.begin()
-    return await oidc.finish(await browse(begun.url), begun.cookie)
+    return (await oidc.finish(await browse(begun.url), begun.cookie))[0]
 
 
 async def refused(call: object) -> ApiProblem:
@@ -127,9 +127,11 @@ async def test_a_login_becomes_a_session_that_is_no_user_of_that_name(
 ) -> None:
     await add_user(auth, "u-1", "admin", "")
     provider.claims = {"groups": ["red-ops"]}
-    begun = await oidc.begin()
+    begun = await oidc.begin("/console/x")
     headers = {"cookie": f"{COOKIE}={begun.cookie}"}
-    started = await auth.authenticator.login_by_provider(await browse(begun.url), headers, PEER)
+    query = await browse(begun.url)
+    started, next = await auth.authenticator.login_by_provider(query, headers, PEER)
+    assert next == "/console/x"
     headers = {"cookie": f"twinspan_session={started.cookie}"}
     who = await auth.authenticator.authenticate(headers, PEER)
     assert who == Principal("oidc:u-1", "red", Scope.OPERATE)
@@ -165,7 +167,7 @@ async def test_a_code_opens_once_and_in_its_own_browser_only(
     assert "another window" in str(await refused(oidc.finish(query, other.cookie)))
     for cookie in (None, "", "sealed:v1:0:a:b", mine.cookie[:-4], "\0"):
         assert "lost its cookie" in str(await refused(oidc.finish(query, cookie)))
-    assert (await oidc.finish(query, mine.cookie)).actor == "oidc:u-1"
+    assert (await oidc.finish(query, mine.cookie))[0].actor == "oidc:u-1"
     assert "invalid_grant" in str(await refused(oidc.finish(query, mine.cookie)))
     late = await oidc.begin()
     query = await browse(late.url)
