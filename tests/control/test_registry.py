@@ -232,6 +232,47 @@ async def test_a_name_and_an_address_of_another_node_are_told_apart(registry: Re
     assert problem.value == "198.51.100.11"
 
 
+async def test_border_gateways_of_one_node_never_get_the_same_inner_network(
+    registry: Registry,
+) -> None:
+    await fleet(registry)
+    await make(registry, "border_gateway", name="second")
+    await make(registry, "customer_gateway", name="b", public_addresses=["203.0.113.60"])
+    one = await connect(registry)
+    two = await connect(
+        registry, "b", border_gateway="second", customer_gateway="b", routing="static"
+    )
+    networks = [tunnel.of("inner_cidr") for done in (one, two) for tunnel in done.others]
+    assert len(set(networks)) == 4
+    problem = await refused(
+        registry,
+        "vpn_connection",
+        name="c",
+        border_gateway="second",
+        customer_gateway="office",
+        tunnel=[{"inner_cidr": networks[0]}, {}],
+    )
+    assert problem.code in ("inner_cidr_in_use", "address_pair_in_use")
+
+
+async def test_eight_tunnels_of_exclusive_addresses_are_one_commit(registry: Registry) -> None:
+    await fleet(registry)
+    addresses = ["198.51.100.11", "198.51.100.12"]
+    await make(registry, "address_pool", name="own", addresses=addresses, exclusive=True)
+    four = [f"203.0.113.{n}" for n in range(1, 5)]
+    await make(registry, "customer_gateway", name="four", public_addresses=four)
+    done = await connect(registry, "four", customer_gateway="four", routing="static", tunnels=8)
+    assert len(done.others) == 8
+    problem = await refused(
+        registry,
+        "vpn_connection",
+        name="more",
+        border_gateway="main",
+        customer_gateway="office",
+    )
+    assert problem.code == "no_public_address"
+
+
 async def test_a_dry_run_says_what_would_be_and_writes_nothing(registry: Registry) -> None:
     await fleet(registry)
     before = registry.mirror.revision

@@ -132,9 +132,9 @@ def next_pair(
     return None
 
 
-def inner_network(view: View, table: str, version: int, taken: set[str]) -> str:
+def inner_network(view: View, places: Sequence[str], version: int, taken: set[str]) -> str:
     """
-    Return a free /30 or /126 for inner addresses in one routing table.
+    Return a free /30 or /126 for inner addresses, in all the places where it is to be unique.
 
     `taken` are those of the same connection, which may not be in the view yet. The search begins
     where it ends if none was ever given back. Raises ApiProblem 409 when all are in use.
@@ -144,7 +144,8 @@ def inner_network(view: View, table: str, version: int, taken: set[str]) -> str:
     for text in inner_ranges(view, version):
         for network in _networks(parse_network(text), length, begin):
             name = str(network)
-            if name in taken or view.get(CLAIM, claim_id(f"inner:{table}:{name}")) is not None:
+            claims = (claim_id(f"inner:{place}:{name}") for place in places)
+            if name in taken or any(view.get(CLAIM, claim) is not None for claim in claims):
                 continue
             return name
     raise ApiProblem(409, "no_inner_network", f"every /{length} for inner addresses is in use")

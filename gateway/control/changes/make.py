@@ -113,7 +113,7 @@ class Maker:
         allocated |= self._pair(view, connection, siblings, table)
         address = str(table.get("local_address") or allocated["local_address"])
         allocated["node"] = allocate.node_of(view, address)
-        allocated |= self._inside(view, connection, table)
+        allocated |= self._inside(view, connection, table, allocated["node"])
         if "interface" not in table:
             allocated["interface"] = allocate.tunnel_device(id)
         if "psk" not in table and "psk" not in connection.spec:
@@ -152,18 +152,24 @@ class Maker:
         found = {"local_address": pair[0], "remote_address": pair[1]}
         return {key: value for key, value in found.items() if key not in table}
 
-    def _inside(self, view: View, connection: Record, table: Table) -> dict[str, Any]:
-        """Return the routing table that the inner network is unique in, and a network if needed."""
+    def _inside(
+        self, view: View, connection: Record, table: Table, node: str | None
+    ) -> dict[str, Any]:
+        """
+        Return where the inner network is unique, and one if none is named.
+
+        It is unique in its Border Gateway, and in the routing table that it is in on its node.
+        """
         gateway = view.get("border_gateway", str(connection.spec["border_gateway"]))
         assert gateway is not None
-        routes = allocate.routing_table(view, gateway)
+        within = [gateway.id, f"{node}:{allocate.routing_table(view, gateway)}"]
         if "inner_cidr" in table:
-            return {"table": routes}
+            return {"within": within}
         version = int(connection.spec.get("inner_version", 4))
         taken = {str(one.of("inner_cidr")) for one in view.children("vpn_tunnel", connection.id)}
         return {
-            "table": routes,
-            "inner_cidr": allocate.inner_network(view, routes, version, taken),
+            "within": within,
+            "inner_cidr": allocate.inner_network(view, within, version, taken),
         }
 
 

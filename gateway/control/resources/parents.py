@@ -44,7 +44,8 @@ def _claimed(record: Record) -> Iterator[str]:
             if local and remote:
                 yield f"pair:{local}:{remote}"
             if inner := record.of("inner_cidr"):
-                yield f"inner:{record.allocated.get('table', '')}:{inner}"
+                for place in record.allocated.get("within", ()):
+                    yield f"inner:{place}:{inner}"
         case "vpn_connection":
             for address in record.allocated.get("exclusive", ()):
                 yield f"address:{address}"

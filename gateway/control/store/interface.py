@@ -27,7 +27,7 @@ from gateway.errors import GatewayError, UsageError
 ABSENT = 0  # the revision of what does not exist
 LEASE = "lease"
 EXPIRED = "lease expired"  # the actor of the end of a lease that nobody kept alive
-MAX_WRITES = 40  # in one commit: etcd takes 128 operations, and a write needs up to three
+MAX_WRITES = 42  # in one commit: etcd takes 128 operations, and a write needs up to three
 MAX_BYTES = 1 << 20  # in one commit: etcd takes requests of 1.5 MiB
 MAX_PAGE = 1000
 KEPT_REVISIONS = 100_000  # history that a driver keeps by itself
