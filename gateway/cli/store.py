@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gateway.control.secrets import MasterKey
     from gateway.control.store.interface import Store
 
-DEFAULT_STORE = "sqlite:/var/lib/twinspan/control.db"
+DEFAULT_STORE = "sqlite:/var/lib/twinspan-control/control.db"
 SQLITE_HEAD = b"SQLite format 3\0"
 
 app = typer.Typer(

@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from gateway.cli.control import DEFAULT_KEY_FILE, DEFAULT_SOCKET
+from gateway.cli.store import DEFAULT_STORE
+from gateway.control.secrets import CREDENTIAL
+from gateway.control.setup import SERVICE_USER
 from gateway.dataplane import seccomp
 from gateway.dataplane.process import arguments
 from gateway.dataplane.remote import SOCKET_NAME
@@ -21,6 +25,8 @@ UNITS = [
     "twinspan-dataplane.socket",
     "twinspan-netns.service",
     "twinspan-netns.socket",
+    "twinspan-control.service",
+    "twinspan-control.socket",
 ]
 
 needs_systemd = pytest.mark.skipif(
@@ -68,6 +74,7 @@ def test_systemd_finds_nothing_wrong(units: Path, name: str) -> None:
         ("twinspan-gateway.service", 30),
         ("twinspan-dataplane.service", 15),
         ("twinspan-netns.service", 50),  # without a mount namespace of its own
+        ("twinspan-control.service", 20),
     ],
 )
 def test_exposure_stays_low(units: Path, name: str, most: int) -> None:
@@ -190,6 +197,35 @@ def test_the_gateway_may_do_what_it_needs() -> None:
 @needs_systemd
 def test_the_users_of_the_units_are_made() -> None:
     made = (DEPLOY / "sysusers.d" / "twinspan.conf").read_text()
-    for name in ("twinspan-gateway.service", "twinspan-dataplane.service"):
+    for name in (
+        "twinspan-gateway.service",
+        "twinspan-dataplane.service",
+        "twinspan-control.service",
+    ):
         (user,) = settings(name)["User"]
         assert f"\nu {user} " in "\n" + made
+
+
+def test_the_control_plane_has_no_capability_and_roots_socket_is_roots() -> None:
+    unit, sock = settings("twinspan-control.service"), settings("twinspan-control.socket")
+    assert unit["CapabilityBoundingSet"] == unit["AmbientCapabilities"] == [""]
+    assert sock["ListenStream"] == [DEFAULT_SOCKET]
+    assert (sock["SocketUser"], sock["SocketMode"]) == (["root"], ["0600"])
+
+
+def test_the_control_plane_has_its_key_from_systemd_and_its_store_where_init_makes_it() -> None:
+    unit = settings("twinspan-control.service")
+    assert unit["LoadCredential"] == [f"{CREDENTIAL}:{DEFAULT_KEY_FILE}"]
+    (directory,) = unit["StateDirectory"]
+    assert DEFAULT_STORE.startswith(f"sqlite:/var/lib/{directory}/")
+    assert unit["User"] == [SERVICE_USER]
+    made = (DEPLOY / "tmpfiles.d" / "twinspan.conf").read_text()
+    assert f"d /var/lib/{directory} 0700 {SERVICE_USER} {SERVICE_USER}" in made
+
+
+@needs_systemd
+def test_the_control_plane_may_do_what_it_needs() -> None:
+    allowed = allowed_calls("twinspan-control.service")
+    needed = {"socket", "bind", "listen", "accept4", "fsync", "fdatasync", "flock", "memfd_create"}
+    assert needed | {"epoll_create1", "eventfd2", "clone3", "openat", "unlink"} <= allowed
+    assert not {"setuid", "mount", "init_module", "ptrace", "bpf", "chown"} & allowed
