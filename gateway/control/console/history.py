@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,18 +39,15 @@ class History:
         self._times = array("d", [math.nan]) * POINTS
         self._next = 0
 
-    def sample(
-        self, now: float, tunnels: Iterable[str], of: Callable[[str], Counters | None]
-    ) -> None:
-        """Add a point for each tunnel; those that are gone are forgotten."""
+    def sample(self, now: float, tunnels: Mapping[str, Counters | None]) -> None:
+        """Add a point for each tunnel by its id; those that are not there are forgotten."""
         before = self._times[self._next - 1]
         passed = now - before if not math.isnan(before) else 0.0
         self._times[self._next] = now
-        ids = set(tunnels)
-        for id in self._rings.keys() - ids:
+        for id in self._rings.keys() - tunnels.keys():
             del self._rings[id]
-        for id in ids:
-            self._put(self._rings.setdefault(id, _Ring()), of(id) or {}, passed)
+        for id, counters in tunnels.items():
+            self._put(self._rings.setdefault(id, _Ring()), counters or {}, passed)
         self._next = (self._next + 1) % POINTS
 
     def _put(self, ring: _Ring, counters: Counters, passed: float) -> None:

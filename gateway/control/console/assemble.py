@@ -1,0 +1,47 @@
+"""The console put together over what the control process has."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from gateway.control.api.depends import peer_of_request
+from gateway.control.api.resources import Api
+from gateway.control.auth.authenticate import Authenticator
+from gateway.control.console.app import Console
+from gateway.control.console.happened import Happened
+from gateway.control.console.history import INTERVAL_S, Counters, History
+from gateway.control.console.own import Act, OwnSource, Routes
+from gateway.control.events.timeline import Timeline
+from gateway.control.mirror import Mirror
+from gateway.control.resources.record import Record
+from gateway.control.store.interface import Store
+from gateway.customer.catalog import DEVICES
+
+CountersOf = Callable[[Record], Counters | None]  # of a tunnel, None where nobody reports
+
+
+def make_console(
+    api: Api,
+    store: Store,
+    timeline: Timeline,
+    authenticator: Authenticator,
+    history: History,
+    act: Act,
+    routes: Routes,
+) -> Console:
+    """Return the console; its `router` belongs into the app of the API."""
+    devices = [(device.name, device.title) for device in DEVICES.values()]
+    happened = Happened(timeline, api.registry.mirror)
+    source = OwnSource(api, store, happened, act, routes, history.of, devices)
+    return Console(source, authenticator, peer_of_request)
+
+
+async def keep_history(history: History, mirror: Mirror, of: CountersOf) -> None:
+    """Look at the counters of all tunnels again and again, for the charts."""
+    await mirror.ready.wait()
+    while True:
+        tunnels = {tunnel.id: tunnel for tunnel in mirror.of_kind("vpn_tunnel")}
+        history.sample(time.time(), {id: of(one) for id, one in tunnels.items()})
+        await asyncio.sleep(INTERVAL_S)
