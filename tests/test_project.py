@@ -63,6 +63,7 @@ PURE = [
         if file.name != "load.py"
     ),
     "gateway/customer",
+    "gateway/importer",
     "gateway/routing/bird_conf.py",
     "gateway/routing/choice.py",
     "gateway/routing/failback.py",

@@ -17,6 +17,7 @@ from gateway.cli import (
     diagnose,
     events,
     flow,
+    importing,
     link,
     process,
     report,
@@ -71,6 +72,7 @@ app.command()(apply.apply)
 app.command()(apply.confirm)
 app.command()(apply.export)
 app.add_typer(context.app)
+app.add_typer(importing.app)
 app.add_typer(store.app)
 app.add_typer(control.app)
 # Their own parsers read the options, so that the processes import nothing of this package's.

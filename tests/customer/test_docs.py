@@ -43,7 +43,7 @@ def test_every_device_has_a_page_that_names_it(device: str) -> None:
 
 
 def test_every_page_is_of_a_device() -> None:
-    pages = {file.name for file in DOCS.glob("*.md")} - {"README.md"}
+    pages = {file.name for file in DOCS.glob("*.md")} - {"README.md", "clouds.md"}
     assert pages == {page_of(device) for device in DEVICES}
 
 
