@@ -131,7 +131,7 @@ async def open_parts(settings: Settings, journal: Journal) -> AsyncIterator[Part
             Accesses(store, time.time),
             Applies(store, registry),
             Events(store, journal, time.time),
-            make_auth(AuthDesk(store, mirror, ring)),
+            make_auth(AuthDesk(store, mirror, ring), journal=journal),
         )
     finally:
         await store.close()

@@ -22,6 +22,7 @@ from gateway.control.auth.sessions import COOKIE, Sessions, Started
 from gateway.control.auth.tokens import Tokens
 from gateway.control.auth.users import Users
 from gateway.control.problems import ApiProblem, forbidden
+from gateway.node.journal import Journal, Level
 
 CSRF_HEADER = "x-csrf-token"
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -54,6 +55,7 @@ class Authenticator:
         sessions: Sessions,
         oidc: Oidc,
         limits: Limits | None = None,
+        journal: Journal | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         limits = limits or Limits()
@@ -61,6 +63,7 @@ class Authenticator:
         self._tokens = tokens
         self._sessions = sessions
         self._oidc = oidc
+        self._journal = journal
         self._logins = Buckets(limits.logins)
         self._wrong = Buckets(limits.wrong)
         self._requests = Buckets(limits.requests)
@@ -115,6 +118,7 @@ class Authenticator:
         self._limit(self._logins, source, "too many logins from this address have failed")
         user = await self._users.with_password(name, password)
         if user is None:
+            self._tell("login_failed", name=name[:64], source=source)
             raise _unauthenticated("name or password is wrong")
         self._logins.give_back(source)
         return await self._sessions.start(user, peer.address)
@@ -154,6 +158,11 @@ class Authenticator:
         except ApiProblem as problem:
             return problem
         return _unauthenticated(detail)
+
+    def _tell(self, event: str, **fields: str) -> None:
+        """Log what a stranger has caused."""
+        if self._journal is not None:
+            self._journal.from_peer(Level.WARNING, event, **fields)
 
     def _limit(self, buckets: Buckets, key: str, detail: str) -> None:
         wait_s = buckets.take(key, self._monotonic())

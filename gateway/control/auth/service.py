@@ -19,6 +19,7 @@ from gateway.control.auth.tokens import Tokens
 from gateway.control.auth.users import Users
 from gateway.control.problems import ApiProblem
 from gateway.control.store.interface import StoreError
+from gateway.node.journal import Journal
 
 EVERY_S = 60.0  # times of use are written, and what is over is taken away
 
@@ -54,14 +55,20 @@ class Auth:
             return
 
 
-def make_auth(desk: Desk, *, cost: Cost | None = None, limits: Limits | None = None) -> Auth:
-    """Return all parts over one store and its mirror."""
+def make_auth(
+    desk: Desk,
+    *,
+    cost: Cost | None = None,
+    limits: Limits | None = None,
+    journal: Journal | None = None,
+) -> Auth:
+    """Return all parts over one store and its mirror; failed logins go to the journal."""
     seen = Seen(desk)
     users = Users(desk, Passwords(cost), seen)
     tokens = Tokens(desk, users, seen)
     sessions = Sessions(desk, users, seen)
     settings = OidcSettings(desk)
     oidc = Oidc(desk, settings, Fetch())
-    authenticator = Authenticator(users, tokens, sessions, oidc, limits)
+    authenticator = Authenticator(users, tokens, sessions, oidc, limits, journal)
     tenants = Tenants(desk)
     return Auth(desk, users, tokens, tenants, sessions, seen, oidc, settings, authenticator)

@@ -15,7 +15,7 @@ from gateway.control.console.live import Streams
 from gateway.control.console.pages import Pages, kind_or_404
 from gateway.control.console.render import HEADERS, STATIC, Visit, page
 from gateway.control.console.source import Source
-from gateway.control.console.visit import HOME, Door, NeedsLogin, PeerOf, local, login_page
+from gateway.control.console.visit import HOME, Door, NeedsLogin, PeerOf, local
 from gateway.control.problems import ApiProblem, not_found
 
 KEPT_S = 365 * 86400  # the address of a static file has its hash
@@ -90,7 +90,7 @@ class Console:
                 visit = await self._door.visit(request)
                 return await make(request, visit)
             except NeedsLogin as needed:
-                return login_page(needed.next, needed.kept, status=401)
+                return self._door.form(needed.next, needed.kept, status=401)
             except ApiProblem as problem:
                 return _problem(problem, visit)
 
@@ -107,7 +107,7 @@ class Console:
                 visit, typed = await self._door.typed(request)
                 return await make(visit, dict(request.path_params), typed)
             except NeedsLogin as needed:
-                return login_page(needed.next, needed.kept, status=401)
+                return self._door.form(needed.next, needed.kept, status=401)
             except ApiProblem as problem:
                 return _problem(problem, visit)
 
@@ -132,7 +132,7 @@ class Console:
         return RedirectResponse(HOME, 307)
 
     async def _login_form(self, request: Request) -> Response:
-        return login_page(local(request.query_params.get("next", HOME)), {})
+        return self._door.form(local(request.query_params.get("next", HOME)), {})
 
     async def _static(self, request: Request) -> Response:
         name = str(request.path_params["name"])

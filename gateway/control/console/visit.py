@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Protocol
 from urllib.parse import quote
 
 from starlette.datastructures import FormData
@@ -78,6 +78,19 @@ class Door:
             theme if theme in THEMES else "",
         )
 
+    def form(
+        self,
+        next: str,
+        kept: Mapping[str, str],
+        problem: str = "",
+        status: int = 200,
+        name: str = "",
+    ) -> Response:
+        """Return the form to log in, which carries on what had been typed before."""
+        values = {"next": next, "kept": dict(kept), "problem": problem, "name": name}
+        has_oidc = self._authenticator.has_provider
+        return page("login.html", None, "login", status, has_oidc=has_oidc, **values)
+
     async def login(self, request: Request) -> Response:
         """Begin a session and go on where it ended, with what had been typed."""
         fields = texts_of(await request.form())
@@ -90,7 +103,7 @@ class Door:
             )
         except ApiProblem as problem:
             name = fields.get("name", "")
-            return login_page(next, kept, problem.detail, problem.status, name)
+            return self.form(next, kept, problem.detail, problem.status, name)
         answer = RedirectResponse(_with(next, kept), 303)
         _set_session(answer, started, peer)
         return answer
@@ -124,14 +137,6 @@ def local(path: str) -> str:
     """Return a path of the console, and nothing that leads elsewhere."""
     is_ours = path.startswith(HOME) and not path.startswith("//") and "\\" not in path
     return path if is_ours and path.isprintable() else HOME
-
-
-def login_page(
-    next: str, kept: Mapping[str, str], problem: str = "", status: int = 200, name: str = ""
-) -> Response:
-    """Return the form to log in, which carries on what had been typed before."""
-    values: dict[str, Any] = {"next": next, "kept": dict(kept), "problem": problem, "name": name}
-    return page("login.html", None, "login", status, has_oidc=False, **values)
 
 
 def _set_session(answer: Response, started: Started, peer: Peer) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
 
 from gateway.control.auth.authenticate import Limits, Peer
@@ -9,6 +11,7 @@ from gateway.control.auth.buckets import Rate
 from gateway.control.auth.principal import Principal, Scope
 from gateway.control.auth.service import Auth, make_auth
 from gateway.control.problems import ApiProblem
+from gateway.node.journal import Journal
 from tests.control.auth.conftest import CHEAP
 from tests.control.auth.support import PASSWORD, PEER, ROOT, Clock, add_token, add_user, bearer
 
@@ -120,6 +123,19 @@ async def test_logins_that_fail_are_limited_by_source(auth: Auth) -> None:
     elsewhere = Peer("192.0.2.8")
     for _ in range(12):
         await auth.authenticator.login("ann", PASSWORD, elsewhere)
+
+
+async def test_a_failed_login_is_a_line_of_the_journal_that_a_stranger_can_not_break(
+    auth: Auth,
+) -> None:
+    stream = io.StringIO()
+    journal = Journal(stream, auth.desk.clock)
+    made = make_auth(auth.desk, cost=CHEAP, journal=journal).authenticator
+    await refused(made.login("ann\nlogin_ok user=root", "a wrong password", PEER))
+    (line,) = stream.getvalue().splitlines()
+    assert line.startswith("login_failed name=")
+    assert "source=192.0.2.7" in line
+    assert "a wrong password" not in line
 
 
 async def test_wrong_tokens_are_limited_and_right_ones_are_not(auth: Auth) -> None:

@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from gateway.control.auth.principal import system
 from gateway.control.console.render import POLICY
 from gateway.control.resources.kinds import KINDS
 from tests.control.console.conftest import Site
@@ -166,6 +167,19 @@ async def test_a_form_of_another_site_does_nothing(site: Site) -> None:
     answer = await site.browser.post("/console/border-gateways/new", data={"name": "forged"})
     assert answer.status_code == 403
     assert all(one.name != "forged" for one in site.registry.mirror.of_kind("border_gateway"))
+
+
+async def test_the_login_offers_the_identity_provider_when_there_is_one(site: Site) -> None:
+    assert "/v1/oidc/login" not in await site.page("/console/login")
+    rules = [{"claim": "role", "value": "net", "scope": "read", "tenant": "main"}]
+    settings = {
+        "issuer": "https://login.example.net",
+        "client_id": "twinspan",
+        "redirect_uri": "https://vpn.example.net/v1/oidc/callback",
+        "rules": rules,
+    }
+    await site.auth.oidc_settings.put(settings, system("test"))
+    assert "/v1/oidc/login?next=/console/" in await site.page("/console/login")
 
 
 async def test_login_leads_nowhere_else(site: Site) -> None:
