@@ -36,6 +36,7 @@ from gateway.control.api.log import log_router
 from gateway.control.api.login import login_router, oidc_router
 from gateway.control.api.people import me_router, people
 from gateway.control.api.resources import Api, Resources
+from gateway.control.api.settings import SettingDesk, quota_router, settings_router
 from gateway.control.api.status import Status
 from gateway.control.api.verbs import verb_router
 from gateway.control.applies import Applies
@@ -50,6 +51,7 @@ from gateway.control.problems import ApiProblem
 from gateway.control.registry import Registry
 from gateway.control.resources.kinds import KINDS
 from gateway.control.resources.record import Record
+from gateway.control.resources.settings import SETTINGS
 from gateway.control.secrets import KeyRing, load_key_ring
 from gateway.control.store.interface import Store, StoreError
 from gateway.control.store.place import open_store
@@ -204,6 +206,8 @@ def build_app(parts: Parts) -> ASGIApp:
     routers = [collection_router(each, parts.answers) for each in collections]
     routers += [verb_router(api, act, parts.accesses), log_router(parts.store)]
     routers += [apply_router(parts.applies), me_router(parts.auth)]
+    routers += [settings_router(SettingDesk(parts.auth.desk, SETTINGS), SETTINGS)]
+    routers.append(quota_router(parts.auth.desk))
     routers += [login_router(parts.auth), oidc_router(parts.auth)]
     routers.append(event_router(Timeline(parts.store, parts.events, parts.mirror)))
     return make_app(

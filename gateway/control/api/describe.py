@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.control.api.conditions import DEFAULT_LIMIT, MAX_LIMIT
-from gateway.control.api.examples import EXAMPLES
+from gateway.control.api.examples import EXAMPLES, SETTING_EXAMPLES
 from gateway.control.api.find import SORTS, filters_of
-from gateway.control.api.schemas import REFERENCE, Table, name_of
+from gateway.control.api.schemas import REFERENCE, Table, name_of, setting_name
 from gateway.control.resources.kinds import Kind
 
 PATCH_TYPES = ("application/merge-patch+json", "application/json")
@@ -206,6 +206,36 @@ def described_password() -> About:
     )
 
 
+def described_settings() -> About:
+    """Return what is said of the route of all settings."""
+    answers = {200: _answer("SettingList", "All settings")}
+    return _route("listSettings", "List the settings", answers, [], "The operator's.")
+
+
+def described_setting(verb: str, name: str) -> About:
+    """Return what is said of a route of one setting: get, update, reset."""
+    noun = setting_name(name)
+    parameters = [_SETTING_TENANT, *([] if verb == "get" else [_IF_MATCH, _DRY_RUN])]
+    told = {200: _answer(noun, "The setting", headers=("ETag",))}
+    gone: dict[int, Table] = {204: {"description": "It is what it is by default"}}
+    is_change = verb == "update"
+    return _route(
+        f"{verb}{noun}",
+        {"get": "Return", "update": "Change", "reset": "Reset"}[verb] + f" the setting {name}",
+        gone if verb == "reset" else told,
+        parameters,
+        "A merge patch (RFC 7396): null sets the default." if is_change else "",
+        refusals=() if verb == "get" else WRITES,
+        body=_body(f"{noun}Patch", SETTING_EXAMPLES[name], PATCH_TYPES) if is_change else None,
+    )
+
+
+def described_quotas() -> About:
+    """Return what is said of the route of quotas."""
+    answers = {200: _answer("Quotas", "Each quota, and how much of it is used")}
+    return _route("listQuotas", "List what a tenant may have, and has", answers, [_TENANT])
+
+
 def described_log() -> About:
     """Return what is said of the audit log."""
     parameters = [
@@ -262,6 +292,7 @@ def _header(name: str, schema: Table, text: str) -> Table:
 
 _LIMIT: Table = {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT}
 _TENANT = _query("tenant", {"type": "string"}, text="the operator names a tenant; `main` if not")
+_SETTING_TENANT = _query("tenant", {"type": "string"}, text="the setting of one tenant, if it has")
 _DRY_RUN = _query("dry_run", {"type": "boolean"}, text="check everything, write nothing")
 _IF_MATCH = _header(
     "If-Match", {"type": "string", "pattern": '^"[0-9]{1,18}"$'}, "the ETag as read"

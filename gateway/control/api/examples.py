@@ -53,3 +53,8 @@ EXAMPLES: Mapping[str, Table] = {
         "prefix": "192.168.50.0/24",
     },
 }
+
+SETTING_EXAMPLES: Mapping[str, Table] = {
+    "allocation": {"inner_ranges": ["169.254.64.0/18"]},
+    "quotas": {"vpn_connection": 100, "vpn_tunnel": 400},
+}

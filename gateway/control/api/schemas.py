@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pydantic import BaseModel
+
 from gateway.control.api.render import ALLOCATED
 from gateway.control.resources.kinds import KINDS, Kind
+from gateway.control.resources.settings import SETTINGS
 
 Table = dict[str, object]
 Schemas = dict[str, Table]
@@ -25,7 +28,31 @@ def schemas() -> Schemas:
         found[f"{name}Patch"] = patch_of(_schema(kind, new=False), f"Change of a {kind.title}")
         found[name] = _resource(kind)
         found[f"{name}List"] = list_schema(name)
+    for setting, model in SETTINGS.items():
+        found |= _setting(setting, model)
     return found
+
+
+def setting_name(name: str) -> str:
+    """Return the name of a setting in the description: `QuotasSetting`."""
+    return name.capitalize() + "Setting"
+
+
+def _setting(name: str, model: type[BaseModel]) -> Schemas:
+    """Return the schemas of a setting, and of a change of it."""
+    schema = model.model_json_schema(ref_template=REFERENCE + "{model}")
+    properties = {"id": {"const": name}, "tenant": {"type": "string"}, **schema["properties"]}
+    properties |= {"updated_at": _MOMENT, "revision": {"type": "integer"}}
+    title = f"Setting {name}"
+    return {
+        setting_name(name): {
+            "title": title,
+            "type": "object",
+            "properties": properties,
+            "required": list(properties),
+        },
+        f"{setting_name(name)}Patch": patch_of(schema, f"Change of {title}"),
+    }
 
 
 def _schema(kind: Kind, *, new: bool) -> Table:
@@ -68,10 +95,9 @@ def _resource(kind: Kind) -> Table:
             properties[field] = _or_null(schema)
     properties |= {field: {} for field in ALLOCATED.get(kind.name, ())}
     properties |= {f"{field}_version": {"type": "integer"} for field in sorted(kind.secrets)}
-    moment: Table = {"type": ["string", "null"], "format": "date-time"}
     properties |= {
-        "created_at": moment,
-        "updated_at": moment,
+        "created_at": _MOMENT,
+        "updated_at": _MOMENT,
         "revision": {"type": "integer"},
         "generation": {"type": "integer"},
         "status": {"type": "object", "description": "how it is now, computed"},
@@ -116,6 +142,7 @@ def _or_null(schema: Table) -> Table:
     return {"anyOf": [inner, {"type": "null"}], **outer}
 
 
+_MOMENT: Table = {"type": ["string", "null"], "format": "date-time"}
 _FIELD_ERROR: Table = {
     "type": "object",
     "properties": {
@@ -224,7 +251,36 @@ _PASSWORD: Table = {
     "required": ["current_password", "new_password"],
     "additionalProperties": False,
 }
+_QUOTAS: Table = {
+    "title": "Quotas of a tenant",
+    "type": "object",
+    "properties": {
+        "tenant": {"type": "string"},
+        "items": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "name": {"type": "string"},
+                    "limit": {"type": "integer"},
+                    "used": {"type": ["integer", "null"], "description": "null: it is per gateway"},
+                },
+                "required": ["name", "limit", "used"],
+            },
+        },
+        "next": {"type": "null"},
+    },
+    "required": ["tenant", "items"],
+}
+_SETTINGS: Table = {
+    "title": "All settings",
+    "type": "object",
+    "properties": {"items": {"type": "array", "items": {"type": "object"}}},
+    "required": ["items"],
+}
 _OTHERS: Schemas = {
+    "Quotas": _QUOTAS,
+    "SettingList": _SETTINGS,
     "Me": _ME,
     "PasswordChange": _PASSWORD,
     "Problem": _PROBLEM,

@@ -24,6 +24,7 @@ from gateway.control.api.log import log_router
 from gateway.control.api.login import login_router, oidc_router
 from gateway.control.api.people import me_router, people
 from gateway.control.api.resources import Api, Resources
+from gateway.control.api.settings import SettingDesk, quota_router, settings_router
 from gateway.control.api.status import Status
 from gateway.control.api.verbs import verb_router
 from gateway.control.auth.authenticate import Limits
@@ -38,6 +39,7 @@ from gateway.control.mirror import Mirror
 from gateway.control.registry import Registry
 from gateway.control.resources.kinds import KINDS
 from gateway.control.resources.record import Record
+from gateway.control.resources.settings import SETTINGS
 from gateway.control.secrets import KeyRing, new_master_key
 from gateway.control.store.interface import Store
 from gateway.control.store.sqlite import open_sqlite
@@ -105,6 +107,10 @@ def make_plane(store: Store, ring: KeyRing, now: Callable[[], float] = time.time
     routers = [collection_router(each, answers) for each in collections]
     routers += [verb_router(api, act, accesses), log_router(store), me_router(auth)]
     routers += [login_router(auth), oidc_router(auth)]
+    routers += [
+        settings_router(SettingDesk(auth.desk, SETTINGS), SETTINGS),
+        quota_router(auth.desk),
+    ]
     events = Events(store, Journal(io.StringIO(), now), now)
     routers.append(event_router(Timeline(store, events, mirror)))
     authenticate = authenticate_by(auth.authenticator)
