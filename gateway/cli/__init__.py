@@ -25,6 +25,7 @@ from gateway.cli import (
     show,
     split,
     store,
+    trace,
 )
 from gateway.cli.lazy import lazy_group
 from gateway.cli.remote import apply, context
@@ -49,6 +50,7 @@ app = typer.Typer(
 app.command()(process.gateway)
 app.command()(show.status)
 app.command()(show.explain)
+app.command()(trace.trace)
 app.command()(routing.bgp)
 app.command()(routing.routes)
 app.command()(flow.path)

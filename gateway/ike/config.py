@@ -61,6 +61,16 @@ class Identity:
         return self.value.decode("ascii", "backslashreplace")
 
 
+def describe_identity(id_type: int, value: bytes) -> str:
+    """
+    Return an identity as `Identity` prints it, or its type and bytes where we do not know the type.
+    """
+    try:
+        return str(Identity(IdType(id_type), value))
+    except ValueError:
+        return f"type {id_type}:{value.hex()}"
+
+
 class Encap(Enum):
     """When ESP travels in UDP (dataplane: UDP is the fast encapsulation)."""
 

@@ -10,10 +10,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from gateway.errors import WireError
+from gateway.ike import notation
 from gateway.ike.config import Random
 from gateway.ike.dh import KeyPair
 from gateway.ike.drops import DropReason
-from gateway.ike.events import Dropped, Event
+from gateway.ike.events import Dropped, Event, Spoken
+from gateway.ike.message import Message
 from gateway.sa import Path
 from gateway.secret import Secret
 
@@ -107,6 +109,7 @@ class Context:
     events: list[Event] = field(default_factory=list)
     counters: Counter[str] = field(default_factory=Counter)
     sas: dict[bytes, IkeSa] = field(default_factory=dict)  # by the SPI that we chose
+    traced: frozenset[str] = frozenset()  # tunnels whose messages are shown as they come and go
     spare_keys: dict[int, KeyPair] = field(default_factory=dict)  # by group, met by bad values only
 
     def emit(self, event: Event) -> None:
@@ -121,6 +124,14 @@ class Context:
         """Count and report a datagram that goes no further."""
         self.count("drop." + reason.value)
         self.emit(Dropped(reason.value, path, tunnel))
+
+    def trace(
+        self, tunnels: tuple[str, ...], message: Message, path: Path, *, is_sent: bool
+    ) -> None:
+        """Show a message of these tunnels, or for one of them, where somebody traces it."""
+        for tunnel in self.traced.intersection(tunnels):
+            exchange, line, details = notation.told(message)
+            self.emit(Spoken(tunnel, path, is_sent, exchange, line, details))
 
     def exchange_keys(self, group: int, peer: bytes) -> tuple[KeyPair, Secret]:
         """

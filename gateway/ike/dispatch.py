@@ -88,6 +88,7 @@ def _receive_request(sa: IkeSa, header: Header, datagram: bytes, path: Path, now
         return
     _note_first(sa, header, datagram)
     sa.context.count(f"in.request.{ExchangeType(header.exchange).name.lower()}")
+    sa.trace(message, path, is_sent=False)
     _heard(sa, path, now)
     try:
         _answer(sa, message, path, now)
@@ -207,6 +208,7 @@ def _receive_response(sa: IkeSa, header: Header, datagram: bytes, path: Path, no
     if message is None:
         return
     sa.context.count(f"in.response.{ExchangeType(header.exchange).name.lower()}")
+    sa.trace(message, path, is_sent=False)
     _heard(sa, path, now)
     sa.window.close()
     try:
@@ -379,6 +381,7 @@ def _resend(sa: IkeSa, request: Request, now: float) -> None:
         sa.fail(sa.pending_error, now)
     elif request.next_try(now):
         sa.context.count("retransmission.request")
+        sa.trace_again(request)
         sa.send(request.datagrams, sa.path, now)
         if request.tries == len(request.schedule):
             sa.note(f"last try of {_exchange_name(request)}")

@@ -157,6 +157,10 @@ class IkeEndpoint:
         self._settle(one, now)
         return self._events(now)
 
+    def trace(self, tunnels: frozenset[str]) -> None:
+        """Have the messages of these tunnels, and of no others, shown as `Spoken`."""
+        self._context.traced = tunnels
+
     # ---- what the data plane says ----
 
     def soft_limit(self, spi: int, now: float) -> list[Event]:

@@ -131,7 +131,9 @@ class Entrance:
             sa.drop(DropReason.UNEXPECTED_RESPONSE, path)
             return None
         try:
-            init.receive_response(sa, parse_clear(datagram), datagram, path, now)
+            message = parse_clear(datagram)
+            sa.trace(message, path, is_sent=False)
+            init.receive_response(sa, message, datagram, path, now)
             self._context.count("in.response.ike_sa_init")
         except PeerError:
             # It may be forged: the true answer may still come.
@@ -153,6 +155,8 @@ class Entrance:
             return None
         try:
             message = parse_clear(datagram)
+            names = tuple(tunnel.config.name for tunnel in tunnels)
+            self._context.trace(names, message, path, is_sent=False)
             if not self._may_enter(message, tunnels, path, now):
                 return None
             self._context.count("in.request.ike_sa_init")
@@ -249,4 +253,7 @@ class Entrance:
             from_original_initiator=not request.from_original_initiator,
             payloads=(notify,),
         )
+        if self._context.traced:
+            names = tuple(tunnel.config.name for tunnel in self._candidates(path))
+            self._context.trace(names, answer, path, is_sent=True)
         self._context.emit(Send(serialise_clear(answer), path))

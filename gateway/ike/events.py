@@ -166,8 +166,25 @@ class Note:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """
+    A message of a tunnel that is traced, sent or received, as `notation` tells it.
+
+    `exchange` is as in "IKE_AUTH 1 request". No key, and no value that one is made of, is in it.
+    """
+
+    tunnel: str
+    path: Path
+    is_sent: bool
+    exchange: str
+    line: str
+    details: tuple[str, ...]
+
+
 Event = (
     Send
+    | Spoken
     | IkeSaUp
     | IkeSaDown
     | ChildSaUp

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 
 from gateway.ike import fragments, message
 from gateway.ike.child import ChildSa, Lifespan, Offer, Stage
-from gateway.ike.config import TunnelConfig
+from gateway.ike.config import TunnelConfig, describe_identity
 from gateway.ike.context import Context
 from gateway.ike.dh import KeyPair
 from gateway.ike.drops import DropReason
-from gateway.ike.events import IkeSaDown, IkeSaUp, Note, Reason, Send
+from gateway.ike.events import IkeSaDown, IkeSaUp, Note, Reason, Send, Spoken
 from gateway.ike.fragments import Reassembly
 from gateway.ike.further import Further
 from gateway.ike.iana import ExchangeType
@@ -224,12 +224,14 @@ class IkeSa:
     ) -> None:
         """Send a protected request; it becomes the outstanding one."""
         message_id = self.window.next_request
-        datagrams = self._seal(self.message(exchange, message_id, payloads, False))
+        whole = self.message(exchange, message_id, payloads, False)
+        datagrams = self._seal(whole)
         timers = self.config.timers
         schedule = timers.retransmit_after
         if task.work is Work.LIVENESS:
             schedule = timers.liveness_retransmit_after
         self.window.open(Request(message_id, exchange, datagrams, task, schedule, now, offer))
+        self.trace(whole, self.path, is_sent=True)
         self.send(datagrams, self.path, now)
         self.context.count(f"out.request.{exchange.name.lower()}")
 
@@ -240,6 +242,7 @@ class IkeSa:
         answer = self.message(request.exchange, request.message_id, payloads, True)
         datagrams = self._seal(answer)
         self.window.answer(digest, datagrams)
+        self.trace(answer, path, is_sent=True)
         self.send(datagrams, path, now)
         self.context.count(f"out.response.{ExchangeType(request.exchange).name.lower()}")
 
@@ -413,6 +416,22 @@ class IkeSa:
         """Report something worth a log line."""
         self.context.emit(Note(self.name, text))
 
+    def trace(self, whole: Message, path: Path, *, is_sent: bool) -> None:
+        """Show a message to whoever traces this tunnel, or one that it may still be for."""
+        self.context.trace(self._names(), whole, path, is_sent=is_sent)
+
+    def trace_again(self, request: Request) -> None:
+        """Show that a request is sent once more."""
+        exchange = f"{ExchangeType(request.exchange).name} {request.message_id} request"
+        line = f"again, try {request.tries} of {len(request.schedule)}"
+        for name in self.context.traced.intersection(self._names()):
+            self.context.emit(Spoken(name, self.path, True, exchange, line, ()))
+
+    def _names(self) -> tuple[str, ...]:
+        """Return the names of the tunnels that this is for, or may be for."""
+        tunnels = (self.tunnel,) if self.tunnel is not None else self.candidates
+        return tuple(one.config.name for one in tunnels)
+
     def drop(self, reason: DropReason, path: Path) -> None:
         """Count a datagram of this IKE SA that goes no further."""
         self.context.drop(reason, path, self.name)
@@ -423,15 +442,3 @@ def identity_text(identity: IdInitiator | IdResponder | None) -> str:
     if identity is None:
         return ""
     return describe_identity(identity.id_type, identity.value)
-
-
-def describe_identity(id_type: int, value: bytes) -> str:
-    """
-    Return an identity as `Identity` prints it, or its type and bytes where we do not know the type.
-    """
-    from gateway.ike.config import Identity, IdType
-
-    try:
-        return str(Identity(IdType(id_type), value))
-    except ValueError:
-        return f"type {id_type}:{value.hex()}"

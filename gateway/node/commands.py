@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Protocol
 
@@ -15,6 +16,7 @@ from gateway.node.plan import TunnelPlan
 from gateway.node.reconcile import Reconciler
 from gateway.node.routing import RoutingReport
 from gateway.node.status import StatusView
+from gateway.node.trace import Tracer
 from gateway.node.tunnel import Tunnels
 from gateway.routing.replies import BirdError
 
@@ -65,7 +67,8 @@ class Commands:
         self._routing = routing
         self._events = events
         self._flow = flow
-        self._flows = {"log": self._log, "events": self._show_events}
+        self._tracer = Tracer(daemon, journal, time.time)
+        self._flows = {"log": self._log, "events": self._show_events, "trace": self._trace}
         self._table: dict[str, Callable[[Request], Awaitable[object]]] = {
             "status": self._show_status,
             "explain": self._explain,
@@ -208,6 +211,10 @@ class Commands:
                 event = await queue.get()
                 if tunnel is None or is_of(event, tunnel):
                     yield event.as_json()
+
+    async def _trace(self, request: Request) -> AsyncIterator[object]:
+        async for line in self._tracer.follow(self._planned(request)):
+            yield line
 
     def _wanted(self) -> tuple[TunnelPlan, ...]:
         return self._reconciler.plan.tunnels if self._reconciler.plan is not None else ()

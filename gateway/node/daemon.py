@@ -34,6 +34,7 @@ from gateway.ike.events import (
     PathChanged,
     Reason,
     Send,
+    Spoken,
 )
 from gateway.ike.reasons import selectors_text
 from gateway.node.journal import Journal, Level
@@ -273,6 +274,8 @@ class IkeDaemon:
                 self._failed(name, reason)
             case Note(name, text):
                 self._journal.debug("note", **({"tunnel": name} if name else {}), text=text)
+            case Spoken():
+                pass  # for who watches
             case _:
                 assert_never(event)
 

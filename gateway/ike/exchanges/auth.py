@@ -22,12 +22,12 @@ from gateway.errors import (
 )
 from gateway.ike import edits, reasons, slots
 from gateway.ike.auth import is_same, psk_auth, signed_octets
-from gateway.ike.config import Encap, Ppk, TunnelConfig
+from gateway.ike.config import Encap, Ppk, TunnelConfig, describe_identity
 from gateway.ike.events import Failed, Note
 from gateway.ike.exchanges import informational, negotiate
 from gateway.ike.exchanges.negotiate import Agreed, Seed
 from gateway.ike.iana import AuthMethod, ExchangeType, NotifyType
-from gateway.ike.ike_sa import IkeSa, Keys, describe_identity, identity_text
+from gateway.ike.ike_sa import IkeSa, Keys, identity_text
 from gateway.ike.keymat import mix_ppk
 from gateway.ike.message import Message
 from gateway.ike.payloads import Auth, IdInitiator, IdResponder, Notify, Payload

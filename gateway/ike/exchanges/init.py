@@ -87,7 +87,8 @@ def _send(sa: IkeSa, attempt: InitAttempt, group: int, now: float) -> None:
         payloads.append(Notify(NotifyType.INTERMEDIATE_EXCHANGE_SUPPORTED))
     if sa.config.ppk is not None:
         payloads.append(Notify(NotifyType.USE_PPK))
-    datagram = serialise_clear(sa.message(ExchangeType.IKE_SA_INIT, 0, tuple(payloads), False))
+    whole = sa.message(ExchangeType.IKE_SA_INIT, 0, tuple(payloads), False)
+    datagram = serialise_clear(whole)
     attempt.requests[group] = datagram
     sa.pending_error = None  # what made us send again was a better answer than it
     schedule = sa.config.timers.retransmit_after
@@ -98,6 +99,7 @@ def _send(sa: IkeSa, attempt: InitAttempt, group: int, now: float) -> None:
         sa.window.open(request)
     else:
         sa.window.replace(request)
+    sa.trace(whole, sa.path, is_sent=True)
     sa.send((datagram,), sa.path, now)
     sa.context.count("out.request.ike_sa_init")
 
@@ -256,11 +258,13 @@ def answer_request(
     source_hash = _invented_source(context, sa.config.encap)
     sa.nat = nat_check.read(message, path, source_hash is not None)
     sa.init_request, sa.init_answer, sa.init_source = datagram, answer, path
-    sa.init_response = _response(sa, message, answer, key_pair, source_hash)
+    whole = _response(sa, message, answer, key_pair, source_hash)
+    sa.init_response = serialise_clear(whole)
     sa.expire_at = now + sa.config.timers.half_open
     sa.move(On.INIT_REQUEST)
     context.sas[sa.spi_r] = sa
     sa.window.answer(digest(datagram), (sa.init_response,))
+    sa.trace(whole, path, is_sent=True)
     sa.send((sa.init_response,), path, now)
     context.count("out.response.ike_sa_init")
     return sa
@@ -268,7 +272,7 @@ def answer_request(
 
 def _response(
     sa: IkeSa, request: Message, answer: Proposal, key_pair: KeyPair, source_hash: bytes | None
-) -> bytes:
+) -> Message:
     payloads: list[Payload] = [
         SecurityAssociation((answer,)),
         KeyExchange(key_pair.group, key_pair.public),
@@ -282,7 +286,7 @@ def _response(
         payloads.append(Notify(NotifyType.INTERMEDIATE_EXCHANGE_SUPPORTED))
     if sa.peer_uses_ppk:
         payloads.append(Notify(NotifyType.USE_PPK))
-    return serialise_clear(sa.message(request.exchange, 0, tuple(payloads), True))
+    return sa.message(request.exchange, 0, tuple(payloads), True)
 
 
 def _choose(

@@ -1,0 +1,87 @@
+"""`twinspan trace`: what IKE says with a peer, as a sequence chart in RFC 7296 notation."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gateway.cli.client import (
+    DEFAULT_RUNTIME_DIR,
+    Json,
+    Refused,
+    RuntimeDir,
+    TunnelName,
+    Unreachable,
+    ask,
+    give_up,
+)
+
+_SENT, _RECEIVED, _BETWEEN = "|---->|", "|<----|", "|     |"
+
+
+class Output(Enum):
+    """How to print."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+def trace(
+    tunnel: TunnelName,
+    count: Annotated[
+        int, typer.Option("--count", "-n", min=0, help="end after so many messages; 0: never")
+    ] = 0,
+    brief: Annotated[bool, typer.Option("--brief", help="without what the payloads say")] = False,
+    output: Annotated[
+        Output, typer.Option("--output", "-o", help="json: one object a line")
+    ] = Output.TABLE,
+    runtime_dir: RuntimeDir = Path(DEFAULT_RUNTIME_DIR),
+) -> None:
+    """
+    Show the IKE messages of a tunnel as they come and go, decrypted: who says what, in the notation
+    of RFC 7296, with proposals, identities and selectors. No key is shown. Ends with Ctrl-C.
+    """
+    try:
+        for line in _counted(runtime_dir, tunnel, count):
+            if output is Output.JSON:
+                typer.echo(json.dumps(line))
+            else:
+                typer.echo("\n".join(chart_lines(line, brief=brief)))
+    except (Unreachable, Refused) as error:
+        give_up(error)
+    except KeyboardInterrupt:
+        raise typer.Exit(0) from None
+
+
+def _counted(runtime_dir: Path, tunnel: str, count: int) -> Iterator[Json]:
+    """Yield what is traced, until there were so many messages."""
+    messages = 0
+    for line in ask(runtime_dir, {"command": "trace", "tunnel": tunnel}, None):
+        assert isinstance(line, dict)
+        if line["kind"] != "idle":
+            yield line
+        messages += line["kind"] == "message"
+        if count and messages >= count:
+            return
+
+
+def chart_lines(line: Json, *, brief: bool) -> list[str]:
+    """Return what one line of the trace is in the chart: we stand left, the peer right."""
+    at = float(str(line["at"]))
+    clock = time.strftime("%H:%M:%S", time.localtime(at)) + f".{int(at % 1 * 1000):03d}"
+    lines = [f"{clock} {_BETWEEN} {line['lost']} lines lost"] if line.get("lost") else []
+    if line["kind"] != "message":
+        return [*lines, f"{clock} {_BETWEEN} {line['text']}"]
+    arrow = _SENT if line["sent"] else _RECEIVED
+    lines.append(f"{clock} {arrow} {line['exchange']}: {line['line']}")
+    details = line["details"]
+    if not brief and isinstance(details, list):
+        shown = [f"{line['local']} - {line['remote']}", *details]
+        lines += [f"{'':<{len(clock)}} {_BETWEEN}     {detail}" for detail in shown]
+    return lines
