@@ -28,7 +28,7 @@ from gateway.cli import (
     trace,
 )
 from gateway.cli.lazy import lazy_group
-from gateway.cli.remote import apply, context
+from gateway.cli.remote import apply, audit, context, quota, setting
 from gateway.cli.remote.nouns import NOUNS
 
 
@@ -73,6 +73,9 @@ app.command()(act.version)
 app.command()(apply.apply)
 app.command()(apply.confirm)
 app.command()(apply.export)
+app.command()(audit.audit)
+app.add_typer(quota.app)
+app.add_typer(setting.app)
 app.add_typer(context.app)
 app.add_typer(importing.app)
 app.add_typer(store.app)

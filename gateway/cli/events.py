@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -20,15 +19,11 @@ from gateway.cli.client import (
     complete_tunnel,
     give_up,
 )
+from gateway.cli.output import Format, OutputOption, format_of
+from gateway.cli.remote.session import ContextOption, TenantOption
+from gateway.cli.show import is_fleet_meant
 
 RING = 10_000  # as many as a node keeps
-
-
-class Output(Enum):
-    """How to print."""
-
-    TABLE = "table"
-    JSON = "json"
 
 
 def events(
@@ -38,23 +33,45 @@ def events(
     ] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="and go on")] = False,
     lines: Annotated[int, typer.Option("--lines", "-n", min=0, max=RING)] = 50,
-    output: Annotated[
-        Output, typer.Option("--output", "-o", help="json: one object a line")
-    ] = Output.TABLE,
+    code: Annotated[
+        str | None, typer.Option("--code", help="only this code, of a control plane")
+    ] = None,
+    severity: Annotated[
+        str | None, typer.Option("--severity", help="info, warning or error, of a control plane")
+    ] = None,
+    output: OutputOption = None,
+    fleet: Annotated[
+        bool, typer.Option("--fleet", help="of the control plane, also where a gateway runs")
+    ] = False,
+    context: ContextOption = None,
+    tenant: TenantOption = None,
     runtime_dir: RuntimeDir = Path(DEFAULT_RUNTIME_DIR),
 ) -> None:
     """
-    Show the last events of this gateway, oldest first, each with its code, both ends' values where
-    they are known, and what to look at.
+    Show the last events, oldest first, each with its code, both ends' values where they are known,
+    and what to look at: of this gateway, or where none runs or with --fleet, of the control plane.
     """
+    form = format_of(output)
+    if is_fleet_meant(runtime_dir, context, fleet=fleet):
+        # Imported here: a node has no use for it.
+        from gateway.cli.remote.events import show_events
+
+        filters = {"resource": tunnel, "code": code, "severity": severity}
+        return show_events(filters, lines, form, follow=follow, context=context, tenant=tenant)
+    return _show_local(runtime_dir, tunnel, lines, form, follow=follow)
+
+
+def _show_local(
+    runtime_dir: Path, tunnel: str | None, lines: int, form: Format, *, follow: bool
+) -> None:
     request: Json = {"command": "events", "lines": lines, "follow": follow}
     if tunnel is not None:
         request["tunnel"] = tunnel
     try:
         for event in ask(runtime_dir, request, None if follow else 30.0):
             assert isinstance(event, dict)
-            as_json = output is Output.JSON
-            typer.echo(json.dumps(event) if as_json else "\n".join(event_lines(event)))
+            is_data = form in (Format.JSON, Format.YAML)
+            typer.echo(json.dumps(event) if is_data else "\n".join(event_lines(event)))
     except (Unreachable, Refused) as error:
         give_up(error)
     except KeyboardInterrupt:

@@ -125,17 +125,15 @@ def table_lines(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]
 _STYLES = {
     "up": "green",
     "redundancy": "green",
-    "connected": "green",
     "connecting": "yellow",
     "no_redundancy": "yellow",
     "warning": "yellow",
-    "pending": "yellow",
+    "new": "yellow",
     "down": "red",
     "lost": "red",
     "error": "red",
     "critical": "red",
     "unknown": "red",
-    "revoked": "red",
 }
 
 

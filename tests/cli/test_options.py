@@ -23,10 +23,11 @@ def test_each_kind_of_the_api_has_a_noun_with_its_path_prefix_and_references() -
         assert (noun.path, noun.prefix, noun.title) == (f"/v1/{kind.path}", kind.prefix, kind.title)
         for key, of in noun.filters.items():
             assert kind.references[key] == NOUNS[of].kind
+        assert list(noun.secrets) == sorted(kind.secrets)
 
 
 def test_the_columns_of_tables_are_fields_that_resources_have() -> None:
-    others = {"id", "name", "public_addresses", "updated_at", "last_used_at", "created_at"}
+    others = {"id", "name", "public_addresses", "updated_at"}
     for kind in KINDS.values():
         noun = next(one for one in NOUNS.values() if one.kind == kind.name)
         for column in (*noun.columns, *noun.wide):

@@ -22,7 +22,7 @@ from gateway.cli.remote.http import Answer
 from gateway.cli.remote.names import completer, id_of, path_of
 from gateway.cli.remote.nouns import BY_KIND, Json, Noun
 from gateway.cli.remote.options import (
-    SECRETS,
+    PASSWORD,
     FieldOption,
     Shape,
     options_of,
@@ -44,7 +44,6 @@ from gateway.errors import ConfigError
 
 SHOWN_ONCE = ("token", "registration_token", "secret")
 STANDARD_INPUT = "-"
-PASSWORD = "password"  # noqa: S105 # the name of a field
 _Set = Annotated[
     list[str] | None,
     typer.Option(
@@ -151,9 +150,7 @@ def _body(fields: list[FieldOption], values: Values) -> Json:
         given = values.get(f"field_{field.key}")
         if given is None or given == []:
             continue
-        body[field.key] = (
-            read_secret(str(given)) if field.key in SECRETS else value_from(field, given)
-        )
+        body[field.key] = read_secret(str(given)) if field.is_secret else value_from(field, given)
     return body
 
 
@@ -195,7 +192,7 @@ def _field_parameters(fields: list[FieldOption]) -> list[Parameter]:
 
 def _field_parameter(field: FieldOption) -> Parameter:
     name, help = f"field_{field.key}", field.help
-    if field.key in SECRETS:
+    if field.is_secret:
         return option(
             field.option, f"{help}; the first line of this file, - is the standard input", name=name
         )

@@ -14,16 +14,15 @@ from gateway.cli.remote.nouns import NOUNS, Json, cell, value_of
 from gateway.cli.remote.session import speaking
 from gateway.cli.table import paint, table
 
-_NODES = ("NODE", "STATE", "ADDRESSES", "LAST REPORT", ">WANTED", ">APPLIED")
+_NODES = ("NODE", "STATE", "ADDRESSES", "SINCE", ">WANTED", ">APPLIED")
 _CONNECTIONS = ("CONNECTION", "BORDER GATEWAY", "CUSTOMER GATEWAY", "HA", ">WORKING", ">TUNNELS")
 _TUNNELS = ("NOT UP", "CONNECTION", "LOCAL", "REMOTE", "NODE", "ADMIN", "STATE", "WHY")
 _COLOURS = {
     "up": "green",
-    "connected": "green",
     "redundancy": "green",
     "connecting": "yellow",
     "no_redundancy": "yellow",
-    "never_seen": "yellow",
+    "new": "yellow",
 }
 _FEW = 8  # connections whose tunnels are asked for one by one, before all tunnels are
 
@@ -83,7 +82,7 @@ def fleet_lines(answer: Json, *, colours: bool) -> list[str]:
     nodes, connections = _objects(answer["nodes"]), _objects(answer["connections"])
     tunnels = sum(_tunnel_count(one) for one in connections)
     up = sum(_working(one) for one in connections)
-    states = Counter(str(value_of(node, "status.state") or "unknown") for node in nodes)
+    states = Counter(str(value_of(node, "status.operational") or "unknown") for node in nodes)
     head = f"tunnels: {up} of {tunnels} up, connections: {len(connections)}"
     if nodes:
         counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
@@ -108,12 +107,12 @@ def _names(answer: Json) -> dict[str, str]:
 
 
 def _node_row(node: Json, *, colours: bool) -> tuple[str, ...]:
-    state = cell(value_of(node, "status.state"))
+    state = cell(value_of(node, "status.operational"))
     return (
         str(node["name"]),
         _painted(state, colours=colours),
         cell(node.get("public_addresses")),
-        cell(value_of(node, "status.last_report_at")),
+        cell(value_of(node, "status.since")),
         cell(value_of(node, "status.generation_wanted")),
         cell(value_of(node, "status.generation_applied")),
     )

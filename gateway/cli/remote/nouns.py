@@ -56,6 +56,7 @@ class Noun:
     filters: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     verbs: Sequence[Verb] = ()
     secrets: Sequence[str] = ()  # that the API tells whoever asks for one of them, and may
+    can_change: bool = True  # whether create, update and delete are for people
 
     def is_id(self, text: str) -> bool:
         """Say whether a text has the shape of an id of this kind: its prefix and ten characters."""
@@ -134,7 +135,7 @@ _TABLE = (
             *_LAST,
         ),
         MappingProxyType({"border_gateway": "bgw", "customer_gateway": "cgw"}),
-        secrets=("psk", "bgp_password"),
+        secrets=("bgp_password", "ppk", "psk"),
     ),
     Noun(
         "tunnel",
@@ -187,7 +188,7 @@ _TABLE = (
                 asks="close it and begin anew",
             ),
         ),
-        ("psk", "bgp_password"),
+        ("bgp_password", "ppk", "psk"),
     ),
     Noun(
         "line",
@@ -251,17 +252,60 @@ _TABLE = (
         "Node",
         (
             *_NAME,
-            Column("STATE", "status.state"),
+            Column("STATE", "status.operational"),
             Column("ADDRESSES", "public_addresses"),
+            Column(">TUNNELS", "status.tunnels"),
             Column("VERSION", "status.version"),
-            Column("LAST REPORT", "status.last_report_at"),
+            Column("SINCE", "status.since"),
         ),
         (
             Column("CORDONED", "cordoned"),
+            Column("REGISTERED", "status.registered"),
+            Column("CERTIFICATE UNTIL", "status.certificate_until"),
             Column(">WANTED", "status.generation_wanted"),
             Column(">APPLIED", "status.generation_applied"),
+            Column("NOTES", "status.notes"),
             *_LAST,
         ),
+    ),
+    Noun(
+        "alarm",
+        "alarm",
+        "/v1/alarms",
+        "alarm",
+        "Alarm",
+        (
+            Column("ID", "id"),
+            Column("RAISED", "raised_at"),
+            Column("SEVERITY", "severity"),
+            Column("CODE", "code"),
+            Column("RESOURCE", "resource.name"),
+            Column("STATE", "state"),
+            Column("TEXT", "text"),
+        ),
+        (
+            Column("CLEARED", "cleared_at"),
+            Column("ACKNOWLEDGED BY", "acknowledged_by"),
+            Column("HINT", "hint"),
+        ),
+        verbs=(Verb("ack", "Say that somebody sees to an alarm.", "acknowledged"),),
+        can_change=False,
+    ),
+    Noun(
+        "alarm-target",
+        "alarm_target",
+        "/v1/alarm-targets",
+        "target",
+        "Alarm Target",
+        (
+            *_NAME,
+            Column("TYPE", "type"),
+            Column("URL", "url"),
+            Column("RECIPIENTS", "recipients"),
+            Column("ENABLED", "enabled"),
+        ),
+        (Column("SERVER", "server"), _CHANGED, *_LAST),
+        secrets=("smtp_password", "webhook_secret"),
     ),
     Noun(
         "tenant",

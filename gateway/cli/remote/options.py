@@ -15,7 +15,7 @@ from enum import Enum, auto
 from gateway.errors import ConfigError
 
 Schema = Mapping[str, object]
-SECRETS = frozenset({"psk", "bgp_password", "password"})
+PASSWORD = "password"  # noqa: S105 # the name of a field of users, whose schema does not say so
 
 
 class Shape(Enum):
@@ -38,13 +38,13 @@ class FieldOption:
     shape: Shape
     help: str
     is_required: bool
-    default: object = None
     words: tuple[str, ...] = ()
+    is_secret: bool = False
 
     @property
     def option(self) -> str:
         """Its name on the command line. A secret is never an argument: others could read it."""
-        return "--" + self.key.replace("_", "-") + ("-file" if self.key in SECRETS else "")
+        return "--" + self.key.replace("_", "-") + ("-file" if self.is_secret else "")
 
 
 def options_of(schema: Schema) -> list[FieldOption]:
@@ -62,7 +62,8 @@ def _field(key: str, inner: Schema, defs: Schema, is_required: bool) -> FieldOpt
     words = tuple(word for one in shapes for word in _words(one))
     shape = _shape([one for one in shapes if not _words(one)] or shapes)
     help = str(inner.get("description") or key.replace("_", " "))
-    return FieldOption(key, shape, help, is_required, inner.get("default"), words)
+    is_secret = key == PASSWORD or any(one.get("writeOnly") for one in shapes)
+    return FieldOption(key, shape, help, is_required, words, is_secret)
 
 
 def _choices(inner: Schema) -> list[Schema]:

@@ -55,7 +55,8 @@ def _reveal(noun: Noun, field: str, values: Values) -> None:
 def noun_group(name: str) -> TyperGroup:
     """Return the commands of one noun."""
     noun = NOUNS[name]
-    makers = {name: partial(_change_command, noun, name) for name in ("create", "update")}
+    changes = ("create", "update") if noun.can_change else ()
+    makers = {name: partial(_change_command, noun, name) for name in changes}
     app = typer.Typer(
         cls=lazy_group(makers),
         help=f"{noun.title}s of the control plane.",
@@ -68,9 +69,9 @@ def noun_group(name: str) -> TyperGroup:
     add_command(
         app, "show", f"Show one {noun.title}.", _show_parameters(noun), partial(_show, noun)
     )
-    add_command(
-        app, "delete", f"Delete {noun.title}s.", _delete_parameters(noun), partial(_delete, noun)
-    )
+    if noun.can_change:
+        parameters = _delete_parameters(noun)
+        add_command(app, "delete", f"Delete {noun.title}s.", parameters, partial(_delete, noun))
     for verb in noun.verbs:
         add_command(
             app, verb.name, verb.help, _verb_parameters(noun, verb), partial(_act, noun, verb)
