@@ -141,16 +141,21 @@ class Registry:
         who: Principal,
         *,
         expected: int | None = None,
+        cascade: bool = False,
         dry_run: bool = False,
         beside: Beside | None = None,
     ) -> None:
-        """End a resource that no other refers to."""
+        """
+        End a resource that no other refers to.
+
+        With `cascade` a connection takes its tunnels with it, and a tunnel may still be up.
+        """
         self._need(KINDS[kind], who)
 
         def decide() -> tuple[list[Pair], Record | None]:
             old = self._expected(kind, id, who, expected)
-            edit.judge_deletion(self.mirror, old)
-            return [(old, None)], old
+            going = edit.judge_deletion(self.mirror, old, cascade=cascade)
+            return [(one, None) for one in going], old
 
         await self._change(decide, who, dry_run, beside)
 

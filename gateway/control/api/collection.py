@@ -77,8 +77,17 @@ class Collection(Protocol):
     ) -> Table: ...
 
     async def delete(
-        self, id: str, who: Principal, *, named: str | None, expected: int | None, dry_run: bool
-    ) -> None: ...
+        self,
+        id: str,
+        who: Principal,
+        *,
+        named: str | None,
+        expected: int | None,
+        cascade: bool,
+        dry_run: bool,
+    ) -> None:
+        """Delete a resource. `cascade` is true only where the noun has it."""
+        ...
 
     def now(self, kept: Table) -> Table:
         """Return an answer that was kept with what is computed as it is now."""
@@ -126,10 +135,15 @@ def collection_router(collection: Collection, answers: Answers) -> APIRouter:
     async def delete(
         request: Request, id: str, who: Who, named: NamedTenant, query: Query
     ) -> Response:
-        judge_query(query, WRITE_QUERY)
-        expected = expected_revision(request.headers.get("if-match"))
-        dry_run = flag(query.get("dry_run"), "dry_run")
-        await collection.delete(id, who, named=named, expected=expected, dry_run=dry_run)
+        judge_query(query, (*WRITE_QUERY, *(["cascade"] if noun.cascade else [])))
+        await collection.delete(
+            id,
+            who,
+            named=named,
+            expected=expected_revision(request.headers.get("if-match")),
+            cascade=flag(query.get("cascade"), "cascade"),
+            dry_run=flag(query.get("dry_run"), "dry_run"),
+        )
         return answer_nothing()
 
     add(router, "GET", noun.path, list_, describe.described_list(noun))

@@ -39,6 +39,12 @@ REFUSALS: Mapping[int, str] = {
 }
 
 
+CASCADES = {
+    "vpn_connection": "its tunnels go with it, also those that are up",
+    "vpn_tunnel": "also while its admin status is up",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class About:
     """What the description says of one route, beside its method and path."""
@@ -61,6 +67,7 @@ class Noun:
     filters: frozenset[str]
     example: Mapping[str, object]
     patch_example: Mapping[str, object]
+    cascade: str = ""  # what `?cascade=true` of a deletion does, where there is one
 
     @property
     def one(self) -> str:
@@ -77,6 +84,7 @@ def noun_of(kind: Kind) -> Noun:
         filters_of(kind),
         EXAMPLES[kind.name],
         {"description": "changed"},
+        CASCADES.get(kind.name, ""),
     )
 
 
@@ -132,11 +140,12 @@ def described_change(noun: Noun) -> About:
 
 def described_delete(noun: Noun) -> About:
     """Return what is said of the route that deletes a resource."""
+    cascade = [_query("cascade", {"type": "boolean"}, text=noun.cascade)] if noun.cascade else []
     return _route(
         f"delete{noun.name}",
         f"Delete a {noun.title}",
         {204: {"description": "It is gone"}},
-        [_IF_MATCH, _DRY_RUN, _TENANT],
+        [*cascade, _IF_MATCH, _DRY_RUN, _TENANT],
         refusals=(409, 412),
     )
 

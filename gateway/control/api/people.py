@@ -134,7 +134,14 @@ class People:
         return await self._desk.update(id, patch, who, expected=expected, dry_run=dry_run)
 
     async def delete(
-        self, id: str, who: Principal, *, named: str | None, expected: int | None, dry_run: bool
+        self,
+        id: str,
+        who: Principal,
+        *,
+        named: str | None,
+        expected: int | None,
+        cascade: bool,
+        dry_run: bool,
     ) -> None:
         who = narrowed(who, named)
         await self._desk.delete(id, who, expected=expected, dry_run=dry_run)

@@ -97,11 +97,18 @@ class Resources:
         return self._api.told(done)
 
     async def delete(
-        self, id: str, who: Principal, *, named: str | None, expected: int | None, dry_run: bool
+        self,
+        id: str,
+        who: Principal,
+        *,
+        named: str | None,
+        expected: int | None,
+        cascade: bool,
+        dry_run: bool,
     ) -> None:
         self._api.seen(self._kind, id, who, named)
         await self._api.registry.delete(
-            self._kind.name, id, who, expected=expected, dry_run=dry_run
+            self._kind.name, id, who, expected=expected, cascade=cascade, dry_run=dry_run
         )
 
     def now(self, kept: Table) -> Table:

@@ -107,9 +107,16 @@ def _judge_namespace(view: View, old: Record, spec: Mapping[str, Any]) -> None:
         )
 
 
-def judge_deletion(view: View, record: Record) -> None:
-    """Raise ApiProblem 409 if others still refer to a resource, or it is still allowed to be up."""
+def judge_deletion(view: View, record: Record, *, cascade: bool = False) -> list[Record]:
+    """
+    Return what goes with a resource: nothing but itself, or with `cascade` its tunnels too.
+
+    Raises ApiProblem 409 if others still refer to it, or it is still allowed to be up; with
+    `cascade` neither is asked of tunnels.
+    """
     users = [one for one in view.users(record.id) if one.kind in KINDS]
+    going = [one for one in users if _goes_along(record, one)] if cascade else []
+    users = [one for one in users if one not in going]
     if users:
         raise ApiProblem(
             409,
@@ -117,9 +124,14 @@ def judge_deletion(view: View, record: Record) -> None:
             f"{record.kind} {record.name}: is used by {_names(users)}",
             extra={"used_by": [{"kind": one.kind, "id": one.id} for one in users[:100]]},
         )
-    if record.kind == "vpn_tunnel" and _admin(view, record) != "down":
+    if record.kind == "vpn_tunnel" and not cascade and _admin(view, record) != "down":
         text = f'vpn_tunnel {record.name}: set admin to "down" first'
         raise ApiProblem(409, "tunnel_admin_up", text, field="vpn_tunnel.admin", value="up")
+    return [record, *going]
+
+
+def _goes_along(record: Record, user: Record) -> bool:
+    return record.kind == "vpn_connection" and user.kind == "vpn_tunnel"
 
 
 def _admin(view: View, tunnel: Record) -> str:

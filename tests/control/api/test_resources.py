@@ -183,6 +183,37 @@ async def test_deleting_what_is_used_says_by_whom(api: httpx.AsyncClient) -> Non
     assert users == {"vpc_attachment", "vpn_connection", "direct_line", "route"}
 
 
+async def test_a_cascade_takes_the_tunnels_of_a_connection_with_it_and_no_route(
+    api: httpx.AsyncClient,
+) -> None:
+    made = await make_examples(api)
+    place = f"/v1/vpn-connections/{made['vpn_connection']['id']}"
+    blocked = await api.delete(f"{place}?cascade=true")
+    assert blocked.json()["used_by"] == [{"kind": "route", "id": made["route"]["id"]}]
+    assert (await api.delete(f"/v1/routes/{made['route']['id']}")).status_code == 204
+    assert (await api.delete(place)).json()["code"] == "in_use"
+    assert (await api.delete(f"{place}?cascade=true&dry_run=true")).status_code == 204
+    assert (await api.delete(f"{place}?cascade=true")).status_code == 204
+    assert (await api.get("/v1/vpn-tunnels")).json()["items"] == []
+    again = await make_again(api)
+    assert again["inner_cidr"] == made["vpn_tunnel"]["inner_cidr"]
+    up = f"/v1/vpn-tunnels/{again['id']}"
+    assert (await api.delete(up)).json()["code"] == "tunnel_admin_up"
+    assert (await api.delete(f"{up}?cascade=true")).status_code == 204
+    refused = await api.delete(f"{BGW}/{made['border_gateway']['id']}?cascade=true")
+    assert (refused.status_code, refused.json()["code"]) == (422, "unknown_parameter")
+
+
+async def make_again(api: httpx.AsyncClient) -> dict[str, object]:
+    """Make connection and tunnel of the examples, whose names and networks are free again."""
+    connection = {**EXAMPLES["vpn_connection"], "tunnels": 0}
+    assert (await api.post("/v1/vpn-connections", json=connection)).status_code == 201
+    tunnel = await api.post("/v1/vpn-tunnels", json=EXAMPLES["vpn_tunnel"])
+    assert tunnel.status_code == 201, tunnel.text
+    answer: dict[str, object] = tunnel.json()
+    return answer
+
+
 async def test_secrets_are_write_only_and_their_version_counts(
     plane: Plane, api: httpx.AsyncClient
 ) -> None:
