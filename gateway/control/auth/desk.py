@@ -16,6 +16,7 @@ from typing import Any
 
 from gateway.control.api.render import moment
 from gateway.control.auth.principal import Principal
+from gateway.control.changes import quotas
 from gateway.control.mirror import Mirror
 from gateway.control.problems import ApiProblem, not_found
 from gateway.control.resources.record import Record, Table, bytes_of
@@ -102,7 +103,9 @@ class Desk:
 
         def decide() -> list[Write]:
             more = beside(made) if beside is not None else ()
-            return [Create(key, bytes_of(value)), *judge(), *more]
+            writes = [Create(key, bytes_of(value)), *judge(), *more]
+            quotas.judge(self.mirror, [made])
+            return writes
 
         await self.change(decide, who.actor, dry_run=dry_run)
         return made if dry_run else self.mirror.get(key.kind, key.id) or made

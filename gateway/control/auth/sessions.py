@@ -18,12 +18,13 @@ from gateway.control.auth.seen import Seen
 from gateway.control.auth.specs import scope_of
 from gateway.control.auth.users import Users
 from gateway.control.resources.record import Record, Table
-from gateway.control.store.interface import Delete, Key, Write
+from gateway.control.store.interface import MAX_WRITES, Delete, Key, Write
 
 KIND = SESSION.name
 COOKIE = "twinspan_session"
 IDLE_S = 4 * 3600
 ABSOLUTE_S = 24 * 3600
+SESSIONS_MAX = 20  # of one person; the oldest one makes room
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +78,17 @@ class Sessions:
             "expires_at": self._desk.clock() + self._absolute_s,
             **own,
         }
-        await self._desk.make(Key(KIND, credential.id), value, who, list)
+        await self._desk.make(
+            Key(KIND, credential.id), value, who, lambda: self._make_room(who.actor)
+        )
         return Started(text, credentials.csrf_token(text), self._absolute_s, who)
+
+    def _make_room(self, actor: str) -> list[Write]:
+        """Return what ends the oldest sessions of somebody who has too many to begin another."""
+        own = [record for record in self._desk.mirror.of_kind(KIND) if record.name == actor]
+        own.sort(key=lambda record: float(record.value["created_at"]))
+        over = own[: max(0, len(own) - SESSIONS_MAX + 1)][: MAX_WRITES // 2]
+        return [Delete(record.key, record.revision) for record in over]
 
     def principal(self, cookie: str) -> Principal | None:
         """Return whose session a cookie is; None if there is none, or it is over."""

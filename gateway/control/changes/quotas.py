@@ -7,7 +7,6 @@ from collections.abc import Mapping
 
 from gateway.control.changes.view import After, View
 from gateway.control.problems import ApiProblem
-from gateway.control.resources.kinds import KINDS
 from gateway.control.resources.record import Record
 
 DEFAULTS: Mapping[str, int] = {
@@ -18,6 +17,8 @@ DEFAULTS: Mapping[str, int] = {
     "vpn_tunnel": 10_000,
     "direct_line": 500,
     "route": 5000,
+    "user": 500,
+    "token": 1000,
     "attachments_per_border_gateway": 50,
     "routes_per_border_gateway": 500,
 }
@@ -39,7 +40,8 @@ def limits(view: View, tenant: str) -> dict[str, int]:
 
 def used(view: View, tenant: str) -> dict[str, int]:
     """Return how many resources of each kind a tenant has."""
-    return {kind: view.count(kind, tenant) for kind in KINDS if kind in DEFAULTS}
+    per_gateway = _PER_GATEWAY.values()
+    return {kind: view.count(kind, tenant) for kind in DEFAULTS if kind not in per_gateway}
 
 
 def judge(view: View, made: list[Record]) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
@@ -154,6 +156,15 @@ async def test_a_login_that_the_provider_refuses_is_a_page_that_says_so(
     assert page.status_code == 401
     assert "<script" not in page.text
     assert (await browser.get("/v1/me")).status_code == 401
+
+
+async def test_the_settings_in_the_guide_are_taken(plane: Plane) -> None:
+    text = (Path(__file__).parents[3] / "docs/security.md").read_text()
+    found = re.search(r"<<'JSON'\n(.*?)\nJSON\n", text, re.DOTALL)
+    assert found is not None
+    async with plane.client() as operator:
+        made = await operator.put("/v1/settings/oidc", json=json.loads(found[1]))
+        assert made.status_code == 200, made.text
 
 
 async def test_the_providers_settings_are_the_operators(plane: Plane, provider: Provider) -> None:

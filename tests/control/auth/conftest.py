@@ -26,17 +26,23 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture
-async def auth(tmp_path: Path, clock: Clock) -> AsyncIterator[Auth]:
-    store = await open_sqlite(tmp_path / "store.db")
+@contextlib.asynccontextmanager
+async def opened(file: Path, clock: Clock, ring: KeyRing) -> AsyncIterator[Auth]:
+    """Users, tokens and tenants as one control process has them."""
+    store = await open_sqlite(file)
     mirror = Mirror(store)
     following = asyncio.create_task(mirror.run())
     await mirror.ready.wait()
-    desk = Desk(store, mirror, KeyRing([new_master_key()]), clock, os.urandom)
-    made = make_auth(desk, cost=CHEAP)
+    made = make_auth(Desk(store, mirror, ring, clock, os.urandom), cost=CHEAP)
     await made.tenants.ensure_main()
     yield made
     following.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await following
     await store.close()
+
+
+@pytest.fixture
+async def auth(tmp_path: Path, clock: Clock) -> AsyncIterator[Auth]:
+    async with opened(tmp_path / "store.db", clock, KeyRing([new_master_key()])) as made:
+        yield made

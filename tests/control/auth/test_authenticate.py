@@ -10,6 +10,7 @@ from gateway.control.auth.authenticate import Limits, Peer
 from gateway.control.auth.buckets import Rate
 from gateway.control.auth.principal import Principal, Scope
 from gateway.control.auth.service import Auth, make_auth
+from gateway.control.auth.sessions import SESSIONS_MAX
 from gateway.control.problems import ApiProblem
 from gateway.node.journal import Journal
 from tests.control.auth.conftest import CHEAP
@@ -93,6 +94,19 @@ async def test_a_session_ends_without_use_and_after_a_day(auth: Auth, clock: Clo
     assert (await refused(auth.authenticator.authenticate(used, PEER))).status == 401
     await auth.tidy()
     assert list(auth.desk.mirror.of_kind("session")) == []
+
+
+async def test_the_oldest_of_too_many_sessions_makes_room(auth: Auth, clock: Clock) -> None:
+    await add_user(auth, "ann")
+    await add_user(auth, "bob")
+    bob = await auth.authenticator.login("bob", PASSWORD, PEER)
+    cookies = []
+    for _ in range(SESSIONS_MAX + 2):
+        clock.now += 1
+        cookies.append((await auth.authenticator.login("ann", PASSWORD, PEER)).cookie)
+    alive = [auth.sessions.principal(each) is not None for each in cookies]
+    assert alive == [False] * 2 + [True] * SESSIONS_MAX
+    assert auth.sessions.principal(bob.cookie) is not None
 
 
 @pytest.mark.parametrize("how", ["password", "disabled", "deleted"])

@@ -9,8 +9,8 @@ import pytest
 from gateway.control.auth.principal import Principal, Scope
 from gateway.control.auth.service import Auth
 from gateway.control.problems import ApiProblem
-from gateway.control.store.interface import Key
-from tests.control.auth.support import ROOT, Clock, add_token, add_user
+from gateway.control.store.interface import Create, Key
+from tests.control.auth.support import PASSWORD, ROOT, Clock, add_token, add_user
 
 DAY_S = 86400
 
@@ -129,6 +129,22 @@ async def test_an_operators_token_can_be_of_one_tenant(auth: Auth) -> None:
     for tenant in ("", "main"):
         with pytest.raises(ApiProblem, match="does not exist"):
             await add_token(auth, narrow, tenant=tenant)
+
+
+async def test_a_tenant_has_so_many_users_and_tokens_and_no_more(auth: Auth) -> None:
+    red = await add_user(auth, "ann", tenant="red")
+    setting = Create(Key("setting", "quotas:red"), b'{"spec": {"user": 1, "token": 2}}')
+    await auth.desk.write([setting], "test")
+    for _ in range(2):
+        await add_token(auth, red)
+    for call in (
+        add_token(auth, red),
+        auth.users.create({"name": "eve", "password": PASSWORD}, red, tenant="red"),
+    ):
+        with pytest.raises(ApiProblem, match="are allowed") as error:
+            await call
+        assert (error.value.status, error.value.code) == (409, "quota_exceeded")
+    await add_token(auth, ROOT)
 
 
 async def test_another_tenants_tokens_do_not_exist(auth: Auth) -> None:
