@@ -80,6 +80,7 @@ class Device:
     ports: bool = False
     tcp_ao: bool = False
     key_ids: bool = True
+    ppk: bool = False  # post-quantum pre-shared keys (RFC 8784)
     one_pair: bool = True  # one pair of prefixes in each Child SA
     unsaid: tuple[str, ...] = ()  # settings of a tunnel that it has no word for
     notes: tuple[str, ...] = ()
@@ -143,6 +144,14 @@ class Job:
             return tunnel.psk.get_secret_value()
         return f"REPLACE-WITH-THE-KEY-OF-{tunnel.name}"
 
+    def ppk(self, tunnel: SheetTunnel) -> str | None:
+        """Return the post-quantum key as the document has it, or a word; None if it has none."""
+        if tunnel.ppk is None:
+            return None
+        if self.options.secrets:
+            return tunnel.ppk.get_secret_value()
+        return f"REPLACE-WITH-THE-PPK-OF-{tunnel.name}"
+
     def plain_psk(self, tunnel: SheetTunnel, allowed: str = r"[!-~]+") -> str:
         """
         Return the key as characters that the device takes, by a regular expression for them.
@@ -159,10 +168,7 @@ class Job:
 
     def psk_or_hex(self, tunnel: SheetTunnel, allowed: str) -> tuple[str, bool]:
         """Return the key as characters, or as hexadecimal digits, and whether it is the latter."""
-        text = self.psk(tunnel)
-        if re.fullmatch(allowed, text) and not text.startswith(("0x", "0s")):
-            return text, False
-        return key_of(text).hex(), True
+        return text_or_hex(self.psk(tunnel), allowed)
 
     def password(self, tunnel: SheetTunnel) -> str | None:
         """Return the BGP session's password, or a word in its place; None if it has none."""
@@ -316,6 +322,13 @@ def label(name: str, most: int = 32, pattern: str = "A-Za-z0-9_-") -> str:
     return f"{plain[: most - 6]}{mark}{sha256(name.encode()).hexdigest()[:5]}"
 
 
+def text_or_hex(key: str, allowed: str) -> tuple[str, bool]:
+    """Return a key as characters, or as hexadecimal digits, and whether it is the latter."""
+    if re.fullmatch(allowed, key) and not key.startswith(("0x", "0s")):
+        return key, False
+    return key_of(key).hex(), True
+
+
 def whole(seconds: float, least: int = 1, most: int = 1 << 31) -> int:
     """Return a time as whole seconds between two limits."""
     return max(least, min(most, round(seconds)))
@@ -356,6 +369,11 @@ def _judge(job: Job) -> None:
             job.refuse(f"{place}.local_ts", "has no protocols and ports in traffic selectors here")
         if tunnel.bgp and tunnel.bgp.password and tunnel.bgp.auth != "md5" and not device.tcp_ao:
             job.refuse(f"{place}.bgp_auth", f"is not given TCP-AO here ({tunnel.bgp.auth})")
+        if tunnel.ppk is not None and not device.ppk:
+            if tunnel.ppk_required:
+                text = "is given no such key here: ppk_required = false lets it go without"
+                job.refuse(f"{place}.ppk", text)
+            job.note(f"{tunnel.name}: ppk: this device goes without it")
         for identity in (tunnel.cloud_id, tunnel.device_id or ""):
             if identity.startswith("keyid:") and not device.key_ids:
                 job.refuse(place, f"has no identities of this kind ({identity})")

@@ -70,6 +70,9 @@ class SheetTunnel:
     cloud_id: str
     device_id: str | None
     psk: SecretStr
+    ppk: SecretStr | None
+    ppk_id: str | None
+    ppk_required: bool
     ike_proposals: tuple[Proposal, ...]
     esp_proposals: tuple[Proposal, ...]
     cloud_ike_lifetime_s: float
@@ -208,6 +211,9 @@ def _tunnel(
         cloud_id=resolved.local_id,
         device_id=resolved.remote_id,
         psk=settings.psk,
+        ppk=settings.ppk,
+        ppk_id=settings.ppk_id,
+        ppk_required=settings.ppk_required,
         ike_proposals=_proposals(settings.ike_proposals, ProtocolId.IKE) or DEFAULT_IKE,
         esp_proposals=esp,
         cloud_ike_lifetime_s=settings.ike_lifetime_s,

@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 from gateway.ike.iana import TransformType
 from gateway.ike.names import PRF_OF_INTEG, transform_name
-from gateway.ike.proposals import Proposal
+from gateway.ike.proposals import Proposal, Transform
 from gateway.sa import Encr, Integ
 
 _NONE: Mapping[str, str] = MappingProxyType({})
@@ -34,11 +34,13 @@ class Suite:
     prf: str | None
     group: str | None
     esn: str = ""
+    further: str = ""  # key exchanges beside the first (RFC 9370)
 
     def __str__(self) -> str:
         own = "prf" + (self.integ or "")
         prf = None if self.prf == own else self.prf
-        return "-".join(part for part in (self.encr, self.integ, prf, self.group) if part)
+        parts = (self.encr, self.integ, prf, self.group, self.further)
+        return "-".join(part for part in parts if part)
 
     @property
     def numbers(self) -> tuple[Encr, Integ]:
@@ -78,9 +80,17 @@ def _suites(proposal: Proposal) -> Iterator[Suite]:
             TransformType.DH,
         )
     ]
+    further = "-".join(str(one) for one in further_exchanges(proposal))
     for encr, integ, prf, group in product(*kinds):
         assert encr is not None  # a proposal without a cipher can not be parsed
-        yield Suite(encr, integ, prf, group, esn)
+        yield Suite(encr, integ, prf, group, esn, further)
+
+
+def further_exchanges(proposal: Proposal) -> list[Transform]:
+    """Return the key exchanges that a proposal demands beside its group (RFC 9370)."""
+    own = [one for one in proposal.transforms if one.type > TransformType.ESN]
+    optional = {one.type for one in own if one.id == 0}
+    return [one for one in own if one.type not in optional]
 
 
 def _names(proposal: Proposal, kind: TransformType) -> list[str | None]:
@@ -112,6 +122,8 @@ class Words:
                 return name
         if suite.prf is not None and not self._has_prf(suite):
             return suite.prf
+        if suite.further:
+            return suite.further
         return "esn" if suite.esn == "esn" and not self.esn else None
 
     def _has_prf(self, suite: Suite) -> bool:

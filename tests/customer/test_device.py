@@ -63,6 +63,19 @@ def test_ipv6_is_refused_where_the_texts_do_not_know_it() -> None:
     assert "fd00:1::2/126" in as_text(rendered("strongswan", "static", inner))
 
 
+def test_a_post_quantum_key_goes_to_those_who_have_it_and_is_refused_elsewhere() -> None:
+    key: tuple[Edit, ...] = (((*FIRST, "ppk"), "0x" + "a7" * 32), ((*FIRST, "ppk_id"), "pq.office"))
+    text = as_text(rendered("strongswan", "static", *key))
+    assert 'ppk_id = "pq.office"' in text
+    assert "ppk_required = yes" in text
+    assert f'secret = "0x{"a7" * 32}"' in text
+    assert "a7a7" not in as_text(rendered("strongswan", "static", *key, options=Options()))
+    assert "ppk_required = false" in refusal("cisco-ios-xe", "static", *key)
+    without: Edit = ((*FIRST, "ppk_required"), False)
+    made = rendered("cisco-ios-xe", "static", *key, without)
+    assert "office-1: ppk: this device goes without it" in made.notes
+
+
 def test_a_key_of_bytes_goes_as_hexadecimal_or_is_refused() -> None:
     coded = ((*FIRST, "psk"), "0x00112233445566778899aabbccddeeff")
     assert 'secret = "0x0011' in as_text(rendered("strongswan", "static", coded))

@@ -18,6 +18,7 @@ EDITS: tuple[tuple[Edit, ...], ...] = (
     (((*CONNECTION, "ike_proposals"), []), ((*CONNECTION, "esp_proposals"), [])),
     (((*CONNECTION, "psk"), 'a"quoted" key; with # all'),),
     (((*CONNECTION, "start"), "respond"), ((*FIRST, "liveness_s"), 0.0)),
+    (((*FIRST, "ppk"), "0x" + "a7" * 32), ((*FIRST, "ppk_id"), "pq.office")),
     (((*FIRST, "local_id"), "keyid:6c6973626f6e"), ((*FIRST, "child_lifetime_bytes"), 10**9)),
 )
 

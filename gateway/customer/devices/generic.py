@@ -58,6 +58,10 @@ def _rows(job: Job, tunnel: SheetTunnel) -> Iterator[tuple[str, object]]:
     yield "device identity", tunnel.device_id or "any"
     yield "cloud identity", tunnel.cloud_id
     yield "pre-shared key", job.psk(tunnel)
+    if tunnel.ppk is not None:
+        yield "post-quantum key (RFC 8784)", job.ppk(tunnel)
+        yield "its identity", tunnel.ppk_id
+        yield "without it", "nothing" if tunnel.ppk_required else "the pre-shared key alone"
     yield "IKE version", 2
     yield "who begins", "the gateway" if tunnel.cloud_begins else "the device"
     yield "IKE proposals", [str(proposal) for proposal in tunnel.ike_proposals]
@@ -114,6 +118,7 @@ GENERIC = Device(
     ipv6=True,
     ports=True,
     tcp_ao=True,
+    ppk=True,
     one_pair=False,
     longest_ike_s=linux.LONGEST_S,
     longest_child_s=linux.LONGEST_S,

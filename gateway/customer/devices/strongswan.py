@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
-from gateway.customer.device import Device, File, Job, label
+from gateway.customer.device import Device, File, Job, label, text_or_hex
 from gateway.customer.devices import linux
 from gateway.customer.sheet import SheetTunnel, device_lifetime
+from gateway.customer.suites import further_exchanges
 from gateway.ike.iana import TransformType
 from gateway.ike.proposals import Proposal
 from gateway.model.tunnels import interface_name
@@ -81,13 +82,14 @@ def _swanctl(job: Job, tunnels: Sequence[SheetTunnel], *, is_kernel: bool) -> Fi
         head=linux.head(job, where),
         chosen=tunnels,
         is_kernel=is_kernel,
-        ike=_ike,
+        ike=partial(_ike, job),
         esp=partial(_esp, job, is_kernel=is_kernel),
         longer=lambda value: device_lifetime(value, 1 << 62),
         identity=_identity,
         selectors=partial(linux.selectors, job),
         if_id=linux.if_id,
-        psk=partial(_psk, job),
+        psk=lambda tunnel: _key(job.psk(tunnel)),
+        ppk=lambda tunnel: _key(job.ppk(tunnel) or ""),
         updown=partial(_updown, job, is_kernel=is_kernel),
     )
     return File("swanctl.conf", text, is_secret=job.options.secrets)
@@ -106,18 +108,21 @@ def _charon(job: Job, tunnels: Sequence[SheetTunnel], *, is_kernel: bool) -> Fil
     return File("charon.conf", text)
 
 
-def _ike(tunnel: SheetTunnel) -> str:
-    return ",".join(str(proposal) for proposal in tunnel.ike_proposals)
+def _ike(job: Job, tunnel: SheetTunnel) -> str:
+    """Return the IKE proposals without those that need further key exchanges: strongSwan 6 has."""
+    job.ike(tunnel)  # refuses a list that has nothing else
+    return ",".join(str(one) for one in tunnel.ike_proposals if not further_exchanges(one))
 
 
 def _esp(job: Job, tunnel: SheetTunnel, *, is_kernel: bool) -> str:
     """Return the ESP proposals: all of the gateway's; without ESN for libipsec, which has none."""
+    job.esp(tunnel)  # refuses a list that has nothing for it
+    proposals = [one for one in tunnel.esp_proposals if not further_exchanges(one)]
     if is_kernel:
-        return ",".join(str(proposal) for proposal in tunnel.esp_proposals)
-    job.esp(tunnel)  # refuses a list that has nothing but ESN
+        return ",".join(str(proposal) for proposal in proposals)
     return ",".join(
         str(_without_esn(proposal))
-        for proposal in tunnel.esp_proposals
+        for proposal in proposals
         if any(one.type == TransformType.ESN and one.id == 0 for one in proposal.transforms)
     )
 
@@ -131,11 +136,10 @@ def _identity(text: str) -> str:
     return f"@#{text[6:]}" if text.startswith("keyid:") else text
 
 
-def _psk(job: Job, tunnel: SheetTunnel) -> str:
-    text = job.psk(tunnel)
+def _key(text: str) -> str:
     if text.startswith(("0x", "0s")):
         return text
-    plain, is_hex = job.psk_or_hex(tunnel, SAFE)
+    plain, is_hex = text_or_hex(text, SAFE)
     return f"0x{plain}" if is_hex else plain
 
 
@@ -173,6 +177,7 @@ STRONGSWAN = Device(
     ipv6=True,
     ports=True,
     tcp_ao=True,
+    ppk=True,
     one_pair=False,
     longest_ike_s=linux.LONGEST_S,
     longest_child_s=linux.LONGEST_S,
