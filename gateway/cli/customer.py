@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from gateway.cli import write
 from gateway.cli.table import table
-
-if TYPE_CHECKING:
-    from gateway.customer.device import File, Options, Rendered
 
 DOCUMENT = Path("/etc/twinspan/gateway.toml")
 
@@ -31,7 +28,7 @@ def _complete_connection(context: typer.Context, incomplete: str) -> list[str]:
     return [name for name in names if name.startswith(incomplete)]
 
 
-def _complete_device(incomplete: str) -> list[tuple[str, str]]:
+def complete_device(incomplete: str) -> list[tuple[str, str]]:
     from gateway.customer.catalog import DEVICES
 
     return [(name, one.title) for name, one in DEVICES.items() if name.startswith(incomplete)]
@@ -43,7 +40,7 @@ _Connection = Annotated[
 ]
 _Device = Annotated[
     str | None,
-    typer.Option("--device", help="kind of device, see --list", autocompletion=_complete_device),
+    typer.Option("--device", help="kind of device, see --list", autocompletion=complete_device),
 ]
 _Config = Annotated[Path, typer.Option("--config", "-c", help="the TOML document")]
 _Secrets = Annotated[
@@ -93,49 +90,32 @@ def customer_config(
     Every tunnel of the connection with all its values, in the words of the device.
     """
     if as_list:
-        _list(as_json=as_json)
+        show_devices(as_json=as_json)
         return
     # Imported here: pydantic would double the start time of every other command.
     from gateway.customer.catalog import customer_config as rendered_for
+    from gateway.customer.options import options_of
     from gateway.errors import ConfigError
     from gateway.model.load import load_document
 
     try:
         if connection is None or device is None:
             raise ConfigError(["give a connection and --device, or --list"])
-        options = _options(secrets, wan_interface, lan_interface, first_number, announce)
+        options = options_of(
+            secrets=secrets,
+            wan=wan_interface or (),
+            lan=lan_interface,
+            first_number=first_number,
+            announce=announce or (),
+        )
         made = rendered_for(load_document(config), connection, device, options, tunnel or ())
     except ConfigError as error:
         write.refuse(error.problems, as_json=as_json)
-    if out is not None:
-        _write(out, made.files, beside=config, as_json=as_json)
-    _say(device, made, out, as_json=as_json)
+    files = [(file.name, file.text) for file in made.files]
+    hand_over(device, files, made.notes, out, as_json=as_json)
 
 
-def _options(
-    secrets: bool,
-    wan: Sequence[str] | None,
-    lan: str | None,
-    first_number: int,
-    announce: Sequence[str] | None,
-) -> Options:
-    from gateway.customer.device import Options
-    from gateway.errors import ConfigError
-    from gateway.model.types import parse_network
-
-    announced = []
-    for text in announce or ():
-        try:
-            announced.append(parse_network(text))
-        except ValueError as error:
-            raise ConfigError([f"--announce: {error} ({text})"]) from None
-    for name in (*(wan or ()), *((lan,) if lan else ())):
-        if not name.isascii() or not name.isprintable() or set(name) & set(" \"'\\;#"):
-            raise ConfigError([f"--wan-interface, --lan-interface: is no name ({name!r})"])
-    return Options(secrets, tuple(wan or ()), lan, first_number, tuple(announced))
-
-
-def _list(*, as_json: bool) -> None:
+def show_devices(*, as_json: bool) -> None:
     from gateway.customer.catalog import DEVICES
 
     rows: list[Mapping[str, object]] = [
@@ -159,35 +139,42 @@ def _list(*, as_json: bool) -> None:
         typer.echo(line)
 
 
-def _write(out: Path, files: Sequence[File], *, beside: Path, as_json: bool) -> None:
+def hand_over(
+    device: str,
+    files: Sequence[tuple[str, str]],
+    notes: Sequence[str],
+    out: Path | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Write files, given by name and text, into a folder, or print them; then say the notes."""
+    if out is not None:
+        _write(out, files, as_json=as_json)
+    if as_json:
+        listed = [{"name": name, **({"text": text} if out is None else {})} for name, text in files]
+        head = {"ok": True, "device": device, "out": str(out) if out else None}
+        typer.echo(json.dumps({**head, "notes": list(notes), "files": listed}, indent=2))
+        return
+    for name, text in files:
+        if out is not None:
+            typer.echo(str(out / name))
+            continue
+        if len(files) > 1:
+            typer.echo(f"==> {name} <==")
+        typer.echo(text)
+    for note in notes:
+        typer.echo(f"note: {note}", err=True)
+
+
+def _write(out: Path, files: Sequence[tuple[str, str]], *, as_json: bool) -> None:
     """Write all files, those of a former time replaced. Ends the program if it can not be done."""
     changes = []
     try:
-        for file in files:
-            path = out / file.name
+        for name, text in files:
+            path = out / name
             path.parent.mkdir(parents=True, exist_ok=True)
             old = path.read_text() if path.exists() else None
-            changes.append(write.Change(path, old, file.text, beside))
+            changes.append(write.Change(path, old, text, path.parent))
         write.write_all(changes)
     except (OSError, UnicodeDecodeError, write.NotWritten) as error:
         write.refuse([str(error)], as_json=as_json)
-
-
-def _say(device: str, made: Rendered, out: Path | None, *, as_json: bool) -> None:
-    if as_json:
-        files = [
-            {"name": file.name, **({"text": file.text} if out is None else {})}
-            for file in made.files
-        ]
-        head = {"ok": True, "device": device, "out": str(out) if out else None}
-        typer.echo(json.dumps({**head, "notes": list(made.notes), "files": files}, indent=2))
-        return
-    for file in made.files:
-        if out is not None:
-            typer.echo(str(out / file.name))
-            continue
-        if len(made.files) > 1:
-            typer.echo(f"==> {file.name} <==")
-        typer.echo(file.text)
-    for note in made.notes:
-        typer.echo(f"note: {note}", err=True)

@@ -29,6 +29,7 @@ from gateway.control.api.access import Accesses
 from gateway.control.api.app import make_app
 from gateway.control.api.applies import apply_router
 from gateway.control.api.collection import Collection, collection_router
+from gateway.control.api.customer import customer_router
 from gateway.control.api.depends import authenticate_by
 from gateway.control.api.events import event_router
 from gateway.control.api.idempotency import Answers
@@ -43,6 +44,7 @@ from gateway.control.applies import Applies
 from gateway.control.auth.desk import Desk as AuthDesk
 from gateway.control.auth.principal import Principal
 from gateway.control.auth.service import Auth, make_auth
+from gateway.control.customer import CustomerConfigs
 from gateway.control.events.events import Events
 from gateway.control.events.timeline import Timeline
 from gateway.control.listen import Listening
@@ -205,6 +207,7 @@ def build_app(parts: Parts) -> ASGIApp:
     collections += people(parts.auth)
     routers = [collection_router(each, parts.answers) for each in collections]
     routers += [verb_router(api, act, parts.accesses), log_router(parts.store)]
+    routers.append(customer_router(api, CustomerConfigs(parts.registry, parts.accesses)))
     routers += [apply_router(parts.applies), me_router(parts.auth)]
     routers += [settings_router(SettingDesk(parts.auth.desk, SETTINGS), SETTINGS)]
     routers.append(quota_router(parts.auth.desk))

@@ -79,8 +79,8 @@ def test_mistakes_are_named(config: Path, tmp_path: Path) -> None:
     for words, text in (
         (("--device", "pix"), "there is: strongswan"),
         ((), "give a connection and --device"),
-        (("--device", "generic", "--announce", "10.0.0.1/8"), "--announce: has host bits set"),
-        (("--device", "generic", "--wan-interface", "a b"), "is no name"),
+        (("--device", "generic", "--announce", "10.0.0.1/8"), "announce: has host bits set"),
+        (("--device", "generic", "--wan-interface", "a b"), "wan_interface: is no name"),
         (("--device", "generic", "--out", config), "File exists"),
     ):
         done = made(config, *words)

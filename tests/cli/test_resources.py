@@ -185,3 +185,21 @@ def test_explain_says_what_holds_for_a_tunnel_also_what_its_connection_says(
     assert lines[0] == "office-1 of office: admin up, unknown since unknown"
     assert "  path      192.0.2.1 - 203.0.113.50" in lines
     assert "  wanted    liveness_s = 5.0" in lines
+
+
+def test_the_customers_configuration_is_made_by_the_control_plane(
+    plane: Control, tmp_path: Path
+) -> None:
+    shown = plane.done("connection", "config", "office", "--device", "cisco-ios-xe")
+    assert "crypto ikev2 keyring office-1" in shown
+    assert "tunnel destination 198.51.100.1" in shown
+    assert "REPLACE-WITH-THE-KEY-OF-office-2" in shown
+    words = ("--device", "strongswan-libipsec", "--tunnel", "office-2", "--secrets")
+    done = plane.run("connection", "config", "office", *words, "--out", str(tmp_path / "out"))
+    assert done.exit_code == 0, done.output
+    assert "REPLACE" not in (tmp_path / "out/swanctl.conf").read_text()
+    assert "cisco-ios-xe" in plane.done("connection", "config", "--list")
+    assert plane.run("connection", "config", "office").exit_code == 2
+    refused = plane.run("connection", "config", "office", "--device", "mikrotik")
+    assert refused.exit_code == 1
+    assert "only policy" in refused.output

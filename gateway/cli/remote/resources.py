@@ -17,6 +17,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from gateway.cli.lazy import lazy_group
 from gateway.cli.output import Format, OutputOption, Watch, data_text, format_of, table_lines, watch
+from gateway.cli.remote.config import add_config
 from gateway.cli.remote.http import Api, Query
 from gateway.cli.remote.names import Names, completer, found, id_of, path_of
 from gateway.cli.remote.nouns import NOUNS, Column, Json, Noun, Verb, cell, row_of
@@ -77,6 +78,8 @@ def noun_group(name: str) -> TyperGroup:
             app, verb.name, verb.help, _verb_parameters(noun, verb), partial(_act, noun, verb)
         )
     _secret_commands(noun, app)
+    if name == "connection":
+        add_config(app, noun)
     return group(app, name)
 
 

@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 Parameter = inspect.Parameter
-Complete = Callable[[str], list[str]]
+Complete = Callable[[str], list[str]] | Callable[[str], list[tuple[str, str]]]
 
 
 def argument(

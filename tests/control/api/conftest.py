@@ -16,6 +16,7 @@ from starlette.types import ASGIApp
 from gateway.control.api.access import Accesses
 from gateway.control.api.app import make_app
 from gateway.control.api.collection import collection_router
+from gateway.control.api.customer import customer_router
 from gateway.control.api.depends import authenticate_by
 from gateway.control.api.events import event_router
 from gateway.control.api.examples import EXAMPLES
@@ -33,6 +34,7 @@ from gateway.control.auth.desk import Desk
 from gateway.control.auth.passwords import Cost
 from gateway.control.auth.principal import OPERATOR, Principal, Scope
 from gateway.control.auth.service import Auth, make_auth
+from gateway.control.customer import CustomerConfigs
 from gateway.control.events.events import Events
 from gateway.control.events.timeline import Timeline
 from gateway.control.mirror import Mirror
@@ -106,6 +108,7 @@ def make_plane(store: Store, ring: KeyRing, now: Callable[[], float] = time.time
     collections = [*(Resources(kind, api) for kind in KINDS.values()), *people(auth)]
     routers = [collection_router(each, answers) for each in collections]
     routers += [verb_router(api, act, accesses), log_router(store), me_router(auth)]
+    routers.append(customer_router(api, CustomerConfigs(registry, accesses)))
     routers += [login_router(auth), oidc_router(auth)]
     routers += [
         settings_router(SettingDesk(auth.desk, SETTINGS), SETTINGS),
