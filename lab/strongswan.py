@@ -40,6 +40,15 @@ class Child:
 
 
 @dataclass(frozen=True, slots=True)
+class Ppk:
+    """A post-quantum pre-shared key (RFC 8784); `required` is "yes" or "no"."""
+
+    id: str
+    key: str
+    required: str = "no"
+
+
+@dataclass(frozen=True, slots=True)
 class Connection:
     """A connection whose first Child SA has the connection's name."""
 
@@ -59,6 +68,7 @@ class Connection:
     # Twin tunnels may share their identities; INITIAL_CONTACT of one must not end the other.
     unique: str = "never"
     further: Mapping[str, Child] = field(default_factory=dict)  # beside the first, by name
+    ppk: Ppk | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +240,8 @@ charon-systemd {{
                 if name not in wanted:
                     session.unload_conn({"name": name})
             for connection in connections:
-                session.load_shared(_secret(connection))
+                for secret in _secrets(connection):
+                    session.load_shared(secret)
                 session.load_conn({connection.name: _settings(connection)})
         self._connections = tuple(connections)
 
@@ -357,18 +368,26 @@ def _texts(values: Sequence[bytes | str]) -> list[str]:
     return [value.decode() if isinstance(value, bytes) else value for value in values]
 
 
-def _secret(connection: Connection) -> dict[str, object]:
-    return {
+def _secrets(connection: Connection) -> list[dict[str, object]]:
+    psk: dict[str, object] = {
         "id": f"psk-{connection.name}",
         "type": "IKE",
         "data": connection.psk,
         "owners": [connection.local_id, connection.remote_id],
     }
+    if connection.ppk is None:
+        return [psk]
+    key = bytes.fromhex(connection.ppk.key.removeprefix("0x"))
+    ppk = {"id": f"ppk-{connection.name}", "type": "PPK", "data": key}
+    return [psk, {**ppk, "owners": [connection.ppk.id]}]
 
 
 def _settings(connection: Connection) -> dict[str, object]:
     children = {connection.name: connection.child, **connection.further}
+    ppk = connection.ppk
+    quantum = {} if ppk is None else {"ppk_id": ppk.id, "ppk_required": ppk.required}
     return {
+        **quantum,
         "version": "2",
         "local_addrs": [connection.local],
         "remote_addrs": [connection.remote],

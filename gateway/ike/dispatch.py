@@ -25,7 +25,7 @@ from gateway.ike.exchanges import (
     rekey_child,
     rekey_ike,
 )
-from gateway.ike.fragments import is_fragment
+from gateway.ike.fragments import CONTENT_MAX, STRANGER_MAX, is_fragment
 from gateway.ike.iana import ExchangeType, NotifyType, PayloadType, ProtocolId
 from gateway.ike.ike_sa import IkeSa
 from gateway.ike.message import Header, Message, open_sealed
@@ -126,7 +126,8 @@ def _open(sa: IkeSa, header: Header, datagram: bytes, path: Path) -> Message | N
         if not is_fragment(header):
             return open_sealed(datagram, header, sa.keys.open)
         parts = sa.response_fragments if header.is_response else sa.request_fragments
-        return parts.add(datagram, header, sa.keys.open)
+        most = STRANGER_MAX if sa.tunnel is None else CONTENT_MAX
+        return parts.add(datagram, header, sa.keys.open, most)
     except IntegrityError:
         sa.drop(DropReason.FRAGMENT if is_fragment(header) else DropReason.BAD_ICV, path)
         return None

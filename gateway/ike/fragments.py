@@ -3,7 +3,8 @@ IKE message fragmentation (RFC 7383).
 
 The content of SK is cut in pieces, each sealed in an SKF payload of a datagram of its own, so each
 is authenticated before it is kept: an attacker can not fill the memory. What one peer may make us
-hold is bounded by `FRAGMENTS_MAX` and `CONTENT_MAX`; the owner drops the whole after a time.
+hold is bounded by `FRAGMENTS_MAX` and `CONTENT_MAX`, or `STRANGER_MAX`; the owner drops the whole
+after a time.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from gateway.ike.window import digest
 
 FRAGMENTS_MAX = 64
 CONTENT_MAX = 65536  # bytes of one message
+STRANGER_MAX = 16384  # the same, of a peer that is not authenticated yet
 _NUMBERS_LEN = 4  # fragment number (2), total (2)
 
 
@@ -90,7 +92,9 @@ class Reassembly:
         """Return how much content is held."""
         return sum(len(piece) for piece in self._pieces.values())
 
-    def add(self, datagram: bytes, header: Header, cipher: SkCipher) -> Message | None:
+    def add(
+        self, datagram: bytes, header: Header, cipher: SkCipher, content_max: int = CONTENT_MAX
+    ) -> Message | None:
         """
         Take a fragment; return the message when it is the last that was missing.
 
@@ -105,9 +109,9 @@ class Reassembly:
         following, piece = open_payload(datagram, _NUMBERS_LEN, cipher)
         if key != self._key or total > self._total:
             self._begin(key, total)
-        if self.held_bytes + len(piece) > CONTENT_MAX:
+        if self.held_bytes + len(piece) > content_max:
             self._begin(None, 0)
-            raise IntegrityError(f"fragments of more than {CONTENT_MAX} bytes")
+            raise IntegrityError(f"fragments of more than {content_max} bytes")
         self._pieces[number] = piece
         if number == 1:
             self._first = following

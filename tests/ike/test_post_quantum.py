@@ -11,13 +11,25 @@ import pytest
 from hypothesis import given, settings
 from hypothesis.strategies import integers, lists, sampled_from
 
+from gateway.ike.config import Lifetime, Start
+from gateway.ike.dh import KeyPair
 from gateway.ike.events import ChildSaUp, IkeSaDown, IkeSaUp, Send
+from gateway.ike.exchanges import intermediate
+from gateway.ike.fragments import STRANGER_MAX, split
 from gateway.ike.iana import ExchangeType, NotifyType, ProtocolId
 from gateway.ike.message import parse_header
-from gateway.ike.payloads import KeyExchange, Notify
+from gateway.ike.payloads import (
+    KeyExchange,
+    Nonce,
+    Notify,
+    SecurityAssociation,
+    TrafficSelectorsI,
+    TrafficSelectorsR,
+)
 from gateway.ike.proposals import DEFAULT_ESP, DEFAULT_IKE, parse_proposal
 from tests.support.forge import Forger
 from tests.support.pair import PSK, IkePair, Side, config_a, config_b
+from tests.support.slots import six_a, six_b
 from tests.support.tap import Tap
 
 HYBRID = "x25519-ke1_mlkem768"
@@ -197,8 +209,6 @@ def test_authentication_before_the_key_exchange_is_refused() -> None:
     sa.window.next_request = 1
     sa.further.waiting = ()
     pair.link.flights.clear()
-    from gateway.ike.exchanges import intermediate
-
     intermediate.proceed(sa, pair.now)
     pair.a.take(pair.a.endpoint._events(pair.now))
     pair.deliver_all()
@@ -230,6 +240,24 @@ def test_half_open_ike_sas_go_in_time_however_far_they_came() -> None:
     assert not pair.b.endpoint._context.sas
 
 
+def test_who_is_not_authenticated_can_make_us_hold_little() -> None:
+    """Of a message in fragments that never becomes whole, and that is sealed rightly."""
+    pair = IkePair.started(config_a(**profile()), config_b(**profile()))
+    pair.deliver_to_b()
+    pair.deliver_to_a()
+    sa = next(iter(pair.a.endpoint._context.sas.values()))
+    pair.link.flights.clear()
+    big = KeyExchange(36, bytes(60000))
+    whole = sa.message(INTERMEDIATE, 1, (big,), False)
+    assert sa.keys is not None
+    many = split(whole, sa.keys.seal, sa._next_iv, 1232)
+    half_open = next(iter(pair.b.endpoint._context.sas.values()))
+    for datagram in many[:-1]:
+        pair.b.receive(datagram, half_open.path)
+        assert half_open.request_fragments.held_bytes <= STRANGER_MAX
+    assert pair.b.drops("fragment") > 0
+
+
 def test_a_closed_attempt_is_gone_at_once() -> None:
     pair = IkePair.started(config_a(**profile()), config_b(**profile()))
     pair.deliver_to_b()
@@ -242,8 +270,6 @@ def test_a_closed_attempt_is_gone_at_once() -> None:
 
 
 def test_both_begin_at_once_with_ml_kem() -> None:
-    from gateway.ike.config import Start
-
     pair = IkePair(config_a(**profile()), config_b(**profile(), start=Start.INITIATE))
     pair.start()
     pair.deliver_all()
@@ -346,6 +372,36 @@ def test_collision_that_comes_late(action: str, late: int, a_loses: bool) -> Non
     assert_works(pair)
 
 
+@pytest.mark.parametrize("lost_by", ["a", "b", ""])
+@pytest.mark.parametrize("a_loses", [True, False])
+def test_new_child_sas_of_both_ends_at_once(lost_by: str, a_loses: bool) -> None:
+    """
+    Both ask for the Child SAs that are missing, and one of them has to repeat an additional key
+    exchange, so the other is done long before; each slot has one Child SA in the end.
+    """
+    nonces = (1, 2, 3, 4) if a_loses else (3, 4, 1, 2)
+    pair = IkePair.started(six_a(**profile()), six_b(**profile(), start=Start.INITIATE))
+    pair.drop_to_a()
+    pair.a.random.nonces_start(nonces[0], nonces[3])
+    pair.deliver_to_b()
+    pair.b.random.nonces_start(nonces[2], nonces[1])
+    while not pair.a.all(IkeSaUp):
+        pair.link.arrive(pair.link.flights.popleft())
+    pair.b.initiate()
+    loser: Side = pair.a if lost_by == "a" else pair.b
+    while lost_by and pair.link.flights:
+        flight = pair.link.flights.popleft()
+        if flight.exchange == FOLLOWUP and flight.sender is loser:
+            break
+        pair.link.arrive(flight)
+    pair.advance(60.0)
+    for side in pair.sides():
+        assert sorted(one.slot for one in side.plane.children.values()) == list(range(6))
+    for slot in range(6):
+        assert pair.a.send_esp(slot), pair.story()
+        assert pair.b.send_esp(slot), pair.story()
+
+
 @pytest.mark.parametrize("one", ["rekey_child", "rekey_ike"])
 @pytest.mark.parametrize("other", ["rekey_child", "rekey_ike", "close"])
 @pytest.mark.parametrize("after", range(7))
@@ -435,14 +491,6 @@ def test_what_a_peer_leaves_unfinished_is_forgotten(delivered: int) -> None:
 
 def begin_forged_rekey(pair: IkePair, forger: Forger) -> None:
     """Let a ask for a new Child SA and go no further."""
-    from gateway.ike.dh import KeyPair
-    from gateway.ike.payloads import (
-        Nonce,
-        SecurityAssociation,
-        TrafficSelectorsI,
-        TrafficSelectorsR,
-    )
-
     config = config_a(**profile())
     offer = config.esp_proposals[0].with_spi(bytes([1, 2, 3, 4]))
     forger.send(
@@ -456,8 +504,6 @@ def begin_forged_rekey(pair: IkePair, forger: Forger) -> None:
 
 
 def test_lifetimes_go_on_for_hours() -> None:
-    from gateway.ike.config import Lifetime
-
     lives = {"ike_lifetime": Lifetime(70.0), "child_lifetime": Lifetime(31.0)}
     pair = IkePair.established(config_a(**profile(), **lives), config_b(**profile(), **lives))
     for _ in range(40):

@@ -55,7 +55,7 @@ def _answer_new(sa: IkeSa, request: Message, path: Path, now: float, digest: byt
         negotiate.install(sa, agreed, spi_in, seed, at, use=False)
 
     lowest = min(nonce_i, nonce_r)
-    pending = Pending(Work.NEW_CHILD, agreed.suite, secrets, lowest, finish, spi_in)
+    pending = Pending(Work.NEW_CHILD, agreed.suite, secrets, lowest, finish, spi_in, agreed.slot)
     between = (Nonce(nonce_r), *key_payloads, *followup.enter(sa, pending, now))
     payloads = negotiate.answer_payloads(agreed, answer, spi_in, between)
     sa.respond(request, payloads, path, now, digest)
@@ -91,6 +91,10 @@ def receive_new(sa: IkeSa, request: Request, response: Message, now: float) -> N
         nonce_r = first.one(Nonce).value
         secrets = negotiate.finish_key_exchange(offer, agreed.suite, response)
         if not followup.is_complete(agreed.suite, secrets):
+            if followup.yields(sa, Work.NEW_CHILD, offer.slot, min(offer.nonce, nonce_r)):
+                sa.context.spis.release(offer.spi_in)
+                slots.plan_missing(sa, now, (offer.slot,))
+                return
             followup.ask(sa, request, response, agreed.suite, secrets, now)
             return
     except PeerError as problem:

@@ -96,8 +96,8 @@ class Pending:
     An SA that the peer asked for and that is made when its additional key exchanges are.
 
     `finish` makes it of all secrets; it raises TemporaryFailure if that can not be any more.
-    `spi_in` is taken for it, 0 for an IKE SA; `rekeys` is the inbound SPI of the Child SA it is to
-    replace.
+    `spi_in` is taken for it, 0 for an IKE SA; `about` is the inbound SPI of the Child SA it is to
+    replace, or the slot of a new one.
     """
 
     work: Work
@@ -106,7 +106,7 @@ class Pending:
     lowest_nonce: bytes
     finish: Callable[[tuple[Secret, ...], float], None]
     spi_in: int = 0
-    rekeys: int = 0
+    about: int = 0
     until: float = 0.0
 
 
@@ -149,10 +149,22 @@ def answer_request(sa: IkeSa, request: Message, path: Path, now: float, digest: 
     sa.respond(request, (KeyExchange(group, public), *more), path, now, digest)
 
 
-def rival(sa: IkeSa, work: Work, rekeys: int = 0) -> Pending | None:
+def rival(sa: IkeSa, work: Work, about: int = 0) -> Pending | None:
     """Return what the peer has under way to the same end."""
-    found = (one for one in sa.pending.values() if (one.work, one.rekeys) == (work, rekeys))
+    found = (one for one in sa.pending.values() if (one.work, one.about) == (work, about))
     return next(found, None)
+
+
+def yields(sa: IkeSa, work: Work, about: int, lowest_nonce: bytes) -> bool:
+    """
+    Return whether our exchange loses against one that the peer has under way to the same end. If it
+    wins, the peer goes no further with its own.
+    """
+    pending = rival(sa, work, about)
+    if pending is not None and lowest_nonce < pending.lowest_nonce:
+        return True
+    forget(sa, pending)
+    return False
 
 
 def forget(sa: IkeSa, pending: Pending | None) -> None:

@@ -165,11 +165,7 @@ def _yields(sa: IkeSa, old: ChildSa | None, lowest_nonce: bytes) -> bool:
     rival = sa.children.get(old.replaced_by) if old.replaced_by else None
     if rival is not None and lowest_nonce < rival.lowest_nonce:
         return True
-    pending = followup.rival(sa, Work.REKEY_CHILD, old.spi_in)
-    if pending is not None and lowest_nonce < pending.lowest_nonce:
-        return True
-    followup.forget(sa, pending)
-    return False
+    return followup.yields(sa, Work.REKEY_CHILD, old.spi_in, lowest_nonce)
 
 
 def _take_new(

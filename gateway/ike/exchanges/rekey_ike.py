@@ -230,14 +230,12 @@ def _yields(sa: IkeSa, lowest_nonce: bytes, rival: IkeSa | None, now: float) -> 
     Return whether our rekey loses against the peer's, which is then done, or waited for. If it
     wins, the peer goes no further with its own.
     """
-    pending = followup.rival(sa, Work.REKEY_IKE)
     if rival is not None and lowest_nonce < rival.lowest_nonce:
         replace(sa, rival, now)
         return True
-    if pending is not None and lowest_nonce < pending.lowest_nonce:
+    if followup.yields(sa, Work.REKEY_IKE, 0, lowest_nonce):
         sa.rekey_at = now + sa.context.jitter(*BUSY_S)
         return True
-    followup.forget(sa, pending)
     return False
 
 
