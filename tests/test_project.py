@@ -19,6 +19,15 @@ from gateway.node.plan import plan
 ROOT = Path(__file__).parent.parent
 PURE = [
     "gateway/ike",
+    "gateway/control/alarms/facts.py",
+    "gateway/control/alarms/judge.py",
+    "gateway/control/alarms/kept.py",
+    "gateway/control/alarms/message.py",
+    "gateway/control/alarms/signs.py",
+    "gateway/control/alarms/target.py",
+    "gateway/control/alarms/template.py",
+    "gateway/control/events/changes.py",
+    "gateway/control/events/kept.py",
     "gateway/cli/bugreport/redact.py",
     "gateway/cli/doctor/judge",
     "gateway/cli/doctor/facts.py",

@@ -24,8 +24,10 @@ from uuid import uuid4
 
 from starlette.types import ASGIApp
 
+from gateway.control.alarms.service import Alarming
 from gateway.control.api import server
 from gateway.control.api.access import Accesses
+from gateway.control.api.alarms import Alarms, alarm_router
 from gateway.control.api.app import make_app
 from gateway.control.api.applies import apply_router
 from gateway.control.api.collection import Collection, collection_router
@@ -36,6 +38,7 @@ from gateway.control.api.idempotency import Answers
 from gateway.control.api.log import log_router
 from gateway.control.api.login import login_router, oidc_router
 from gateway.control.api.people import me_router, people
+from gateway.control.api.render import StatusOf
 from gateway.control.api.resources import Api, Resources
 from gateway.control.api.settings import SettingDesk, quota_router, settings_router
 from gateway.control.api.status import Status
@@ -91,6 +94,8 @@ class Parts:
     applies: Applies
     events: Events
     auth: Auth
+    status_of: StatusOf
+    alarming: Alarming
 
 
 async def serve(settings: Settings) -> int:
@@ -125,6 +130,9 @@ async def open_parts(settings: Settings, journal: Journal) -> AsyncIterator[Part
     try:
         mirror = Mirror(store)
         registry = Registry(store, mirror, ring)
+        events, status_of = Events(store, journal, time.time), Status(mirror).of
+        tls = settings.listening.tls
+        certificate = tls[0] if tls is not None else None
         yield Parts(
             store,
             ring,
@@ -134,8 +142,10 @@ async def open_parts(settings: Settings, journal: Journal) -> AsyncIterator[Part
             Answers(store, ring, time.time),
             Accesses(store, time.time),
             Applies(store, registry),
-            Events(store, journal, time.time),
+            events,
             make_auth(AuthDesk(store, mirror, ring), journal=journal),
+            status_of,
+            Alarming(store, mirror, ring, events, journal, status_of, certificate),
         )
     finally:
         await store.close()
@@ -180,6 +190,7 @@ def background(parts: Parts) -> list[Coroutine[object, object, None]]:
         applies.sweep_for_ever(),
         parts.events.run(),
         parts.auth.run(),
+        *parts.alarming.tasks(),
     ]
 
 
@@ -202,7 +213,7 @@ async def sweep(parts: Parts) -> None:
 
 def build_app(parts: Parts) -> ASGIApp:
     """Return the API over the parts of the process."""
-    api = Api(parts.registry, Status(parts.mirror).of)
+    api = Api(parts.registry, parts.status_of)
     collections: list[Collection] = [Resources(kind, api) for kind in KINDS.values()]
     collections += people(parts.auth)
     routers = [collection_router(each, parts.answers) for each in collections]
@@ -213,6 +224,9 @@ def build_app(parts: Parts) -> ASGIApp:
     routers.append(quota_router(parts.auth.desk))
     routers += [login_router(parts.auth), oidc_router(parts.auth)]
     routers.append(event_router(Timeline(parts.store, parts.events, parts.mirror)))
+    routers.append(
+        alarm_router(Alarms(parts.store, parts.mirror, parts.events, parts.alarming.deliveries))
+    )
     return make_app(
         routers,
         authenticate=authenticate_by(parts.auth.authenticator),

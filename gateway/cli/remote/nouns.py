@@ -300,11 +300,13 @@ _TABLE = (
         (
             *_NAME,
             Column("TYPE", "type"),
+            Column("ENABLED", "enabled"),
+            Column("FROM", "min_severity"),
             Column("URL", "url"),
             Column("RECIPIENTS", "recipients"),
-            Column("ENABLED", "enabled"),
         ),
-        (Column("SERVER", "server"), _CHANGED, *_LAST),
+        (Column("CODES", "codes"), Column("SERVER", "server"), _CHANGED, *_LAST),
+        verbs=(Verb("test", "Send a test to a target, and say how it went.", "tested"),),
         secrets=("smtp_password", "webhook_secret"),
     ),
     Noun(

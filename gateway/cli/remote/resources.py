@@ -266,4 +266,5 @@ def _act(noun: Noun, verb: Verb, values: Values) -> None:
             query = {key: "true" for key in verb.switches if values[f"switch_{key}"]}
             answer = api.send("POST", path, query=query)
             action = answer.body.get("action")
-            typer.echo(f"{name}: {verb.said}" + (f" ({action})" if action else ""))
+            said = answer.body.get("detail") or verb.said
+            typer.echo(f"{name}: {said}" + (f" ({action})" if action else ""))

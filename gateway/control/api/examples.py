@@ -47,6 +47,13 @@ EXAMPLES: Mapping[str, Table] = {
         "address": "172.31.0.1/30",
         "peer_address": "172.31.0.2",
     },
+    "alarm_target": {
+        "name": "on-call",
+        "type": "webhook",
+        "url": "https://hooks.example.org/vpn",
+        "webhook_secret": "0123456789abcdef0123456789abcdef",
+        "min_severity": "warning",
+    },
     "route": {
         "border_gateway": "hq",
         "vpn_connection": "hq-office",
@@ -55,6 +62,7 @@ EXAMPLES: Mapping[str, Table] = {
 }
 
 SETTING_EXAMPLES: Mapping[str, Table] = {
+    "alarms": {"tunnel_down_s": 60, "target_networks": ["10.20.0.0/16"]},
     "allocation": {"inner_ranges": ["169.254.64.0/18"]},
     "quotas": {"vpn_connection": 100, "vpn_tunnel": 400},
 }

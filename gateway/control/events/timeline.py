@@ -78,6 +78,8 @@ class Timeline:
         at = self._mirror.revision if after is None else after
         if after is None:
             return News((), at)
+        if at > await self._store.revision():  # of a store that was put back to an older state
+            raise ApiProblem(410, "expired", f"there is no revision {at} yet: begin anew")
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait_s):
                 while True:

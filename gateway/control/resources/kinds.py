@@ -10,9 +10,10 @@ from types import MappingProxyType
 
 from pydantic import BaseModel
 
+from gateway.control.alarms.target import AlarmTargetSpec
 from gateway.control.resources import specs
 
-SECRETS = frozenset({"psk", "ppk", "bgp_password"})
+SECRETS = frozenset({"psk", "ppk", "bgp_password", "webhook_secret", "smtp_password"})
 ID_CHARACTERS = "abcdefghijklmnopqrstuvwxyz234567"
 ID_LEN = 10  # 50 bits
 
@@ -122,6 +123,7 @@ _TABLE = (
         is_operators=True,
     ),
     _kind("node", "nodes", "node", "Node", specs.NodeSpec, is_operators=True),
+    _kind("alarm_target", "alarm-targets", "target", "Alarm Target", AlarmTargetSpec),
 )
 
 KINDS: Mapping[str, Kind] = MappingProxyType({kind.name: kind for kind in _TABLE})

@@ -9,6 +9,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, Field, StrictInt, create_model
 
+from gateway.control.alarms.settings import AlarmSettings
 from gateway.control.changes.allocate import INNER_RANGES as INNER_RANGES_4
 from gateway.control.changes.allocate import INNER_RANGES_6
 from gateway.control.changes.quotas import DEFAULTS
@@ -75,6 +76,6 @@ QuotaSettings = create_model(
 
 # The settings by name. Those of `PER_TENANT` may be set for one tenant as well.
 SETTINGS: Mapping[str, type[BaseModel]] = MappingProxyType(
-    {"allocation": AllocationSettings, "quotas": QuotaSettings}
+    {"alarms": AlarmSettings, "allocation": AllocationSettings, "quotas": QuotaSettings}
 )
 PER_TENANT = frozenset({"quotas"})

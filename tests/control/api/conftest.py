@@ -13,7 +13,9 @@ import httpx
 import pytest
 from starlette.types import ASGIApp
 
+from gateway.control.alarms.delivery import Deliveries
 from gateway.control.api.access import Accesses
+from gateway.control.api.alarms import Alarms, alarm_router
 from gateway.control.api.app import make_app
 from gateway.control.api.collection import collection_router
 from gateway.control.api.customer import customer_router
@@ -114,7 +116,10 @@ def make_plane(store: Store, ring: KeyRing, now: Callable[[], float] = time.time
         settings_router(SettingDesk(auth.desk, SETTINGS), SETTINGS),
         quota_router(auth.desk),
     ]
-    events = Events(store, Journal(io.StringIO(), now), now)
+    journal = Journal(io.StringIO(), now)
+    events = Events(store, journal, now)
+    deliveries = Deliveries(mirror, ring, events, journal)
+    routers.append(alarm_router(Alarms(store, mirror, events, deliveries)))
     routers.append(event_router(Timeline(store, events, mirror)))
     authenticate = authenticate_by(auth.authenticator)
     app = make_app(routers, authenticate=authenticate, ready=ready, report=report)

@@ -194,6 +194,8 @@ async def test_who_follows_from_too_long_ago_is_told_so(here: Here) -> None:
     with pytest.raises(ApiProblem) as caught:
         await here.timeline.news(Wanted(), 0, 1)
     assert (caught.value.status, caught.value.code) == (410, "expired")
+    with pytest.raises(ApiProblem, match="there is no revision"):
+        await here.timeline.news(Wanted(), 10**9, 1)
 
 
 @pytest.mark.parametrize("after", ["", "x", "ev-1~2", f"{id_at(NOW)}-0123456789ab", "~7"])
