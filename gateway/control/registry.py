@@ -18,7 +18,7 @@ from gateway.control.auth.principal import MAIN_TENANT, Principal, Scope
 from gateway.control.changes import edit, judge, quotas
 from gateway.control.changes.allocate import Draw
 from gateway.control.changes.make import Maker
-from gateway.control.changes.steps import Step, rehearse
+from gateway.control.changes.steps import Rehearsal, Step
 from gateway.control.changes.view import Pair
 from gateway.control.changes.writes import writes_of
 from gateway.control.mirror import Mirror
@@ -179,11 +179,23 @@ class Registry:
 
         await self._change(decide, who, False)
 
-    def rehearse(self, steps: Sequence[Step], who: Principal, tenant: str) -> list[str]:
-        """Judge several changes as if one after the other were made; return the warnings."""
+    async def rehearse(self, steps: Sequence[Step], who: Principal, tenant: str) -> list[str]:
+        """
+        Judge several changes as if one after the other were made; return the warnings.
+
+        Raises ApiProblem for the first that can not be, with its index as `step`.
+        """
         for step in steps:
             owner = self._tenant(KINDS[step.kind], who, tenant)
-        return rehearse(self.mirror, steps, owner, self._draw, self._clock())
+        rehearsal = Rehearsal(self.mirror, owner, self._draw, self._clock())
+        for index, step in enumerate(steps):
+            try:
+                rehearsal.judge(step)
+            except ApiProblem as error:
+                error.extra["step"] = index
+                raise
+            await asyncio.sleep(0)  # others have their turn
+        return rehearsal.warnings
 
     def _tenant(self, kind: Kind, who: Principal, tenant: str | None) -> str:
         """Return the tenant that a new resource is of."""

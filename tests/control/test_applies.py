@@ -238,10 +238,10 @@ async def test_a_rehearsal_judges_all_steps_and_changes_nothing(store: Store) ->
     async with machine(store) as one:
         steps = await everything(one)
         before = one.resources()
-        warnings = one.registry.rehearse(steps, ROOT, "main")
+        warnings = await one.registry.rehearse(steps, ROOT, "main")
         assert all("give the customer's prefixes" in warning for warning in warnings)
         with pytest.raises(ApiProblem) as caught:
-            one.registry.rehearse([*steps, steps[0]], ROOT, "main")
+            await one.registry.rehearse([*steps, steps[0]], ROOT, "main")
         assert caught.value.extra["step"] == len(steps)
         assert one.resources() == before
 

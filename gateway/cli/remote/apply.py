@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 APPLIES = "/v1/applies"
 CONFIRM_S_MAX = 3600
 POLL_S = 0.2
+JUDGE_TIMEOUT_S = 300.0  # thousands of steps are judged before the answer
 _File = Annotated[
     Path, typer.Option("--file", "-f", help="TOML, YAML or JSON; - is the standard input, in TOML")
 ]
@@ -68,6 +69,7 @@ def apply(
     """
     form = format_of(output)
     with speaking(context, tenant) as api:
+        api.timeout_s = JUDGE_TIMEOUT_S
         plan, warnings = _judged(api, _planned(api, file, prune=prune))
         if form is Format.TABLE:
             _show(plan, warnings)

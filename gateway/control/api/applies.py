@@ -171,7 +171,7 @@ async def _rehearsed(
     applies: Applies, steps: list[Step], confirm_s: int, who: Principal, tenant: str
 ) -> Table:
     """Return what would be: the fields that each step changes, and what is probably not meant."""
-    warnings = applies.registry.rehearse(steps, who, tenant)
+    warnings = await applies.registry.rehearse(steps, who, tenant)
     # An update that sets a secret to what it is already has that field no more.
     told = [(await applies.without_known_secrets(step)).told() for step in steps]
     return {"id": None, "tenant": tenant, "confirm_s": confirm_s, "steps": told} | {

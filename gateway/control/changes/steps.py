@@ -6,14 +6,13 @@ A later step may refer to what an earlier one makes, by its name.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from gateway.control.changes import edit, judge, quotas
 from gateway.control.changes.allocate import Draw
 from gateway.control.changes.make import Maker
 from gateway.control.changes.view import After, Pair, View
-from gateway.control.problems import ApiProblem, invalid, not_found
+from gateway.control.problems import invalid, not_found
 from gateway.control.resources.kinds import KINDS
 from gateway.control.resources.record import Table
 
@@ -73,25 +72,27 @@ def _step(one: object, place: str) -> Step:
     return Step(action, kind, id, str(one.get("name") or body.get("name") or id), body, expected)
 
 
-def rehearse(view: View, steps: Sequence[Step], tenant: str, draw: Draw, now: float) -> list[str]:
-    """
-    Return what would probably not be meant after all steps, in words. Nothing is changed.
+class Rehearsal:
+    """Judges several changes one after the other as if each had been made. Nothing is changed."""
 
-    Raises ApiProblem for the first step that can not be, with its index as `step`.
-    """
-    changes: list[Pair] = []
-    warnings: dict[str, None] = {}
-    for index, step in enumerate(steps):
-        here = After(view, changes)
-        try:
-            made = _pairs(here, step, tenant, draw, now)
-            if any(new is not None for _, new in made):
-                warnings |= dict.fromkeys(judge.judge(here, made))
-        except ApiProblem as error:
-            error.extra["step"] = index
-            raise
-        changes += made
-    return list(warnings)
+    def __init__(self, view: View, tenant: str, draw: Draw, now: float) -> None:
+        self._after = After(view)
+        self._tenant = tenant
+        self._draw = draw
+        self._now = now
+        self._warnings: dict[str, None] = {}
+
+    @property
+    def warnings(self) -> list[str]:
+        """What would probably not be meant, in words."""
+        return list(self._warnings)
+
+    def judge(self, step: Step) -> None:
+        """Judge the next step. Raises ApiProblem."""
+        made = _pairs(self._after, step, self._tenant, self._draw, self._now)
+        if any(new is not None for _, new in made):
+            self._warnings |= dict.fromkeys(judge.judge(self._after, made))
+        self._after.add(made)
 
 
 def _pairs(view: View, step: Step, tenant: str, draw: Draw, now: float) -> list[Pair]:
