@@ -67,10 +67,18 @@ JUDGED_BY = {
 }
 
 
-def check(document: Document, incomplete: Collection[str] = ()) -> tuple[Problem, ...]:
-    """Return all that is wrong with `document`, then what is probably not meant (warnings)."""
+def check(
+    document: Document,
+    incomplete: Collection[str] = (),
+    tunnels: tuple[ResolvedTunnel, ...] | None = None,
+) -> tuple[Problem, ...]:
+    """
+    Return all that is wrong with `document`, then what is probably not meant (warnings).
+
+    `tunnels` are the document's, where they are known.
+    """
     found = [problem for rule in RULES for problem in rule(document)]
-    tunnels = resolve_tunnels(document)
+    tunnels = resolve_tunnels(document) if tunnels is None else tunnels
     for tunnel_rule in (*TUNNEL_RULES, *BGP_RULES, *LINE_RULES, *PROBE_RULES):
         found.extend(tunnel_rule(document, tunnels))
     found.extend(_colliding_metrics(document, tunnels))

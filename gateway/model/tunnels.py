@@ -65,20 +65,39 @@ class ResolvedTunnel:
         return (*(self.path if is_own else self.connection_path), key)
 
 
-def resolve_tunnels(document: Document) -> tuple[ResolvedTunnel, ...]:
-    """Return every tunnel of `document` with its defaults, in the document's order."""
+def resolve_tunnels(
+    document: Document, before: Sequence[ResolvedTunnel] = ()
+) -> tuple[ResolvedTunnel, ...]:
+    """
+    Return every tunnel of `document` with its defaults, in the document's order.
+
+    `before` are those of an earlier document with the same public addresses: where connection,
+    customer and place are the very same objects, so is the result.
+    """
     customers = {customer.name: customer for customer in document.customer_gateway}
     places = namespaces_of(document)
-    return tuple(
-        _resolve(
-            document,
-            customers.get(connection.customer_gateway),
-            (at, position),
-            places.get(connection.border_gateway, ""),
-        )
-        for at, connection in enumerate(document.vpn_connection)
-        for position in range(len(connection.tunnel))
-    )
+    known = {id(tunnel.tunnel): tunnel for tunnel in before}
+    found = []
+    for at, connection in enumerate(document.vpn_connection):
+        customer = customers.get(connection.customer_gateway)
+        namespace = places.get(connection.border_gateway, "")
+        for position, tunnel in enumerate(connection.tunnel):
+            old = known.get(id(tunnel))
+            if old is None or not _is_same(old, connection, customer, (at, namespace)):
+                old = _resolve(document, customer, (at, position), namespace)
+            found.append(old)
+    return tuple(found)
+
+
+def _is_same(
+    old: ResolvedTunnel,
+    connection: VpnConnection,
+    customer: CustomerGateway | None,
+    place: tuple[int, str],
+) -> bool:
+    """Say whether all that a tunnel was resolved from is as it was."""
+    is_here = (old.connection_path[1], old.namespace) == place
+    return old.connection is connection and old.customer is customer and is_here
 
 
 def _resolve(

@@ -147,6 +147,8 @@ def leaves_first(old: TunnelPlan, new: TunnelPlan | None) -> bool:
 
 
 def _facets(old: TunnelPlan, new: TunnelPlan) -> frozenset[Facet]:
+    if old is new:
+        return frozenset()
     own = {facet for field, facet in FACET_OF.items() if getattr(old, field) != getattr(new, field)}
     effects = effects_of(changed_fields(old.ike, new.ike))
     return frozenset(own | {FACET_OF_EFFECT[effect] for effect in effects})

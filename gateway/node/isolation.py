@@ -29,11 +29,13 @@ class Isolation:
     def __init__(self, namespaces: Namespaces, journal: Journal) -> None:
         self._namespaces = namespaces
         self._journal = journal
+        self._spokes: Sequence[Spoke] | None = None
         self._filtered: dict[str, bool] = {}  # namespaces that have our table, and that have not
         self.troubles: dict[str, str] = {}
 
     def apply(self, spokes: Sequence[Spoke]) -> None:
         """Keep these apart as they say; in every namespace that is open."""
+        self._spokes = spokes
         before, self.troubles = self.troubles, {}
         opened = tuple(self._namespaces)
         self._filtered = {name: has for name, has in self._filtered.items() if name in opened}
@@ -47,6 +49,10 @@ class Isolation:
         for namespace, text in self.troubles.items():
             if before.get(namespace) != text:
                 self._journal.error("spoke isolation", namespace=namespace or "own", text=text)
+
+    def is_so(self, spokes: Sequence[Spoke]) -> bool:
+        """Say whether these are kept apart, as far as nobody else has changed it since."""
+        return spokes == self._spokes and not self.troubles
 
     def remove(self) -> None:
         """Undo all: the gateway ends."""

@@ -26,7 +26,6 @@ from gateway.dataplane.remote import RemotePlane, spawn_dataplane
 from gateway.errors import ConfigError, DataPlaneError, GatewayError, UsageError
 from gateway.ike.endpoint import IkeEndpoint
 from gateway.ike.events import Reason
-from gateway.model.document import Loaded
 from gateway.node.control_socket import ControlError
 from gateway.node.daemon import IkeDaemon
 from gateway.node.difference import Change, difference
@@ -38,14 +37,14 @@ from gateway.node.journal import Journal
 from gateway.node.machine import notes
 from gateway.node.namespaces import Namespaces
 from gateway.node.notify import Notifier
-from gateway.node.plan import NodePlan, plan
+from gateway.node.plan import NodePlan
 from gateway.node.probes import Prober
 from gateway.node.propagator import Propagator
 from gateway.node.reconcile import Reconciler
 from gateway.node.rollout import Rollout
 from gateway.node.routing import RoutingReport
 from gateway.node.seal import Legacy, SealError, load_key, make_key, seal, unseal
-from gateway.node.source import Source
+from gateway.node.source import Planned, Source
 from gateway.node.steering import Cause, Steering
 from gateway.node.traffic import TrafficWatch
 from gateway.node.tunnel import Tunnels
@@ -93,11 +92,11 @@ class SystemRandom:
         return None
 
 
-def plan_of(loaded: Loaded, journal: Journal) -> NodePlan:
+def plan_of(planned: Planned, journal: Journal) -> NodePlan:
     """Return the plan of a document; its warnings go to the log."""
-    for warning in loaded.warnings:
+    for warning in planned.warnings:
         journal.warning("document", text=warning)
-    return plan(loaded.document)
+    return planned.plan
 
 
 class Gateway:

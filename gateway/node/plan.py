@@ -6,6 +6,7 @@ The plan is what reconcile compares: everything in it is a plain value, a tunnel
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv6Interface
 
@@ -120,13 +121,29 @@ class NodePlan:
 
 def plan(document: Document) -> NodePlan:
     """Return what the node does for `document`, which has passed its checks (`model.document`)."""
-    gateway, tunnels = document.gateway, resolve_tunnels(document)
+    return plan_again(document, resolve_tunnels(document), {})
+
+
+def plan_again(
+    document: Document,
+    tunnels: tuple[ResolvedTunnel, ...],
+    before: Mapping[int, TunnelPlan],
+) -> NodePlan:
+    """
+    Return the plan of a document whose `tunnels` are resolved.
+
+    `before` are plans by the id() of the resolved tunnel that they were made of, in a document with
+    the same routes, attachments and lines: they hold.
+    """
+    gateway = document.gateway
     by_bird = chosen_by_bird(document)
     return NodePlan(
         name=gateway.name,
         workers=gateway.workers,
         sockets=gateway.public_addresses,
-        tunnels=tuple(_tunnel(document, resolved, by_bird) for resolved in tunnels),
+        tunnels=tuple(
+            before.get(id(resolved)) or _tunnel(document, resolved, by_bird) for resolved in tunnels
+        ),
         routing=routing_plans(document, tunnels),
         namespaces=tuple(dict.fromkeys(n for n in namespaces_of(document).values() if n)),
         ports=ports_of(document),

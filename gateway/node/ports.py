@@ -92,6 +92,10 @@ class Ports:
             if before.get(owner) != text:
                 self._journal.error("interface", owner=owner, text=text)
 
+    def are(self, plans: tuple[PortPlan, ...]) -> bool:
+        """Say whether these were made, and nothing was in the way."""
+        return plans == self._plans and not self.troubles
+
     def remove(self) -> None:
         """Undo all: the gateway ends."""
         self.apply(())

@@ -88,13 +88,15 @@ class Reconciler:
             if self.plan is not None:
                 self._close_sockets(self.plan)
             raise
-        self.plan = wanted
+        before, self.plan = self.plan, wanted
         self._namespaces.use(wanted.namespaces)
         self.routes.stop_clear_text(wanted)
-        self.ports.apply(wanted.ports, wanted.sockets)
+        if not self.ports.are(wanted.ports) or _places(before) != _places(wanted):
+            self.ports.apply(wanted.ports, wanted.sockets)
         remade = {c.new.name for c in change.changed if Facet.INTERFACE in c.facets}
         gone = {plan.name for plan in change.removed} | remade
-        self._tell_ike(plan for plan in wanted.tunnels if plan.name not in remade)
+        if gone:
+            self._tell_ike(plan for plan in wanted.tunnels if plan.name not in remade)
         for tunnel in self._tunnels:
             if tunnel.name in gone:
                 self._remove(tunnel)
@@ -105,8 +107,10 @@ class Reconciler:
             )
         for plan in change.added:
             self._try_tunnel(plan, self._make)
-        self.isolation.apply(wanted.spokes)
-        self.routes.apply(wanted)
+        made = remade | {plan.name for plan in change.added}
+        if made or not self.isolation.is_so(wanted.spokes) or _places(before) != _places(wanted):
+            self.isolation.apply(wanted.spokes)
+        self.routes.apply(wanted, made)
         self._close_sockets(wanted)
         self._tell_ike(wanted.tunnels)
         names = frozenset(plan.name for plan in wanted.tunnels)
@@ -144,7 +148,7 @@ class Reconciler:
         else:
             self.ports.apply(self.plan.ports, self.plan.sockets)
             self.isolation.apply(self.plan.spokes)
-            self.routes.apply(self.plan)
+        self.routes.repair(self.plan)
 
     def release_namespaces(self) -> None:
         """Let go of the network namespaces that the plan has no use for; their BIRDs have ended."""
@@ -341,6 +345,11 @@ class Reconciler:
         tunnel.fit_mtu()
         tunnel.kernel.set_up(plan.interface, up=True)
         _set_addresses(tunnel.kernel, plan)
+
+
+def _places(plan: NodePlan | None) -> object:
+    """Return where a plan has something: namespaces, and our addresses."""
+    return (plan.namespaces, plan.sockets) if plan is not None else None
 
 
 def _set_addresses(kernel: Netlink, plan: TunnelPlan) -> None:

@@ -10,7 +10,7 @@ routes behind those of its twins, or takes them away.
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from gateway.node.journal import Journal
 from gateway.node.namespaces import Namespaces
@@ -34,19 +34,36 @@ class Routes:
         self._namespaces = namespaces
         self._tunnels = tunnels
         self._journal = journal
+        self._made: dict[str, set[Route]] = {}  # by namespace, as it was last made
         self._followed: dict[str, Standing] = {}  # the standing that a tunnel's routes follow
 
-    def apply(self, plan: NodePlan) -> None:
-        """Add what is missing, remove what is not wanted. Raises NetlinkError."""
+    def apply(self, plan: NodePlan, made: Collection[str] = ()) -> None:
+        """
+        Make the difference to what was made before; `made` are tunnels whose device is new.
+
+        The kernel's routes, which may be many, are only read where nothing was made yet; `repair`
+        reads them again. Raises NetlinkError.
+        """
         self._followed = dict(self._steering.standings)
+        new = {tunnel.interface for tunnel in plan.tunnels if tunnel.name in made}
         for namespace in self._namespaces:
             kernel = self._namespaces.of(namespace)
             routes = self._wanted(plan, namespace)
-            actual = kernel.routes()
+            actual = {r for r in self._actual(namespace) if r.interface not in new}
             for route in sorted(routes - actual, key=str):
                 self._try(kernel.add_route, route)
             for route in sorted(actual - routes, key=str):
                 self._try(kernel.del_route, route)
+            self._made[namespace] = routes
+
+    def _actual(self, namespace: str) -> set[Route]:
+        made = self._made.get(namespace)
+        return self._namespaces.of(namespace).routes() if made is None else made
+
+    def repair(self, plan: NodePlan) -> None:
+        """Make all routes so, whatever was made before. Raises NetlinkError."""
+        self._made.clear()
+        self.apply(plan)
 
     def move(self, plan: NodePlan) -> None:
         """
@@ -75,7 +92,7 @@ class Routes:
         for namespace in self._namespaces:
             kernel = self._namespaces.of(namespace)
             closed = {r for r in self._wanted(plan, namespace) if r.interface is None}
-            for route in sorted(closed - kernel.routes(), key=str):
+            for route in sorted(closed - self._actual(namespace), key=str):
                 self._try(kernel.add_route, route)
 
     def remove(self) -> None:

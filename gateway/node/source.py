@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Protocol
 
 from gateway.model import load as files
-from gateway.model.document import Loaded
 from gateway.node.commands import Commands, Life
 from gateway.node.event_log import EventLog
 from gateway.node.journal import Journal
 from gateway.node.notify import Notifier
+from gateway.node.plan import NodePlan, plan
 from gateway.node.status import StatusView
 
 
@@ -26,14 +26,22 @@ class Node:
     events: EventLog
 
 
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What a document comes to, and what in it is probably not meant."""
+
+    plan: NodePlan
+    warnings: tuple[str, ...] = ()
+
+
 class Source(Protocol):
     """Where the wanted document comes from. `str()` names it in the log."""
 
-    async def begin(self, journal: Journal, notifier: Notifier) -> Loaded:
+    async def begin(self, journal: Journal, notifier: Notifier) -> Planned:
         """Return the document to start with; wait for it if need be. Raises ConfigError."""
         ...
 
-    def load(self) -> Loaded:
+    def load(self) -> Planned:
         """Return the document as it is now; called in a thread. Raises ConfigError."""
         ...
 
@@ -55,11 +63,12 @@ class FileSource:
     def __str__(self) -> str:
         return str(self.path)
 
-    async def begin(self, journal: Journal, notifier: Notifier) -> Loaded:
+    async def begin(self, journal: Journal, notifier: Notifier) -> Planned:
         return self.load()
 
-    def load(self) -> Loaded:
-        return files.load(self.path)
+    def load(self) -> Planned:
+        loaded = files.load(self.path)
+        return Planned(plan(loaded.document), loaded.warnings)
 
     async def follow(self, node: Node) -> None:
         """Return at once: a file does not follow."""

@@ -53,7 +53,6 @@ class Reporter:
         self._is_full = True
         self._changed = asyncio.Event()
         self._names: set[str] = set()  # tunnels whose state may be another
-        self._look_at_all = True
         self._all_at = 0.0  # when they were, in monotonic seconds
         self._told: dict[str, TunnelState] = {}
         self._told_counters: dict[str, Counters] = {}
@@ -61,9 +60,9 @@ class Reporter:
 
     # ---- what is new ----
 
-    def wake(self, *, look_at_all: bool = False) -> None:
-        """Report now; with `look_at_all` any tunnel may be another."""
-        self._look_at_all |= look_at_all
+    def wake(self, tunnels: Iterable[str] = ()) -> None:
+        """Report now: these tunnels are others, or something beside the tunnels is."""
+        self._names |= set(tunnels)
         self._changed.set()
 
     def tell(self, result: Result) -> None:
@@ -99,9 +98,9 @@ class Reporter:
         self._changed.clear()
         names, self._names = self._names, set()
         is_time = time.monotonic() - self._all_at >= REPORT_S - BETWEEN_S
-        look_at_all = self._look_at_all or self._is_full or is_time
+        look_at_all = self._is_full or is_time
         if look_at_all:
-            self._look_at_all, self._all_at = False, time.monotonic()
+            self._all_at = time.monotonic()
         report = await self._made(None if look_at_all else names)
         try:
             heard = await self._send(report)

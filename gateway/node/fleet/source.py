@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,19 +30,18 @@ from gateway.fleet.messages import (
     Why,
     parse_token,
 )
-from gateway.model.document import Loaded
 from gateway.node.fleet import identity as identities
 from gateway.node.fleet.actions import Actions
 from gateway.node.fleet.cache import Cache, CacheError
 from gateway.node.fleet.http import LinkError
 from gateway.node.fleet.identity import Identity, IdentityError
-from gateway.node.fleet.judge import NotTaken, judge, judge_position
+from gateway.node.fleet.judge import Good, NotTaken, judge, judge_position
 from gateway.node.fleet.link import Link, Refused, parse_url, register
 from gateway.node.fleet.report import Reporter
 from gateway.node.journal import Journal
 from gateway.node.life import report_bug
 from gateway.node.notify import Notifier
-from gateway.node.source import Node
+from gateway.node.source import Node, Planned
 
 PAUSE_S, PAUSE_MOST_S, PAUSE_GROWS = 0.5, 15.0, 1.8
 RENEW_AGAIN_S = 3600.0
@@ -58,14 +57,6 @@ class Enrolment:
     folder: Path
     token_file: Path | None = None
     fingerprint: str = ""  # of its CA, `sha256:` and hexadecimal digits; else the token's
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """A wanted document that was judged good."""
-
-    wanted: Wanted
-    loaded: Loaded
 
 
 class Pause:
@@ -96,9 +87,9 @@ class ControlSource:
         self._journal: Journal | None = None
         self._identity: Identity | None = None
         self._link: Link | None = None
-        self._held: Held | None = None
+        self._held: Good | None = None
         self._seen = Position()  # the last position that was offered and judged
-        self._pending: Held | None = None  # good, but could not be applied yet
+        self._pending: Good | None = None  # good, but could not be applied yet
         self._problem: Why | None = None
         self._trouble = "not asked yet"  # why the control plane is not reached, "" if it is
         self._trouble_at = time.time()
@@ -111,7 +102,7 @@ class ControlSource:
 
     # ---- the source ----
 
-    async def begin(self, journal: Journal, notifier: Notifier) -> Loaded:
+    async def begin(self, journal: Journal, notifier: Notifier) -> Planned:
         """Return the document on disk; without one wait for the control plane's first."""
         self._journal = journal
         self._open_folder()
@@ -125,9 +116,9 @@ class ControlSource:
                 quiet.cancel()
         return self.load()
 
-    def load(self) -> Loaded:
+    def load(self) -> Planned:
         assert self._held is not None
-        return self._held.loaded
+        return Planned(self._held.plan)
 
     async def follow(self, node: Node) -> None:
         """Watch for documents and actions, and report, as long as the gateway runs."""
@@ -182,7 +173,7 @@ class ControlSource:
                 return
             if self._identity is not None and wanted.node != self._identity.node:
                 raise CacheError(f"it is for {wanted.node}, this node is {self._identity.node}")
-            self._held = Held(wanted, judge(wanted))
+            self._held = judge(wanted)
             self._seen = wanted.at
         except (CacheError, NotTaken) as error:
             self._log.error("document on disk", text=str(error))
@@ -310,13 +301,13 @@ class ControlSource:
             with contextlib.suppress(LinkError, IdentityError):
                 await self._register()
 
-    async def _judged(self, wanted: Wanted) -> Held | None:
+    async def _judged(self, wanted: Wanted) -> Good | None:
         """Return a document that may be applied; None if not, which is reported."""
         assert self._identity is not None
         try:
             judge_position(wanted, self._identity.node, self._seen)
             self._seen = wanted.at
-            return Held(wanted, await asyncio.to_thread(judge, wanted))
+            return await asyncio.to_thread(judge, wanted, self._held)
         except NotTaken as error:
             if error.why != self._problem:
                 self._log.error("reload refused", reason=error.why.code, text=error.why.text)
@@ -324,19 +315,21 @@ class ControlSource:
             self._wake()
             return None
 
-    async def _apply(self, held: Held, node: Node) -> None:
+    async def _apply(self, held: Good, node: Node) -> None:
         """Make a document the one in force. The one before stays if that can not be."""
         before, self._held = self._held, held
         try:
-            await node.life.reload()
+            done = await node.life.reload()
         except GatewayError as error:
             self._held, self._pending = before, held
             self._problem = Why(code="not_applied", text=str(error)[:2000])
-        else:
-            self._pending = self._problem = None
-            await self._keep(held.wanted)
-        if self._reporter is not None:
-            self._reporter.wake(look_at_all=True)
+            self._wake()
+            return
+        self._pending = self._problem = None
+        added = done["added"]
+        assert isinstance(added, list)
+        self._wake(added)
+        await self._keep(held.wanted)
 
     async def _guarded(self, run: Callable[[], Awaitable[None]]) -> None:
         """Run for ever: a bug of ours must not take the tunnels along."""
@@ -352,9 +345,9 @@ class ControlSource:
     def _where(self) -> tuple[Position, Why | None]:
         return (self._held.wanted.at if self._held else Position()), self._problem
 
-    def _wake(self) -> None:
+    def _wake(self, tunnels: Iterable[str] = ()) -> None:
         if self._reporter is not None:
-            self._reporter.wake()
+            self._reporter.wake(tunnels)
 
     async def _send(self, report: Report) -> Heard:
         if self._link is None:
