@@ -53,6 +53,9 @@ class Api:
         self._path = path
         self._connection = _UnixConnection(path)
 
+    def __del__(self) -> None:
+        self._connection.close()
+
     def get(self, path: str, **query: object) -> Table:
         """Return the answer of `GET /v1/PATH`. Raises Refused, Unanswered."""
         return self.ask("GET", path, None, query)

@@ -78,6 +78,14 @@ def control(
             help="a proxy in front has TLS; its X-Forwarded-For counts; several times",
         ),
     ] = None,
+    listen_nodes: Annotated[
+        str | None,
+        typer.Option(
+            "--listen-nodes",
+            metavar="ADDRESS:PORT",
+            help="where gateways of the fleet come in, as in 0.0.0.0:8444; not at all if not said",
+        ),
+    ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="log more")] = False,
 ) -> None:
     """
@@ -92,7 +100,12 @@ def control(
 
     try:
         listening = parse_listening(
-            listen or list(DEFAULT_LISTEN), tls_cert, tls_key, behind_proxy or [], socket
+            listen or list(DEFAULT_LISTEN),
+            tls_cert,
+            tls_key,
+            behind_proxy or [],
+            socket,
+            listen_nodes,
         )
     except ConfigError as error:
         _fail(error.problems)

@@ -36,6 +36,7 @@ class Listening:
     tls: tuple[Path, Path] | None  # certificate chain and key, PEM
     proxies: tuple[str, ...]  # whose X-Forwarded-For is believed
     socket: Path
+    nodes: Place | None = None  # where nodes come in, with certificates of the own CA
 
 
 def parse_place(text: str, option: str = "--listen") -> Place:
@@ -58,6 +59,7 @@ def parse_listening(
     tls_key: Path | None,
     behind_proxy: list[str],
     socket: Path,
+    listen_nodes: str | None = None,
 ) -> Listening:
     """Return where to listen. Raises ConfigError for what would show the API to everybody."""
     places = tuple(parse_place(text) for text in listen)
@@ -69,7 +71,8 @@ def parse_listening(
         if not (place.is_loopback or tls or proxies):
             text = f"--listen {place}: others can reach it: give --tls-cert and --tls-key, or"
             raise ConfigError([f"{text} --behind-proxy with the proxy's address"])
-    return Listening(places, tls, proxies, socket)
+    nodes = parse_place(listen_nodes, "--listen-nodes") if listen_nodes is not None else None
+    return Listening(places, tls, proxies, socket, nodes)
 
 
 def _network(text: str) -> str:

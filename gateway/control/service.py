@@ -19,6 +19,7 @@ import time
 import traceback
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -37,6 +38,7 @@ from gateway.control.api.events import event_router
 from gateway.control.api.idempotency import Answers
 from gateway.control.api.log import log_router
 from gateway.control.api.login import login_router, oidc_router
+from gateway.control.api.nodes import node_router
 from gateway.control.api.people import me_router, people
 from gateway.control.api.render import StatusOf
 from gateway.control.api.resources import Api, Resources
@@ -45,17 +47,16 @@ from gateway.control.api.status import Status
 from gateway.control.api.verbs import verb_router
 from gateway.control.applies import Applies
 from gateway.control.auth.desk import Desk as AuthDesk
-from gateway.control.auth.principal import Principal
 from gateway.control.auth.service import Auth, make_auth
 from gateway.control.customer import CustomerConfigs
 from gateway.control.events.events import Events
+from gateway.control.events.nodes import NodeEvents
 from gateway.control.events.timeline import Timeline
 from gateway.control.listen import Listening
 from gateway.control.mirror import Mirror
-from gateway.control.problems import ApiProblem
+from gateway.control.nodes.service import Nodes, open_nodes
 from gateway.control.registry import Registry
 from gateway.control.resources.kinds import KINDS
-from gateway.control.resources.record import Record
 from gateway.control.resources.settings import SETTINGS
 from gateway.control.secrets import KeyRing, load_key_ring
 from gateway.control.store.interface import Store, StoreError
@@ -96,6 +97,7 @@ class Parts:
     auth: Auth
     status_of: StatusOf
     alarming: Alarming
+    nodes: Nodes
 
 
 async def serve(settings: Settings) -> int:
@@ -130,7 +132,10 @@ async def open_parts(settings: Settings, journal: Journal) -> AsyncIterator[Part
     try:
         mirror = Mirror(store)
         registry = Registry(store, mirror, ring)
-        events, status_of = Events(store, journal, time.time), Status(mirror).of
+        events = Events(store, journal, time.time)
+        keep = NodeEvents(events, mirror).keep
+        nodes = await open_nodes(store, mirror, ring, keep, partial(report, journal))
+        status_of = Status(mirror, nodes.statuses.of).of
         tls = settings.listening.tls
         certificate = tls[0] if tls is not None else None
         yield Parts(
@@ -146,6 +151,7 @@ async def open_parts(settings: Settings, journal: Journal) -> AsyncIterator[Part
             make_auth(AuthDesk(store, mirror, ring), journal=journal),
             status_of,
             Alarming(store, mirror, ring, events, journal, status_of, certificate),
+            nodes,
         )
     finally:
         await store.close()
@@ -159,6 +165,7 @@ async def _run(settings: Settings, parts: Parts, group: asyncio.TaskGroup) -> No
     servers = [
         (server.make_server(app, tls, settings.listening.proxies), _tcp(settings.listening)),
         (server.make_server(app), [_unix(settings.listening)]),
+        (parts.nodes.server, _nodes(settings.listening)),
     ]
     serving = [group.create_task(each.serve(sockets)) for each, sockets in servers if sockets]
     running = [group.create_task(task) for task in background(parts)]
@@ -191,6 +198,7 @@ def background(parts: Parts) -> list[Coroutine[object, object, None]]:
         parts.events.run(),
         parts.auth.run(),
         *parts.alarming.tasks(),
+        *parts.nodes.tasks(),
     ]
 
 
@@ -217,12 +225,13 @@ def build_app(parts: Parts) -> ASGIApp:
     collections: list[Collection] = [Resources(kind, api) for kind in KINDS.values()]
     collections += people(parts.auth)
     routers = [collection_router(each, parts.answers) for each in collections]
-    routers += [verb_router(api, act, parts.accesses), log_router(parts.store)]
+    routers += [verb_router(api, parts.nodes.actions.act, parts.accesses), log_router(parts.store)]
     routers.append(customer_router(api, CustomerConfigs(parts.registry, parts.accesses)))
     routers += [apply_router(parts.applies), me_router(parts.auth)]
     routers += [settings_router(SettingDesk(parts.auth.desk, SETTINGS), SETTINGS)]
     routers.append(quota_router(parts.auth.desk))
     routers += [login_router(parts.auth), oidc_router(parts.auth)]
+    routers.append(node_router(api, parts.nodes))
     routers.append(event_router(Timeline(parts.store, parts.events, parts.mirror)))
     routers.append(
         alarm_router(Alarms(parts.store, parts.mirror, parts.events, parts.alarming.deliveries))
@@ -254,12 +263,6 @@ def report(journal: Journal, where: str, error: Exception) -> str:
     return number
 
 
-async def act(verb: str, tunnel: Record, who: Principal, *, ike: bool) -> dict[str, object]:
-    """Refuse what a node would have to do: none is registered."""
-    text = f"vpn_tunnel {tunnel.name}: its node is not registered"
-    raise ApiProblem(409, "node_not_registered", text)
-
-
 @contextlib.contextmanager
 def _signals(
     tls: ssl.SSLContext | None, listening: Listening, journal: Journal
@@ -289,6 +292,12 @@ def _signals(
 
 def _tcp(listening: Listening) -> list[socket.socket]:
     return [server.listen_tcp(place.host, place.port) for place in listening.places]
+
+
+def _nodes(listening: Listening) -> list[socket.socket]:
+    """Return the nodes' listener, if they are let in."""
+    place = listening.nodes
+    return [server.listen_tcp(place.host, place.port, "--listen-nodes")] if place else []
 
 
 def _unix(listening: Listening) -> socket.socket:

@@ -46,8 +46,8 @@ def test_a_list_is_a_table_with_names_for_references(plane: Control) -> None:
         "NAME      ID ADMIN  STATE    REASON\n".replace(
             "ID ", "ID CONNECTION  LOCAL         REMOTE        "
         )
-        + "office-1  tun-ID office      192.0.2.1     203.0.113.50  up     unknown  -\n"
-        + "office-2  tun-ID office      198.51.100.1  203.0.113.51  up     unknown  -\n"
+        + "office-1  tun-ID office      192.0.2.1     203.0.113.50  up     unknown  node_new\n"
+        + "office-2  tun-ID office      198.51.100.1  203.0.113.51  up     unknown  node_new\n"
     )
 
 
@@ -169,7 +169,7 @@ def test_the_shell_completes_nouns_verbs_options_and_words(plane: Control) -> No
 
 def test_status_shows_the_fleet_where_no_gateway_is(plane: Control) -> None:
     lines = plane.done("status").splitlines()
-    assert lines[0] == "tunnels: 0 of 2 up, connections: 1, nodes: 2 unknown"
+    assert lines[0] == "tunnels: 0 of 2 up, connections: 1, nodes: 2 new"
     assert any(line.split()[:3] == ["office", "main", "office"] for line in lines)
     assert any(re.match(r"office-1 +office +192\.0\.2\.1", line) for line in lines)
     assert plane.done("status", "-o", "name") == "office-1\noffice-2\n"

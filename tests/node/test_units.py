@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from gateway.cli import app
 from gateway.cli.control import DEFAULT_KEY_FILE, DEFAULT_SOCKET
 from gateway.cli.store import DEFAULT_STORE
 from gateway.control.secrets import CREDENTIAL
@@ -65,6 +68,33 @@ def test_systemd_finds_nothing_wrong(units: Path, name: str) -> None:
     )
     complaints = [line for line in done.stderr.splitlines() if "twinspan" in line]
     assert complaints == []
+
+
+@needs_systemd
+def test_systemd_finds_nothing_wrong_with_a_gateway_of_a_fleet(units: Path) -> None:
+    places = units / "twinspan-gateway.service.d"
+    places.mkdir()
+    example = (DEPLOY / "twinspan-gateway.service.d/fleet.conf.example").read_text()
+    (places / "fleet.conf").write_text(
+        example.replace("/usr/bin/twinspan", "/bin/true").replace("\n# Load", "\nLoad")
+    )
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", str(units / "twinspan-gateway.service")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert [line for line in done.stderr.splitlines() if "twinspan" in line] == []
+
+
+def test_the_options_of_a_gateway_of_a_fleet_are_the_programs() -> None:
+    example = (DEPLOY / "twinspan-gateway.service.d/fleet.conf.example").read_text()
+    (start,) = re.findall("^ExecStart=(/.*)", example, re.MULTILINE)
+    options = set(re.findall(r"--[a-z-]+", start))
+    known = CliRunner().invoke(app, ["gateway", "--help"], env={"COLUMNS": "200"}).output
+    assert options
+    assert not [option for option in options if option not in known]
 
 
 @needs_systemd

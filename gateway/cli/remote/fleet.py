@@ -162,7 +162,9 @@ def _states(answer: Json) -> dict[str, str]:
     """Return the state of each node, each connection and each tunnel that is not up, as a line."""
     lines = {}
     for node in _objects(answer["nodes"]):
-        lines[f"node {node['name']}"] = f"node {node['name']}: {value_of(node, 'status.state')}"
+        lines[f"node {node['name']}"] = (
+            f"node {node['name']}: {value_of(node, 'status.operational')}"
+        )
     for one in _objects(answer["connections"]):
         ha = cell(value_of(one, "status.ha_status"))
         text = f"{ha}, {_working(one)} of {_tunnel_count(one)} tunnels up"

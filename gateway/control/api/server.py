@@ -123,7 +123,7 @@ def load_certificate(context: ssl.SSLContext, cert: Path, key: Path) -> None:
         raise ConfigError([f"--tls-cert {cert}, --tls-key {key}: {why}"]) from None
 
 
-def listen_tcp(host: str, port: int) -> socket.socket:
+def listen_tcp(host: str, port: int, option: str = "--listen") -> socket.socket:
     """Return a listening socket. Raises ConfigError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
@@ -135,7 +135,7 @@ def listen_tcp(host: str, port: int) -> socket.socket:
         sock.listen(BACKLOG)
     except OSError as error:
         sock.close()
-        text = f"--listen {host}:{port}: {(error.strerror or str(error)).lower()}"
+        text = f"{option} {host}:{port}: {(error.strerror or str(error)).lower()}"
         raise ConfigError([text]) from None
     return sock
 

@@ -13,11 +13,13 @@ from gateway.control.resources.record import Record
 
 Json = object
 Table = dict[str, Json]
-Live = Callable[[Record], Table]  # of a tunnel: operational, reason, since, counters
+Live = Callable[[Record], Table]  # of a tunnel, connection or node, as nodes have reported
 
 
-def nobody_reports(_tunnel: Record) -> Table:
-    """Return how a tunnel is where no node has said anything."""
+def nobody_reports(record: Record) -> Table:
+    """Return how a tunnel is where no node has said anything; of others nothing."""
+    if record.kind != "vpn_tunnel":
+        return {}
     return {"operational": "unknown", "reason": None, "since": None}
 
 
@@ -40,7 +42,7 @@ class Status:
             case "customer_gateway":
                 return self._children(record, "vpn_connection", "direct_line")
             case "node":
-                return self._children(record, "vpn_tunnel")
+                return {**self._children(record, "vpn_tunnel"), **self._live(record)}
             case _:
                 return {}
 
@@ -66,6 +68,7 @@ class Status:
             "tunnels": [tunnel.id for tunnel in tunnels],
             "working": working,
             "operational": _together(states),
+            **self._live(connection),
         }
 
     def _children(self, record: Record, *kinds: str) -> Table:

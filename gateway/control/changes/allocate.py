@@ -193,7 +193,7 @@ def routing_table(view: View, gateway: Record) -> str:
     if named:
         return str(named)
     tenant = view.get("tenant", gateway.tenant)
-    own = tenant is not None and bool(tenant.value.get("own_namespaces", True))
+    own = tenant is not None and bool(tenant.spec.get("own_namespaces", True))
     return gateway.id if own else ""
 
 

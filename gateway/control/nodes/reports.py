@@ -12,6 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
+from gateway.control.api.render import moment
 from gateway.control.mirror import Mirror
 from gateway.control.nodes.actions import Actions
 from gateway.control.nodes.documents import Documents
@@ -40,7 +41,7 @@ class Known:
 
     session: str
     number: int
-    heard_at: float  # monotonic seconds
+    reported_at: float  # seconds since 1970
     counters: dict[str, Counters] = field(default_factory=dict)
     lease: Lease | None = None
     kept_at: float = 0.0
@@ -78,6 +79,11 @@ class Reports:
         known = self._known.get(node)
         return known.counters.get(tunnel) if known is not None else None
 
+    def last_report_at(self, node: str) -> str | None:
+        """Return when this process has last heard a node, None if it has not."""
+        known = self._known.get(node)
+        return moment(known.reported_at) if known is not None else None
+
     # ---- taking ----
 
     async def take(self, node: str, report: Report) -> Heard:
@@ -101,7 +107,7 @@ class Reports:
             known = self._known[node] = Known(report.session, 0, 0.0, lease=lease)
             self._actions.forget_told(node)
         is_missing = not report.full and report.number != known.number + 1
-        known.number, known.heard_at = report.number, time.monotonic()
+        known.number, known.reported_at = report.number, time.time()
         return known, is_missing
 
     async def _stay_alive(self, node: str, known: Known) -> None:

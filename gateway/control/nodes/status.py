@@ -26,7 +26,7 @@ _NO_BGP = ("", "established")
 
 
 class Statuses:
-    """Computes the `status` of a resource, as the API answers it."""
+    """Computes what of the `status` of a resource comes from reports, as the API answers it."""
 
     def __init__(
         self,
@@ -102,7 +102,6 @@ class Statuses:
         return {
             "ha_status": ha_status(legs).value if legs else "no_redundancy",
             "working": sum(works.values()),
-            "tunnels": [tunnel.id for tunnel in tunnels],
         }
 
     def _works(self, tunnel: Record) -> bool:
@@ -122,6 +121,7 @@ class Statuses:
         return {
             "operational": operational,
             "reason": reason,
+            "last_report_at": self._reports.last_report_at(node.id),
             "registered": credential["is_registered"],
             "certificate_until": _moment(credential["not_after"]),
             "since": _moment(state.get("since")),
@@ -129,7 +129,6 @@ class Statuses:
             "generation_wanted": position.generation if position else None,
             "generation_applied": _generation(applied),
             "notes": state.get("notes", []),
-            "tunnels": sum(1 for _ in self._mirror.children("vpn_tunnel", node.id)),
         }
 
     def _name(self, kind: str, id: str) -> str:
