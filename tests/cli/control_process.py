@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import select
 import subprocess
 import sys
@@ -26,6 +27,7 @@ class Control:
 
     place: Path
     process: subprocess.Popen[bytes]
+    url: str  # on loopback, where a token is needed
 
     @property
     def environ(self) -> dict[str, str]:
@@ -68,14 +70,14 @@ def control(place: Path) -> Iterator[Control]:
         env={key: value for key, value in os.environ.items() if not key.startswith("TWINSPAN_")},
     )
     try:
-        _wait_ready(process)
-        yield Control(place, process)
+        yield Control(place, process, _wait_ready(process))
     finally:
         process.terminate()
         process.communicate(timeout=READY_S)
 
 
-def _wait_ready(process: subprocess.Popen[bytes]) -> None:
+def _wait_ready(process: subprocess.Popen[bytes]) -> str:
+    """Return the URL that the process says it listens at."""
     assert process.stderr is not None
     said = b""
     while b"control ready" not in said:
@@ -83,3 +85,6 @@ def _wait_ready(process: subprocess.Popen[bytes]) -> None:
         more = os.read(process.stderr.fileno(), 65536) if readable else b""
         assert more, said.decode()
         said += more
+    port = re.search(rb"127\.0\.0\.1:(\d+)", said)
+    assert port is not None, said.decode()
+    return f"http://127.0.0.1:{port[1].decode()}"
