@@ -16,7 +16,7 @@ from gateway.control.problems import invalid
 from gateway.control.resources.kinds import KINDS
 from gateway.control.store.interface import Store
 
-SHOWN = frozenset({*KINDS, ACCESS, "tenant", "user", "token", "setting", "alarm_target", "oidc"})
+SHOWN = frozenset({*KINDS, ACCESS, "tenant", "user", "token", "session", "setting", "alarm_target"})
 FILTERS = frozenset({"kind", "id"})
 
 

@@ -139,7 +139,12 @@ class Authenticator:
         source = source_of(peer.address)
         self._limit(self._logins, source, "too many logins from this address have failed")
         name = credentials.cookie_name(OIDC_COOKIE, is_secure=peer.is_secure)
-        who, next = await self._oidc.finish(query, credentials.cookie(headers.get("cookie"), name))
+        cookie = credentials.cookie(headers.get("cookie"), name)
+        try:
+            who, next = await self._oidc.finish(query, cookie)
+        except ApiProblem as problem:
+            self._tell("oidc_login_failed", source=source, text=problem.detail)
+            raise
         self._logins.give_back(source)
         return await self._sessions.start_as(who, peer.address), next
 

@@ -145,11 +145,15 @@ class Desk:
             try:
                 await self.write(writes, actor)
             except (Conflict, NotFound):
-                await self._reach(await self.store.revision())
+                await self.catch_up()
             else:
                 return
         text = "others change the same at this moment"
         raise ApiProblem(503, "unavailable", text, retry_after_s=1)
+
+    async def catch_up(self) -> None:
+        """Wait until the mirror has all that any process has written until now."""
+        await self._reach(await self.store.revision())
 
     async def write(self, writes: Sequence[Write], actor: str) -> None:
         """Commit, and wait until the mirror has it. Raises StoreError."""

@@ -120,6 +120,7 @@ class Tenants:
                 raise ApiProblem(409, "in_use", f"tenant {name}: still has {there}")
             return [Delete(old.key, old.revision)]
 
+        await self._desk.catch_up()
         await self._desk.change(decide, who.actor, dry_run=dry_run)
 
     def _count(self, kind: str, tenant: str) -> int:

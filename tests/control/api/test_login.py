@@ -77,7 +77,11 @@ async def test_a_session_reads_and_writes_with_its_token_until_logout(
     token = {CSRF_HEADER: begun.json()["csrf_token"]}
     made = await browser.post("/v1/border-gateways", json=gateway, headers=token)
     assert (made.status_code, made.json()["tenant"]) == (201, "main")
+    log = (await browser.get("/v1/audit-log?kind=session")).json()["items"][0]
+    assert (log["actor"], log["changes"][0]["action"]) == ("user:ada", "create")
+    assert log["changes"][0]["after"]["address"] == "127.0.0.1"
     kept = browser.cookies["__Host-twinspan_session"]
+    assert kept not in str(log)
     assert (await browser.post("/v1/logout", headers=token)).status_code == 204
     assert "__Host-twinspan_session" not in browser.cookies
     again = {"cookie": f"__Host-twinspan_session={kept}"}
