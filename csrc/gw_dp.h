@@ -30,7 +30,7 @@
 
 /* cffi: begin */
 
-#define GW_ABI_VERSION   2
+#define GW_ABI_VERSION   3
 #define GW_WORKERS_MAX   16
 #define GW_SELECTORS_MAX 32    /* traffic selectors of one SA and side */
 #define GW_OUTBOUND_MAX  32    /* outbound SAs of one tunnel: slots 0 to 31 */
@@ -193,7 +193,9 @@ struct gw_tunnel_stats {
 	uint64_t out_bytes;
 	uint64_t in_packets;
 	uint64_t in_bytes;
-	uint64_t out_at_ns; /* CLOCK_MONOTONIC of the last packet; 0 = never */
+	uint64_t out_esp_bytes; /* of ESP packets, from SPI to ICV */
+	uint64_t in_esp_bytes;  /* of those with a right ICV that are no replay */
+	uint64_t out_at_ns;     /* CLOCK_MONOTONIC of the last packet; 0 = never */
 	uint64_t in_at_ns;
 	uint64_t drops[GW_DROPS_MAX]; /* by drop reason: gw_drop_name() */
 };

@@ -181,6 +181,8 @@ struct gw_tunnel_counters {
 	gw_counter out_bytes;
 	gw_counter in_packets;
 	gw_counter in_bytes;
+	gw_counter out_esp_bytes;
+	gw_counter in_esp_bytes;
 	gw_counter out_at_ns;
 	gw_counter in_at_ns;
 	gw_counter drops[GW_DROP_COUNT];

@@ -219,6 +219,7 @@ void
 gw_open_run(struct gw_worker *worker, struct gw_in_batch *batch)
 {
 	struct gw_inbound *sa = batch->sa;
+	uint64_t esp_bytes = 0;
 	uint32_t i;
 	int newest;
 
@@ -233,10 +234,14 @@ gw_open_run(struct gw_worker *worker, struct gw_in_batch *batch)
 	if (newest >= 0)
 		watch_path(
 			worker, batch, batch->messages[batch->op_message[newest]].from);
-	for (i = 0; i < batch->run_count; i++)
-		if (batch->ops[i].result == GW_OK)
-			deliver(worker, batch, &batch->ops[i],
-				batch->messages[batch->op_message[i]].tos);
+	for (i = 0; i < batch->run_count; i++) {
+		if (batch->ops[i].result != GW_OK)
+			continue;
+		esp_bytes += batch->ops[i].len;
+		deliver(worker, batch, &batch->ops[i],
+			batch->messages[batch->op_message[i]].tos);
+	}
+	gw_count(&sa->tunnel->counters[worker->index].in_esp_bytes, esp_bytes);
 	batch->run_count = 0;
 }
 

@@ -92,15 +92,17 @@ static void
 count_sent(struct gw_worker *worker, struct gw_out_batch *batch,
 	const struct gw_out_message *messages, uint32_t count)
 {
-	uint64_t packets = 0, bytes = 0;
+	uint64_t packets = 0, bytes = 0, esp_bytes = 0;
 	uint32_t i;
 
 	for (i = 0; i < count; i++) {
 		packets += messages[i].count;
 		bytes += messages[i].inner_bytes;
+		esp_bytes += messages[i].len;
 	}
 	gw_count(&batch->counters->out_packets, packets);
 	gw_count(&batch->counters->out_bytes, bytes);
+	gw_count(&batch->counters->out_esp_bytes, esp_bytes);
 	gw_counter_set(&batch->counters->out_at_ns, batch->now_ns);
 	gw_count(&worker->counters.udp_batches_out, count);
 	gw_count(&worker->counters.udp_segments_out, packets);

@@ -19,6 +19,8 @@ add_counters(const struct gw_tunnel_counters *c, struct gw_tunnel_stats *out)
 	out->out_bytes += gw_counter_get(&c->out_bytes);
 	out->in_packets += gw_counter_get(&c->in_packets);
 	out->in_bytes += gw_counter_get(&c->in_bytes);
+	out->out_esp_bytes += gw_counter_get(&c->out_esp_bytes);
+	out->in_esp_bytes += gw_counter_get(&c->in_esp_bytes);
 	out->out_at_ns = later(out->out_at_ns, gw_counter_get(&c->out_at_ns));
 	out->in_at_ns = later(out->in_at_ns, gw_counter_get(&c->in_at_ns));
 	for (i = 0; i < GW_DROP_COUNT; i++)

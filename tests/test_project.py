@@ -58,6 +58,7 @@ PURE = [
     "gateway/node/fleet/judge.py",
     "gateway/node/fleet/states.py",
     "gateway/node/plan.py",
+    "gateway/node/metrics.py",
     "gateway/node/port.py",
     "gateway/node/spokes.py",
     "gateway/node/mtu.py",

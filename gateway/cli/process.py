@@ -20,33 +20,45 @@ StateDir = Annotated[
     Path, typer.Option("--state-dir", help="with --control: keeps identity and last document")
 ]
 
+_Control = Annotated[
+    str | None,
+    typer.Option(
+        "--control", metavar="URL", help="the control plane that gives the document instead"
+    ),
+]
+_TokenFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--register-token-file",
+        help="with --control: holds the one-time token that makes this node known there",
+    ),
+]
+_Fingerprint = Annotated[
+    str,
+    typer.Option(
+        "--ca-fingerprint",
+        metavar="sha256:HEX",
+        help="with --control: of its CA; without it, the token's word counts",
+    ),
+]
+_Metrics = Annotated[
+    str | None,
+    typer.Option(
+        "--metrics",
+        metavar="ADDRESS:PORT",
+        help="answer Prometheus at /metrics there, as 127.0.0.1:9469; else nowhere",
+    ),
+]
+
 
 def gateway(
     config: Annotated[
         Path | None,
         typer.Option("--config", "-c", help=f"the TOML document; else {DEFAULT_CONFIG}"),
     ] = None,
-    control: Annotated[
-        str | None,
-        typer.Option(
-            "--control", metavar="URL", help="the control plane that gives the document instead"
-        ),
-    ] = None,
-    register_token_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--register-token-file",
-            help="with --control: holds the one-time token that makes this node known there",
-        ),
-    ] = None,
-    ca_fingerprint: Annotated[
-        str,
-        typer.Option(
-            "--ca-fingerprint",
-            metavar="sha256:HEX",
-            help="with --control: of its CA; without it, the token's word counts",
-        ),
-    ] = "",
+    control: _Control = None,
+    register_token_file: _TokenFile = None,
+    ca_fingerprint: _Fingerprint = "",
     state_dir: StateDir = Path(DEFAULT_STATE_DIR),
     runtime_dir: RuntimeDir = Path(DEFAULT_RUNTIME_DIR),
     in_process: Annotated[
@@ -58,6 +70,7 @@ def gateway(
     stop_dataplane: Annotated[
         bool, typer.Option("--stop-dataplane", help="SIGTERM ends the tunnels too")
     ] = False,
+    metrics: _Metrics = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="log every message")] = False,
 ) -> None:
     """
@@ -74,8 +87,20 @@ def gateway(
     from gateway.node.life import Settings
     from gateway.node.service import serve
 
-    settings = Settings(source, runtime_dir, in_process, stop_dataplane, verbose)
+    place = _metrics_place(metrics) if metrics else None
+    settings = Settings(source, runtime_dir, in_process, stop_dataplane, verbose, place)
     raise typer.Exit(uvloop.run(serve(settings)))
+
+
+def _metrics_place(text: str) -> tuple[str, int]:
+    """Return the address and port. Ends the program if they are none."""
+    from gateway.node.scrape import parse_place
+
+    try:
+        return parse_place(text)
+    except ConfigError as error:
+        typer.echo(f"twinspan: {error.problems[0]}", err=True)
+        raise typer.Exit(2) from None
 
 
 def _source(

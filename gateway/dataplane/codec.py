@@ -214,6 +214,8 @@ def get_tunnel_stats(stats: CData) -> TunnelStats:
         stats.out_bytes,
         stats.in_packets,
         stats.in_bytes,
+        stats.out_esp_bytes,
+        stats.in_esp_bytes,
         stats.out_at_ns / 1e9,
         stats.in_at_ns / 1e9,
         get_drops(stats.drops),

@@ -84,6 +84,8 @@ class TunnelStats:
     out_bytes: int
     in_packets: int
     in_bytes: int
+    out_esp_bytes: int  # from SPI to ICV
+    in_esp_bytes: int
     out_at: float
     in_at: float
     drops: Mapping[str, int]

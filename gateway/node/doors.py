@@ -1,4 +1,4 @@
-"""The sockets that a gateway process answers on: its own for `twinspan`, and VICI for swanctl."""
+"""The sockets that a gateway process answers on: `twinspan`'s, VICI for swanctl, Prometheus's."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from gateway.node.daemon import IkeDaemon
 from gateway.node.drain import Drain
 from gateway.node.event_log import EventLog
 from gateway.node.journal import Journal
+from gateway.node.metrics import metrics_text
 from gateway.node.namespaces import Namespaces
 from gateway.node.path import FlowReport
 from gateway.node.probes import Prober
 from gateway.node.reconcile import Reconciler
 from gateway.node.rollout import Rollout
 from gateway.node.routing import RoutingReport
+from gateway.node.scrape import Scrape
 from gateway.node.source import Node, Source
 from gateway.node.status import StatusView
 from gateway.node.tunnel import Tunnels
@@ -44,6 +46,7 @@ class Doors:
         journal: Journal,
         events: EventLog,
         source: Source,
+        metrics: tuple[str, int] | None,
     ) -> None:
         self.status = StatusView(
             daemon, reconciler, tunnels, plane, namespaces, routing, rollout, prober, source.about
@@ -55,13 +58,20 @@ class Doors:
         self.node = Node(life, commands, self.status, journal, events)
         self._control = ControlSocket(runtime_dir / CONTROL_SOCKET, commands.answer)
         self._vici = Vici(runtime_dir, daemon, reconciler, tunnels, plane, journal)
+        self._scrape = (
+            Scrape(metrics, lambda: metrics_text(self.status.whole())) if metrics else None
+        )
 
     async def open(self) -> None:
-        """Begin to answer. Raises ControlError."""
+        """Begin to answer. Raises ControlError, ScrapeError."""
         await self._control.open()
         await self._vici.open()
+        if self._scrape is not None:
+            await self._scrape.open()
 
     async def close(self) -> None:
         """Let every client go."""
+        if self._scrape is not None:
+            await self._scrape.close()
         await self._vici.close()
         await self._control.close()

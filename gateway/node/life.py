@@ -76,6 +76,7 @@ class Settings:
     in_process: bool = False
     stop_dataplane: bool = False
     verbose: bool = False
+    metrics: tuple[str, int] | None = None  # address and port for Prometheus
 
 
 class SystemRandom:
@@ -173,6 +174,7 @@ class Gateway:
             self._journal,
             events,
             self._settings.source,
+            self._settings.metrics,
         )
 
     # ---- life ----

@@ -292,6 +292,8 @@ class StatusView:
             "out_bytes": stats.out_bytes if stats else 0,
             "in_packets": stats.in_packets if stats else 0,
             "out_packets": stats.out_packets if stats else 0,
+            "in_esp_bytes": stats.in_esp_bytes if stats else 0,
+            "out_esp_bytes": stats.out_esp_bytes if stats else 0,
             "in_bps": round(in_bps),
             "out_bps": round(out_bps),
             "drops": dict(stats.drops) if stats else {},

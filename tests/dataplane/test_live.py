@@ -162,6 +162,8 @@ def test_ping_goes_both_ways_and_is_counted(up: Pair) -> None:
         stats = machine.plane.tunnel_stats(TUNNEL)
         assert (stats.out_packets, stats.in_packets) == (40, 40)
         assert stats.out_bytes == stats.in_bytes == 20 * 84 + 20 * 1328
+        # Header and IV 16, padding and trailer up to a multiple of 4, ICV 16 (RFC 4303, RFC 4106).
+        assert stats.out_esp_bytes == stats.in_esp_bytes == 20 * (32 + 88) + 20 * (32 + 1332)
         assert 0 < time.monotonic() - stats.in_at < 60
         assert machine.plane.inbound_stats(spi).seq == 40
         assert machine.plane.outbound_stats(TUNNEL).packets == 40
