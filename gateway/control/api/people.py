@@ -168,7 +168,7 @@ def me_router(auth: Auth) -> APIRouter:
 
     async def password(who: Who, query: Query, body: Body) -> Response:
         judge_query(query, ())
-        return answer_json(await auth.users.change_password(body, who))
+        return answer_json(await auth.authenticator.change_password(body, who))
 
     add(router, "GET", "/v1/me", me, described_me())
     add(router, "POST", "/v1/me/password", password, described_password())

@@ -152,6 +152,16 @@ async def test_a_failed_login_is_a_line_of_the_journal_that_a_stranger_can_not_b
     assert "a wrong password" not in line
 
 
+async def test_who_has_got_a_session_can_not_try_the_password_for_long(auth: Auth) -> None:
+    ann = await add_user(auth, "ann")
+    wrong = {"current_password": "a wrong password", "new_password": "a new long password!"}
+    change = auth.authenticator.change_password
+    problems = [await refused(change(wrong, ann)) for _ in range(11)]
+    assert [each.status for each in problems] == [422] * 10 + [429]
+    assert (await refused(change({**wrong, "current_password": PASSWORD}, ann))).status == 429
+    assert await auth.users.with_password("ann", PASSWORD) is not None
+
+
 async def test_wrong_tokens_are_limited_and_right_ones_are_not(auth: Auth) -> None:
     right = bearer(await add_token(auth, ROOT))
     wrong = bearer("tsp_" + "a" * 43)
