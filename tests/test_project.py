@@ -28,6 +28,7 @@ PURE = [
     "gateway/control/alarms/template.py",
     "gateway/control/events/changes.py",
     "gateway/control/events/kept.py",
+    "gateway/control/events/observed.py",
     "gateway/cli/bugreport/redact.py",
     "gateway/cli/doctor/judge",
     "gateway/cli/doctor/facts.py",

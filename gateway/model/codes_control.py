@@ -12,6 +12,13 @@ NODES = (
     Code("node_registered", INFO, "Node registered", "A gateway VM has its credential."),
     Code("node_up", INFO, "Node reports", "A gateway VM reports again, or for the first time."),
     Code(
+        "node_new",
+        INFO,
+        "Its gateway VM has never reported",
+        "Nothing is known of the tunnel yet.",
+        "register the VM: twinspan node token, then twinspan gateway --control",
+    ),
+    Code(
         "node_lost",
         ERROR,
         "Node lost",
@@ -74,13 +81,6 @@ ACCESS = (
         "make a new one in time",
     ),
     Code("signed_in", INFO, "Signed in", "A user has signed in."),
-    Code(
-        "sign_in_refused",
-        WARNING,
-        "Sign-in refused",
-        "A wrong name, password or token was given.",
-        "many of them from one address are somebody who guesses",
-    ),
     Code("secret_revealed", WARNING, "Secret shown", "A user or token has asked for a secret."),
 )
 

@@ -324,6 +324,48 @@ GATEWAY = (
         "the text has the error; apply the document again",
     ),
     Code(
+        "control_reached",
+        INFO,
+        "Control plane reached",
+        "The node hears of the control plane again.",
+    ),
+    Code(
+        "control_lost",
+        WARNING,
+        "Control plane lost",
+        "The node works on with the document that it has.",
+        "does the VM reach the control plane? The tunnels do not need it",
+    ),
+    Code(
+        "control_clock",
+        WARNING,
+        "Clocks differ",
+        "The clock of the VM and that of the control plane differ.",
+        "run an NTP client on both: certificates are judged by the clock",
+    ),
+    Code(
+        "certificate_not_renewed",
+        ERROR,
+        "Credential not renewed",
+        "The node could not get its next certificate; it is tried again.",
+        "the text has the error; after its end the node must be registered anew",
+    ),
+    Code(
+        "document_on_disk",
+        ERROR,
+        "Document not kept",
+        "The document could not be written to or read from disk: after a reboot the node "
+        "waits for the control plane.",
+        "the text has the error",
+    ),
+    Code(
+        "identity",
+        ERROR,
+        "Identity not usable",
+        "The node can not use its key or certificate.",
+        "the text has the error; register the node anew",
+    ),
+    Code(
         "data_plane_lost",
         ERROR,
         "Data plane lost",

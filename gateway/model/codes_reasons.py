@@ -33,20 +33,6 @@ TUNNEL = (
         "compare the pre-shared key and both identities at the two ends",
     ),
     Code(
-        "ppk_missing",
-        WARNING,
-        "No post-quantum pre-shared key",
-        "The peer does not use a post-quantum pre-shared key (RFC 8784), and ours is required.",
-        "give the peer the same ppk and ppk_id, or set ppk_required = false",
-    ),
-    Code(
-        "ppk_mismatch",
-        WARNING,
-        "Another post-quantum pre-shared key",
-        "One end insists on a post-quantum pre-shared key that the other does not have.",
-        "compare ppk_id, ppk and ppk_required at the two ends",
-    ),
-    Code(
         "identity_mismatch",
         WARNING,
         "Identities do not fit",
@@ -60,6 +46,20 @@ TUNNEL = (
         "Traffic selectors do not fit",
         "The prefixes that the two ends want to protect have nothing in common.",
         "our local selectors must overlap with the peer's remote ones, and the other way round",
+    ),
+    Code(
+        "ppk_missing",
+        WARNING,
+        "Post-quantum key missing",
+        "The peer does not use a post-quantum pre-shared key (RFC 8784), and ppk_required is true.",
+        "give the peer the same ppk and ppk_id, or set ppk_required = false",
+    ),
+    Code(
+        "ppk_mismatch",
+        WARNING,
+        "No common post-quantum key",
+        "One end insists on a post-quantum pre-shared key, and the two have none in common.",
+        "compare ppk_id, ppk and ppk_required at the two ends",
     ),
     Code(
         "nat_detected",
@@ -90,9 +90,8 @@ TUNNEL = (
     Code(
         "state_not_found",
         INFO,
-        "The peer has lost a key exchange",
-        "The peer no longer knows the exchange that an additional key exchange belongs to, as "
-        "after a restart; it is begun again.",
+        "A further key exchange was forgotten",
+        "The peer has no memory of a key exchange that was under way (RFC 9370); it is begun anew.",
     ),
     Code(
         "invalid_syntax",
@@ -183,6 +182,34 @@ TUNNEL = (
         "Waiting for the peer",
         "The peer is to begin.",
         'start = "initiate" makes us begin',
+    ),
+    Code(
+        "not_placed",
+        WARNING,
+        "On no gateway VM",
+        "The tunnel has not been given to a node.",
+        "is there a node with its local address?",
+    ),
+    Code(
+        "not_applied",
+        WARNING,
+        "Not applied yet",
+        "The gateway VM does not have the tunnel, or its newest document, yet.",
+        "the events of the node say why",
+    ),
+    Code(
+        "other_node",
+        ERROR,
+        "Another node's document",
+        "The control plane has given a document that is for another node; it was not taken.",
+        "please report it with the log",
+    ),
+    Code(
+        "older_generation",
+        WARNING,
+        "An older document",
+        "The control plane has given an older document than the one in use; it was not taken.",
+        "was its store put back to an older state?",
     ),
     Code(
         "setup_failed",

@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterator, Mapping
 
 from gateway.control.events.kept import Kept
+from gateway.control.events.observed import observed
 from gateway.control.resources.kinds import KINDS
 from gateway.control.store.interface import Change, Commit
 from gateway.model.codes import CODES
@@ -24,12 +25,13 @@ Table = Mapping[str, object]
 
 
 def events_of(commit: Commit) -> Iterator[Kept]:
-    """Yield what a commit has done to resources; nothing for what the process did by itself."""
+    """Yield what a commit has done to resources, and what else it shows to have happened."""
     for change in commit.changes:
         if change.key.kind in TOLD:
             event = _event(commit, change)
             if event is not None:
                 yield event
+    yield from observed(commit)
 
 
 def _event(commit: Commit, change: Change) -> Kept | None:
