@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 from gateway.cli import (
     act,
+    capture,
     check,
     control,
     customer,
@@ -51,6 +52,7 @@ app.command()(process.gateway)
 app.command()(show.status)
 app.command()(show.explain)
 app.command()(trace.trace)
+app.command()(capture.capture)
 app.command()(routing.bgp)
 app.command()(routing.routes)
 app.command()(flow.path)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from gateway.errors import UsageError
 from gateway.ike import dispatch, edits, reasons, slots, snapshot
@@ -27,13 +28,25 @@ from gateway.ike.entrance import Entrance
 from gateway.ike.events import Event, Reason
 from gateway.ike.exchanges import informational, init
 from gateway.ike.ike_sa import IkeSa
+from gateway.ike.keymat import IkeKeys
+from gateway.ike.proposals import IkeSuite
 from gateway.ike.states import State
 from gateway.ike.status import ChildStatus, TunnelIkeStatus, tunnel_status
 from gateway.ike.tasks import Task, Work
 from gateway.ike.tunnel import Tunnel
 from gateway.sa import Path
 
-__all__ = ["ChildStatus", "EndpointLimits", "IkeEndpoint", "TunnelIkeStatus"]
+__all__ = ["ChildStatus", "EndpointLimits", "IkeEndpoint", "IkeSecrets", "TunnelIkeStatus"]
+
+
+@dataclass(frozen=True, slots=True)
+class IkeSecrets:
+    """The keys of an IKE SA, and what they are for."""
+
+    spi_i: bytes
+    spi_r: bytes
+    suite: IkeSuite
+    keys: IkeKeys
 
 
 class IkeEndpoint:
@@ -316,6 +329,17 @@ class IkeEndpoint:
             raise UsageError(f"no tunnel {name!r}") from None
 
     # ---- what is seen ----
+
+    def secrets(self, tunnel: str) -> tuple[IkeSecrets, ...]:
+        """
+        Return the keys of a tunnel's IKE SAs, for a capture whose maker has asked for them. Nothing
+        else may.
+        """
+        return tuple(
+            IkeSecrets(sa.spi_i, sa.spi_r, sa.suite, sa.keys.secrets)
+            for sa in self._tunnel(tunnel).sas
+            if sa.suite is not None and sa.keys is not None
+        )
 
     def tunnel_status(self, tunnel: str) -> TunnelIkeStatus:
         """Return the status of a tunnel, as of the last call."""

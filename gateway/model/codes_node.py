@@ -67,6 +67,13 @@ TUNNEL = (
         "Device down",
         "Somebody set the tunnel's device down; it is set up again.",
     ),
+    Code(
+        "capture_begins",
+        WARNING,
+        "A capture begins",
+        "Somebody writes the tunnel's packets to a file; `keys` says whether its keys with them.",
+    ),
+    Code("capture_ends", INFO, "A capture has ended", "The tunnel's packets are written no more."),
     Code("device_failed", ERROR, "Device failed", "The tunnel's device is gone; it is made anew."),
     Code(
         "tunnel_setup",

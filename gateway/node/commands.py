@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Protocol
 
+from gateway.node.capture import CaptureDesk
 from gateway.node.control_socket import ControlError, Request
 from gateway.node.daemon import IkeDaemon
 from gateway.node.drain import Drain, Drained
@@ -68,7 +69,13 @@ class Commands:
         self._events = events
         self._flow = flow
         self._tracer = Tracer(daemon, journal, time.time)
-        self._flows = {"log": self._log, "events": self._show_events, "trace": self._trace}
+        self._captures = CaptureDesk(daemon, journal)
+        self._flows = {
+            "log": self._log,
+            "events": self._show_events,
+            "trace": self._trace,
+            "capture": self._capture,
+        }
         self._table: dict[str, Callable[[Request], Awaitable[object]]] = {
             "status": self._show_status,
             "explain": self._explain,
@@ -214,6 +221,13 @@ class Commands:
 
     async def _trace(self, request: Request) -> AsyncIterator[object]:
         async for line in self._tracer.follow(self._planned(request)):
+            yield line
+
+    async def _capture(self, request: Request) -> AsyncIterator[object]:
+        name = self._planned(request)
+        plan = next(plan for plan in self._wanted() if plan.name == name)
+        with_keys = request.get("keys") is True
+        async for line in self._captures.follow(plan, with_keys=with_keys):
             yield line
 
     def _wanted(self) -> tuple[TunnelPlan, ...]:

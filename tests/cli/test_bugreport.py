@@ -197,6 +197,7 @@ def _full(descriptor: int, mode: str) -> object:
         "neighbor 10.0.0.1; password 'x1';",
         '{"token": "x1", "a": 1}',
         "psk=x1 tunnel=office-1",
+        "ppk = 'x1'",
         "  aead rfc4106(gcm(aes)) 0x01ab01ab 128",
         "Authorization: Bearer x1y2",
         "-----BEGIN EC PRIVATE KEY-----\nx1\n-----END EC PRIVATE KEY-----",
@@ -214,6 +215,8 @@ def test_an_unknown_secret_goes_by_its_place(text: str) -> None:
 def test_what_is_no_secret_stays() -> None:
     text = b"psk_file = office.psk\nauthentication_failed: the pre-shared key, and both identities"
     assert Redactor([b"abc"]).clean(text) == text
+    answer = json.dumps({"ppk": False, "psk": None, "suite": "a"}).encode()
+    assert Redactor([]).clean(answer) == answer
     assert list(forms_of(b"abc")) == []
 
 

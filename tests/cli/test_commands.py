@@ -123,7 +123,7 @@ def test_the_log_is_followed(running: Running) -> None:
     [
         (
             {"command": "fly"},
-            "unknown command 'fly'; there are bgp, down, drain, events, explain, log",
+            "unknown command 'fly'; there are bgp, capture, down, drain, events, explain, log",
         ),
         ({"command": "up"}, 'under "tunnel"'),
         ({"command": "log", "lines": -1}, "must be 0 to 2000"),

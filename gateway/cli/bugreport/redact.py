@@ -18,13 +18,13 @@ MASK = b"[secret]"
 _SHORTEST = 4  # bytes: less would be found in every text; such a key goes by its place alone
 _BASE64_SHORTEST = 6  # bytes: less leaves too few characters that are the key's alone
 
-_NAMES = rb"\b(?:\w*password|passwd|psk|secret|\w*token|private[_-]?key)"
+_NAMES = rb"\b(?:\w*password|passwd|p[sp]k|secret|\w*token|private[_-]?key)"
 _PLACES = tuple(
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
         # BIRD, TOML, JSON, command lines: the name, then a value in quotes or to the next space.
-        rb"(" + _NAMES + rb"[\"']?[ \t]*[:=]?[ \t]*\")((?:[^\"\\\n]|\\.)*)",
-        rb"(" + _NAMES + rb"[\"']?[ \t]*[:=]?[ \t]*')([^'\n]*)",
+        rb"(" + _NAMES + rb"(?:[\"']?[ \t]*[:=][ \t]*|[ \t]+)\")((?:[^\"\\\n]|\\.)*)",
+        rb"(" + _NAMES + rb"(?:[\"']?[ \t]*[:=][ \t]*|[ \t]+)')([^'\n]*)",
         rb"(" + _NAMES + rb"[ \t]*=[ \t]*)([^\s\"',;]+)",
         rb"(\bauthorization:[ \t]*\w+[ \t]+)(\S+)",
         # ip xfrm state, kernel traces.
