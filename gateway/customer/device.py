@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from hashlib import sha256
 from ipaddress import ip_network
 from typing import NoReturn
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from gateway.customer.sheet import Sheet, SheetTunnel, device_lifetime
 from gateway.customer.suites import Suite, Words, first_fitting
+from gateway.customer.text import templates, text_or_hex
 from gateway.errors import ConfigError
 from gateway.model.settings import TunnelSettings
-from gateway.model.tunnels import interface_name
-from gateway.model.types import AnyAddress, AnyNetwork, key_of
+from gateway.model.types import AnyNetwork
 
-ROUTED = frozenset({"bgp", "static"})
+PLAIN_IDENTITY = re.compile(r"[A-Za-z0-9._+:@-]*")
 EVERY_MODE = frozenset({"bgp", "static", "policy"})
 
 
@@ -81,6 +77,7 @@ class Device:
     tcp_ao: bool = False
     key_ids: bool = True
     ppk: bool = False  # post-quantum pre-shared keys (RFC 8784)
+    words: bool = True  # values stand in commands, where quotes and signs mean something
     one_pair: bool = True  # one pair of prefixes in each Child SA
     unsaid: tuple[str, ...] = ()  # settings of a tunnel that it has no word for
     notes: tuple[str, ...] = ()
@@ -182,7 +179,7 @@ class Job:
     def plain_password(self, tunnel: SheetTunnel) -> str:
         """Return the BGP password, of characters that the device takes. Raises ConfigError."""
         text = self.password(tunnel) or ""
-        if not re.fullmatch(self.device.bgp_key, text):
+        if self.options.secrets and not re.fullmatch(self.device.bgp_key, text):
             self.refuse(
                 f"tunnel[{tunnel.name}].bgp_password",
                 "takes no such password: use letters and digits, at most 25",
@@ -248,10 +245,6 @@ class Job:
             self.note(f"the inside interface is taken for {name}: --lan-interface names another")
         return self.options.lan or self.device.lan
 
-    def name(self, tunnel: SheetTunnel) -> str:
-        """Return a tunnel's name as most devices may have it."""
-        return label(tunnel.name)
-
     def number(self, tunnel: SheetTunnel) -> int:
         """Return the number of a tunnel's interface."""
         return self.options.first_number + tunnel.number - 1
@@ -269,7 +262,7 @@ class Job:
 
     def text(self, template: str, **values: object) -> str:
         """Return a template filled in; `job`, `sheet` and the tunnels are always at hand."""
-        found = _environment().get_template(f"{template}.j2")
+        found = templates().get_template(f"{template}.j2")
         return found.render(job=self, sheet=self.sheet, tunnels=self.sheet.tunnels, **values)
 
     def title(self) -> list[str]:
@@ -279,70 +272,6 @@ class Job:
             f" customer {self.sheet.customer}.",
             f"For {self.device.title} ({self.device.version}).",
         ]
-
-
-@cache
-def _environment() -> Environment:
-    made = Environment(
-        loader=PackageLoader("gateway.customer"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,  # noqa: S701  # configurations of devices, not HTML
-    )
-    made.filters["label"] = label
-    made.filters["whole"] = whole
-    made.filters["hms"] = _hms
-    made.filters["interface"] = interface_name
-    made.filters["groupby_address"] = _by_device_address
-    return made
-
-
-def _by_device_address(
-    tunnels: Sequence[SheetTunnel],
-) -> list[tuple[AnyAddress | None, list[SheetTunnel]]]:
-    """Return the tunnels by the device's outer address, in the order of the first ones."""
-    found: dict[AnyAddress | None, list[SheetTunnel]] = {}
-    for tunnel in tunnels:
-        found.setdefault(tunnel.device_address, []).append(tunnel)
-    return list(found.items())
-
-
-def label(name: str, most: int = 32, pattern: str = "A-Za-z0-9_-") -> str:
-    """
-    Return a name as a device may have it: of so many characters, of those kinds.
-
-    One that must be changed gets the beginning and a hash, so it depends on the name alone.
-    """
-    mark = "-" if pattern.endswith("-") else "_"
-    plain = re.sub(f"[^{pattern}]", mark, name)
-    if plain == name and len(name) <= most:
-        return name
-    return f"{plain[: most - 6]}{mark}{sha256(name.encode()).hexdigest()[:5]}"
-
-
-def text_or_hex(key: str, allowed: str) -> tuple[str, bool]:
-    """Return a key as characters, or as hexadecimal digits, and whether it is the latter."""
-    if re.fullmatch(allowed, key) and not key.startswith(("0x", "0s")):
-        return key, False
-    return key_of(key).hex(), True
-
-
-def whole(seconds: float, least: int = 1, most: int = 1 << 31) -> int:
-    """Return a time as whole seconds between two limits."""
-    return max(least, min(most, round(seconds)))
-
-
-def _hms(seconds: int) -> str:
-    """Return a time in hours, minutes and seconds: `1h12m`."""
-    parts = ((seconds // 3600, "h"), (seconds % 3600 // 60, "m"), (seconds % 60, "s"))
-    return "".join(f"{count}{unit}" for count, unit in parts if count) or "0s"
-
-
-def commented(lines: Iterable[str], mark: str) -> str:
-    """Return lines as comments behind `mark`, with the line's end."""
-    return "".join(f"{mark} {line}".rstrip() + "\n" for line in lines)
 
 
 def make(device: Device, sheet: Sheet, options: Options) -> Rendered:
@@ -375,7 +304,9 @@ def _judge(job: Job) -> None:
                 job.refuse(f"{place}.ppk", text)
             job.note(f"{tunnel.name}: ppk: this device goes without it")
         for identity in (tunnel.cloud_id, tunnel.device_id or ""):
-            if identity.startswith("keyid:") and not device.key_ids:
+            is_known = device.key_ids or not identity.startswith("keyid:")
+            # The user's part of an e-mail address may have quotes, and more that ends a word.
+            if not is_known or (device.words and not PLAIN_IDENTITY.fullmatch(identity)):
                 job.refuse(place, f"has no identities of this kind ({identity})")
 
 

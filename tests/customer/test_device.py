@@ -7,8 +7,9 @@ from ipaddress import ip_network
 import pytest
 
 from gateway.customer.catalog import DEVICES, customer_config
-from gateway.customer.device import Options, label
+from gateway.customer.device import Options
 from gateway.customer.sheet import device_lifetime
+from gateway.customer.text import label
 from gateway.errors import ConfigError
 from tests.customer.documents import MODES, Edit, as_text, refusal, rendered
 from tests.support.documents import CONNECTION, FIRST, document
@@ -94,6 +95,17 @@ def test_no_key_breaks_out_of_its_place(device: str, key: str) -> None:
     except ConfigError as error:
         said = error.problems[0]
     assert key not in said
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_an_identity_with_quotes_is_for_people_alone(device: str) -> None:
+    """RFC 5322 allows much in front of the @."""
+    mode = next(mode for mode in MODES if mode in DEVICES[device].modes)
+    edit: Edit = ((*FIRST, "local_id"), "a\"';$`|b@gw.test")
+    if device == "generic":
+        assert "b@gw.test" in as_text(rendered(device, mode, edit))
+    else:
+        assert "has no identities of this kind" in refusal(device, mode, edit)
 
 
 def test_the_device_rekeys_after_the_gateway_or_well_before_it() -> None:

@@ -7,7 +7,6 @@ policy`, from 16.12 on). BGP's routes go before the static ones to Null0.
 
 from __future__ import annotations
 
-import re
 from functools import partial
 
 from gateway.customer.device import Device, File, Job
@@ -75,9 +74,7 @@ def _identity(text: str, is_remote: bool) -> str:
 
 def _psk(job: Job, tunnel: SheetTunnel) -> str:
     """Return the key; "?" would ask the command line for help, a digit in front names a type."""
-    text, is_hex = job.psk_or_hex(tunnel, r"[A-Za-z!#$%&()*+,./:;<=>@^_~-][!-~]*")
-    if not is_hex and re.search(r"[?\"]", text):
-        return f"hex {text.encode().hex()}"
+    text, is_hex = job.psk_or_hex(tunnel, r"[A-Za-z][!#->@-~]*")
     return f"hex {text}" if is_hex else text
 
 
@@ -94,7 +91,7 @@ CISCO = Device(
     esp_words=ESP,
     unsaid=("fragment_size", "copy_dscp", "child_lifetime_packets"),
     kilobytes=KILOBYTES,
-    bgp_key=r"(?!.*\?)[!-~]{1,25}|REPLACE.*",
+    bgp_key=r"[!->@-~]{1,25}",
     key_ids=False,
     wan="GigabitEthernet1",
     longest_child_s=2592000,

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from gateway.customer.device import Device, File, Job
 from gateway.customer.devices import linux
 from gateway.customer.sheet import Bgp, SheetTunnel
+from gateway.model.types import key_of
 
 Rows = list[tuple[str, object]]
 
@@ -57,9 +58,9 @@ def _rows(job: Job, tunnel: SheetTunnel) -> Iterator[tuple[str, object]]:
     yield "cloud outer address", str(tunnel.cloud_address)
     yield "device identity", tunnel.device_id or "any"
     yield "cloud identity", tunnel.cloud_id
-    yield "pre-shared key", job.psk(tunnel)
+    yield "pre-shared key", _key(job.psk(tunnel))
     if tunnel.ppk is not None:
-        yield "post-quantum key (RFC 8784)", job.ppk(tunnel)
+        yield "post-quantum key (RFC 8784)", _key(job.ppk(tunnel) or "")
         yield "its identity", tunnel.ppk_id
         yield "without it", "nothing" if tunnel.ppk_required else "the pre-shared key alone"
     yield "IKE version", 2
@@ -96,6 +97,11 @@ def _rows(job: Job, tunnel: SheetTunnel) -> Iterator[tuple[str, object]]:
         yield from _bgp_rows(job, tunnel, tunnel.bgp)
 
 
+def _key(text: str) -> str:
+    """Return a key as it is, or in hexadecimal where it does not print."""
+    return text if text.isprintable() else f"0x{key_of(text).hex()}"
+
+
 def _bgp_rows(job: Job, tunnel: SheetTunnel, bgp: Bgp) -> Iterator[tuple[str, object]]:
     yield "device AS number", bgp.device_asn
     yield "cloud AS number", bgp.cloud_asn
@@ -119,6 +125,7 @@ GENERIC = Device(
     ports=True,
     tcp_ao=True,
     ppk=True,
+    words=False,
     one_pair=False,
     longest_ike_s=linux.LONGEST_S,
     longest_child_s=linux.LONGEST_S,

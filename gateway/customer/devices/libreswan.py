@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from functools import partial
 
-from gateway.customer.device import Device, File, Job, label
+from gateway.customer.device import Device, File, Job
 from gateway.customer.devices import linux
 from gateway.customer.sheet import SheetTunnel
 from gateway.customer.suites import Suite, Words
+from gateway.customer.text import label
 from gateway.ike.config import Identity, IdType
 
 LONGEST_S = 86400
@@ -102,8 +103,6 @@ def _pairs(job: Job, tunnel: SheetTunnel) -> list[tuple[object, object]]:
 
 def _identity(text: str) -> str:
     kind = Identity.parse(text).type
-    if kind is IdType.KEY_ID:
-        return f"@[{text[6:]}]"
     return f"@{text}" if kind is IdType.FQDN else text
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
 
-from gateway.customer.device import File, Job, commented
+from gateway.customer.device import File, Job
 from gateway.customer.sheet import SheetTunnel
 from gateway.customer.suites import Words
+from gateway.customer.text import commented
 from gateway.ike.names import TOKENS
 from gateway.model.tunnels import Selectors
 from gateway.model.types import AnyNetwork

@@ -14,6 +14,7 @@ from gateway.customer.device import Device, File, Job
 from gateway.customer.devices import linux
 from gateway.customer.sheet import SheetTunnel
 from gateway.customer.suites import Words
+from gateway.customer.text import label
 from gateway.ike.config import Identity, IdType
 
 PEERS_MOST = 2  # of one policy
@@ -56,7 +57,7 @@ def _render(job: Job) -> list[File]:
         "mikrotik",
         head=linux.head(job, "Paste it into a terminal, or: /import mikrotik.rsc"),
         pairs=job.pairs(tunnels[0]),
-        peers=",".join(job.name(tunnel) for tunnel in best),
+        peers=",".join(label(tunnel.name) for tunnel in best),
         mss=min(tunnel.mss for tunnel in tunnels),
         psk=partial(_psk, job),
         identity=partial(_identity, job),

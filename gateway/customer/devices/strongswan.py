@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
-from gateway.customer.device import Device, File, Job, label, text_or_hex
+from gateway.customer.device import Device, File, Job
 from gateway.customer.devices import linux
 from gateway.customer.sheet import SheetTunnel, device_lifetime
 from gateway.customer.suites import further_exchanges
+from gateway.customer.text import label, text_or_hex
 from gateway.ike.iana import TransformType
 from gateway.ike.proposals import Proposal
 from gateway.model.tunnels import interface_name
