@@ -47,6 +47,11 @@ def _with_frr(job: Job) -> list[File]:
 def _libipsec(job: Job) -> list[File]:
     """Return the files of each tunnel's machine; a folder for each where there are several."""
     tunnels = job.sheet.tunnels
+    if job.sheet.mode == "policy":
+        job.note(
+            "with policy routing, kernel-libipsec before strongSwan 5.9.12 needs an address of the"
+            " machine within each prefix of its own"
+        )
     if len(tunnels) == 1:
         return _machine(job, tunnels[0])
     job.note(
