@@ -48,6 +48,8 @@ from gateway.control.api.verbs import verb_router
 from gateway.control.applies import Applies
 from gateway.control.auth.desk import Desk as AuthDesk
 from gateway.control.auth.service import Auth, make_auth
+from gateway.control.console.assemble import keep_history, make_console
+from gateway.control.console.history import History
 from gateway.control.customer import CustomerConfigs
 from gateway.control.events.events import Events
 from gateway.control.events.nodes import NodeEvents
@@ -98,6 +100,7 @@ class Parts:
     status_of: StatusOf
     alarming: Alarming
     nodes: Nodes
+    history: History
 
 
 async def serve(settings: Settings) -> int:
@@ -152,6 +155,7 @@ async def open_parts(settings: Settings, journal: Journal) -> AsyncIterator[Part
             status_of,
             Alarming(store, mirror, ring, events, journal, status_of, certificate),
             nodes,
+            History(),
         )
     finally:
         await store.close()
@@ -199,6 +203,7 @@ def background(parts: Parts) -> list[Coroutine[object, object, None]]:
         parts.auth.run(),
         *parts.alarming.tasks(),
         *parts.nodes.tasks(),
+        keep_history(parts.history, parts.mirror, parts.nodes.counters_of),
     ]
 
 
@@ -232,7 +237,17 @@ def build_app(parts: Parts) -> ASGIApp:
     routers.append(quota_router(parts.auth.desk))
     routers += [login_router(parts.auth), oidc_router(parts.auth)]
     routers.append(node_router(api, parts.nodes))
-    routers.append(event_router(Timeline(parts.store, parts.events, parts.mirror)))
+    timeline = Timeline(parts.store, parts.events, parts.mirror)
+    routers.append(event_router(timeline))
+    console = make_console(
+        api,
+        parts.store,
+        timeline,
+        parts.auth.authenticator,
+        parts.history,
+        parts.nodes.actions.act,
+    )
+    routers.append(console.router())
     routers.append(
         alarm_router(Alarms(parts.store, parts.mirror, parts.events, parts.alarming.deliveries))
     )

@@ -12,7 +12,7 @@ from gateway.control.auth.authenticate import Authenticator
 from gateway.control.console.app import Console
 from gateway.control.console.happened import Happened
 from gateway.control.console.history import INTERVAL_S, Counters, History
-from gateway.control.console.own import Act, OwnSource, Routes
+from gateway.control.console.own import Act, OwnSource
 from gateway.control.events.timeline import Timeline
 from gateway.control.mirror import Mirror
 from gateway.control.resources.record import Record
@@ -29,12 +29,11 @@ def make_console(
     authenticator: Authenticator,
     history: History,
     act: Act,
-    routes: Routes,
 ) -> Console:
     """Return the console; its `router` belongs into the app of the API."""
     devices = [(device.name, device.title) for device in DEVICES.values()]
     happened = Happened(timeline, api.registry.mirror)
-    source = OwnSource(api, store, happened, act, routes, history.of, devices)
+    source = OwnSource(api, store, happened, act, history.of, devices)
     return Console(source, authenticator, peer_of_request)
 
 

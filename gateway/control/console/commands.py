@@ -20,6 +20,7 @@ NOUNS = {
     "route": "route",
     "address_pool": "pool",
     "node": "node",
+    "alarm_target": "alarm-target",
 }
 HIDDEN = "..."  # stands for a secret
 

@@ -47,6 +47,7 @@ _FIRST = {
     "route": ("border_gateway", "prefix", "vpn_connection"),
     "address_pool": ("name", "addresses", "exclusive"),
     "node": ("name", "public_addresses"),
+    "alarm_target": ("name", "type", "url", "server", "sender", "recipients"),
 }
 _LAST = ("description", "tags")
 _TABLES = frozenset({"rule", "veth", "tunnel"})  # tables within: written as JSON

@@ -10,7 +10,6 @@ from gateway.control.api.resources import Api
 from gateway.control.auth.principal import Principal, Scope
 from gateway.control.console.source import Table
 from gateway.control.resources.kinds import KINDS
-from gateway.control.resources.record import Record
 from gateway.control.store.interface import Store
 
 
@@ -25,7 +24,6 @@ class Happenings(Protocol):
 
 
 Act = Callable[..., Awaitable[dict[str, object]]]
-Routes = Callable[[Record], Awaitable[Mapping[str, Sequence[Table]]]]
 History = Callable[[str], Mapping[str, Sequence[float | None]]]
 
 
@@ -38,7 +36,6 @@ class OwnSource:
         store: Store,
         happenings: Happenings,
         act: Act,
-        routes: Routes,
         history: History,
         devices: Sequence[tuple[str, str]],
     ) -> None:
@@ -46,7 +43,6 @@ class OwnSource:
         self._store = store
         self._happenings = happenings
         self._act = act
-        self._routes = routes
         self._history = history
         self._devices = devices
 
@@ -105,9 +101,6 @@ class OwnSource:
             done = await self._api.registry.update("vpn_tunnel", id, {"admin": verb}, writer)
             return self._api.rendered(done.record)
         return await self._act(verb, tunnel, who, ike=False)
-
-    async def routes(self, id: str, who: Principal) -> Mapping[str, Sequence[Table]]:
-        return await self._routes(self._api.registry.get("border_gateway", id, who))
 
     def history(self, id: str) -> Mapping[str, Sequence[float | None]]:
         return self._history(id)

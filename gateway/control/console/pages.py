@@ -34,6 +34,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "route": ("border_gateway", "prefix", "vpn_connection"),
     "address_pool": ("addresses", "exclusive", "tenants"),
     "node": ("public_addresses", "cordoned"),
+    "alarm_target": ("type", "enabled", "url", "recipients"),
 }
 _NOT_FIELDS = frozenset({"id", "name", "status", "state", "description", "warnings"})
 
@@ -160,7 +161,6 @@ class Pages:
             events=events,
             timeline=picture.timeline(_spans(events), time.time() - DAY_S, time.time()),
             audit=await source.audit(who, visit.tenant, id, EVENTS),
-            tables=await source.routes(id, who) if kind.name == "border_gateway" else {},
             devices=source.devices() if kind.name == "vpn_connection" else (),
             thing=commands.of_resource(kind, id),
         )

@@ -65,10 +65,6 @@ class Source(Protocol):
         """Do something to a tunnel: up, down, drain, rekey or reset."""
         ...
 
-    async def routes(self, id: str, who: Principal) -> Mapping[str, Sequence[Table]]:
-        """Return the route tables of a Border Gateway by name, empty where no node has told."""
-        ...
-
     def history(self, id: str) -> Mapping[str, Sequence[float | None]]:
         """Return what is remembered of a tunnel: equally long lists by name, `at` in seconds."""
         ...

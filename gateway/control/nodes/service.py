@@ -24,6 +24,7 @@ from gateway.control.nodes.server import (
 from gateway.control.nodes.states import States
 from gateway.control.nodes.status import Statuses
 from gateway.control.problems import ApiProblem
+from gateway.control.resources.record import Record
 from gateway.control.secrets import KeyRing
 from gateway.control.store.interface import Store, StoreError
 from gateway.fleet.messages import Registration
@@ -81,6 +82,11 @@ class Nodes:
             self._sweep(),
             keep_certificate_fresh(self._context, self._authority),
         ]
+
+    def counters_of(self, tunnel: Record) -> dict[str, int] | None:
+        """Return what a tunnel has carried, as its node said last; None where none has."""
+        found = self.reports.counters(str(tunnel.allocated.get("node") or ""), tunnel.id)
+        return found.model_dump() if found is not None else None
 
     async def revoke(self, node: str, who: Principal) -> int:
         """Lock a node out, at once; return how many credentials it had."""

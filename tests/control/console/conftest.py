@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import html
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -102,9 +102,6 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
         acted.append((verb, tunnel.id))
         return {"action": "act-1"}
 
-    async def routes(gateway: Record) -> Mapping[str, Sequence[Table]]:
-        return {}
-
     async def nobody(request: Request) -> Principal:
         raise ApiProblem(401, "unauthenticated", "the request has no credential")
 
@@ -116,7 +113,7 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
         return "1"
 
     api = Api(registry, Status(mirror, state).of)
-    source = OwnSource(api, store, Nothing(), act, routes, lambda id: {"at": []}, (("x", "X"),))
+    source = OwnSource(api, store, Nothing(), act, lambda id: {"at": []}, (("x", "X"),))
     console = Console(source, auth.authenticator, lambda request: Peer("127.0.0.1"))
     app = make_app([console.router()], authenticate=nobody, ready=ready, report=report)
     running = asyncio.create_task(mirror.run())
