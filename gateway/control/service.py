@@ -17,7 +17,7 @@ import ssl
 import sys
 import time
 import traceback
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -73,6 +73,9 @@ EXIT_FAILED = 1
 EXIT_REFUSED = 2  # options, key file or store are wrong: a restart does not mend it
 
 
+Listener = tuple[server.Server, list[socket.socket]]
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What the process was started with."""
@@ -112,8 +115,11 @@ async def serve(settings: Settings) -> int:
         priorities="JOURNAL_STREAM" in os.environ,
     )
     try:
-        async with open_parts(settings, journal) as parts, asyncio.TaskGroup() as group:
-            await _run(settings, parts, group)
+        async with open_parts(settings, journal) as parts:
+            tls = server.tls_context(*settings.listening.tls) if settings.listening.tls else None
+            with open_servers(settings, parts, tls) as servers:
+                async with asyncio.TaskGroup() as group:
+                    await _run(settings, parts, servers, tls, group)
     except ConfigError as error:
         for problem in error.problems:
             journal.error("refused", problem=problem)
@@ -161,23 +167,39 @@ async def open_parts(settings: Settings, journal: Journal) -> AsyncIterator[Part
         await store.close()
 
 
-async def _run(settings: Settings, parts: Parts, group: asyncio.TaskGroup) -> None:
+@contextlib.contextmanager
+def open_servers(
+    settings: Settings, parts: Parts, tls: ssl.SSLContext | None
+) -> Iterator[list[Listener]]:
+    """Give what serves, with its sockets open. Raises ConfigError."""
+    app, listening = build_app(parts), settings.listening
+    with contextlib.ExitStack() as stack:
+        tcp = [stack.enter_context(sock) for sock in _tcp(listening)]
+        unix = stack.enter_context(_unix(listening))
+        nodes = [stack.enter_context(sock) for sock in _nodes(listening)]
+        servers = [
+            (server.make_server(app, tls, listening.proxies), tcp),
+            (server.make_server(app), [unix]),
+            (parts.nodes.server, nodes),
+        ]
+        yield [(each, sockets) for each, sockets in servers if sockets]
+
+
+async def _run(
+    settings: Settings,
+    parts: Parts,
+    servers: Sequence[Listener],
+    tls: ssl.SSLContext | None,
+    group: asyncio.TaskGroup,
+) -> None:
     """Serve until SIGTERM or SIGINT; then let the answers on their way go out, and end."""
     notifier = Notifier(os.environ)
-    tls = server.tls_context(*settings.listening.tls) if settings.listening.tls else None
-    app = build_app(parts)
-    servers = [
-        (server.make_server(app, tls, settings.listening.proxies), _tcp(settings.listening)),
-        (server.make_server(app), [_unix(settings.listening)]),
-        (parts.nodes.server, _nodes(settings.listening)),
-    ]
-    serving = [group.create_task(each.serve(sockets)) for each, sockets in servers if sockets]
+    serving = [group.create_task(each.serve(sockets)) for each, sockets in servers]
     running = [group.create_task(task) for task in background(parts)]
     running.append(group.create_task(notifier.keep_watchdog_quiet()))
     with _signals(tls, settings.listening, parts.journal) as stop:
-        for each, sockets in servers:
-            if sockets:
-                await each.is_up.wait()
+        for each, _ in servers:
+            await each.is_up.wait()
         places = [_name(sock) for _, sockets in servers for sock in sockets]
         await parts.mirror.ready.wait()
         parts.journal.info("control ready", listen=" ".join(places))
