@@ -175,6 +175,7 @@ class TunnelConfig:
         1280  # bytes of an IKE datagram with its IP and UDP headers (RFC 7383 section 2.5)
     )
     ppk: Ppk | None = None
+    childless: bool = False  # no Child SA in IKE_AUTH: the first has a key exchange too (RFC 6023)
     further: tuple[ChildSelectors, ...] = ()  # of the Child SAs beside the first one
 
     @property

@@ -22,6 +22,7 @@ from gateway.ike.exchanges import (
     informational,
     intermediate,
     negotiate,
+    reauth,
     rekey_child,
     rekey_ike,
 )
@@ -215,17 +216,10 @@ def _receive_response(sa: IkeSa, header: Header, datagram: bytes, path: Path, no
     try:
         _take_response(sa, request, message, now)
     except WireError as error:
-        _release(sa, request)
+        negotiate.release(sa, request.offer)
         _fail(sa, reasons.from_error(error, "a response of the peer"), now)
     if request.is_outdated and sa.tunnel is not None:
         edits.rekey_unfit(sa.tunnel)  # what was agreed on is of an earlier configuration
-
-
-def _release(sa: IkeSa, request: Request) -> None:
-    """Give back the inbound SPI that a request offered and that no Child SA took."""
-    offer = request.offer
-    if offer is not None and len(offer.spi) == 4:
-        sa.context.spis.release(offer.spi_in)
 
 
 def _fail(sa: IkeSa, reason: Reason, now: float) -> None:
@@ -244,7 +238,7 @@ def _take_response(sa: IkeSa, request: Request, message: Message, now: float) ->
         case Work.REKEY_IKE:
             rekey_ike.receive_response(sa, request, message, now)
         case Work.REKEY_CHILD | Work.NEW_CHILD if sa.state is State.CLOSING:
-            _release(sa, request)  # whatever the peer has made goes with the IKE SA
+            negotiate.release(sa, request.offer)  # whatever the peer has made goes with the IKE SA
         case Work.REKEY_CHILD:
             rekey_child.receive_response(sa, request, message, now)
         case Work.NEW_CHILD:
@@ -270,7 +264,7 @@ def _take_abandoned(sa: IkeSa, request: Request, message: Message, now: float) -
     elif offer is not None and is_refused and len(offer.spi) == rekey_ike.SPI_LEN:
         sa.rekey_at = now + sa.context.jitter(*rekey_child.BUSY_S)
     elif offer is None or is_refused:
-        _release(sa, request)
+        negotiate.release(sa, request.offer)
         slots.plan_missing(sa, now)
     elif len(offer.spi) == 4:
         sa.tasks.add(Task(Work.DELETE_CHILD, offer.spi_in))
@@ -312,7 +306,7 @@ def deadline(sa: IkeSa) -> float:
     times += [child.deadline for child in sa.children.values()]
     if sa.is_usable:
         timers = sa.config.timers
-        times += [sa.rekey_at, sa.hard_at, *sa.child_at.values()]
+        times += [sa.rekey_at, sa.hard_at, sa.reauth_at, *sa.child_at.values()]
         times += [one.until for one in sa.pending.values()]
         if timers.liveness and _may_give_up(sa):
             times.append(_silence_ends(sa))
@@ -452,6 +446,7 @@ def _established_on_time(sa: IkeSa, now: float) -> None:
         sa.tasks.add(Task(Work.REKEY_IKE))
     slots.on_time(sa, now)
     followup.on_time(sa, now)
+    reauth.on_time(sa, now)
     if timers.liveness and _may_give_up(sa) and _silence_ends(sa) <= now:
         if sa.window.outstanding is None:
             sa.tasks.add(Task(Work.LIVENESS))

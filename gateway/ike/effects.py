@@ -37,6 +37,7 @@ EFFECT_OF: dict[str, Effect] = {
     "encap": Effect.RENEW,  # settled by NAT detection in IKE_SA_INIT (RFC 7296 section 2.23)
     "psk": Effect.NEXT_IKE_SA,  # rekeys do not authenticate again (RFC 7296 section 2.8.3)
     "ppk": Effect.NEXT_IKE_SA,
+    "childless": Effect.NEXT_IKE_SA,
     "remote_ike_port": Effect.NEXT_IKE_SA,
     "ike_proposals": Effect.REKEY_IKE,
     "esp_proposals": Effect.REKEY_CHILD,

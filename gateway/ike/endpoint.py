@@ -283,7 +283,9 @@ class IkeEndpoint:
         if tunnel.beside_at > now:
             return
         tunnel.beside_at = math.inf
-        if tunnel.refused and tunnel.attempt is None and not tunnel.is_stopped:
+        is_due = tunnel.is_reauth_due and tunnel.config.remote is not None
+        if (tunnel.refused or is_due) and tunnel.attempt is None and not tunnel.is_stopped:
+            tunnel.is_reauth_due = False
             init.begin(self._context, tunnel, now).is_beside = True
 
     def _sort_duplicates(self, tunnel: Tunnel, now: float) -> None:

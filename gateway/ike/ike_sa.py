@@ -135,6 +135,7 @@ class IkeSa:
     attempt: InitAttempt | None = None  # while we are in IKE_SA_INIT as its initiator
     further: Further = field(default_factory=Further)  # key exchanges of its set-up
     is_post_quantum: bool = False  # a quantum computer alone does not find what SK_d is made of
+    peer_is_childless: bool = False  # it can do without a Child SA in IKE_AUTH (RFC 6023)
     peer_uses_ppk: bool = False  # it has said USE_PPK, and so have we (RFC 8784)
     has_ppk: bool = False  # a post-quantum pre-shared key is in SK_d, SK_pi and SK_pr
     key_pair: KeyPair | None = None  # as their initiator, of the one under way
@@ -150,6 +151,7 @@ class IkeSa:
     sent_at: float = 0.0
     rekey_at: float = math.inf
     hard_at: float = math.inf
+    reauth_at: float = math.inf  # the peer wants us to authenticate again by then (RFC 4478)
     expire_at: float = math.inf  # half-open, refused or replaced: gone by then
     child_at: dict[int, float] = field(default_factory=dict)  # by slot that is empty: next attempt
     child_attempts: dict[int, int] = field(default_factory=dict)

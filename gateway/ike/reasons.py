@@ -182,6 +182,16 @@ def unknown_identity(ours: str, theirs: str) -> Reason:
     )
 
 
+def redirected(where: str) -> Reason:
+    """Return the reason when the peer sends us to another gateway (RFC 5685)."""
+    return Reason(
+        "redirect_refused",
+        "the peer sends us to another gateway, which is not followed",
+        theirs=where,
+        hint="give the customer gateway that address, or switch redirection off at the peer",
+    )
+
+
 def unwanted_nat(where: str) -> Reason:
     """Return the reason when a NAT is found and UDP encapsulation is forbidden."""
     return Reason(

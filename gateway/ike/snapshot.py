@@ -42,7 +42,7 @@ from gateway.ike.window import Request, Window
 from gateway.sa import Encr, Integ, Path, TrafficSelector
 from gateway.secret import Secret
 
-VERSION = 4
+VERSION = 5
 KEPT = frozenset({State.ESTABLISHED, State.REKEYED, State.CLOSING})
 
 Value: TypeAlias = "bool | int | float | str | list[Value] | dict[str, Value] | None"
@@ -108,6 +108,7 @@ def _times(sa: IkeSa) -> tuple[float, ...]:
         sa.rekey_at,
         sa.hard_at,
         sa.expire_at,
+        sa.reauth_at,
     )
 
 
@@ -346,6 +347,7 @@ def _load_times(sa: IkeSa, times: list[float | None]) -> None:
         sa.rekey_at,
         sa.hard_at,
         sa.expire_at,
+        sa.reauth_at,
     ) = (_load_time(at) for at in times)
 
 

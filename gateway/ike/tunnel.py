@@ -61,6 +61,7 @@ class Tunnel:
         self.backoff = Backoff(config.timers, random)
         self.retry_at = math.inf
         self.sort_at = math.inf  # when duplicates are looked at again
+        self.is_reauth_due = False  # an IKE SA is to be begun beside the one there is, for its sake
         self.beside_at = math.inf  # when an IKE SA is begun beside one that the peer will not rekey
         self.in_use: dict[int, ChildSa] = {}  # by slot
         self.slot_failures: dict[int, Reason] = {}  # why a slot is empty, where that is known

@@ -33,6 +33,13 @@ TUNNEL = (
         "compare the pre-shared key and both identities at the two ends",
     ),
     Code(
+        "redirect_refused",
+        WARNING,
+        "Sent to another gateway",
+        "The peer sends us to another gateway (RFC 5685), which is not followed.",
+        "give the customer gateway that address, or switch redirection off at the peer",
+    ),
+    Code(
         "identity_mismatch",
         WARNING,
         "Identities do not fit",

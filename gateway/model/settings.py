@@ -165,6 +165,11 @@ class TunnelSettings(BgpSettings):
     admin: Literal["up", "down"] = Field(
         default="up", description="whether the tunnel is allowed to run"
     )
+    childless: StrictBool = Field(
+        default=False,
+        description="make the first Child SA after IKE_AUTH, with a key exchange of its own, where"
+        " the peer can (RFC 6023)",
+    )
     fragment_size: Annotated[StrictInt, Field(ge=576, le=9200)] = Field(
         default=1280, description="largest IKE datagram with its IP and UDP headers, in bytes"
     )

@@ -240,6 +240,7 @@ def _ike(document: Document, resolved: ResolvedTunnel) -> TunnelConfig:
         timers=_timers(settings),
         fragment_size=settings.fragment_size,
         ppk=_ppk(settings),
+        childless=settings.childless,
         further=tuple(further),
     )
 

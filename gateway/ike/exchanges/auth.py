@@ -23,14 +23,22 @@ from gateway.errors import (
 from gateway.ike import edits, reasons, slots
 from gateway.ike.auth import is_same, psk_auth, signed_octets
 from gateway.ike.config import Encap, Ppk, TunnelConfig, describe_identity
-from gateway.ike.events import Failed, Note
-from gateway.ike.exchanges import informational, negotiate
+from gateway.ike.events import Failed, Note, Reason
+from gateway.ike.exchanges import informational, negotiate, reauth
 from gateway.ike.exchanges.negotiate import Agreed, Seed
-from gateway.ike.iana import AuthMethod, ExchangeType, NotifyType
+from gateway.ike.iana import AuthMethod, ExchangeType, NotifyType, ProtocolId
 from gateway.ike.ike_sa import IkeSa, Keys, identity_text
 from gateway.ike.keymat import mix_ppk
 from gateway.ike.message import Message
-from gateway.ike.payloads import Auth, IdInitiator, IdResponder, Notify, Payload
+from gateway.ike.payloads import (
+    Auth,
+    Delete,
+    IdInitiator,
+    IdResponder,
+    Notify,
+    Payload,
+    SecurityAssociation,
+)
 from gateway.ike.proposals import Proposal, select_ike
 from gateway.ike.states import BEFORE_AUTH, On, State
 from gateway.ike.tasks import Task, Work
@@ -80,8 +88,11 @@ def send_request(sa: IkeSa, now: float) -> None:
     if config.remote_id is not None:
         payloads.append(IdResponder(config.remote_id.type.value, config.remote_id.value))
     payloads += _prove(sa, config, identity)
-    offer, child_payloads = negotiate.make_offer(sa, 0, None, with_group=False)
-    payloads += child_payloads
+    offer = None
+    # One that is begun beside another takes over with its Child SA, so it brings one.
+    if not (config.childless and sa.peer_is_childless and not sa.is_beside):
+        offer, child_payloads = negotiate.make_offer(sa, 0, None, with_group=False)
+        payloads += child_payloads
     sa.request(Task(Work.AUTH), ExchangeType.IKE_AUTH, tuple(payloads), now, offer)
 
 
@@ -115,18 +126,23 @@ def _take_ppk(sa: IkeSa, ppk: Ppk | None) -> None:
 def receive_response(sa: IkeSa, request: Request, response: Message, now: float) -> None:
     """Verify the responder and take up the IKE SA and its first Child SA."""
     tunnel, offer = sa.candidates[0], request.offer
-    assert offer is not None
     identity = response.maybe(IdResponder)
     if identity is None or response.maybe(Auth) is None:
-        sa.context.spis.release(offer.spi_in)
+        negotiate.release(sa, offer)
         _take_refusal(sa, response, now)
         return
     ppk = sa.config.ppk if response.notify(NotifyType.PPK_IDENTITY) is not None else None
     try:
         _verify_responder(sa, identity, response.one(Auth), ppk)
     except AuthenticationFailed:
-        sa.context.spis.release(offer.spi_in)
+        negotiate.release(sa, offer)
         _refuse_responder(sa, tunnel, identity, now, ppk)
+        return
+    redirect = response.notify(NotifyType.REDIRECT)
+    if redirect is not None:
+        negotiate.release(sa, offer)
+        reason = reasons.redirected(reauth.redirect_text(redirect))
+        _give_up(sa, tunnel, Delete(ProtocolId.IKE), reason, now)
         return
 
     # Authenticated. Nothing above this line changed `sa`.
@@ -138,8 +154,12 @@ def receive_response(sa: IkeSa, request: Request, response: Message, now: float)
     sa.establish(On.AUTH_RESPONSE, tunnel, now)
     tunnel.joined(now)
     if sa.close_wanted is not None:
-        sa.context.spis.release(offer.spi_in)
+        negotiate.release(sa, offer)
         informational.close(sa, sa.close_wanted, now)
+        return
+    reauth.take(sa, response, now)
+    if offer is None:
+        slots.ask_for_missing(sa)
         return
     _take_child(sa, request, response, now)
 
@@ -183,10 +203,14 @@ def _refuse_responder(
         reason = reasons.unknown_identity(str(wanted), identity_text(identity))
     elif ppk is None and sa.config.ppk is not None and sa.config.ppk.is_required:
         reason = reasons.NO_PPK
+    _give_up(sa, tunnel, Notify(NotifyType.AUTHENTICATION_FAILED), reason, now)
+
+
+def _give_up(sa: IkeSa, tunnel: Tunnel, said: Payload, reason: Reason, now: float) -> None:
+    """Give up an IKE SA that the responder believes established, and say so to it."""
     tunnel.attempt = None
     sa.move(On.CLOSE)
-    notify = Notify(NotifyType.AUTHENTICATION_FAILED)
-    sa.request(Task(Work.CLOSE), ExchangeType.INFORMATIONAL, (notify,), now)
+    sa.request(Task(Work.CLOSE), ExchangeType.INFORMATIONAL, (said,), now)
     tunnel.failed(sa.context, reason, now)
 
 
@@ -400,8 +424,13 @@ def refuse(sa: IkeSa, request: Message | None, error: PeerError, now: float) -> 
     sa.context.emit(Failed(sa.name, reason))
 
 
-def _choose_child(tunnel: Tunnel, request: Message) -> tuple[Agreed, Proposal] | PeerError:
-    """Return the Child SA that we accept, or why none: that is no failure of the IKE SA."""
+def _choose_child(tunnel: Tunnel, request: Message) -> tuple[Agreed, Proposal] | PeerError | None:
+    """
+    Return the Child SA that we accept, or why none: that is no failure of the IKE SA. None if the
+    peer asks for none (RFC 6023).
+    """
+    if request.maybe(SecurityAssociation) is None:
+        return None
     try:
         return negotiate.choose(
             tunnel.config, request, range(len(tunnel.config.selectors)), with_group=False
@@ -414,9 +443,12 @@ def _make_child(
     sa: IkeSa,
     tunnel: Tunnel,
     request: Message,
-    choice: tuple[Agreed, Proposal] | PeerError,
+    choice: tuple[Agreed, Proposal] | PeerError | None,
     now: float,
 ) -> tuple[Payload, ...]:
+    if choice is None:
+        slots.plan_missing(sa, now, wait_s=slots.PEER_BRINGS_S)
+        return ()
     if isinstance(choice, PeerError):
         reason = negotiate.refusal(tunnel.config, request, choice, "ESP")
         informational.child_failed(sa, 0, reason, now)

@@ -13,7 +13,7 @@ from __future__ import annotations
 from gateway.ike import reasons, slots
 from gateway.ike.child import ChildSa, Stage
 from gateway.ike.events import Reason
-from gateway.ike.exchanges import rekey_ike
+from gateway.ike.exchanges import reauth, rekey_ike
 from gateway.ike.iana import ExchangeType, NotifyType, ProtocolId
 from gateway.ike.ike_sa import IkeSa
 from gateway.ike.message import Message
@@ -123,6 +123,7 @@ def answer_request(sa: IkeSa, request: Message, path: Path, now: float, digest: 
         _deleted_by_peer(sa, now)
         sa.respond(request, (), path, now, digest)
         return
+    reauth.take(sa, request, now)
     closed = [spi for delete in deletes if delete.protocol == ProtocolId.ESP for spi in delete.spis]
     answers, ends = _find_deleted(sa, closed)
     payloads: tuple[Payload, ...] = (Delete(ProtocolId.ESP, answers),) if answers else ()

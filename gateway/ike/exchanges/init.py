@@ -15,7 +15,7 @@ from gateway.ike.config import Encap
 from gateway.ike.context import Context
 from gateway.ike.dh import KeyPair, supported_groups
 from gateway.ike.drops import DropReason
-from gateway.ike.exchanges import intermediate, nat_check
+from gateway.ike.exchanges import intermediate, nat_check, reauth
 from gateway.ike.exchanges.groups import only_group
 from gateway.ike.further import Further
 from gateway.ike.iana import ExchangeType, NotifyType
@@ -162,7 +162,10 @@ def _may_restart(sa: IkeSa, attempt: InitAttempt, path: Path) -> bool:
 
 def _remember_error(sa: IkeSa, message: Message, path: Path) -> None:
     errors = [one.type for one in message.all(Notify) if one.type < NotifyType.INITIAL_CONTACT]
-    if errors:
+    redirect = message.notify(NotifyType.REDIRECT)
+    if redirect is not None:
+        sa.pending_error = reasons.redirected(reauth.redirect_text(redirect))
+    elif errors:
         sa.pending_error = reasons.from_notify(errors[0], "IKE_SA_INIT")
         if errors[0] == NotifyType.NO_PROPOSAL_CHOSEN and sa.attempt is not None:
             sa.pending_error = reasons.no_proposal(sa.attempt.proposals, None, "IKE")
@@ -203,6 +206,7 @@ def _take_answer(
     sa.nat = nat_check.read(message, path, attempt.source_hash is not None)
     sa.further = Further(suite.further)
     sa.peer_uses_ppk = peer_uses_ppk and sa.config.ppk is not None
+    sa.peer_is_childless = message.notify(NotifyType.CHILDLESS_IKEV2_SUPPORTED) is not None
     sa.attempt, sa.pending_error = None, None
     sa.window.close()
     if sa.config.encap is Encap.NEVER and sa.nat.is_between:
@@ -286,6 +290,7 @@ def _response(
         payloads.append(Notify(NotifyType.INTERMEDIATE_EXCHANGE_SUPPORTED))
     if sa.peer_uses_ppk:
         payloads.append(Notify(NotifyType.USE_PPK))
+    payloads.append(Notify(NotifyType.CHILDLESS_IKEV2_SUPPORTED))
     return sa.message(request.exchange, 0, tuple(payloads), True)
 
 

@@ -309,6 +309,12 @@ def take_group(sa: IkeSa, offer: Offer, error: Notify) -> bool:
     return offer.tries < MOST_GROUP_TRIES
 
 
+def release(sa: IkeSa, offer: Offer | None) -> None:
+    """Give back the inbound SPI that a request offered and that no Child SA took."""
+    if offer is not None and len(offer.spi) == 4:
+        sa.context.spis.release(offer.spi_in)
+
+
 def is_busy(error: Notify) -> bool:
     """Return whether an error says that the exchange may succeed when it is begun again later."""
     return error.type in (NotifyType.TEMPORARY_FAILURE, NotifyType.STATE_NOT_FOUND)

@@ -272,7 +272,7 @@ def _successor(
     new = IkeSa(sa.context, sa.path, initiated, *spis, now, sa.candidates)
     new.suite, new.keys = suite, Keys.of(suite, keys, initiated)
     new.nonce_i, new.nonce_r = nonces
-    new.birth, new.has_ppk = sa.birth, sa.has_ppk
+    new.birth, new.has_ppk, new.reauth_at = sa.birth, sa.has_ppk, sa.reauth_at
     new.is_post_quantum = sa.is_post_quantum or suite.is_post_quantum
     new.peer_id, new.nat, new.fragmentation = sa.peer_id, sa.nat, sa.fragmentation
     return new
