@@ -14,7 +14,7 @@ from gateway.control.store.interface import Delete, Key, Write
 
 KIND = "tenant"
 # What a tenant that is to go may not have any more.
-KEEPING = (*KINDS, "user", "token", "alarm_target")
+KEEPING = (*KINDS, "user", "token")
 
 
 class Tenants:
