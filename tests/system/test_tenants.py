@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import tarfile
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
@@ -157,6 +158,36 @@ def test_commands_name_the_border_gateway(network: Network) -> None:
     states = {one["name"]: one for one in network.ours.status()["interfaces"]}  # type: ignore[attr-defined]
     assert {one["status"] for one in states.values()} == {"up"}
     assert states["vpc-red"]["namespace"] == network.tenants["red"].namespace.netns
+
+
+def test_path_doctor_and_bugreport_look_into_each_tenants_namespace(
+    network: Network, tmp_path: Path
+) -> None:
+    gateway, red = network.ours, network.tenants["red"].namespace
+    answer = json.loads(gateway.cli("path", VPC_HOST, OFFICE_HOST, "-o", "json"))
+    assert {
+        (*place["border_gateways"], place["came_by"]["name"], place["tunnel"]["name"])
+        for place in answer["places"]
+    } == {(colour, f"vpc-{colour}", f"{colour}-1") for colour in COLOURS}
+    only = ("path", VPC_HOST, OFFICE_HOST, "--border-gateway", "blue", "-o", "name")
+    assert gateway.cli(*only) == "blue-1\n"
+    red.sysctl("net.ipv4.ip_forward=0")
+    file = tmp_path / "report.tar.gz"
+    try:
+        gateway.cli("bugreport", str(file))
+    finally:
+        red.sysctl("net.ipv4.ip_forward=1")
+    with tarfile.open(file) as report:
+        found = {entry.name.partition("/")[2]: report.extractfile(entry) for entry in report}
+        assert {f"bird/bgw-{red.netns}-bird.conf", f"network/{red.netns}/ip-rule.txt"} <= set(found)
+        told = found["doctor.json"]
+        assert told is not None
+        findings = json.loads(told.read())["findings"]
+    failures = [one for one in findings if one["verdict"] == "failure"]
+    assert [(one["check"], one["about"]) for one in failures] == [
+        ("forwarding", f"IPv4 in {red.netns}")
+    ]
+    assert failures[0]["remedy"].startswith(f"ip netns exec {red.netns} sysctl -w")
 
 
 def is_ready(process: Process) -> bool:

@@ -7,7 +7,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -159,8 +159,9 @@ def _file(name: str, path: Path) -> Member:
         return Member(name, missing=f"{path}: {error.strerror}")
 
 
-def _output(name: str, *argv: str, printed: Callable[..., str | Unseen] = output_of) -> Member:
-    text = printed(*argv)
+def _output(name: str, *argv: str) -> Member:
+    """Return what a program prints: what it says when it fails is worth as much."""
+    text = output_of(*argv, is_any=True)
     if isinstance(text, Unseen):
         return Member(name, missing=text.why)
     return Member(name, text.encode("utf-8", "replace")[-MEMBER_BYTES_MAX:])

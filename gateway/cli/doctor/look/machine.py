@@ -30,8 +30,10 @@ _SUITES = {  # with the bytes of their keys, salt included
 }
 
 
-def output_of(*argv: str) -> str | Unseen:
-    """Return what a program prints, or why it does not."""
+def output_of(*argv: str, is_any: bool = False) -> str | Unseen:
+    """
+    Return what a program prints, or why it does not; with `is_any` also what it says when it fails.
+    """
     try:
         done = subprocess.run(
             argv, capture_output=True, text=True, timeout=_PATIENCE_S, errors="replace"
@@ -40,6 +42,8 @@ def output_of(*argv: str) -> str | Unseen:
         return Unseen(f"the program {argv[0]} is not here")
     except (OSError, subprocess.TimeoutExpired) as error:
         return Unseen(f"{argv[0]}: {error}")
+    if is_any and done.returncode:
+        return done.stdout + done.stderr
     if done.returncode:
         return Unseen(f"{' '.join(argv)}: {(done.stderr or done.stdout).strip()[:200]}")
     return done.stdout or done.stderr  # BIRD tells its version on standard error
