@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from gateway.control.api.access import Accesses
 from gateway.control.auth.principal import Principal, Scope
 from gateway.control.changes.compose import Parts, parts_around, tables
-from gateway.control.problems import ApiProblem
+from gateway.control.problems import ApiProblem, not_found
 from gateway.control.registry import Registry
 from gateway.control.resources.kinds import SECRETS
 from gateway.control.resources.record import Record, Table
@@ -20,6 +20,7 @@ from gateway.model.resources import Document
 
 # Stand for keys that are not asked for: good ones, so that the document is whole.
 _HIDDEN = {"psk": "0x" + "5a" * 32, "ppk": "0x" + "a5" * 32}
+ATTEMPTS = 10
 _REFERENCES = ("border_gateway", "customer_gateway", "vpn_connection")
 
 Secrets = dict[tuple[str, str], str]  # by id and field
@@ -42,19 +43,39 @@ class CustomerConfigs:
     ) -> Rendered:
         """Return the files of a connection for one kind of device. Raises ApiProblem."""
         view = self.registry.mirror
-        gateway = view.get("border_gateway", str(connection.spec["border_gateway"]))
-        assert gateway is not None  # it can not be deleted while a connection is there
-        parts = parts_around(view, gateway, [connection])
-        secrets = await self._secrets(parts, who) if options.secrets else {}
+        parts, secrets = await self._at_one_moment(connection, options, who)
         table = tables(view, parts, lambda record, where, _: _opened(secrets, record, where))
         names = _named(table)
-        document = _document(table, gateway.name)
+        document = _document(table, parts.gateways[0].name)
         chosen = [names.get(each, each) for each in only]
         try:
             return customer_config(document, connection.name, device, options, chosen)
         except ConfigError as error:
             detail = "; ".join(error.problems)
             raise ApiProblem(422, "invalid", detail, field="device", value=device) from None
+
+    async def _at_one_moment(
+        self, connection: Record, options: Options, who: Principal
+    ) -> tuple[Parts, Secrets]:
+        """Return resources and keys that belong together: a change between is seen."""
+        parts = self._parts(connection.id)
+        for _ in range(ATTEMPTS):
+            secrets = await self._secrets(parts, who) if options.secrets else {}
+            now = self._parts(connection.id)
+            if now == parts:
+                return parts, secrets
+            parts = now
+        text = "the connection is being changed at this moment"
+        raise ApiProblem(503, "unavailable", text, retry_after_s=1)
+
+    def _parts(self, id: str) -> Parts:
+        view = self.registry.mirror
+        connection = view.get("vpn_connection", id)
+        if connection is None:
+            raise not_found("vpn_connection", id)
+        gateway = view.get("border_gateway", str(connection.spec["border_gateway"]))
+        assert gateway is not None  # it can not be deleted while a connection is there
+        return parts_around(view, gateway, [connection])
 
     async def _secrets(self, parts: Parts, who: Principal) -> Secrets:
         """Return the keys of a connection and its tunnels; who reads them is written down first."""

@@ -257,14 +257,17 @@ def test_a_crashed_gateway_gets_six_new_ones(quarters: Ends) -> None:
 
 
 def test_the_page_brings_up_all_six(quarters: Ends) -> None:
-    """docs/scenarios/policy.md, both ends as they stand there."""
+    """docs/scenarios/policy.md: our document as it stands there, the device as it is made of it."""
     ends, key = quarters, "4f0c6c9f5d6b1c0c8e0f3b6b3f7f5a9d"
-    (text,), (conf,) = pages.blocks("policy", "toml"), pages.blocks("policy", "swanctl")
+    (text,) = pages.blocks("policy", "toml")
     ends.agree([], {"admin": "down"})
     (ends.ours.directory / "office.psk").write_text(key + "\n")
     (ends.ours.directory / "office.psk").chmod(0o600)
-    ends.swan.load_text(conf.replace("what is in office.psk", key))
     ends.ours.write(text)
+    out = ends.ours.directory / "device"
+    words = ("--device", "strongswan-libipsec", "--secrets", "--out", str(out))
+    ends.ours.cli("customer-config", "office", "--config", str(ends.ours.config), *words)
+    ends.swan.load_text((out / "swanctl.conf").read_text())
     ends.ours.cli("reload")
     wait_all_up(ends)
     for hosts in HOSTS:

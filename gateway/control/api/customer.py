@@ -46,7 +46,10 @@ def customer_router(api: Api, configs: CustomerConfigs) -> APIRouter:
             raise invalid("device", device, f"must be one of {', '.join(DEVICES)}")
         options, only = _options(query), _words(query.get("tunnel"))
         made = await configs.make(connection, device, options, only, who)
-        files = [{"name": file.name, "text": file.text} for file in made.files]
+        files = [
+            {"name": file.name, "text": file.text, "is_secret": file.is_secret}
+            for file in made.files
+        ]
         return answer_json({"device": device, "notes": list(made.notes), "files": files})
 
     add(router, "GET", "/v1/customer-devices", devices, _described_devices())
@@ -117,7 +120,7 @@ def _described_devices() -> About:
 
 
 def _described_config() -> About:
-    file = _object({"name": _TEXT, "text": _TEXT})
+    file = _object({"name": _TEXT, "text": _TEXT, "is_secret": {"type": "boolean"}})
     files: Table = {"type": "array", "items": file}
     schema = _object({"device": _TEXT, "notes": _TEXTS, "files": files})
     parameters = [

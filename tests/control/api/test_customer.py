@@ -5,6 +5,8 @@ from __future__ import annotations
 import httpx
 import pytest
 
+from gateway.control.auth.principal import OPERATOR, Principal, Scope
+from gateway.control.resources.record import Record
 from gateway.customer.catalog import DEVICES
 from tests.control.api.conftest import Json, Plane, make_examples
 
@@ -91,3 +93,25 @@ async def test_what_is_wrong_is_named(
     answer = await api.get(path(made, query))
     assert (answer.status_code, answer.json()["field"]) == (422, field)
     assert words in answer.json()["detail"]
+
+
+async def test_a_change_between_is_seen(plane: Plane, made: dict[str, Json]) -> None:
+    """Keys and values are of one moment, though reading each key takes a commit."""
+    tunnels = list(plane.mirror.of_kind("vpn_tunnel"))
+    note = plane.accesses.note
+    changed: list[Record] = []
+
+    async def slowly(record: Record, field: str, who: Principal) -> None:
+        await note(record, field, who)
+        if not changed:
+            root = Principal("local:root", OPERATOR, Scope.ADMIN)
+            changed.append(record)
+            for one in tunnels:
+                patch = {"psk": "an0ther-Key-that-is-long-enough", "preference": 777}
+                await plane.registry.update("vpn_tunnel", one.id, patch, root)
+
+    plane.accesses.note = slowly  # type: ignore[method-assign]  # the moment cannot be hit else
+    async with plane.client() as client:
+        text = (await client.get(path(made, "device=generic&secrets=true"))).json()
+    assert KEY not in str(text)
+    assert "an0ther-Key" in str(text)
