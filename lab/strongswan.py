@@ -69,6 +69,7 @@ class Connection:
     unique: str = "never"
     further: Mapping[str, Child] = field(default_factory=dict)  # beside the first, by name
     ppk: Ppk | None = None
+    version: str = "2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -388,7 +389,7 @@ def _settings(connection: Connection) -> dict[str, object]:
     quantum = {} if ppk is None else {"ppk_id": ppk.id, "ppk_required": ppk.required}
     return {
         **quantum,
-        "version": "2",
+        "version": connection.version,
         "local_addrs": [connection.local],
         "remote_addrs": [connection.remote],
         "proposals": connection.ike.split(","),

@@ -281,6 +281,12 @@ class Twinspan:
         assert isinstance(listed, list)
         return {str(each.get("title") or each["name"]): _view(each) for each in listed}
 
+    def events(self, tunnel: str | None = None) -> list[Json]:
+        """Return the events of the gateway, or of one tunnel, the oldest first."""
+        chosen = ["--tunnel", tunnel] if tunnel is not None else []
+        lines = self.cli("events", "-o", "json", "-n", "1000", *chosen).splitlines()
+        return [dict(json.loads(line)) for line in lines]
+
     def wait_up(self, *names: str, timeout_s: float = 20.0) -> None:
         """Wait until these tunnels (all, if none is named) are up. Raises LabError with the log."""
 

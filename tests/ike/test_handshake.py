@@ -166,6 +166,19 @@ def test_retransmissions_are_byte_identical_and_end() -> None:
     assert pair.now - began == GAVE_UP_S
     assert {event.datagram for event in pair.a.all(Send)} == {sent[0].datagram}
     assert pair.a.codes() == ["peer_unreachable"]
+    assert "does UDP 500 pass" in pair.a.all(Failed)[0].reason.hint
+
+
+def test_what_to_look_at_depends_on_the_exchange_without_an_answer() -> None:
+    pair = IkePair.started()
+    pair.deliver_to_b()
+    pair.deliver_to_a()  # IKE_SA_INIT is done, and nothing more comes through
+    pair.cut()
+    pair.link.flights.clear()
+    pair.wait_for(lambda: bool(pair.a.all(Failed)), 60.0)
+    reason = pair.a.all(Failed)[0].reason
+    assert reason.text.startswith("no response to IKE_AUTH")
+    assert "does UDP 4500 pass both ways, and do fragments" in reason.hint
 
 
 def test_responder_repeats_its_answer_byte_for_byte() -> None:

@@ -101,9 +101,10 @@ def wait_status(gateway: Twinspan, name: str, status: str, timeout_s: float = UP
 
 
 def wait_reason(gateway: Twinspan, name: str, code: str, timeout_s: float = 10.0) -> None:
-    """Wait until a tunnel is down for that reason."""
+    """Wait until a tunnel is down for that reason; there is an event of it, with a hint."""
     wait_for(code, lambda: gateway.tunnels()[name].reason == code, timeout_s, every_s=0.2)
     assert not gateway.tunnels()[name].is_up
+    assert any(event["reason"] == code and event["hint"] for event in gateway.events(name))
 
 
 def counters(gateway: Twinspan) -> dict[str, int]:

@@ -53,6 +53,9 @@ def test_a_path_cut_moves_traffic_to_the_second_tunnel_and_mending_brings_the_fi
     seen = running.stop()
     assert seen.goes_on
     assert seen.silence_ms < SILENCE_MOST_MS
+    moved = [each for each in ends.ours.events() if each["code"] == "failover"]
+    assert [each["reason"] for each in moved] == ["peer_unreachable"]
+    assert f"left {FIRST}, by {SECOND}, silent_s" in str(moved[0]["text"])
     assert _up(ends, SECOND)
     wait_status(ends.ours, FIRST, "up", 30.0)
     reach_each_other(ends.pair)

@@ -162,6 +162,30 @@ def test_a_node_that_is_locked_out_goes_on_with_what_it_has(ground: Ground) -> N
     wait_for("let in again", lambda: _reached(ground.node), 40.0, every_s=0.2)
 
 
+def test_a_gateway_vm_that_is_lost_raises_one_alarm_and_its_tunnels_are_not_guessed_about(
+    ground: Ground,
+) -> None:
+    wait_for("all well", lambda: not _alarms(ground), 60.0, every_s=0.2)
+    ground.node.end()
+    wait_for("the alarm", lambda: _alarms(ground) == ["node_lost"], 25.0, every_s=0.2)
+    for tunnel in ground.fleet.tunnels().values():
+        status = tunnel["status"]
+        assert (status["operational"], status["reason"]["code"]) == ("unknown", "node_lost")
+    ground.node.start()
+    wait_for("no alarm", lambda: not _alarms(ground), 40.0, every_s=0.2)
+    codes = [event["code"] for event in ground.api.get("events", kind="node", limit=50)["items"]]
+    told = [code for code in codes if code in ("node_lost", "node_up")]
+    assert told[:2] == ["node_up", "node_lost"]  # the newest first
+    (alarm,) = ground.api.get("alarms", code="node_lost")["items"]
+    assert alarm["state"] == "cleared"
+
+
+def _alarms(ground: Ground) -> list[str]:
+    """Return the codes of the alarms that are raised."""
+    raised = ground.api.get("alarms", state="raised")["items"]
+    return [str(alarm["code"]) for alarm in raised]
+
+
 def _reached(node: Member) -> bool:
     document = node.status()["document"]
     assert isinstance(document, dict)

@@ -188,6 +188,15 @@ def test_proposals_without_anything_in_common_are_refused_with_both_lists(ends: 
     assert "aes256gcm16-prfsha384-ecp384" in explained
 
 
+def test_a_peer_of_another_version_is_told_from_one_that_is_silent(ends: Ends) -> None:
+    ends.agree([replace(ends.connection(), version="1")], {"start": "respond"})
+    with pytest.raises(LabError):
+        ends.swan.initiate(FIRST, timeout_s=2.0)
+    wait_reason(ends.ours, FIRST, "version_mismatch")
+    last = ends.ours.events(FIRST)[-1]
+    assert (last["ours"], last["theirs"]) == ("2", "1")
+
+
 def test_selectors_without_anything_in_common_are_refused(ends: Ends) -> None:
     settings: dict[str, Value] = {
         "start": "initiate",
