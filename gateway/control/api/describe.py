@@ -15,7 +15,7 @@ from typing import Any
 from gateway.control.api.conditions import DEFAULT_LIMIT, MAX_LIMIT
 from gateway.control.api.examples import EXAMPLES, SETTING_EXAMPLES
 from gateway.control.api.find import SORTS, filters_of
-from gateway.control.api.schemas import REFERENCE, Table, name_of, setting_name
+from gateway.control.api.schemas import REFERENCE, Table, name_of, secret_name, setting_name
 from gateway.control.resources.kinds import Kind
 
 PATCH_TYPES = ("application/merge-patch+json", "application/json")
@@ -183,7 +183,7 @@ def described_verb(verb: str, text: str) -> About:
 
 def described_secret(kind: Kind, field: str) -> About:
     """Return what is said of the route of one secret of a kind."""
-    word = "".join(part.capitalize() for part in field.split("_"))
+    word = secret_name(field)
     return _route(
         f"get{name_of(kind)}{word}",
         f"Return the {field} of a {kind.title}",

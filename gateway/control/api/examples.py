@@ -66,3 +66,15 @@ SETTING_EXAMPLES: Mapping[str, Table] = {
     "allocation": {"inner_ranges": ["169.254.64.0/18"]},
     "quotas": {"vpn_connection": 100, "vpn_tunnel": 400},
 }
+
+# What the control plane adds to them, in the answers that the description shows.
+EXAMPLE_TIME = 1_800_000_000.0  # seconds since 1970
+EXAMPLE_ALLOCATED: Mapping[str, Table] = {
+    "vpn_connection": {"public_addresses": ["192.0.2.1", "192.0.2.2"]},
+    "vpn_tunnel": {
+        "position": 2,
+        "customer_gateway": "cgw-abcdefghij",
+        "node": "node-abcdefghij",
+        "interface": "ts-abcdefghij",
+    },
+}

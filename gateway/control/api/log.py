@@ -16,7 +16,7 @@ from gateway.control.problems import invalid
 from gateway.control.resources.kinds import KINDS
 from gateway.control.store.interface import Store
 
-SHOWN = frozenset({*KINDS, ACCESS, "tenant", "user", "token", "session", "setting", "alarm_target"})
+SHOWN = frozenset({*KINDS, ACCESS, "tenant", "user", "token", "session", "setting", "action"})
 FILTERS = frozenset({"kind", "id"})
 
 

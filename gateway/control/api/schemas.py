@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
-from gateway.control.api.render import ALLOCATED
+from gateway.control.api.examples import EXAMPLE_ALLOCATED, EXAMPLE_TIME, EXAMPLES
+from gateway.control.api.render import ALLOCATED, rendered
 from gateway.control.resources.kinds import KINDS, Kind
+from gateway.control.resources.record import Record
 from gateway.control.resources.settings import SETTINGS
 
 Table = dict[str, object]
 Schemas = dict[str, Table]
 
 REFERENCE = "#/components/schemas/"
+_NEW_ONLY = {"tunnels", "tunnel"}  # what a request may have and a resource has not
 
 
 def name_of(kind: Kind) -> str:
@@ -28,6 +31,7 @@ def schemas() -> Schemas:
         found[f"{name}Patch"] = patch_of(_schema(kind, new=False), f"Change of a {kind.title}")
         found[name] = _resource(kind)
         found[f"{name}List"] = list_schema(name)
+        found |= {secret_name(field): _secret(field) for field in kind.secrets}
     for setting, model in SETTINGS.items():
         found |= _setting(setting, model)
     return found
@@ -108,7 +112,28 @@ def _resource(kind: Kind) -> Table:
         "properties": properties | {"warnings": {"type": "array", "items": {"type": "string"}}},
         "required": list(properties),
         "additionalProperties": False,
+        "examples": [example_of(kind)],
     }
+
+
+def example_of(kind: Kind) -> Table:
+    """Return what the answer to the example of a request is like."""
+    asked = {key: value for key, value in EXAMPLES[kind.name].items() if key not in _NEW_ONLY}
+    referred = {key: _example_id(KINDS[of]) for key, of in kind.references.items() if key in asked}
+    value = {
+        "tenant": "" if kind.is_operators else "main",
+        "name": asked.get("name", _example_id(kind)),
+        "spec": asked | referred,
+        "allocated": EXAMPLE_ALLOCATED.get(kind.name, {}),
+        "created_at": EXAMPLE_TIME,
+        "updated_at": EXAMPLE_TIME,
+        "secret_versions": {"psk": 1} if kind.name == "vpn_tunnel" else {},
+    }
+    return rendered(kind, Record(kind.name, _example_id(kind), value, 17), {})
+
+
+def _example_id(kind: Kind) -> str:
+    return f"{kind.prefix}-abcdefghij"
 
 
 def list_schema(name: str) -> Table:
@@ -187,11 +212,17 @@ _ACTION: Table = {
 }
 
 
-def _secret(field: str, title: str) -> Table:
+def secret_name(field: str) -> str:
+    """Return the name of a secret in the description: `BgpPassword`."""
+    return "".join(word.capitalize() for word in field.split("_"))
+
+
+def _secret(field: str) -> Table:
     names = ("id", field, f"{field}_version")
     types = ("string", "string", "integer")
     properties = {name: {"type": each} for name, each in zip(names, types, strict=True)}
-    return {"title": title, "type": "object", "properties": properties, "required": list(names)}
+    required = list(names)
+    return {"title": field, "type": "object", "properties": properties, "required": required}
 
 
 _CHANGE: Table = {
@@ -286,7 +317,5 @@ _OTHERS: Schemas = {
     "Problem": _PROBLEM,
     "FieldError": _FIELD_ERROR,
     "Action": _ACTION,
-    "Psk": _secret("psk", "Pre-shared key"),
-    "BgpPassword": _secret("bgp_password", "Password of a BGP session"),
     "AuditLog": _LOG,
 }
