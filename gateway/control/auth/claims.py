@@ -87,7 +87,9 @@ class OidcSpec(BaseModel):
     issuer: Url = Field(description="as in its discovery document, letter by letter")
     client_id: Word = Field(description="how the provider knows this control plane")
     client_secret: Word | None = Field(
-        default=None, description="if the provider gave one; never in an answer"
+        default=None,
+        description="if the provider gave one; never in an answer",
+        json_schema_extra={"writeOnly": True},
     )
     redirect_uri: Url = Field(
         description="where browsers come back to: https://THIS HOST/v1/oidc/callback"

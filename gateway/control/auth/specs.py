@@ -77,7 +77,10 @@ class NewUser(UserSpec):
     tenant: TenantName | Literal[""] | None = Field(
         default=None, description='the project; "" is the operator. Without it, the request\'s'
     )
-    password: StrictStr = Field(description="at least 12 characters; never in an answer")
+    password: StrictStr = Field(
+        description="at least 12 characters; never in an answer",
+        json_schema_extra={"writeOnly": True},
+    )
 
 
 class TokenSpec(BaseModel):

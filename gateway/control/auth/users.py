@@ -9,6 +9,7 @@ new password ends the user's sessions.
 from __future__ import annotations
 
 import base64
+import contextlib
 
 from gateway.control.api.render import moment
 from gateway.control.auth.desk import CLAIM, Beside, Desk, not_unique, shown
@@ -25,7 +26,14 @@ from gateway.control.auth.specs import (
 )
 from gateway.control.problems import ApiProblem, forbidden, invalid
 from gateway.control.resources.record import Record, Table, bytes_of
-from gateway.control.store.interface import Create, Delete, Key, Replace, Write
+from gateway.control.store.interface import (
+    Create,
+    Delete,
+    Key,
+    Replace,
+    StoreError,
+    Write,
+)
 from gateway.secret import Secret
 
 KIND = "user"
@@ -198,7 +206,8 @@ class Users:
         if record is None or not matches or self.principal(record) is None:
             return None
         if hashed is not None and self._passwords.is_outdated(hashed):
-            await self._renew_hash(record, password)
+            with contextlib.suppress(ApiProblem, StoreError):  # the next login does it as well
+                await self._renew_hash(record, password)
         self._seen.note(record)
         return record
 

@@ -7,12 +7,13 @@ import json
 
 import pytest
 
+from gateway.control.auth.passwords import Cost
 from gateway.control.auth.principal import Principal, Scope
-from gateway.control.auth.service import Auth
+from gateway.control.auth.service import Auth, make_auth
 from gateway.control.problems import ApiProblem
 from gateway.control.secrets import is_sealed
 from gateway.control.store.interface import Create, Key
-from tests.control.auth.support import PASSWORD, ROOT, add_token, add_user
+from tests.control.auth.support import PASSWORD, PEER, ROOT, add_token, add_user
 
 
 async def refused(call: object) -> ApiProblem:
@@ -140,6 +141,21 @@ async def test_a_password_opens_until_it_is_changed(auth: Auth) -> None:
     assert await auth.users.with_password("ann", new) is not None
     problem = await refused(auth.users.change_password(table, ann))
     assert (problem.status, problem.code) == (422, "wrong_password")
+
+
+async def test_a_login_renews_a_hash_of_another_cost_and_ends_no_session(auth: Auth) -> None:
+    await add_user(auth, "ann")
+    started = await auth.authenticator.login("ann", PASSWORD, PEER)
+    dearer = make_auth(auth.desk, cost=Cost(passes=2, memory_kib=8))
+    before = auth.users.named("ann")
+    assert await dearer.users.with_password("ann", PASSWORD) is not None
+    after = auth.users.named("ann")
+    assert before is not None
+    assert after is not None
+    assert after.value["password"] != before.value["password"]
+    assert await dearer.users.with_password("ann", PASSWORD) is not None
+    assert auth.users.named("ann") == after  # once is enough
+    assert auth.sessions.principal(started.cookie) is not None
 
 
 async def test_an_admin_sets_a_password_that_must_be_good_too(auth: Auth) -> None:
