@@ -134,13 +134,18 @@ def _tunnel(tunnel: Json, selectors: Json) -> list[str]:
         return []
     state = f"{tunnel['status']}, standing {tunnel['standing']}"
     lines = [
-        f"  tunnel    {tunnel['name']} of {tunnel['connection']}: {state},"
+        f"  tunnel    {_titled(tunnel)} of {tunnel['connection']}: {state},"
         f" {tunnel['local']} - {tunnel['remote']}, MTU {tunnel['mtu']}"
     ]
     if selectors:
         sides = (", ".join(_texts(selectors[key])) for key in ("local_ts", "remote_ts"))
         lines.append(f"  selectors {' === '.join(sides)}")
     return lines
+
+
+def _titled(tunnel: Json) -> str:
+    """Return a tunnel's name with the title for people beside it, where there is one."""
+    return f"{tunnel['name']} ({tunnel['title']})" if tunnel["title"] else str(tunnel["name"])
 
 
 def _way(value: object) -> str:

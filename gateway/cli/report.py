@@ -15,6 +15,10 @@ from gateway.cli.diagnose import Config, place_of
 from gateway.cli.process import DEFAULT_STATE_DIR, StateDir
 
 EXIT_NOT_WRITTEN = 1
+_BLIND = (
+    "THE DOCUMENT COULD NOT BE READ: a key that somebody has logged is not recognised by its value,"
+    " only by its place"
+)
 
 
 def bugreport(
@@ -46,15 +50,18 @@ def bugreport(
     place = place_of(config, state_dir)
     facts = examine(place, runtime_dir)
     table = document.table(place, facts.source)
-    redactor = Redactor(secrets_of(table, place, runtime_dir))
+    redactor = Redactor(secrets_of(table, place, facts.source, runtime_dir))
     found = members(facts, table, runtime_dir)
+    caution = _BLIND if table is None else ""
     try:
-        written = write(file, top, found, redactor)
+        written = write(file, top, found, redactor, caution)
     except OSError as error:
         typer.echo(f"twinspan: {file}: {error.strerror}", err=True)
         raise typer.Exit(EXIT_NOT_WRITTEN) from None
     for member in written:
         typer.echo(f"{member.name:<44} {member.missing or f'{len(member.content)} bytes'}")
+    if caution:
+        typer.echo(f"twinspan: {caution}", err=True)
     typer.echo(f"masked: {redactor.found} times; names and addresses are in it as they are")
     typer.echo(str(file))
 

@@ -174,7 +174,7 @@ class FlowReport:
 
 
 _OF_TUNNEL = (
-    *("name", "connection", "border_gateway", "interface", "admin", "status", "reason"),
+    *("name", "title", "connection", "border_gateway", "interface", "admin", "status", "reason"),
     *("local", "remote", "mtu", "standing", "causes"),
 )
 

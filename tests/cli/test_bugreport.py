@@ -77,7 +77,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Res
         with process.gateway(place):
             careless(place)
             file = place / "report.tar.gz"
-            options = ["--config", str(place / "gateway.toml"), "--runtime-dir", str(place)]
+            options = ["--runtime-dir", str(place)]  # the document is that of the gateway
             began_at = time.monotonic()
             done = CliRunner().invoke(app, ["bugreport", str(file), *options])
             print(f"{time.monotonic() - began_at:.2f} s")
@@ -170,6 +170,8 @@ def test_without_a_gateway_and_a_document_there_is_a_report_that_says_so(tmp_pat
     found = contents(file)
     assert "status.json" not in found
     assert b"status.json: no gateway process at" in found["README.txt"]
+    assert b"THE DOCUMENT COULD NOT BE READ" in found["README.txt"]
+    assert "THE DOCUMENT COULD NOT BE READ" in done.output
     assert [name for name, data in found.items() if TEXT.encode() in data] == []
 
 

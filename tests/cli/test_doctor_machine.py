@@ -86,7 +86,7 @@ def test_a_node_of_a_control_plane_is_examined_by_the_document_that_it_keeps(pla
     assert facts.document.path == str(state / "document.sealed")
     assert named(facts, "document")[facts.document.path].found == "2 tunnels, no mistake"
     assert named(facts, "addresses")["address 192.0.2.1"].verdict is Verdict.OK
-    assert b"correct-horse-battery-staple" in secrets_of(table(kept), kept, place)
+    assert b"correct-horse-battery-staple" in secrets_of(table(kept), kept, "", place)
     (state / "document.key").unlink()
     assert "which is gone" in named(examine(kept, place), "document")[facts.document.path].found
 

@@ -15,9 +15,12 @@ from gateway.cli.bugreport.redact import Redactor
 _MODE = 0o600
 
 
-def write(file: Path, top: str, members: Iterable[Member], redactor: Redactor) -> list[Member]:
+def write(
+    file: Path, top: str, members: Iterable[Member], redactor: Redactor, caution: str
+) -> list[Member]:
     """
-    Write an archive of all members, in a directory `top`; return what stands in it.
+    Write an archive of all members, in a directory `top`; return what stands in it. `caution` is
+    what its reader and sender should mind.
 
     Raises FileExistsError if there is such a file, OSError.
     """
@@ -25,7 +28,7 @@ def write(file: Path, top: str, members: Iterable[Member], redactor: Redactor) -
     try:
         with os.fdopen(descriptor, "wb") as out, tarfile.open(fileobj=out, mode="w:gz") as tar:
             cleaned = [_cleaned(member, redactor) for member in members]
-            cleaned.insert(0, Member("README.txt", _readme(cleaned, redactor).encode()))
+            cleaned.insert(0, Member("README.txt", _readme(cleaned, redactor, caution).encode()))
             for member in cleaned:
                 if not member.missing:
                     _add(tar, f"{top}/{member.name}", member.content)
@@ -41,13 +44,14 @@ def _cleaned(member: Member, redactor: Redactor) -> Member:
     return Member(member.name, redactor.clean(member.content), missing)
 
 
-def _readme(members: Iterable[Member], redactor: Redactor) -> str:
+def _readme(members: Iterable[Member], redactor: Redactor, caution: str) -> str:
     lines = [
         "A bug report of Twinspan, made by `twinspan bugreport`.",
         "",
         "Pre-shared keys, passwords and private keys are masked, and no key of IKE or ESP was ever",
         "here. Names, addresses and routes are as they are: look through it before you send it.",
         f"Masked: {redactor.found} times.",
+        *([caution] if caution else []),
         "",
     ]
     for member in members:

@@ -22,9 +22,14 @@ _PAIR = re.compile(
 _MARK = re.compile(rb"-+(?:BEGIN|END) [A-Z ]+-+")
 
 
-def secrets_of(table: Table | None, place: Place, runtime_dir: Path) -> frozenset[bytes]:
-    """Return every secret that is to be taken out, as far as this user may read it."""
-    file = place.config or place.default
+def secrets_of(
+    table: Table | None, place: Place, source: str, runtime_dir: Path
+) -> frozenset[bytes]:
+    """
+    Return every secret that is to be taken out, as far as this user may read it. `source` is what
+    a gateway that runs says of its document.
+    """
+    file = place.file(source) or place.default
     values = [*_values(table), *_written(_read(file, DOCUMENT_BYTES_MAX))]
     found = {form for text in values for form in _both(text)}
     for name in _named_files(table):
