@@ -105,6 +105,8 @@ def status_lines(answer: Json, *, colours: bool) -> list[str]:
     since = duration(_number(answer["since_s"]))
     head = f"{answer['gateway']}: {up} of {len(tunnels)} tunnels up"
     head += f", pid {answer['pid']}, since {since}"
+    if generation := _object(answer.get("document")).get("generation"):
+        head += f", generation {generation}"
     owners_of = {each["name"]: each for each in _objects(answer.get("connections"))}
     rows = [
         _row(tunnel, owners_of.get(tunnel["connection"], {}), colours=colours) for tunnel in tunnels

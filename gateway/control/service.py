@@ -38,7 +38,7 @@ from gateway.control.api.events import event_router
 from gateway.control.api.idempotency import Answers
 from gateway.control.api.log import log_router
 from gateway.control.api.login import login_router, oidc_router
-from gateway.control.api.nodes import node_router
+from gateway.control.api.nodes import node_router, token_of_new_node
 from gateway.control.api.people import me_router, people
 from gateway.control.api.render import StatusOf
 from gateway.control.api.resources import Api, Resources
@@ -249,7 +249,10 @@ async def sweep(parts: Parts) -> None:
 def build_app(parts: Parts) -> ASGIApp:
     """Return the API over the parts of the process."""
     api = Api(parts.registry, parts.status_of)
-    collections: list[Collection] = [Resources(kind, api) for kind in KINDS.values()]
+    with_token = token_of_new_node(parts.nodes)
+    collections: list[Collection] = [
+        Resources(kind, api, with_token if kind.name == "node" else None) for kind in KINDS.values()
+    ]
     collections += people(parts.auth)
     routers = [collection_router(each, parts.answers) for each in collections]
     routers += [verb_router(api, parts.nodes.actions.act, parts.accesses), log_router(parts.store)]

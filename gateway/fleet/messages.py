@@ -60,7 +60,6 @@ class Registration(Message):
     token: Word
     csr: Pem
     version: Word = ""
-    addresses: tuple[Word, ...] = Field(default=(), max_length=64)
 
 
 class Renewal(Message):
@@ -191,7 +190,6 @@ class Report(Message):
     problem: Why | None = None  # with the document that is wanted
     version: Word = ""
     since: float = 0.0  # when the gateway process began, in seconds since 1970
-    addresses: tuple[Word, ...] = Field(default=(), max_length=1024)
     notes: tuple[Text, ...] | None = Field(default=None, max_length=256)  # None: as before
     tunnels: tuple[TunnelState, ...] = Field(default=(), max_length=20000)
     counters: dict[str, Counters] = Field(default_factory=dict, max_length=20000)

@@ -50,7 +50,7 @@ async def plane(tmp_path: Path) -> AsyncIterator[Control]:
 async def enrol(plane: Control, folder: Path, name: str = "gw-a") -> Link:
     """Register a node and return its link."""
     secret, fingerprint = parse_token(await plane.token(name))
-    identity = await register(parse_url(plane.url), secret, fingerprint, "1", ())
+    identity = await register(parse_url(plane.url), secret, fingerprint, "1")
     return linked(plane, folder, identity)
 
 
@@ -79,17 +79,17 @@ async def test_a_token_makes_a_node_known_once(plane: Control, tmp_path: Path) -
     token = await plane.token()
     secret, fingerprint = parse_token(token)
     place = parse_url(plane.url)
-    made = await register(place, secret, fingerprint, "1", ())
+    made = await register(place, secret, fingerprint, "1")
     assert made.node == plane.node().id
     assert plane.nodes.statuses.of_node(plane.node())["registered"]
     assert secret not in str([c.changes for c in await plane.store.changes(0)])
     with pytest.raises(Refused, match="used, replaced or made up"):
-        await register(place, secret, fingerprint, "1", ())
+        await register(place, secret, fingerprint, "1")
 
 
 async def test_of_two_that_use_a_token_at_once_one_is_registered(plane: Control) -> None:
     secret, fingerprint = parse_token(await plane.token())
-    tries = [register(parse_url(plane.url), secret, fingerprint, "1", ()) for _ in range(5)]
+    tries = [register(parse_url(plane.url), secret, fingerprint, "1") for _ in range(5)]
     done = await asyncio.gather(*tries, return_exceptions=True)
     assert sum(isinstance(one, Identity) for one in done) == 1
     assert all(isinstance(one, Identity | Refused) for one in done)
@@ -99,20 +99,20 @@ async def test_a_token_ends_and_a_new_one_makes_the_one_before_void(plane: Contr
     first, second = await plane.token(), await plane.token()
     place = parse_url(plane.url)
     with pytest.raises(Refused, match="made up"):
-        await register(place, *parse_token(first), "1", ())
+        await register(place, *parse_token(first), "1")
     (record,) = plane.registry.mirror.of_kind(TOKEN)
     value = {**record.value, "spec": {**record.spec, "expires_at": 1.0}}
     await plane.store.commit(
         [Replace(record.key, json.dumps(value).encode(), record.revision)], "test"
     )
     with pytest.raises(Refused, match="has expired: twinspan node token makes another"):
-        await register(place, *parse_token(second), "1", ())
+        await register(place, *parse_token(second), "1")
 
 
 async def test_a_token_is_not_told_to_a_server_of_another_ca(plane: Control) -> None:
     secret, _ = parse_token(await plane.token())
     with pytest.raises(IdentityError, match=r"has the fingerprint .* expected is 00000"):
-        await register(parse_url(plane.url), secret, "0" * 64, "1", ())
+        await register(parse_url(plane.url), secret, "0" * 64, "1")
     assert list(plane.registry.mirror.of_kind(TOKEN))  # nobody has seen it
 
 
@@ -120,9 +120,9 @@ async def test_who_guesses_tokens_is_slowed_down(plane: Control) -> None:
     fingerprint = plane.nodes.fingerprint
     for _ in range(10):
         with pytest.raises(Refused, match="made up"):
-            await register(parse_url(plane.url), "x" * 43, fingerprint, "1", ())
+            await register(parse_url(plane.url), "x" * 43, fingerprint, "1")
     with pytest.raises(Refused, match="more than 10 registrations a minute"):
-        await register(parse_url(plane.url), "x" * 43, fingerprint, "1", ())
+        await register(parse_url(plane.url), "x" * 43, fingerprint, "1")
 
 
 async def test_what_is_no_certificate_request_is_refused(plane: Control) -> None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import tomllib
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from gateway.fleet.messages import Position, Wanted
+from gateway.model.document import build_document
 from gateway.node.fleet.judge import NotTaken, judge, judge_position
+from gateway.node.plan import plan
 from tests.node.process import DOCUMENT
 
+Edit = Callable[[dict[str, Any]], object]
 HELD = Position(epoch=2, generation=40, tag="t")
 
 
@@ -22,7 +27,7 @@ def wanted(document: dict[str, Any], epoch: int = 2, generation: int = 41) -> Wa
 def test_a_document_without_mistakes_is_taken() -> None:
     good = wanted(tomllib.loads(DOCUMENT))
     judge_position(good, "node-a", HELD)
-    assert len(judge(good).document.vpn_connection[0].tunnel) == 2
+    assert len(judge(good).plan.tunnels) == 2
 
 
 @pytest.mark.parametrize(("epoch", "generation"), [(2, 40), (2, 39), (1, 900)])
@@ -67,6 +72,61 @@ def test_garbage_is_not_taken() -> None:
     for document in ({}, {"gateway": 3}, {"vpn_connection": "x"}, {"colour": [1, 2]}, deep):
         with pytest.raises(NotTaken):
             judge(wanted(document))
+
+
+def test_what_is_as_it_was_keeps_its_part_of_the_plan() -> None:
+    raw = tomllib.loads(DOCUMENT)
+    second = {**raw["vpn_connection"][0], "name": "branch", "customer_gateway": "branch"}
+    second["tunnel"] = [{"inner_cidr": "169.254.11.0/30"}, {"inner_cidr": "169.254.11.4/30"}]
+    second["remote_cidrs"] = ["10.30.0.0/16"]
+    customer = {"name": "branch", "public_addresses": ["203.0.113.19", "203.0.113.20"]}
+    raw["vpn_connection"].append(second)
+    raw["customer_gateway"].append(customer)
+    before = judge(wanted(raw))
+
+    edited = copy.deepcopy(raw)
+    edited["vpn_connection"][1]["remote_cidrs"] = ["10.31.0.0/16"]
+    after = judge(wanted(edited), before)
+
+    assert after.plan == plan(build_document(edited)[0])
+    same = [new is old for new, old in zip(after.plan.tunnels, before.plan.tunnels, strict=True)]
+    assert same == [True, True, False, False]
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda raw: raw["gateway"].update(public_addresses=["192.0.2.1", "198.51.100.9"]),
+        lambda raw: raw["customer_gateway"][0].update(identity="office.example.net"),
+        lambda raw: raw["border_gateway"][0].update(spoke_isolation=False),
+        lambda raw: raw["vpn_connection"][0].update(title="office"),
+        lambda raw: raw["vpn_connection"][0]["tunnel"].pop(),
+        lambda raw: raw["vpn_connection"].clear(),
+        lambda raw: raw.update(
+            route=[{"border_gateway": "main", "prefix": "10.9.0.0/16", "vpn_connection": "office"}]
+        ),
+    ],
+)
+def test_a_plan_made_of_an_earlier_one_is_the_one_made_of_nothing(edit: Edit) -> None:
+    raw = tomllib.loads(DOCUMENT)
+    before = judge(wanted(raw))
+    edited = copy.deepcopy(raw)
+    edit(edited)
+    assert judge(wanted(edited), before).plan == plan(build_document(edited)[0])
+
+
+def test_what_is_wrong_in_an_edit_is_said_as_in_a_whole_document() -> None:
+    raw = tomllib.loads(DOCUMENT)
+    before = judge(wanted(raw))
+    for key, value in (("remote_cidrs", ["10.20"]), ("psk_file", "/etc/hostname"), ("x", 1)):
+        edited = copy.deepcopy(raw)
+        edited["vpn_connection"][0][key] = value
+        with pytest.raises(NotTaken) as again:
+            judge(wanted(edited), before)
+        with pytest.raises(NotTaken) as whole:
+            judge(wanted(edited))
+        assert str(again.value) == str(whole.value)
+        assert key in str(again.value)
 
 
 def test_a_document_of_many_mistakes_says_some() -> None:

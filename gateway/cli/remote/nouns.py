@@ -39,6 +39,7 @@ class Verb:
     help: str
     said: str  # of the resource, when the control plane has taken it
     asks: str = ""  # the question before it, where it interrupts traffic
+    shown: Sequence[str] = ()  # fields of the answer that are printed
     switches: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
 
@@ -266,6 +267,20 @@ _TABLE = (
             Column(">APPLIED", "status.generation_applied"),
             Column("NOTES", "status.notes"),
             *_LAST,
+        ),
+        verbs=(
+            Verb(
+                "token",
+                "Make a registration token, shown once; one before it is void.",
+                "its gateway can register with the token",
+                shown=("registration_token", "expires_at", "ca_fingerprint"),
+            ),
+            Verb(
+                "revoke",
+                "Lock a node out: its credential and tokens are void at once.",
+                "locked out; it goes on with the document it has",
+                asks="lock it out",
+            ),
         ),
     ),
     Noun(

@@ -268,3 +268,5 @@ def _act(noun: Noun, verb: Verb, values: Values) -> None:
             action = answer.body.get("action")
             said = answer.body.get("detail") or verb.said
             typer.echo(f"{name}: {said}" + (f" ({action})" if action else ""))
+            for key in verb.shown:
+                typer.echo(f"{key} {answer.body[key]}")

@@ -13,13 +13,15 @@ from gateway.control.api.conditions import judge_query
 from gateway.control.api.depends import Query, Who
 from gateway.control.api.describe import About, noun_of, refused
 from gateway.control.api.render import moment
-from gateway.control.api.resources import Api
+from gateway.control.api.resources import Api, With
 from gateway.control.auth.principal import Scope
 from gateway.control.nodes.actions import rendered
 from gateway.control.nodes.credentials import TOKEN_LEAST_S, TOKEN_MOST_S, TOKEN_S
 from gateway.control.nodes.service import Nodes
 from gateway.control.problems import invalid
 from gateway.control.resources.kinds import KINDS
+from gateway.control.resources.record import Record
+from gateway.control.store.interface import Write
 
 NODE = KINDS["node"]
 ACTIONS = "/v1/actions"
@@ -33,6 +35,17 @@ def node_router(api: Api, nodes: Nodes) -> APIRouter:
     add(router, "POST", f"{one}/revoke", _revoke(api, nodes), _REVOKE_ABOUT)
     add(router, "GET", f"{ACTIONS}/{{id}}", _action(nodes), _ACTION_ABOUT)
     return router
+
+
+def token_of_new_node(nodes: Nodes) -> With:
+    """Return what a new node comes with: a token, so that its gateway can register."""
+
+    def made(record: Record) -> tuple[list[Write], dict[str, object]]:
+        write, token, expires_at = nodes.credentials.first_token(record.id)
+        ends = moment(expires_at)
+        return [write], {"registration_token": token, "registration_token_expires_at": ends}
+
+    return made
 
 
 def _token(api: Api, nodes: Nodes) -> Endpoint:

@@ -39,10 +39,15 @@ class Api:
         return self.registry.get(kind.name, id, who if kind.is_operators else narrowed(who, named))
 
 
-class Resources:
-    """The resources of one kind."""
+# What is made with a new resource in its commit, and what the answer to its maker has of it.
+With = Callable[[Record], tuple[Sequence[Write], Table]]
 
-    def __init__(self, kind: Kind, api: Api) -> None:
+
+class Resources:
+    """The resources of one kind. `made_with` is what a new one comes with."""
+
+    def __init__(self, kind: Kind, api: Api, made_with: With | None = None) -> None:
+        self._made_with = made_with
         self.noun: Noun = noun_of(kind)
         self._kind = kind
         self._api = api
@@ -70,15 +75,18 @@ class Resources:
         dry_run: bool,
         beside: Beside | None,
     ) -> Table:
+        more: Table = {}
+
+        def together(record: Record) -> list[Write]:
+            writes, told = self._made_with(record) if self._made_with is not None else ((), {})
+            more.update(told)
+            answer = rendered(self._kind, record, {}) | more
+            return [*writes, *(beside(answer) if beside is not None else ())]
+
         done = await self._api.registry.create(
-            self._kind.name,
-            body,
-            who,
-            tenant=tenant,
-            dry_run=dry_run,
-            beside=self._with_answer(beside),
+            self._kind.name, body, who, tenant=tenant, dry_run=dry_run, beside=together
         )
-        return self._api.told(done)
+        return self._api.told(done) | more
 
     async def change(
         self,
@@ -115,11 +123,6 @@ class Resources:
         """Return a resource as it was made, with its status as it is now."""
         record = self._api.registry.mirror.get(self._kind.name, str(kept["id"]))
         return kept | {"status": self._api.status_of(record) if record is not None else {}}
-
-    def _with_answer(self, beside: Beside | None) -> Callable[[Record], Sequence[Write]] | None:
-        if beside is None:
-            return None
-        return lambda record: beside(rendered(self._kind, record, {}))
 
     def _name_of(self, kind: str, id: str) -> str | None:
         record = self._api.registry.mirror.get(kind, id)

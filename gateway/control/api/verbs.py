@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 from dataclasses import replace
+from http import HTTPStatus
 from typing import Protocol
 
 from fastapi import APIRouter
@@ -17,6 +18,7 @@ from gateway.control.api.depends import NamedTenant, Query, Who
 from gateway.control.api.describe import described_secret, described_verb, noun_of
 from gateway.control.api.resources import Api
 from gateway.control.auth.principal import Principal, Scope
+from gateway.control.problems import ApiProblem
 from gateway.control.resources.kinds import KINDS, Kind
 from gateway.control.resources.record import Record
 
@@ -43,7 +45,7 @@ def verb_router(api: Api, act: Act, accesses: Accesses) -> APIRouter:
     one = noun_of(TUNNEL).one
     for verb in ADMIN_VERBS:
         about = described_verb(verb, f'Set the admin status of a tunnel to "{verb}"')
-        add(router, "POST", f"{one}/{verb}", _admin(api, verb), about)
+        add(router, "POST", f"{one}/{verb}", _admin(api, act, verb), about)
     for verb, text in NODE_VERBS.items():
         about = described_verb(verb, text)
         add(router, "POST", f"{one}/{verb}", _told_to_node(api, act, verb), about)
@@ -60,7 +62,9 @@ def verb_router(api: Api, act: Act, accesses: Accesses) -> APIRouter:
     return router
 
 
-def _admin(api: Api, verb: str) -> Endpoint:
+def _admin(api: Api, act: Act, verb: str) -> Endpoint:
+    """The change is the resource's; its node is told too, where somebody said otherwise there."""
+
     async def change(id: str, who: Who, named: NamedTenant, query: Query) -> Response:
         judge_query(query, ("tenant",))
         who.need(Scope.OPERATE)
@@ -68,7 +72,13 @@ def _admin(api: Api, verb: str) -> Endpoint:
         # Who may operate may do this one change, which else needs the scope of all changes.
         writer = replace(who, scope=Scope.ADMIN)
         done = await api.registry.update(TUNNEL.name, id, {"admin": verb}, writer)
-        return answer_json({"action": None, **api.told(done)}, 202)
+        try:
+            told = await act(verb, done.record, who, ike=False)
+        except ApiProblem as problem:
+            if problem.status != HTTPStatus.CONFLICT:
+                raise
+            told = {"action": None}  # it is on no node
+        return answer_json({"action": told["action"], **api.told(done)}, 202)
 
     return change
 

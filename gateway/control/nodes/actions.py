@@ -109,9 +109,9 @@ class Actions:
             await decide_and_commit(self._store, self._mirror, decide, f"node:{node}")
             self._told.pop(result.id, None)
 
-    async def sweep(self) -> None:
+    async def sweep(self, now: float | None = None) -> None:
         """End what was not done in time, and delete what is a day old."""
-        now = time.time()
+        now = time.time() if now is None else now
 
         def decide() -> list[Write]:
             writes: list[Write] = []

@@ -65,16 +65,22 @@ class Credentials:
         who.need_operator(Scope.ADMIN)
         if self._mirror.get("node", node) is None:
             raise not_found("node", node)
+        made, token, expires_at = self.first_token(node, ttl_s)
+        await decide_and_commit(
+            self._store,
+            self._mirror,
+            lambda: [made, *_deleted(self._of(TOKEN, node))],
+            who.actor,
+        )
+        return token, expires_at
+
+    def first_token(self, node: str, ttl_s: float = TOKEN_S) -> tuple[Write, str, float]:
+        """Return the write that makes a token, the token, and when it ends."""
         secret = secrets.token_urlsafe(SECRET_BYTES)
         expires_at = self._clock() + min(max(ttl_s, TOKEN_LEAST_S), TOKEN_MOST_S)
         value = {"tenant": "", "spec": {"node": node, "expires_at": expires_at}}
-
-        def decide() -> list[Write]:
-            made = Create(Key(TOKEN, _hash(secret)), bytes_of(value))
-            return [made, *_deleted(self._of(TOKEN, node))]
-
-        await decide_and_commit(self._store, self._mirror, decide, who.actor)
-        return token_text(secret, self._trust.authority.fingerprint), expires_at
+        write = Create(Key(TOKEN, _hash(secret)), bytes_of(value))
+        return write, token_text(secret, self._trust.authority.fingerprint), expires_at
 
     async def register(self, secret: str, csr: str) -> Credential:
         """Return a credential for a token, which is used up. The node's others are void."""

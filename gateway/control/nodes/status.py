@@ -129,6 +129,7 @@ class Statuses:
             "generation_wanted": position.generation if position else None,
             "generation_applied": _generation(applied),
             "notes": state.get("notes", []),
+            "tunnels": sum(1 for _ in self._mirror.children("vpn_tunnel", node.id)),
         }
 
     def _name(self, kind: str, id: str) -> str:

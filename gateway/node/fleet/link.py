@@ -107,9 +107,7 @@ class Link:
         self._talking.close()
 
 
-async def register(
-    place: Place, secret: str, fingerprint: str, version: str, addresses: tuple[str, ...]
-) -> Identity:
+async def register(place: Place, secret: str, fingerprint: str, version: str) -> Identity:
     """
     Return the identity that a registration token gives. Raises LinkError, IdentityError.
 
@@ -117,9 +115,7 @@ async def register(
     """
     ca = await _ca(place, fingerprint)
     key = identities.new_key()
-    body = Registration(
-        token=secret, csr=identities.request_for(key), version=version, addresses=addresses
-    )
+    body = Registration(token=secret, csr=identities.request_for(key), version=version)
     trusting = Http(place, identities.trusting(ca))
     try:
         response = await trusting.request(

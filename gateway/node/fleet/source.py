@@ -202,7 +202,7 @@ class ControlSource:
 
     async def _register(self) -> None:
         secret, fingerprint = self._token()
-        made = await register(self._place, secret, fingerprint, gateway.__version__, ())
+        made = await register(self._place, secret, fingerprint, gateway.__version__)
         self._take_identity(made)
         self._log.info("registered", node=made.node, control=str(self._place))
 
