@@ -62,7 +62,7 @@ class Device:
     A kind of device. `version` is what the texts are for; `words` its algorithms, for IKE and ESP.
 
     `modes` are the ways of routing it can have, `ipv6` whether the texts know IPv6 inside and out,
-    `ports` whether traffic selectors may have protocols and ports, `tcp_ao` whether BGP may.
+    `selectors` whether they may have ranges, protocols and ports, `tcp_ao` whether BGP may.
     """
 
     name: str
@@ -73,7 +73,7 @@ class Device:
     esp_words: Words
     modes: frozenset[str] = EVERY_MODE
     ipv6: bool = False
-    ports: bool = False
+    selectors: bool = False
     tcp_ao: bool = False
     key_ids: bool = True
     ppk: bool = False  # post-quantum pre-shared keys (RFC 8784)
@@ -294,8 +294,9 @@ def _judge(job: Job) -> None:
         place = f"tunnel[{tunnel.name}]"
         if not device.ipv6 and _has_ipv6(tunnel):
             job.refuse(place, "is given IPv4 only, inside and outside")
-        if not device.ports and "[" in str(tunnel.selectors):
-            job.refuse(f"{place}.local_ts", "has no protocols and ports in traffic selectors here")
+        if not device.selectors and (odd := _odd_selector(tunnel)):
+            text = f"is given prefixes as traffic selectors, no ranges, protocols or ports ({odd})"
+            job.refuse(f"{place}.local_ts", text)
         if tunnel.bgp and tunnel.bgp.password and tunnel.bgp.auth != "md5" and not device.tcp_ao:
             job.refuse(f"{place}.bgp_auth", f"is not given TCP-AO here ({tunnel.bgp.auth})")
         if tunnel.ppk is not None and not device.ppk:
@@ -308,6 +309,12 @@ def _judge(job: Job) -> None:
             # The user's part of an e-mail address may have quotes, and more that ends a word.
             if not is_known or (device.words and not PLAIN_IDENTITY.fullmatch(identity)):
                 job.refuse(place, f"has no identities of this kind ({identity})")
+
+
+def _odd_selector(tunnel: SheetTunnel) -> str | None:
+    """Return a traffic selector of a tunnel that is more than a prefix, if there is one."""
+    texts = (text for pair in tunnel.selectors for side in pair for text in side)
+    return next((text for text in texts if "[" in text or "-" in text), None)
 
 
 def _has_ipv6(tunnel: SheetTunnel) -> bool:
