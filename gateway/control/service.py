@@ -53,6 +53,7 @@ from gateway.control.console.history import History
 from gateway.control.customer import CustomerConfigs
 from gateway.control.events.events import Events
 from gateway.control.events.nodes import NodeEvents
+from gateway.control.events.settings import kept_days
 from gateway.control.events.timeline import Timeline
 from gateway.control.listen import Listening
 from gateway.control.mirror import Mirror
@@ -238,7 +239,7 @@ async def sweep(parts: Parts) -> None:
             notes = await parts.accesses.sweep(
                 lambda kind, id: parts.mirror.get(kind, id) is not None
             )
-            events = await parts.events.sweep()
+            events = await parts.events.sweep(kept_days(parts.mirror))
         except StoreError as error:
             parts.journal.warning("sweep failed", text=str(error))
         else:

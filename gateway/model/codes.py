@@ -14,7 +14,7 @@ from types import MappingProxyType
 from gateway.model import codes_control, codes_node, codes_reasons
 from gateway.model.severity import Code, Severity
 
-__all__ = ["CODES", "SECTIONS", "Code", "Severity", "hint_of", "severity_of"]
+__all__ = ["CODES", "PLANNED", "SECTIONS", "Code", "Severity", "hint_of", "severity_of"]
 
 SECTIONS: Mapping[str, tuple[Code, ...]] = MappingProxyType(
     {
@@ -32,6 +32,12 @@ SECTIONS: Mapping[str, tuple[Code, ...]] = MappingProxyType(
 )
 CODES: Mapping[str, Code] = MappingProxyType(
     {code.code: code for section in SECTIONS.values() for code in section}
+)
+
+# Reasons for which a tunnel is down, or left, because somebody wanted it.
+PLANNED = frozenset(
+    {"closed", "reconfigured", "removed", "shutdown", "admin_down", "taken_down", "drain"}
+    | {"failback", "rekeyed", "redundant"}
 )
 
 

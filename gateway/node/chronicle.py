@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from gateway.model.codes import CODES, hint_of
+from gateway.model.codes import CODES, PLANNED, Severity, hint_of
 from gateway.model.events import Event, Resource, clean
 from gateway.node.journal import Entry, Value
 
@@ -76,7 +76,7 @@ def event_of(entry: Entry, node: str) -> Event | None:
     return Event(
         entry.at,
         code,
-        known.severity,
+        Severity.INFO if code == "tunnel_down" and reason in PLANNED else known.severity,
         resource or Resource("node", node),
         _text(known.title, fields),
         reason,

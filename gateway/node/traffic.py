@@ -11,13 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from gateway.model.codes import PLANNED
 from gateway.node.journal import Level, Value
-
-# Reasons for which a tunnel is down, or left, because somebody wanted it.
-PLANNED = frozenset(
-    {"closed", "reconfigured", "removed", "shutdown", "admin_down", "taken_down", "drain"}
-    | {"failback", "rekeyed", "redundant"}
-)
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,6 +62,13 @@ def test_a_tunnel_that_goes_down_is_an_event_with_its_reason_and_both_ends_value
     assert "PFS" in event.hint  # the code's, since the entry has none of its own
 
 
+def test_a_tunnel_that_somebody_takes_down_is_nothing_to_worry_about(tmp_path: Path) -> None:
+    log = _log(tmp_path)
+    journal = _journal(log)
+    journal.warning("tunnel down", tunnel="office-1", reason="closed", text="closed on request")
+    assert [each.severity for each in log.recent(1)] == [Severity.INFO]
+
+
 def test_what_is_no_change_of_state_is_no_event(tmp_path: Path) -> None:
     log = _log(tmp_path)
     journal = _journal(log)

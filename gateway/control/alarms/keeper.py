@@ -28,7 +28,8 @@ from gateway.control.alarms.kept import (
 from gateway.control.alarms.message import message_of
 from gateway.control.alarms.settings import alarm_settings
 from gateway.control.alarms.signs import Signs
-from gateway.control.events.events import DAY_S, KEPT_DAYS, Events, Wanted
+from gateway.control.events.events import DAY_S, Events, Wanted
+from gateway.control.events.settings import kept_days
 from gateway.control.events.timeline import told as events_in
 from gateway.control.mirror import Lagging, Mirror
 from gateway.control.resources.record import Record, Table, bytes_of
@@ -254,7 +255,7 @@ class Keeper:
 
     async def _forget_old(self, lease: Lease) -> None:
         """Delete alarms that have been over for long."""
-        oldest = self._clock() - KEPT_DAYS * DAY_S
+        oldest = self._clock() - kept_days(self._mirror) * DAY_S
         await self._write(
             lease,
             [

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from gateway.control.alarms.judge import Condition, Name
 from gateway.control.alarms.settings import AlarmSettings
 from gateway.control.events.kept import Kept
+from gateway.model.codes import PLANNED
 from gateway.model.events import Resource
 
 # Alarms that an event raises and another one of the same resource ends.
@@ -30,7 +31,7 @@ class Signs:
     def take(self, kept: Kept) -> None:
         """Take an event."""
         event = kept.event
-        if event.code == _DOWN and event.resource.id:
+        if event.code == _DOWN and event.reason not in PLANNED and event.resource.id:
             times = self._downs.setdefault(event.resource.id, deque(maxlen=_REMEMBERED))
             if event.at not in times:  # it was read and came by the watch
                 times.append(event.at)

@@ -64,6 +64,7 @@ EXAMPLES: Mapping[str, Table] = {
 SETTING_EXAMPLES: Mapping[str, Table] = {
     "alarms": {"tunnel_down_s": 60, "target_networks": ["10.20.0.0/16"]},
     "allocation": {"inner_ranges": ["169.254.64.0/18"]},
+    "events": {"kept_days": 90},
     "quotas": {"vpn_connection": 100, "vpn_tunnel": 400},
 }
 

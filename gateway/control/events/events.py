@@ -31,7 +31,6 @@ from gateway.node.journal import Journal
 BATCH_S = 0.05  # so long a batch waits for more
 QUEUE_MAX = 20_000
 RETRY_S = 1.0
-KEPT_DAYS = 30
 DAY_S = 86_400.0
 ACTOR = "system:events"
 SWEPT_AT_ONCE = 25  # pages in one sweep: the rest follows with the next
@@ -177,7 +176,7 @@ class Events:
             if at is None:
                 return
 
-    async def sweep(self, days: float = KEPT_DAYS) -> int:
+    async def sweep(self, days: float) -> int:
         """Delete the events that are older than some days; return how many."""
         oldest, count = id_at(self._clock() - days * DAY_S) + "~", 0
         for _ in range(SWEPT_AT_ONCE):

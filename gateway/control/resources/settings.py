@@ -13,6 +13,7 @@ from gateway.control.alarms.settings import AlarmSettings
 from gateway.control.changes.allocate import INNER_RANGES as INNER_RANGES_4
 from gateway.control.changes.allocate import INNER_RANGES_6
 from gateway.control.changes.quotas import DEFAULTS
+from gateway.control.events.settings import EventSettings
 from gateway.model.check_tunnels import INNER_RANGES
 from gateway.model.settings import CONFIG
 from gateway.model.types import AnyNetwork, Prefix
@@ -76,6 +77,11 @@ QuotaSettings = create_model(
 
 # The settings by name. Those of `PER_TENANT` may be set for one tenant as well.
 SETTINGS: Mapping[str, type[BaseModel]] = MappingProxyType(
-    {"alarms": AlarmSettings, "allocation": AllocationSettings, "quotas": QuotaSettings}
+    {
+        "alarms": AlarmSettings,
+        "allocation": AllocationSettings,
+        "events": EventSettings,
+        "quotas": QuotaSettings,
+    }
 )
 PER_TENANT = frozenset({"quotas"})

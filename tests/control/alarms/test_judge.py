@@ -125,9 +125,9 @@ def test_alarms_alternate_and_follow_the_condition(steps: list[tuple[int, bool, 
 # ---- what events say ----
 
 
-def _event(at: float, code: str, id: str = "tun-a") -> Kept:
+def _event(at: float, code: str, id: str = "tun-a", reason: str = "peer_unreachable") -> Kept:
     resource = Resource("vpn_tunnel", "office-1", id)
-    return Kept(Event(at, code, Severity.WARNING, resource, code, "peer_unreachable"), "main", "n")
+    return Kept(Event(at, code, Severity.WARNING, resource, code, reason), "main", "n")
 
 
 def _names(signs: Signs, now: float) -> list[str]:
@@ -136,6 +136,8 @@ def _names(signs: Signs, now: float) -> list[str]:
 
 def test_a_tunnel_that_goes_down_again_and_again_is_flapping() -> None:
     signs = Signs()
+    for at in range(10, 20):  # nobody is alarmed by what somebody wants
+        signs.take(_event(at, "tunnel_down", reason="taken_down"))
     for at in (0, 100, 200, 200):  # the last one is told twice
         signs.take(_event(at, "tunnel_down"))
         signs.take(_event(at + 1, "tunnel_up"))
