@@ -7,14 +7,15 @@ Gateways that a control plane tells what to do: the process, its nodes, the wire
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 
 from lab.commands import LabError, run, wait_for
 from lab.control import Control, Table
 from lab.netns import Lab, Namespace
-from lab.twinspan import ROOT, Twinspan
+from lab.twinspan import ROOT, Document, Twinspan
 
 PORT = 8444  # where the control process listens for nodes
 
@@ -68,11 +69,31 @@ class Fleet:
             member.start()
         return member
 
+    def adopt(self, machine: Namespace, document: Document) -> Member:
+        """Make a machine a node, and what its document says resources; nothing is started."""
+        document = _with_devices(document)
+        member = self.join(machine, *document.public, start=False)
+        member.write(document)
+        self.apply(document)
+        return member
+
+    def apply(self, document: Document, *words: str) -> str:
+        """Make the control plane have what a document says, as a gateway's file would say it."""
+        file = self.control.directory / "document.toml"
+        file.write_text(document.toml())
+        file.chmod(0o600)
+        return self.cli("apply", "--file", str(file), "--yes", *words)
+
     def cli(self, *words: str, check: bool = True, timeout_s: float = 60.0) -> str:
         """Return what a `twinspan` command prints that speaks with the control process."""
-        env = (f"PYTHONPATH={ROOT}", f"TWINSPAN_URL=unix:{self.control.socket}", "COLUMNS=200")
-        python = str(Path(ROOT) / ".venv/bin/python")
-        return run("env", *env, python, "-m", "gateway", *words, check=check, timeout_s=timeout_s)
+        env = {
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "TWINSPAN_URL": f"unix:{self.control.socket}",
+            "COLUMNS": "200",
+        }
+        argv = (sys.executable, "-m", "gateway", *words)
+        return run(*argv, env=env, check=check, timeout_s=timeout_s)
 
     def tunnels(self) -> dict[str, Table]:
         """Return the tunnels as the API answers them, by name."""
@@ -109,3 +130,18 @@ class Fleet:
         except LabError as error:
             logs = [self.control.log_text(), *(one.log_text() for one in self.members)]
             raise LabError("\n".join([str(error), *(log[-3000:] for log in logs)])) from error
+
+
+def _with_devices(document: Document) -> Document:
+    """Return a document whose TUN devices are named as without a control plane."""
+    connections = [
+        replace(
+            connection,
+            tunnels=[
+                replace(one, settings={"interface": f"ts-{one.name}", **one.settings})
+                for one in connection.tunnels
+            ],
+        )
+        for connection in document.connections
+    ]
+    return replace(document, connections=connections)

@@ -20,6 +20,7 @@ from gateway.model.tunnels import resolve_tunnels
 from lab import sites, stream, topology
 from lab.bird import Bird, Peer, Speaker, session_conf
 from lab.commands import LabError, wait_for
+from lab.fleet import Fleet
 from lab.netns import Lab, Namespace
 from lab.stream import BothWays
 from lab.strongswan import StrongSwan
@@ -178,11 +179,13 @@ def hybrid(
     bfd: str = "300x3",
     settings: Mapping[str, Value] = NO_SETTINGS,
     alter: Callable[[Document], Document] | None = None,
+    fleet: Fleet | None = None,
 ) -> Hybrid:
     """
     Make both sites, start every daemon, wait until path 1 carries the traffic.
 
-    `settings` stand on our gateway's connection; `alter` changes its document.
+    `settings` stand on our gateway's connection; `alter` changes its document. With a `fleet` our
+    gateway is a node of it, and the document is applied to its control plane.
     """
     cloud = topology.site(lab, "a", topology.public4("a"), 2, ("gateway", "vpc"))
     keys = sites.Secrets()
@@ -190,7 +193,8 @@ def hybrid(
     wanted = sites.bgp_document(
         cloud, office.site, keys, (OUR_ASN, ASN), settings={"bfd": bfd, **settings}
     )
-    gateway = Twinspan(cloud.gateway, alter(wanted) if alter else wanted)
+    wanted = alter(wanted) if alter else wanted
+    gateway = fleet.adopt(cloud.gateway, wanted) if fleet else Twinspan(cloud.gateway, wanted)
     made = Hybrid(cloud, gateway, office)
     office.equip(gateway)
     office.start()
