@@ -6,6 +6,7 @@ import http.client
 import json
 import socket
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from lab.twinspan import ROOT
 
 Table = dict[str, Any]
 TIMEOUT_S = 60.0
+KEPT_S = 2.0  # the server closes a connection that is idle for 5 s
 
 
 class Refused(LabError):
@@ -52,6 +54,7 @@ class Api:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._connection = _UnixConnection(path)
+        self._used_at = 0.0
 
     def __del__(self) -> None:
         self._connection.close()
@@ -99,6 +102,9 @@ class Api:
         target = f"/v1/{path}" + (f"?{urlencode(query)}" if query else "")
         sent = json.dumps(body).encode() if body is not None else None
         head = {"Content-Type": "application/json"} if body is not None else {}
+        if time.monotonic() - self._used_at > KEPT_S:
+            self._connection.close()
+        self._used_at = time.monotonic()
         try:
             self._connection.request(method, target, sent, {**head, **(headers or {})})
             answer = self._connection.getresponse()

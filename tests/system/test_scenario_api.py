@@ -1,0 +1,239 @@
+"""
+The hybrid scenario through the API, with a real node and strongSwan and BIRD at the customer: what
+is up and why not, edits, counters, guards (F1, F2, F12, F15, F22, F23 of the product's scenarios),
+and restarts of control process and node in every order while traffic goes on (F19).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import pytest
+
+from lab import iperf, office
+from lab.commands import wait_for
+from lab.control import Api, Refused, Table
+from lab.fleet import Fleet, Member
+from lab.netns import Lab
+from lab.office import Hybrid
+from tests.system.support import FIRST, SECOND, reach_each_other
+
+pytestmark = pytest.mark.system
+
+BULK_BYTES = 40_000_000
+
+
+@dataclass(slots=True)
+class Cloud:
+    """A control process with one node, and the customer's office behind both tunnels."""
+
+    fleet: Fleet
+    hybrid: Hybrid
+    api: Api
+
+    def tunnel(self, name: str = FIRST) -> Table:
+        return self.fleet.tunnels()[name]
+
+    def connection(self) -> Table:
+        (found,) = self.api.all("vpn-connections")
+        return found
+
+    def change(self, name: str, **fields: object) -> Table:
+        return self.api.change(f"vpn-tunnels/{self.tunnel(name)['id']}", **fields)
+
+    def do(self, name: str, verb: str, **query: object) -> Table:
+        return self.api.do(f"vpn-tunnels/{self.tunnel(name)['id']}/{verb}", **query)
+
+    def reasons_of(self, name: str) -> set[str]:
+        """Return the reasons in the last events of a tunnel."""
+        page = self.api.get("events", resource=self.tunnel(name)["id"], limit=8)
+        return {event["reason"] for event in page["items"]}
+
+    @property
+    def member(self) -> Member:
+        return self.fleet.members[0]
+
+    def wait_reason(self, name: str, code: str) -> Table:
+        """Wait until the API says that a tunnel is not up for that reason; return it."""
+
+        def said() -> Table | None:
+            status = self.tunnel(name)["status"]
+            reason = status["reason"]
+            return reason if reason and reason["code"] == code else None
+
+        return wait_for(f"{name} {code}", said, 10.0, every_s=0.2)
+
+
+@pytest.fixture(scope="module")
+def cloud(lab: Lab) -> Cloud:
+    fleet = Fleet.build(lab)
+    hybrid = office.hybrid(lab, fleet=fleet)
+    return Cloud(fleet, hybrid, fleet.control.api())
+
+
+def test_both_tunnels_come_up_and_the_api_says_so(cloud: Cloud) -> None:
+    cloud.fleet.wait_tunnels("up")
+    cloud.fleet.wait_applied()
+    wait_for("HA", lambda: cloud.connection()["status"]["ha_status"] == "redundancy", 10.0)
+    reach_each_other(cloud.hybrid.pair)
+    for name, tunnel in cloud.fleet.tunnels().items():
+        assert tunnel["status"]["admin"] == "up", name
+        assert "psk" not in tunnel
+    (node,) = cloud.api.all("nodes")
+    assert node["status"]["operational"] == "up"
+
+
+def test_a_device_that_stops_ends_redundancy_not_traffic(cloud: Cloud) -> None:
+    device = cloud.hybrid.office.devices[0]
+    streams = cloud.hybrid.streams()
+    device.swan.stop()
+    wait_for(
+        "no redundancy",
+        lambda: cloud.connection()["status"]["ha_status"] == "no_redundancy",
+        20.0,
+        every_s=0.2,
+    )
+    cloud.hybrid.wait_by(2)
+    device.start_charon()
+    cloud.hybrid.wait_settled(60.0)
+    wait_for("redundancy", lambda: cloud.connection()["status"]["ha_status"] == "redundancy", 20.0)
+    for seen in streams.stop():
+        assert seen.goes_on
+        assert seen.silence_ms <= 1000
+
+
+def test_an_edit_of_one_tunnel_leaves_the_other_and_the_traffic(cloud: Cloud) -> None:
+    other = cloud.member.tunnels()[SECOND].spis
+    streams = cloud.hybrid.streams()
+    suites = ["aes128gcm16-x25519", "aes256gcm16-x25519"]
+    changed = cloud.change(FIRST, esp_proposals=suites)
+    assert changed["esp_proposals"] == suites
+    cloud.fleet.wait_applied()
+    cloud.do(FIRST, "rekey")
+    cloud.hybrid.wait_settled()
+    assert cloud.member.tunnels()[SECOND].spis == other
+    for seen in streams.stop():
+        assert seen.goes_on
+        assert seen.silence_ms <= 1000
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({"psk": "0x" + "17" * 32}, "authentication_failed"),
+        ({"ike_proposals": ["aes256gcm16-prfsha512-ecp521"]}, "no_proposal_chosen"),
+        ({"remote_id": "somebody.else"}, "authentication_failed"),
+    ],
+)
+def test_a_mistake_has_its_reason_within_ten_seconds(
+    cloud: Cloud, fields: dict[str, object], code: str
+) -> None:
+    right = cloud.api.get(f"vpn-tunnels/{cloud.tunnel(SECOND)['id']}/psk")["psk"]
+    cloud.change(SECOND, **fields)
+    cloud.fleet.wait_applied()
+    cloud.do(SECOND, "reset")
+    reason = cloud.wait_reason(SECOND, code)
+    assert reason["text"]
+    wait_for(f"the event {code}", lambda: code in cloud.reasons_of(SECOND), 10.0, every_s=0.2)
+    back = {key: right if key == "psk" else None for key in fields}
+    cloud.change(SECOND, **back)
+    cloud.fleet.wait_applied()
+    cloud.do(SECOND, "reset")
+    cloud.fleet.wait_tunnels("up", timeout_s=60.0)
+
+
+def test_counters_are_what_was_carried(cloud: Cloud) -> None:
+    cloud.hybrid.wait_settled()
+    site = cloud.hybrid.pair
+
+    def carried() -> int:
+        return sum(
+            tunnel["status"]["counters"]["out_bytes"] for tunnel in cloud.fleet.tunnels().values()
+        )
+
+    def steady() -> int | None:
+        before = carried()
+        wait_for("a report", lambda: True, 0.0)
+        after = cloud.member.tunnels()
+        real = sum(int(str(one.raw["out_bytes"])) for one in after.values())
+        return before if abs(real - before) < 20_000 else None
+
+    before = wait_for("the report before", steady, 15.0, every_s=0.5)
+    flow = iperf.measure(
+        site.a.host, site.b.host, site.b.host4, "-u", "-b", "100M", "-l", "1200", seconds=2.0
+    )
+    sent = flow.sent * (1200 + 28)
+    after = wait_for("the report after", steady, 15.0, every_s=0.5)
+    assert after - before == pytest.approx(sent, rel=0.01)
+
+
+def test_what_is_in_use_is_guarded_with_a_code(cloud: Cloud) -> None:
+    connection = cloud.connection()
+    refused = {
+        f"vpn-connections/{connection['id']}": "in_use",
+        f"border-gateways/{connection['border_gateway']}": "in_use",
+        f"customer-gateways/{connection['customer_gateway']}": "in_use",
+        f"nodes/{cloud.member.node}": "in_use",
+        f"vpn-tunnels/{cloud.tunnel()['id']}": "tunnel_admin_up",
+    }
+    for path, code in refused.items():
+        with pytest.raises(Refused) as caught:
+            cloud.api.delete(path)
+        assert (caught.value.status, caught.value.code) == (409, code)
+    with pytest.raises(Refused) as caught:
+        cloud.api.create("vpn-tunnels", vpn_connection="office", inner_cidr="169.254.99.0/29")
+    assert caught.value.code == "inner_cidr_invalid"
+    cloud.hybrid.wait_settled()
+
+
+def test_planned_work_through_the_api_loses_nothing(cloud: Cloud) -> None:
+    streams = cloud.hybrid.streams()
+    cloud.do(FIRST, "down")
+    cloud.hybrid.wait_by(2)
+    wait_for("down", lambda: cloud.tunnel()["status"]["operational"] == "down", 10.0)
+    assert cloud.tunnel()["status"]["reason"]["code"] == "admin_down"
+    cloud.do(FIRST, "up")
+    cloud.hybrid.wait_settled()
+    for seen in streams.stop():
+        assert seen.goes_on
+        assert seen.lost == 0
+
+
+def test_restarts_in_every_order_lose_no_tunnel_and_no_change(cloud: Cloud) -> None:
+    control, member = cloud.fleet.control, cloud.member
+    streams = cloud.hybrid.streams()
+    control.kill()
+    member.stop()  # the data plane goes on
+    member.start()  # from its own copy of the document
+    cloud.hybrid.wait_settled()
+    control.start()
+    cloud.fleet.wait_applied(30.0)
+    cloud.change(FIRST, rate_mbps=500)
+    cloud.fleet.wait_applied()
+    for seen in streams.stop():
+        assert seen.goes_on
+        assert seen.silence_ms <= 1000  # nothing is lost by it, but strongSwan may wait for a CPU
+    streams = cloud.hybrid.streams()
+    member.kill()  # its IKE SAs are lost: new ones replace what the data plane goes on with
+    control.stop()
+    control.start()
+    member.start()
+    cloud.fleet.wait_tunnels("up", timeout_s=60.0)
+    cloud.hybrid.wait_settled()
+    for seen in streams.stop():
+        assert seen.goes_on
+        assert seen.silence_ms <= 1000
+    cloud.change(FIRST, rate_mbps=None)
+    cloud.fleet.wait_applied()
+
+
+def test_a_node_that_is_silent_is_shown_as_lost_and_its_tunnels_as_unknown(cloud: Cloud) -> None:
+    member = cloud.member
+    member.stop()
+    lost = partial(cloud.fleet.wait_tunnels, "unknown", timeout_s=30.0)
+    for tunnel in lost().values():
+        assert tunnel["status"]["reason"]["code"] == "node_lost"
+    reach_each_other(cloud.hybrid.pair)  # nothing was moved, nothing has stopped
+    member.start()
+    cloud.fleet.wait_tunnels("up")
