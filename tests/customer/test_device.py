@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_network
 
 import pytest
@@ -49,6 +50,15 @@ def test_what_the_device_is_given_instead_is_said() -> None:
     (note,) = [note for note in made.notes if note.startswith("ike_proposals")]
     assert "instead of aes256gcm16-prfsha384-x25519" in note
     assert "given aes256gcm16-prfsha384-ecp384" in note
+
+
+def test_proposals_with_ml_kem_are_told_to_strongswan_6() -> None:
+    defaults: Edit = ((*FIRST, "ike_proposals"), [])
+    text = as_text(rendered("strongswan", "static", defaults))
+    (told,) = re.findall(r"# strongSwan 6 with ML-KEM .*: (.*)", text)
+    (used, _) = re.findall(r"^    proposals = (.*)$", text, re.MULTILINE)
+    assert "ke1_mlkem768" in told
+    assert "mlkem" not in used
 
 
 def test_bgp_needs_prefixes_to_announce() -> None:

@@ -89,6 +89,7 @@ def _swanctl(job: Job, tunnels: Sequence[SheetTunnel], *, is_kernel: bool) -> Fi
         chosen=tunnels,
         is_kernel=is_kernel,
         ike=partial(_ike, job),
+        hybrid=_hybrid,
         esp=partial(_esp, job, is_kernel=is_kernel),
         longer=lambda value: device_lifetime(value, 1 << 62),
         identity=_identity,
@@ -118,6 +119,11 @@ def _ike(job: Job, tunnel: SheetTunnel) -> str:
     """Return the IKE proposals without those that need further key exchanges: strongSwan 6 has."""
     job.ike(tunnel)  # refuses a list that has nothing else
     return ",".join(str(one) for one in tunnel.ike_proposals if not further_exchanges(one))
+
+
+def _hybrid(proposals: tuple[Proposal, ...]) -> str:
+    """Return the proposals that need further key exchanges (RFC 9370), as text."""
+    return ",".join(str(one) for one in proposals if further_exchanges(one))
 
 
 def _esp(job: Job, tunnel: SheetTunnel, *, is_kernel: bool) -> str:

@@ -13,6 +13,7 @@ from gateway.customer.devices import linux
 from gateway.customer.sheet import device_lifetime
 from gateway.customer.suites import Words
 
+LONGEST_AMOUNT = 26843545600000  # bytes, or packets, of a Child SA
 QUOTED = r"[!#-&(-\[\]-~]+"  # what a word in single quotes may have: no quotes, no backslash
 CIPHERS = {
     "aes256gcm16": "aes256gcm128",
@@ -45,7 +46,7 @@ def _render(job: Job) -> list[File]:
         head=linux.head(job, "In configuration mode; then: commit, save."),
         families=linux.families(job.sheet.tunnels),
         psk=partial(job.plain_psk, allowed=QUOTED),
-        longer=lambda value: device_lifetime(value, 1 << 62),
+        longer=lambda value: device_lifetime(value, LONGEST_AMOUNT),
     )
     if job.sheet.mode == "policy" and len(job.sheet.tunnels) > 1:
         job.note(
