@@ -603,13 +603,18 @@ def test_the_settings_wanted_are_those_that_are_packaged() -> None:
 
 # ---- the firewall ----
 
-IKE, ESP = Kind("UDP 500", "input", "udp", 500), Kind("ESP", "input", "esp")
-FORWARD = Kind("forwarded", "forward")
+IKE, ESP = Kind("input", 4, "udp", 500), Kind("input", 4, "esp")
+IKE6, FORWARD = Kind("input", 6, "udp", 500), Kind("forward", 4)
 
 
 def chain(hook: str = "input", policy: str = "accept", table: str = "filter") -> Json:
     place = {"family": "inet", "table": table, "name": hook}
     return {"chain": {**place, "type": "filter", "hook": hook, "prio": 0, "policy": policy}}
+
+
+def old_chain(family: str) -> Json:
+    place = {"family": family, "table": "filter", "name": "INPUT"}
+    return {"chain": {**place, "type": "filter", "hook": "input", "prio": 0, "policy": "drop"}}
 
 
 def rule(*expressions: Json, name: str = "input") -> Json:
@@ -629,6 +634,7 @@ SOURCE = match({"payload": {"protocol": "ip", "field": "saddr"}}, "203.0.113.9")
 STATE = match({"ct": {"key": "state"}}, ["established", "related"], "in")
 INVALID = match({"ct": {"key": "state"}}, "invalid", "in")
 LO = match({"meta": {"key": "iifname"}}, "lo")
+NFPROTO6 = match({"meta": {"key": "nfproto"}}, "ipv6")
 PROTOCOL = match({"meta": {"key": "l4proto"}}, "esp")
 ACCEPT, DROP = {"accept": None}, {"drop": None}
 PORTS = {"set": [500, {"range": [4500, 4510]}]}
@@ -664,6 +670,12 @@ PORTS = {"set": [500, {"range": [4500, 4510]}]}
             Fate.PASSES,
         ),
         ([chain(), rule({"jump": {"target": "input"}})], IKE, Fate.PERHAPS),
+        ([chain(), rule(NFPROTO6, DROP)], IKE, Fate.PASSES),
+        ([chain(), rule(NFPROTO6, DROP)], IKE6, Fate.DROPPED),
+        ([chain(policy="drop"), rule(SOURCE, dport(500), ACCEPT)], IKE6, Fate.DROPPED),
+        ([old_chain("ip6")], IKE, Fate.PASSES),
+        ([old_chain("ip6")], IKE6, Fate.DROPPED),
+        ([old_chain("ip")], IKE, Fate.DROPPED),
         ([chain("forward", "drop")], FORWARD, Fate.DROPPED),
         ([chain("forward", "drop"), rule(STATE, ACCEPT, name="forward")], FORWARD, Fate.DROPPED),
         (
@@ -684,7 +696,10 @@ def test_rules_drop_what_they_drop_for_certain(ruleset: list[Json], kind: Kind, 
 
 
 def test_a_closed_firewall_is_a_failure_with_the_rule_that_opens_it() -> None:
-    found = bad(own(ruleset=(chain(policy="drop"),)))
+    closed = own(ruleset=(chain(policy="drop"),))
+    assert {one.check for one in bad(closed)} == {"firewall"}
+    assert len(bad(closed)) == 2  # ESP is always in UDP here
+    found = bad(with_document(NEVER, closed))
     assert [one.remedy for one in found] == [
         "nft insert rule inet filter input udp dport 500 accept",
         "nft insert rule inet filter input udp dport 4500 accept",

@@ -131,7 +131,7 @@ FAULTS: Sequence[tuple[str, str, str, str, str]] = [
         "nft delete table inet fault",
         "failure",
         "firewall",
-        "UDP 500 inbound: dropped by inet fault in",
+        "UDP 500 inbound over IPv4: dropped by inet fault in",
     ),
     (
         "ip xfrm policy add src 10.10.0.0/24 dst 10.20.0.0/24 dir out action block",

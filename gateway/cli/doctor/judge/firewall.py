@@ -13,8 +13,12 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from gateway.cli.doctor.facts import OWN, Facts, Json, NamespaceSeen
+from gateway.cli.doctor.judge.routing import versions_of
 from gateway.cli.doctor.verdict import Finding, Unseen, failure, ok, unknown
+from gateway.ike.config import Encap
 from gateway.node.isolation import TABLE
+from gateway.node.plan import NodePlan
+from gateway.sa import IKE_PORT, NAT_T_PORT
 
 _DEPTH_MAX = 16  # of chains that jump to others, as in the kernel
 
@@ -30,20 +34,22 @@ class Fate(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of packets: where rules meet them, their IP protocol and port as far as known."""
+    """A kind of packets: where rules meet them, IP version, protocol and port as far as known."""
 
-    name: str
     hook: str
+    version: int
     protocol: str = ""
     port: int = 0
 
+    def __str__(self) -> str:
+        if self.hook == "forward":
+            return f"forwarded IPv{self.version}"
+        what = f"UDP {self.port}" if self.port else "ESP"
+        return f"{what} inbound over IPv{self.version}"
 
-_INBOUND = (
-    Kind("UDP 500 inbound", "input", "udp", 500),
-    Kind("UDP 4500 inbound", "input", "udp", 4500),
-    Kind("ESP inbound", "input", "esp"),
-)
-_FORWARDED = Kind("forwarded packets", "forward")
+
+# What every gateway needs, where the document is not known.
+_ALWAYS = (Kind("input", 4, "udp", IKE_PORT), Kind("input", 4, "udp", NAT_T_PORT))
 
 
 def firewall(facts: Facts) -> Iterator[Finding]:
@@ -51,12 +57,27 @@ def firewall(facts: Facts) -> Iterator[Finding]:
     for seen in facts.namespaces.values():
         if isinstance(seen, Unseen):
             continue
-        for kind in (*(_INBOUND if seen.name == OWN else ()), _FORWARDED):
+        for kind in _kinds(facts.plan, seen.name):
             yield _judged(seen, kind)
 
 
+def _kinds(plan: NodePlan | None, namespace: str) -> Iterator[Kind]:
+    """Yield the kinds of packets that the document needs in a namespace."""
+    if plan is None:
+        yield from _ALWAYS
+        return
+    if namespace == OWN:
+        with_esp = any(tunnel.ike.encap is not Encap.PREFER for tunnel in plan.tunnels)
+        for version in sorted({address.version for address in plan.sockets}):
+            yield Kind("input", version, "udp", IKE_PORT)
+            yield Kind("input", version, "udp", NAT_T_PORT)
+            if with_esp:
+                yield Kind("input", version, "esp")
+    yield from (Kind("forward", version) for version in sorted(versions_of(plan, namespace)))
+
+
 def _judged(seen: NamespaceSeen, kind: Kind) -> Finding:
-    about = kind.name + (f" in {seen.name}" if seen.name != OWN else "")
+    about = str(kind) + (f" in {seen.name}" if seen.name != OWN else "")
     if isinstance(seen.ruleset, Unseen):
         return unknown("firewall", about, seen.ruleset, "nft list ruleset")
     if "filter" in seen.legacy_tables:
@@ -83,7 +104,7 @@ def fate_of(ruleset: Sequence[Json], kind: Kind) -> tuple[Fate, str]:
     for chain in _parts(ruleset, "chain"):
         if chain.get("hook") != kind.hook or chain.get("table") == TABLE:
             continue
-        if chain.get("family") not in ("inet", "ip", "ip6"):
+        if chain.get("family") not in ("inet", "ip" if kind.version == 4 else "ip6"):
             continue
         fate = _through(ruleset, chain, kind, 0)
         if fate is Fate.GOES_ON:
@@ -175,14 +196,20 @@ def _compared(left: Json, right: object, kind: Kind) -> bool | None:
         return _has(right, "new")
     if isinstance(meta, dict):
         key = meta.get("key")
+        if key == "nfproto":
+            return _has(right, f"ipv{kind.version}")
         if key == "l4proto" and kind.protocol:
             return _has(right, kind.protocol)
         if key in ("iifname", "iif") and right == "lo":
             return False
         return None
-    if not isinstance(payload, dict) or not kind.protocol:
+    if not isinstance(payload, dict):
         return None
     protocol, field = payload.get("protocol"), payload.get("field")
+    if protocol == ("ip6" if kind.version == 4 else "ip"):
+        return False
+    if not kind.protocol:
+        return None
     if protocol in ("tcp", "udp", "sctp", "icmp", "icmpv6", "udplite") and field:
         if protocol != kind.protocol:
             return False

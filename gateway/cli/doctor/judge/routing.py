@@ -53,7 +53,7 @@ def _set(seen: NamespaceSeen, setting: str, value: str) -> str:
 def forwarding(facts: Facts) -> Iterator[Finding]:
     """The kernel forwards the IP versions that the tunnels carry."""
     for seen in _seen(facts):
-        carried = _versions(facts.plan, seen.name)
+        carried = versions_of(facts.plan, seen.name) if facts.plan else set()
         for version, setting in SWITCHES.items():
             value, about = seen.settings.get(setting, ""), _about(f"IPv{version}", seen.name)
             if version not in carried:
@@ -65,9 +65,8 @@ def forwarding(facts: Facts) -> Iterator[Finding]:
                 yield failure("forwarding", about, found, "on", _set(seen, setting, "1"))
 
 
-def _versions(plan: NodePlan | None, namespace: str) -> set[int]:
-    if plan is None:
-        return set()
+def versions_of(plan: NodePlan, namespace: str) -> set[int]:
+    """Return the IP versions that the tunnels and lines of a namespace carry."""
     found = {prefix.version for prefix in prefixes_of(plan, namespace)}
     peers = [peer for r in plan.routing if r.namespace == namespace for peer in r.peers]
     return found | {peer.local.version for peer in peers}
