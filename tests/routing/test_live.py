@@ -292,6 +292,19 @@ def test_another_peer_and_other_filters_leave_sessions_alone(ends: tuple[End, En
         assert set(end.sessions()) == {FIRST, SECOND}
 
 
+def test_a_session_that_does_not_come_up_says_why_at_both_ends(ends: tuple[End, End]) -> None:
+    a, b = ends
+    b.apply("plan_of(peer(1), peer(2), peer(3))")
+    a.apply("plan_of(peer(1), peer(2), replace(peer(3), asn=64999))")
+    for end in ends:
+        wait_for(f"the reason at {end.number}", partial(end.says, "bgp_asn_mismatch"), 10.0)
+    assert a.says("'ours': 'AS 65001 to AS 64999'")
+    b.apply(TWO)
+    a.apply("plan_of(peer(1), peer(2), peer(3))")
+    wait_for("a peer without BGP", lambda: a.says("bgp_refused") or a.says("bgp_unreach"), 15.0)
+    a.apply(TWO)
+
+
 def test_tunnels_of_equal_preference_share_the_traffic(ends: tuple[End, End]) -> None:
     a, b = ends
     same = "plan_of(peer(1), replace(peer(2), preference=100))"

@@ -142,7 +142,13 @@ class Deliveries:
         except CannotOpen as error:
             raise NotDelivered(str(error)) from None
         send = _mail if target.spec["type"] == "mail" else _webhook
-        await asyncio.to_thread(send, target.spec, secret, message, reach)
+        try:
+            await asyncio.to_thread(send, target.spec, secret, message, reach)
+        except NotDelivered:
+            raise
+        except Exception as error:  # what no library says it raises must hold up no other message
+            self._journal.error("bug", where="alarm target", text=repr(error))
+            raise NotDelivered(f"it can not be sent: {error!r}", is_final=True) from error
 
     def _secret(self, target: Record, field: str) -> str | None:
         sealed = target.spec.get(field)

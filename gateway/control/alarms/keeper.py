@@ -111,6 +111,8 @@ class Keeper:
                 pass  # another process has it
             except (StoreError, Lagging) as error:
                 self._journal.warning("alarms", text=str(error) or "the mirror was read anew")
+            except Exception as error:  # a bug of ours must not take the API along
+                self._journal.error("bug", where="alarms", text=repr(error))
             await asyncio.sleep(RETRY_S)
 
     async def _hold(self, lease: Lease) -> None:

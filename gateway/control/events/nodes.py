@@ -44,7 +44,8 @@ class NodeEvents:
             about = self._mirror.get("node", node)
             shown = Resource("node", about.name if about is not None else node, node)
             return Kept(replace(event, resource=shown), "", node)
-        record = self._mirror.get(resource.kind, resource.name)
+        is_known = resource.kind in _KINDS.values()
+        record = self._mirror.get(resource.kind, resource.name) if is_known else None
         if record is None or not self._is_on(node, record):
             return Kept(event, "", node)
         shown = Resource(resource.kind, record.name, record.id)

@@ -276,6 +276,21 @@ async def test_a_dead_target_holds_up_no_other(here: Here) -> None:
         assert here.told.locked()
 
 
+async def test_what_nobody_expected_is_given_up_and_the_next_message_goes_out(
+    here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with hook() as seen:
+        await target(here, "t", seen.url)
+        with monkeypatch.context() as patch:
+            patch.setattr(webhook, "post", lambda *_: int("none"))
+            here.tell()
+            await here.until_told(1)
+        here.tell()
+        await here.until_told(1)
+    assert len(seen.bodies) == 1
+    assert await here.codes() == ["alarm_not_delivered"]
+
+
 async def test_a_tenant_is_told_its_own_and_main_what_is_the_operators(here: Here) -> None:
     with hook() as ours:
         await target(here, "ours", ours.url)

@@ -55,13 +55,15 @@ async def test_a_nodes_events_get_names_and_the_tenant_of_their_resource(
         event("vpn_tunnel", second.id, number=3),  # on the other node
         event("vpn_tunnel", "tun-aaaaaaaaaa", number=4),
         event("node", "whatever", number=5),
+        event("claim", first.id, number=6),
     ]
     await NodeEvents(events, registry.mirror).keep(node, said)
     found = {each.event.sequence: each async for each in events.stored(Wanted())}
     assert found[1].event.resource == Resource("vpn_connection", "office", done.record.id)
     assert found[1].event.text == "left office-1, by office-2"
     assert found[2].event.resource == Resource("vpn_tunnel", "office-1", first.id)
-    assert [found[number].tenant for number in range(1, 6)] == ["main", "main", "", "", ""]
+    tenants = [found[number].tenant for number in range(1, 7)]
+    assert tenants == ["main", "main", "", "", "", ""]
     assert found[5].event.resource == Resource("node", "gw-a", node)
     assert {each.node for each in found.values()} == {node}
     writing.cancel()
