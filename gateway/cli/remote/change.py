@@ -71,7 +71,7 @@ def create_command(noun: Noun) -> TyperCommand:
         known("dry_run", DryRun, False),
         *COMMON,
     ]
-    return _command("create", f"Make a {noun.title}.", parameters, partial(_create, noun, fields))
+    return _command("create", f"Make {noun.one}.", parameters, partial(_create, noun, fields))
 
 
 def update_command(noun: Noun) -> TyperCommand:
@@ -87,7 +87,7 @@ def update_command(noun: Noun) -> TyperCommand:
         known("dry_run", DryRun, False),
         *COMMON,
     ]
-    help = f"Change a {noun.title}: what is not named stays as it is."
+    help = f"Change {noun.one}: what is not named stays as it is."
     return _command("update", help, parameters, partial(_update, noun, fields))
 
 

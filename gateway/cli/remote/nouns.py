@@ -59,6 +59,11 @@ class Noun:
     secrets: Sequence[str] = ()  # that the API tells whoever asks for one of them, and may
     can_change: bool = True  # whether create, update and delete are for people
 
+    @property
+    def one(self) -> str:
+        """Its title with the article."""
+        return ("an " if self.title[0] in "AEIO" else "a ") + self.title
+
     def is_id(self, text: str) -> bool:
         """Say whether a text has the shape of an id of this kind: its prefix and ten characters."""
         rest = text.removeprefix(f"{self.prefix}-")

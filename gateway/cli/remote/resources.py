@@ -40,7 +40,7 @@ Values = Mapping[str, object]
 def _secret_commands(noun: Noun, app: typer.Typer) -> None:
     for field in noun.secrets:
         word = field.replace("_", "-")
-        help = f"Print this one secret of a {noun.title}; it is in the audit log who did."
+        help = f"Print this one secret of {noun.one}; it is in the audit log who did."
         add_command(app, word, help, [one_of(noun), *COMMON], partial(_reveal, noun, field))
 
 
