@@ -14,7 +14,7 @@ from gateway.cli.remote.nouns import NOUNS, Json, cell, value_of
 from gateway.cli.remote.session import speaking
 from gateway.cli.table import paint, table
 
-_NODES = ("NODE", "STATE", "ADDRESSES", "SINCE", ">WANTED", ">APPLIED")
+_NODES = ("NODE", "STATE", "ADDRESSES", "LAST REPORT", ">WANTED", ">APPLIED")
 _CONNECTIONS = ("CONNECTION", "BORDER GATEWAY", "CUSTOMER GATEWAY", "HA", ">WORKING", ">TUNNELS")
 _TUNNELS = ("NOT UP", "CONNECTION", "LOCAL", "REMOTE", "NODE", "ADMIN", "STATE", "WHY")
 _COLOURS = {
@@ -112,7 +112,7 @@ def _node_row(node: Json, *, colours: bool) -> tuple[str, ...]:
         str(node["name"]),
         _painted(state, colours=colours),
         cell(node.get("public_addresses")),
-        cell(value_of(node, "status.since")),
+        cell(value_of(node, "status.last_report_at")),
         cell(value_of(node, "status.generation_wanted")),
         cell(value_of(node, "status.generation_applied")),
     )

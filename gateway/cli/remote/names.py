@@ -23,7 +23,7 @@ def path_of(noun: Noun, id: str) -> str:
 
 def found(api: Api, noun: Noun, text: str) -> Json:
     """Return the resource with that id or name. Raises ApiRefused: 404, or 409 for several."""
-    if not noun.prefix or noun.is_id(text):
+    if not noun.prefix or not noun.has_names or noun.is_id(text):
         return api.get(path_of(noun, text))
     items = list(api.pages(noun.path, {"name": text}))
     if len(items) == 1:
@@ -36,7 +36,7 @@ def found(api: Api, noun: Noun, text: str) -> Json:
 
 def id_of(api: Api, noun: Noun, text: str) -> str:
     """Return the id of the resource with that id or name. Raises ApiRefused as `found` does."""
-    return text if noun.is_id(text) else str(found(api, noun, text)["id"])
+    return text if noun.is_id(text) or not noun.has_names else str(found(api, noun, text)["id"])
 
 
 @dataclass(slots=True)

@@ -58,6 +58,8 @@ class Noun:
     verbs: Sequence[Verb] = ()
     secrets: Sequence[str] = ()  # that the API tells whoever asks for one of them, and may
     can_change: bool = True  # whether create, update and delete are for people
+    texts: Sequence[str] = ()  # further filters of `list`
+    has_names: bool = True  # else only ids, and no tags
 
     @property
     def one(self) -> str:
@@ -260,11 +262,11 @@ _TABLE = (
             *_NAME,
             Column("STATE", "status.operational"),
             Column("ADDRESSES", "public_addresses"),
-            Column(">TUNNELS", "status.tunnels"),
+            Column("LAST REPORT", "status.last_report_at"),
             Column("VERSION", "status.version"),
-            Column("SINCE", "status.since"),
         ),
         (
+            Column("SINCE", "status.since"),
             Column("CORDONED", "cordoned"),
             Column("REGISTERED", "status.registered"),
             Column("CERTIFICATE UNTIL", "status.certificate_until"),
@@ -310,6 +312,8 @@ _TABLE = (
         ),
         verbs=(Verb("ack", "Say that somebody sees to an alarm.", "acknowledged"),),
         can_change=False,
+        texts=("state", "code", "severity", "resource"),
+        has_names=False,
     ),
     Noun(
         "alarm-target",

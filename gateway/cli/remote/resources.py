@@ -8,6 +8,7 @@ they are made only when they are called, because the models take long to import.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from functools import partial
 from typing import Annotated, cast
@@ -15,6 +16,7 @@ from typing import Annotated, cast
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from gateway.cli.client import Refused
 from gateway.cli.lazy import lazy_group
 from gateway.cli.output import Format, OutputOption, Watch, data_text, format_of, table_lines, watch
 from gateway.cli.remote.config import add_config
@@ -34,6 +36,11 @@ Revision = Annotated[
     int | None,
     typer.Option("--if-match", metavar="REVISION", help="only if it is at this revision"),
 ]
+_Wait = Annotated[
+    bool, typer.Option("--wait/--no-wait", help="until the node has done it, or could not")
+]
+ACTIONS = "/v1/actions"
+POLL_S = 0.2
 Values = Mapping[str, object]
 
 
@@ -113,11 +120,19 @@ def _list_parameters(noun: Noun) -> list[Parameter]:
         )
         for key, of in noun.filters.items()
     ]
-    return [
-        *filters,
+    texts = [
+        option(f"--{key}", f"only those with this {key}", name=f"filter_{key}")
+        for key in noun.texts
+    ]
+    named = [
         option("--name", "only the one with this name", name="filter_name"),
         option("--tag", "only those with this tag", list[str], metavar="KEY=VALUE"),
         option("--sort", "by this field; with - before it, the other way round"),
+    ]
+    return [
+        *filters,
+        *texts,
+        *(named if noun.has_names else []),
         option("--limit", "at most so many", int),
         known("watching", Watch, False),
         *COMMON,
@@ -145,14 +160,14 @@ def whom(values: Values) -> tuple[str | None, str | None]:
 
 def _query(api: Api, noun: Noun, values: Values) -> Query:
     query: dict[str, str | int] = {}
-    for key in ("name", *noun.filters):
-        if (wanted := values[f"filter_{key}"]) is not None:
+    for key in ("name", *noun.texts, *noun.filters):
+        if (wanted := values.get(f"filter_{key}")) is not None:
             of = noun.filters.get(key)
             query[key] = id_of(api, NOUNS[of], str(wanted)) if of else str(wanted)
-    for text in cast(list[str] | None, values["tag"]) or []:
+    for text in cast(list[str] | None, values.get("tag")) or []:
         key, value = pair(text, "--tag")
         query[f"tag.{key}"] = value
-    if values["sort"] is not None:
+    if values.get("sort") is not None:
         query["sort"] = str(values["sort"])
     return query
 
@@ -252,7 +267,7 @@ def _verb_parameters(noun: Noun, verb: Verb) -> list[Parameter]:
         known(f"switch_{name}", Annotated[bool, typer.Option(f"--{name}", help=text)], False)
         for name, text in verb.switches.items()
     ]
-    return [_several(noun), *switches, *asking, *COMMON[1:]]
+    return [_several(noun), *switches, *asking, known("waiting", _Wait, True), *COMMON[1:]]
 
 
 def _act(noun: Noun, verb: Verb, values: Values) -> None:
@@ -265,8 +280,19 @@ def _act(noun: Noun, verb: Verb, values: Values) -> None:
             path = f"{path_of(noun, str(item['id']))}/{verb.name}"
             query = {key: "true" for key in verb.switches if values[f"switch_{key}"]}
             answer = api.send("POST", path, query=query)
-            action = answer.body.get("action")
-            said = answer.body.get("detail") or verb.said
-            typer.echo(f"{name}: {said}" + (f" ({action})" if action else ""))
+            typer.echo(f"{name}: {_ended(api, verb, answer.body, waiting=bool(values['waiting']))}")
             for key in verb.shown:
-                typer.echo(f"{key} {answer.body[key]}")
+                typer.echo(f"{key} {cell(answer.body[key])}")
+
+
+def _ended(api: Api, verb: Verb, answer: Json, *, waiting: bool) -> str:
+    """Return what has become of an action, having waited for its node. Raises Refused."""
+    id, now = answer.get("action"), answer
+    if id is None or "state" not in answer:  # it holds already, whenever its node hears of it
+        return str(answer.get("detail") or verb.said)
+    while waiting and now.get("state") == "pending":
+        time.sleep(POLL_S)
+        now = api.get(f"{ACTIONS}/{id}")
+    if now.get("state") == "failed":
+        raise Refused(f"{verb.name}: {now.get('text')}")
+    return f"{verb.said}" + (f": {now['text']}" if now.get("text") else f" ({id})")
