@@ -256,7 +256,10 @@ def build_app(parts: Parts) -> ASGIApp:
     ]
     collections += people(parts.auth)
     routers = [collection_router(each, parts.answers) for each in collections]
-    routers += [verb_router(api, parts.nodes.actions.act, parts.accesses), log_router(parts.store)]
+    routers += [
+        verb_router(api, parts.nodes.actions.act, parts.accesses, parts.answers),
+        log_router(parts.store),
+    ]
     routers.append(customer_router(api, CustomerConfigs(parts.registry, parts.accesses)))
     routers += [apply_router(parts.applies), me_router(parts.auth)]
     routers += [settings_router(SettingDesk(parts.auth.desk, SETTINGS), SETTINGS)]

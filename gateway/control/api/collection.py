@@ -7,7 +7,6 @@ What a collection is made of, the routes do not know: the registry's resources, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from fastapi import APIRouter, Request
@@ -26,17 +25,11 @@ from gateway.control.api.conditions import (
 )
 from gateway.control.api.depends import Body, NamedTenant, OneTenant, Query, Who
 from gateway.control.api.describe import Noun
-from gateway.control.api.idempotency import Answers, Kept, Once
+from gateway.control.api.idempotency import Answers, Beside, What
 from gateway.control.auth.principal import Principal
-from gateway.control.problems import ApiProblem
-from gateway.control.store.interface import Write
 
 Table = dict[str, object]
-# Writes that are to be in the commit of something new, made once its answer is known.
-Beside = Callable[[Table], Sequence[Write]]
-
 WRITE_QUERY = ("dry_run", "tenant")
-RACES = 20  # commits that others were faster than
 
 
 class Collection(Protocol):
@@ -94,10 +87,6 @@ class Collection(Protocol):
         ...
 
 
-class Raced(Exception):
-    """Another request with the same Idempotency-Key may have been committed first."""
-
-
 def collection_router(collection: Collection, answers: Answers) -> APIRouter:
     """Return the five routes of a collection."""
     noun = collection.noun
@@ -112,10 +101,15 @@ def collection_router(collection: Collection, answers: Answers) -> APIRouter:
         judge_query(query, WRITE_QUERY)
         dry_run = flag(query.get("dry_run"), "dry_run")
         key = idempotency_key(request.headers.get("idempotency-key"))
-        if key is not None and not dry_run:
-            return await _create_once(collection, answers, key, body, who, tenant)
-        made = await collection.create(body, who, tenant=tenant, dry_run=dry_run, beside=None)
-        return _made(noun, made, dry_run=dry_run)
+
+        async def make(beside: Beside | None) -> Table:
+            return await collection.create(body, who, tenant=tenant, dry_run=dry_run, beside=beside)
+
+        if key is None or dry_run:
+            return _made(noun, await make(None), dry_run=dry_run)
+        what = What(who, tenant or who.tenant, f"POST {noun.path}", body)
+        made = await answers.once(key, what, make)
+        return _made(noun, collection.now(made.answer) if made.is_again else made.answer)
 
     async def read(id: str, who: Who, named: NamedTenant, query: Query) -> Response:
         judge_query(query, ("tenant",))
@@ -168,55 +162,3 @@ def revision_of(answer: Table) -> int:
     revision = answer["revision"]
     assert isinstance(revision, int)
     return revision
-
-
-async def _create_once(
-    collection: Collection,
-    answers: Answers,
-    key: str,
-    body: Table,
-    who: Principal,
-    tenant: str | None,
-) -> Response:
-    """Make a resource, or answer what the first request with this key was answered."""
-    what = f"POST {collection.noun.path}"
-    refusal: ApiProblem | None = None
-    for _ in range(RACES):
-        found = await answers.find(who, tenant or who.tenant, key, what, body)
-        if isinstance(found, Kept):
-            kept = found.body | {"revision": found.revision}
-            return _made(collection.noun, collection.now(kept))
-        if refusal is not None:
-            raise refusal
-        try:
-            made = await collection.create(
-                body, who, tenant=tenant, dry_run=False, beside=_keeping(answers, found)
-            )
-        except Raced:
-            continue
-        except ApiProblem as problem:
-            # Maybe what is in the way is what the same request has made in the meantime.
-            refusal = problem
-            continue
-        return _made(collection.noun, made)
-    text = "others change the same resources at this moment"
-    raise ApiProblem(503, "unavailable", text, retry_after_s=1)
-
-
-def _keeping(answers: Answers, once: Once) -> Beside:
-    """
-    Return what keeps the answer in the commit of a new resource.
-
-    It is called again after a commit that was refused, and the reason may be that the answer is
-    there by now: it raises Raced.
-    """
-    is_first = True
-
-    def beside(answer: Table) -> Sequence[Write]:
-        nonlocal is_first
-        if not is_first:
-            raise Raced
-        is_first = False
-        return [answers.keep(once, answer)]
-
-    return beside

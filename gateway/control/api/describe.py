@@ -170,6 +170,8 @@ def _route(
 def described_verb(verb: str, text: str) -> About:
     """Return what is said of a verb of a tunnel."""
     parameters = [_TENANT]
+    if verb not in ("up", "down"):  # they may be said twice
+        parameters.append(_IDEMPOTENCY)
     if verb == "rekey":
         parameters.append(_query("ike", {"type": "boolean"}, text="of the IKE SA"))
     return _route(

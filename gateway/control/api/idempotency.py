@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from gateway.control.auth.principal import Principal
@@ -25,6 +25,7 @@ from gateway.control.store.interface import (
     Replace,
     Store,
     StoreError,
+    Write,
 )
 from gateway.secret import Secret
 
@@ -41,6 +42,35 @@ class Kept:
 
     body: dict[str, Json]
     revision: int
+
+
+Table = dict[str, Json]
+# Writes that are to be in the commit of something new, made once its answer is known.
+Beside = Callable[[Table], Sequence[Write]]
+Make = Callable[[Beside], Awaitable[Table]]
+RACES = 20  # commits that others were faster than
+
+
+@dataclass(frozen=True, slots=True)
+class What:
+    """What somebody asks for: the same again is the same request."""
+
+    who: Principal
+    tenant: str
+    path: str
+    body: Json
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """An answer; `is_again`: it is that of an earlier request."""
+
+    answer: Table
+    is_again: bool
+
+
+class Raced(Exception):
+    """Another request with the same key may have been committed first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +91,53 @@ class Answers:
         self._ring = ring
         self._now = now
 
-    async def find(
-        self, who: Principal, tenant: str, key: str, what: str, body: Json
-    ) -> Once | Kept:
+    async def once(self, key: str, what: What, make: Make) -> Made:
         """
-        Return the answer of the same request, or where to keep that of a new one.
+        Make something, or return what the first request with this key was answered.
 
-        Raises ApiProblem 422 if the key has been used with another request.
+        `make` gets what keeps its answer in its commit. Raises ApiProblem: 422 if the key has been
+        used with another request, and what `make` raises.
         """
-        digest = hashlib.sha256(f"{what}\n{json.dumps(body, sort_keys=True)}".encode()).hexdigest()
-        name = json.dumps([who.actor, tenant, key])
+        refusal: ApiProblem | None = None
+        for _ in range(RACES):
+            found = await self._find(key, what)
+            if isinstance(found, Kept):
+                return Made(found.body | {"revision": found.revision}, is_again=True)
+            if refusal is not None:
+                raise refusal
+            try:
+                return Made(await make(self._keeping(found)), is_again=False)
+            except Raced:
+                continue
+            except ApiProblem as problem:
+                # Maybe what is in the way is what the same request has made in the meantime.
+                refusal = problem
+        text = "others change the same resources at this moment"
+        raise ApiProblem(503, "unavailable", text, retry_after_s=1)
+
+    def _keeping(self, once: Once) -> Beside:
+        """
+        Return what keeps the answer in the commit of something new.
+
+        It is called again after a commit that was refused, and the reason may be that the answer is
+        there by now: it raises Raced.
+        """
+        is_first = True
+
+        def beside(answer: Table) -> Sequence[Write]:
+            nonlocal is_first
+            if not is_first:
+                raise Raced
+            is_first = False
+            return [self._keep(once, answer)]
+
+        return beside
+
+    async def _find(self, key: str, what: What) -> Once | Kept:
+        """Return the answer of the same request, or where to keep that of a new one."""
+        asked = f"{what.path}\n{json.dumps(what.body, sort_keys=True)}"
+        digest = hashlib.sha256(asked.encode()).hexdigest()
+        tenant, name = what.tenant, json.dumps([what.who.actor, what.tenant, key])
         place = Key(KIND, hashlib.sha256(name.encode()).hexdigest())
         try:
             found = await self._store.get(place)
@@ -84,7 +151,7 @@ class Answers:
             raise ApiProblem(422, "idempotency_key_reused", text)
         return self._open(found, table)
 
-    def keep(self, once: Once, body: dict[str, Json]) -> Create | Replace:
+    def _keep(self, once: Once, body: dict[str, Json]) -> Create | Replace:
         """Return the write that keeps an answer, for the commit that it is the answer of."""
         answer = json.dumps(body)
         value = {

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from gateway.control.api.add import add
 from gateway.control.api.answers import answer_json
-from gateway.control.api.collection import Beside, Collection, Table
+from gateway.control.api.collection import Collection, Table
 from gateway.control.api.conditions import Listing, judge_query
 from gateway.control.api.depends import ALL_TENANTS, Body, Query, Who, narrowed
 from gateway.control.api.describe import (
@@ -20,6 +20,7 @@ from gateway.control.api.describe import (
     described_password,
 )
 from gateway.control.api.find import find_rows
+from gateway.control.api.idempotency import Beside
 from gateway.control.api.schemas import REFERENCE, Schemas, list_schema, patch_of
 from gateway.control.auth.principal import Principal
 from gateway.control.auth.service import Auth

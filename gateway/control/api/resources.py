@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from gateway.control.api.collection import Beside, Table
+from gateway.control.api.collection import Table
 from gateway.control.api.conditions import Listing
 from gateway.control.api.depends import ALL_TENANTS, narrowed
 from gateway.control.api.describe import Noun, noun_of
 from gateway.control.api.find import find
+from gateway.control.api.idempotency import Beside
 from gateway.control.api.render import StatusOf, rendered
 from gateway.control.auth.principal import MAIN_TENANT, Principal
 from gateway.control.registry import Done, Registry

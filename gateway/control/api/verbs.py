@@ -7,15 +7,16 @@ from dataclasses import replace
 from http import HTTPStatus
 from typing import Protocol
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from gateway.control.api.access import Accesses
 from gateway.control.api.add import Endpoint, add
 from gateway.control.api.answers import answer_json
-from gateway.control.api.conditions import flag, judge_query
+from gateway.control.api.conditions import flag, idempotency_key, judge_query
 from gateway.control.api.depends import NamedTenant, Query, Who
 from gateway.control.api.describe import described_secret, described_verb, noun_of
+from gateway.control.api.idempotency import Answers, Beside, What
 from gateway.control.api.resources import Api
 from gateway.control.auth.principal import Principal, Scope
 from gateway.control.problems import ApiProblem
@@ -35,11 +36,17 @@ class Act(Protocol):
     """Tells the node of a tunnel to do something, and returns the action as the API answers it."""
 
     def __call__(
-        self, verb: str, tunnel: Record, who: Principal, *, ike: bool
+        self,
+        verb: str,
+        tunnel: Record,
+        who: Principal,
+        *,
+        ike: bool,
+        beside: Beside | None = None,
     ) -> Awaitable[dict[str, object]]: ...
 
 
-def verb_router(api: Api, act: Act, accesses: Accesses) -> APIRouter:
+def verb_router(api: Api, act: Act, accesses: Accesses, answers: Answers) -> APIRouter:
     """Return the verbs of tunnels, and the routes of secrets."""
     router = APIRouter(tags=[TUNNEL.title])
     one = noun_of(TUNNEL).one
@@ -48,7 +55,7 @@ def verb_router(api: Api, act: Act, accesses: Accesses) -> APIRouter:
         add(router, "POST", f"{one}/{verb}", _admin(api, act, verb), about)
     for verb, text in NODE_VERBS.items():
         about = described_verb(verb, text)
-        add(router, "POST", f"{one}/{verb}", _told_to_node(api, act, verb), about)
+        add(router, "POST", f"{one}/{verb}", _told_to_node(api, act, verb, answers), about)
     for kind in KINDS.values():
         for field in sorted(kind.secrets):
             path = f"{noun_of(kind).one}/{field.replace('_', '-')}"
@@ -83,15 +90,26 @@ def _admin(api: Api, act: Act, verb: str) -> Endpoint:
     return change
 
 
-def _told_to_node(api: Api, act: Act, verb: str) -> Endpoint:
+def _told_to_node(api: Api, act: Act, verb: str, answers: Answers) -> Endpoint:
     known = ("tenant", "ike") if verb == "rekey" else ("tenant",)
 
-    async def tell(id: str, who: Who, named: NamedTenant, query: Query) -> Response:
+    async def tell(
+        request: Request, id: str, who: Who, named: NamedTenant, query: Query
+    ) -> Response:
         judge_query(query, known)
         who.need(Scope.OPERATE)
         tunnel = api.seen(TUNNEL, id, who, named)
         ike = flag(query.get("ike"), "ike")
-        return answer_json(await act(verb, tunnel, who, ike=ike), 202)
+
+        async def make(beside: Beside | None) -> dict[str, object]:
+            return await act(verb, tunnel, who, ike=ike, beside=beside)
+
+        key = idempotency_key(request.headers.get("idempotency-key"))
+        if key is None:
+            return answer_json(await make(None), 202)
+        what = What(who, tunnel.tenant, f"POST {verb} {tunnel.id}", {"ike": ike})
+        answer = (await answers.once(key, what, make)).answer
+        return answer_json({name: answer[name] for name in answer if name != "revision"}, 202)
 
     return tell
 

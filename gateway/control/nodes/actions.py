@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from gateway.control.auth.principal import Principal, Scope
 from gateway.control.mirror import Mirror
@@ -37,8 +37,20 @@ class Actions:
         self._mirror = mirror
         self._told: dict[str, float] = {}  # monotonic seconds, by id
 
-    async def act(self, verb: str, tunnel: Record, who: Principal, *, ike: bool = False) -> Table:
-        """Have a node do something with a tunnel; return the action as the API answers it."""
+    async def act(
+        self,
+        verb: str,
+        tunnel: Record,
+        who: Principal,
+        *,
+        ike: bool = False,
+        beside: Callable[[Table], Sequence[Write]] | None = None,
+    ) -> Table:
+        """
+        Have a node do something with a tunnel; return the action as the API answers it.
+
+        `beside` returns what else is to be in its commit, for its answer.
+        """
         who.need(Scope.OPERATE)
         try:
             asked = Verb(verb)
@@ -57,10 +69,13 @@ class Actions:
             "created_at": now,
             "updated_at": now,
         }
-        await decide_and_commit(
-            self._store, self._mirror, lambda: [Create(key, bytes_of(value))], who.actor
-        )
-        return rendered(self.get(key.id, who))
+        answer = rendered(Record(KIND, key.id, value, 0))
+
+        def decide() -> list[Write]:
+            return [Create(key, bytes_of(value)), *(beside(answer) if beside is not None else ())]
+
+        await decide_and_commit(self._store, self._mirror, decide, who.actor)
+        return answer
 
     def get(self, id: str, who: Principal) -> Record:
         """Return an action. One of a tenant that is not seen does not exist."""

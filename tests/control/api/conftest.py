@@ -40,9 +40,9 @@ from gateway.control.customer import CustomerConfigs
 from gateway.control.events.events import Events
 from gateway.control.events.timeline import Timeline
 from gateway.control.mirror import Mirror
+from gateway.control.nodes.actions import Actions
 from gateway.control.registry import Registry
 from gateway.control.resources.kinds import KINDS
-from gateway.control.resources.record import Record
 from gateway.control.resources.settings import SETTINGS
 from gateway.control.secrets import KeyRing, new_master_key
 from gateway.control.store.interface import Store
@@ -86,10 +86,6 @@ class Plane:
         )
 
 
-async def act(verb: str, tunnel: Record, who: Principal, *, ike: bool) -> dict[str, object]:
-    return {"action": f"act-{verb}", "ike": ike, "tunnel": tunnel.id, "by": who.actor}
-
-
 async def ready() -> None:
     return None
 
@@ -109,7 +105,11 @@ def make_plane(store: Store, ring: KeyRing, now: Callable[[], float] = time.time
     api = Api(registry, Status(mirror).of)
     collections = [*(Resources(kind, api) for kind in KINDS.values()), *people(auth)]
     routers = [collection_router(each, answers) for each in collections]
-    routers += [verb_router(api, act, accesses), log_router(store), me_router(auth)]
+    routers += [
+        verb_router(api, Actions(store, mirror).act, accesses, answers),
+        log_router(store),
+        me_router(auth),
+    ]
     routers.append(customer_router(api, CustomerConfigs(registry, accesses)))
     routers += [login_router(auth), oidc_router(auth)]
     routers += [

@@ -53,6 +53,18 @@ async def test_another_request_with_the_key_is_refused(
         assert made.status_code == 201
 
 
+async def test_a_verb_that_is_sent_again_is_done_once(plane: Plane, api: httpx.AsyncClient) -> None:
+    made = await make_examples(api)
+    place, headers = f"/v1/vpn-tunnels/{made['vpn_tunnel']['id']}", {"Idempotency-Key": "k"}
+    first = await api.post(f"{place}/rekey", headers=headers)
+    again = await api.post(f"{place}/rekey", headers=headers)
+    assert (first.status_code, first.json()) == (again.status_code, again.json())
+    assert len(list(plane.mirror.of_kind("action"))) == 1
+    other = await api.post(f"{place}/reset", headers=headers)
+    assert other.json()["code"] == "idempotency_key_reused"
+    assert (await api.post(f"{place}/rekey")).json()["action"] != first.json()["action"]
+
+
 async def test_a_refused_request_keeps_nothing(api: httpx.AsyncClient) -> None:
     headers = {"Idempotency-Key": "k"}
     refused = await api.post(BGW, json={"name": "hq", "asn": 0}, headers=headers)

@@ -251,7 +251,12 @@ async def test_verbs_need_the_scope_operate_and_no_more(plane: Plane) -> None:
         assert (await operator.get(place)).json()["status"]["admin"] == "down"
         assert (await operator.patch(place, json={"rate_mbps": 1})).status_code == 403
         ike = await operator.post(f"{place}/rekey?ike=true")
-        assert ike.json()["ike"] is True
+        action = plane.mirror.get("action", ike.json()["action"])
+        assert action is not None
+        assert (action.spec["ike"], action.spec["by"]) == (
+            True,
+            (await operator.get("/v1/me")).json()["actor"],
+        )
         assert (await operator.post(f"{place}/drain?ike=true")).status_code == 422
 
 
