@@ -36,8 +36,11 @@ def server_context(
 
 @contextlib.asynccontextmanager
 async def served(serve: Serve, context: ssl.SSLContext) -> AsyncIterator[Http]:
+    talks: dict[asyncio.Task[None] | None, asyncio.StreamWriter] = {}
+
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+        talks[asyncio.current_task()] = writer
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             await serve(reader, writer)
             writer.close()
 
@@ -49,6 +52,10 @@ async def served(serve: Serve, context: ssl.SSLContext) -> AsyncIterator[Http]:
     finally:
         http.close()
         server.close()
+        for task, writer in talks.items():
+            if task is not None:
+                task.cancel()
+            writer.transport.abort()
         await asyncio.sleep(0)
 
 

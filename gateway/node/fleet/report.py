@@ -9,6 +9,7 @@ that the last one did not have; the control plane asks for all of them when it h
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -52,6 +53,7 @@ class Reporter:
         self._number = 0
         self._is_full = True
         self._changed = asyncio.Event()
+        self._again = asyncio.Event()
         self._names: set[str] = set()  # tunnels whose state may be another
         self._all_at = 0.0  # when they were, in monotonic seconds
         self._told: dict[str, TunnelState] = {}
@@ -85,13 +87,27 @@ class Reporter:
         """Report for ever."""
         while True:
             await self._report()
-            await asyncio.sleep(RETRY_S if self._is_full else BETWEEN_S)
+            if self._is_full:
+                await self._reachable()
+                continue
+            await asyncio.sleep(BETWEEN_S)
             try:
                 async with asyncio.timeout(REPORT_S - BETWEEN_S):
                     await self._changed.wait()
                 await asyncio.sleep(TOGETHER_S)
             except TimeoutError:
                 pass  # nothing has changed
+
+    def reached(self) -> None:
+        """The control plane is there (again): report now."""
+        self._again.set()
+
+    async def _reachable(self) -> None:
+        """Wait a moment after a report that was not heard."""
+        self._again.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(RETRY_S):
+                await self._again.wait()
 
     async def _report(self) -> None:
         """Say what has changed; once more, and all there is, if something was missed."""

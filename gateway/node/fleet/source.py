@@ -112,6 +112,9 @@ class ControlSource:
             quiet = asyncio.create_task(notifier.keep_watchdog_quiet())
             try:
                 await self._wait_for_first()
+            except BaseException:
+                self.close()
+                raise
             finally:
                 quiet.cancel()
         return self.load()
@@ -124,11 +127,14 @@ class ControlSource:
         """Watch for documents and actions, and report, as long as the gateway runs."""
         self._reporter = Reporter(node, self._send, self._where)
         actions = Actions(node, self._reporter.tell)
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._reporter.listen())
-            group.create_task(self._guarded(self._reporter.run))
-            group.create_task(self._guarded(lambda: self._watch(node, actions)))
-            group.create_task(actions.run())
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._reporter.listen())
+                group.create_task(self._guarded(self._reporter.run))
+                group.create_task(self._guarded(lambda: self._watch(node, actions)))
+                group.create_task(actions.run())
+        finally:
+            self.close()
 
     def about(self) -> dict[str, object]:
         at = self._held.wanted.at if self._held else Position()
@@ -222,9 +228,13 @@ class ControlSource:
         except OSError as error:
             raise IdentityError(f"{self._enrolment.folder}: {error.strerror}") from None
         self._identity = identity
-        if self._link is not None:
-            self._link.close()
-            self._link = None
+        self.close()
+
+    def close(self) -> None:
+        """Let the connections go; the next question makes others."""
+        link, self._link = self._link, None
+        if link is not None:
+            link.close()
 
     async def _renew_if_due(self, link: Link) -> None:
         now = time.time()
@@ -242,6 +252,8 @@ class ControlSource:
     def _reached(self) -> None:
         if self._trouble:
             self._log.info("control reached", control=str(self._place))
+            if self._reporter is not None:
+                self._reporter.reached()
         self._trouble = ""
 
     def _not_reached(self, why: str) -> None:
@@ -267,7 +279,7 @@ class ControlSource:
     async def _watch(self, node: Node, actions: Actions) -> None:
         pause, objection = Pause(), Pause()
         while True:
-            turn = await self._asked(APPLY_AGAIN_S if self._pending else WAIT_S, pause)
+            turn = await self._asked(self._patience_s(), pause)
             held = self._pending
             if turn is not None and turn.wanted is not None:
                 held = await self._judged(turn.wanted)
@@ -279,6 +291,12 @@ class ControlSource:
             if turn is not None:
                 pause.reset()
                 actions.take(turn.actions)
+
+    def _patience_s(self) -> float:
+        """Return how long to wait for news: not at all where it is not known who is there."""
+        if self._trouble:
+            return 0.0
+        return APPLY_AGAIN_S if self._pending else WAIT_S
 
     async def _asked(self, wait_s: float, pause: Pause) -> Turn | None:
         """Return what is new; None, after a pause, if nobody answers as he should."""
