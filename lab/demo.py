@@ -19,6 +19,7 @@ from pathlib import Path
 from rich.console import Console
 
 from lab.commands import LabError, end_cleanly
+from lab.console import close_console
 from lab.demos.stage import Stage
 from lab.netns import Lab, directory_of, remove
 
@@ -45,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--remove", action="store_true", help="take down what --keep left")
     chosen = parser.parse_args(arguments)
     if chosen.remove:
+        close_console(directory_of(_KEPT))
         remove(_KEPT)
         return 0
     prefix = _KEPT if chosen.keep else f"demo{os.getpid()}"

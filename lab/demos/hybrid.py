@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from functools import partial
 
 from lab import impair, office, sites
+from lab.console import CONSOLE_USER, open_console
 from lab.demos.speeds import compared, speed, speeds_table
 from lab.demos.stage import Stage, links_of
+from lab.fleet import Fleet
 from lab.office import Hybrid
 from lab.peers import Joined
 
@@ -112,8 +114,12 @@ class Story:
 def show(stage: Stage) -> None:
     """Play the whole demonstration."""
     stage.say("[bold]Hybrid cloud[/bold]: twin tunnels to a customer's two devices, BGP with BFD")
-    story = Story(stage, office.hybrid(stage.lab))
+    stage.say("The resources are made by the API of a control process; our gateway is its node.")
+    fleet = Fleet.build(stage.lab)
+    story = Story(stage, office.hybrid(stage.lab, fleet=fleet))
     made = story.made
+    fleet.wait_tunnels("up")
+    stage.command(fleet, "status", "--fleet")
     stage.figures["tunnels_up"] = sum(one.is_up for one in made.gateway.tunnels().values())
     story.picture()
     stage.command(made.gateway, "status")
@@ -125,11 +131,15 @@ def show(stage: Stage) -> None:
 
 
 def how_to_look(stage: Stage) -> str:
-    """Return the commands that show it from the inside."""
+    """Open the console, and return the commands that show it from the inside."""
     lab, prefix = stage.lab, stage.lab.prefix
     runtime, swan = lab.directory / "gateway-twinspan", lab.directory / "device1-strongswan"
     bird = lab.directory / "device1-bird/bird.sock"
+    port, password = open_console(lab)
+    control = lab.directory / "control-control/control.sock"
     return f"""\
+  http://127.0.0.1:{port}/console/   (name: {CONSOLE_USER}, password: {password})
+  TWINSPAN_URL=unix:{control} ./run twinspan status --fleet
   TWINSPAN_RUNTIME_DIR={runtime} ./run twinspan status
   TWINSPAN_RUNTIME_DIR={runtime} ./run twinspan routes
   TWINSPAN_RUNTIME_DIR={runtime} ./run twinspan log

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from rich.console import Console
 from rich.table import Table
@@ -39,6 +40,14 @@ class Switch:
         return self.there.lost + self.back.lost
 
 
+class Answers(Protocol):
+    """A gateway, or a control plane."""
+
+    def cli(self, *words: str) -> str:
+        """Return what a `twinspan` command prints."""
+        ...
+
+
 @dataclass(slots=True)
 class Stage:
     """Where a demonstration plays."""
@@ -53,9 +62,9 @@ class Stage:
         """Print a line of the story; it may have rich's markup."""
         self.console.print(text, highlight=False)
 
-    def command(self, gateway: Twinspan, *words: str) -> None:
+    def command(self, where: Answers, *words: str) -> None:
         """Print a command as an operator types it, and its answer."""
-        answer = gateway.cli(*words).rstrip()
+        answer = where.cli(*words).rstrip()
         self.plain(f"\n$ twinspan {' '.join(words)}\n{answer}\n")
 
     def plain(self, text: str) -> None:
@@ -106,7 +115,7 @@ class Stage:
 def links_of(gateway: Twinspan) -> list[Link]:
     """Return the gateway's tunnels and direct lines as they are now; BGP is asked anew."""
     listed: Sequence[dict[str, object]] = json.loads(gateway.cli("bgp", "--json"))["peers"]
-    peers = {str(peer["name"]): peer for peer in listed}
+    peers = {str(peer.get("title") or peer["name"]): peer for peer in listed}
     tunnels = gateway.tunnels()
     works = {name: peer["state"] == "established" for name, peer in peers.items()}
     works |= {name: one.is_up and works.get(name, True) for name, one in tunnels.items()}

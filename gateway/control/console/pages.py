@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from gateway.control.api.render import moment
 from gateway.control.console import commands, picture
 from gateway.control.console.commands import SameThing
 from gateway.control.console.forms import kind_of_path, text_of
@@ -141,6 +143,7 @@ class Pages:
         resource = source.one(kind.name, id, who)
         used_by = source.users(id, who)
         tunnels = [one for one in used_by if one["kind"] == "vpn_tunnel"]
+        tunnels.sort(key=lambda one: str(one["name"]))
         is_tunnel = kind.name == "vpn_tunnel"
         if kind.name == "border_gateway":
             tunnels = self._tunnels_of(visit, id)
@@ -159,7 +162,8 @@ class Pages:
             fields=_fields(resource),
             used_by=[one for one in used_by if one["kind"] != "vpn_tunnel"],
             events=events,
-            timeline=picture.timeline(_spans(events), time.time() - DAY_S, time.time()),
+            timeline=picture.timeline(_spans(events), _since(resource), time.time()),
+            since=moment(_since(resource)),
             audit=await source.audit(who, visit.tenant, id, EVENTS),
             devices=source.devices() if kind.name == "vpn_connection" else (),
             thing=commands.of_resource(kind, id),
@@ -248,6 +252,12 @@ def _fields(resource: Table) -> list[tuple[str, str]]:
         if name not in _NOT_FIELDS and text:
             found.append((name, text))
     return [("id", str(resource["id"])), *found]
+
+
+def _since(resource: Table) -> float:
+    """Return where the time line begins, in seconds since 1970: a day ago, or with the resource."""
+    made = datetime.fromisoformat(str(resource["created_at"])).timestamp()
+    return max(made, time.time() - DAY_S)
 
 
 def _spans(events: Sequence[Mapping[str, Any]]) -> list[tuple[float, float, str]]:

@@ -17,7 +17,6 @@ def test_rates_are_of_two_points_and_never_negative() -> None:
     assert found["in_pps"] == [None, 20.0]
     assert found["out_pps"] == [None, None]
     assert found["drops_ps"] == [None, 0.0]
-    assert found["rtt_inside_ms"] == [None, None]
 
 
 def test_only_the_last_hour_of_tunnels_that_are_there_is_kept() -> None:

@@ -88,7 +88,6 @@ const CHARTS = {
   bps: [["in", "in_bps"], ["out", "out_bps"]],
   pps: [["in", "in_pps"], ["out", "out_pps"]],
   drops: [["drops", "drops_ps"]],
-  rtt: [["inside", "rtt_inside_ms"], ["outside", "rtt_outside_ms"]],
 };
 
 function chart(place, series, history) {
