@@ -210,6 +210,8 @@ class Commands:
         tunnel = request.get("tunnel")
         if tunnel is not None and not isinstance(tunnel, str):
             raise ControlError(f'"tunnel" is {tunnel!r}, must be the name of a tunnel')
+        titled = [plan.name for plan in self._wanted() if plan.title and plan.title == tunnel]
+        tunnel = titled[0] if len(titled) == 1 else tunnel
         lines = _lines(request, RING)
         with self._events.follow() as queue:
             for event in self._events.recent(lines, tunnel):

@@ -149,6 +149,12 @@ def test_a_tunnel_can_be_named_by_its_title(running: Running) -> None:
     assert answer.output.startswith("office-2 (second-path) of office: admin up, ")
     answer = CliRunner().invoke(app, ["status", *options[1:]])
     assert "office-2 (second-path)  " in answer.output
+    for word in ("down", "up"):
+        CliRunner().invoke(app, [word, *options])
+    options = ["events", "--tunnel", *options]
+    answer = CliRunner().invoke(app, options)
+    assert "office-2 tunnel_taken_down" in answer.output
+    assert "office-1" not in answer.output
 
 
 def test_names_of_tunnels_are_completed(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:

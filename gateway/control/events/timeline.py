@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, replace
 
 from gateway.control.events.changes import events_of
 from gateway.control.events.events import Events, Wanted
@@ -94,7 +95,12 @@ class Timeline:
             commits = await self._store.changes(after, FOLLOWED_AT_ONCE)
         except TooOld as error:
             raise ApiProblem(410, "expired", str(error), field="after", value=after) from None
-        found = [kept for commit in commits for kept in told(commit) if wanted.fits(kept)]
+        found = [
+            kept
+            for commit in timed(commits, time.time())
+            for kept in told(commit)
+            if wanted.fits(kept)
+        ]
         return tuple(found), commits[-1].revision if commits else after
 
 
@@ -138,7 +144,7 @@ class _Walk:
             if len(commits) == MAX_PAGE and commits[-1].revision < top - 1:
                 low = (low + top) // 2
                 continue
-            return low, [commit for commit in commits if commit.revision < top]
+            return low, timed([one for one in commits if one.revision < top], time.time())
         return None, []
 
     def _of(self, commit: Commit) -> list[Kept]:
@@ -171,6 +177,16 @@ class _Ahead:
         close = getattr(self._events, "aclose", None)
         if close is not None:
             await close()
+
+
+def timed(commits: Sequence[Commit], now: float) -> list[Commit]:
+    """Return commits with a time where nobody wrote one down (etcd ended a lease): the last one."""
+    last = next((each.time for each in commits if each.time), now)
+    found = []
+    for commit in commits:
+        last = commit.time or last
+        found.append(commit if commit.time else replace(commit, time=last))
+    return found
 
 
 def told(commit: Commit) -> list[Kept]:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from gateway.control.events.changes import events_of
+from gateway.control.events.timeline import timed
 from gateway.control.store.interface import Change, Commit, Key
 
 NODE = "node-aaaaaaaaaa"
@@ -29,6 +30,12 @@ def test_a_node_comes_and_goes_with_its_lease() -> None:
     assert told("lease", f"node:{NODE}", lease, lease) == []
     assert told("lease", f"node:{NODE}", lease, None) == [("node_lost", NODE, "Node lost")]
     assert told("lease", "alarms", lease, None) == []
+
+
+def test_the_end_of_a_lease_that_nobody_has_timed_is_as_old_as_the_commit_before() -> None:
+    times = [Commit(number, at, "a", ()) for number, at in enumerate((0.0, 7.0, 0.0, 9.0, 0.0))]
+    assert [one.time for one in timed(times, 99.0)] == [7.0, 7.0, 7.0, 9.0, 9.0]
+    assert [one.time for one in timed(times[:1], 99.0)] == [99.0]
 
 
 def test_what_a_node_has_applied_and_refused() -> None:
