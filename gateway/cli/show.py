@@ -15,8 +15,8 @@ from gateway.cli.client import (
     DEFAULT_RUNTIME_DIR,
     Json,
     RuntimeDir,
-    TunnelName,
     ask_one,
+    complete_tunnel,
 )
 from gateway.cli.output import AsJson, OutputOption, View, Watch, format_of, present
 from gateway.cli.remote.contexts import is_chosen, local_socket
@@ -243,8 +243,21 @@ def _held(tunnel: Json) -> str:
     return f"{tunnel['name']}: {_STANDINGS[str(tunnel['standing'])]}: {words}"
 
 
+def complete_any_tunnel(incomplete: str) -> list[str]:
+    """Return the tunnels that begin so: of the gateway here, else of the control plane."""
+    # Imported here: only a shell that completes needs it.
+    from gateway.cli.remote.names import completer
+
+    return complete_tunnel(incomplete) or completer("tunnel")(incomplete)
+
+
+_AnyTunnel = Annotated[
+    str, typer.Argument(help="name of a VPN Tunnel", autocompletion=complete_any_tunnel)
+]
+
+
 def explain(
-    tunnel: TunnelName,
+    tunnel: _AnyTunnel,
     as_json: AsJson = False,
     output: OutputOption = None,
     context: ContextOption = None,

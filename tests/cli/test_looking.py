@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import pty
 import re
+import resource
 import select
 import signal
 import subprocess
@@ -88,6 +91,21 @@ def test_watch_prints_one_line_for_each_change_where_there_is_no_terminal(plane:
         assert interrupted(watching) == 0
 
 
+def test_watch_redraws_in_place_on_a_terminal(plane: Control) -> None:
+    terminal, its = pty.openpty()
+    words = [*TWINSPAN, "status", "--watch"]
+    watching = subprocess.Popen(words, stdout=its, env={**os.environ, **plane.environ})
+    os.close(its)
+    said = b""
+    while said.count(b"\x1b[H") < 2:
+        said += os.read(terminal, 65536)
+    assert b"nodes: 2 new" in said
+    assert b"\x1b[K" in said
+    watching.send_signal(signal.SIGINT)
+    assert watching.wait(timeout=20) == 0
+    os.close(terminal)
+
+
 def test_events_are_shown_and_followed(plane: Control) -> None:
     plane.done("cgw", "create", "seen", "--public-addresses", "203.0.113.91")
     with started(plane, "events", "--follow", "-n", "0", "-o", "json") as following:
@@ -125,3 +143,24 @@ def test_status_imports_nothing_that_takes_long() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environ)
     assert done.stdout == "[]\n", done.stderr
     assert "no control plane at unix:/nowhere" in done.stderr
+
+
+def test_status_starts_about_as_fast_as_the_library_that_reads_its_options(plane: Control) -> None:
+    """A ratio of times of the processor, the best of five each: no time on a clock."""
+    status = [*TWINSPAN, "status"]
+    library = [sys.executable, "-c", "import typer, typer.main, json, http.client"]
+    assert best_of_five(status, plane.environ) < 2.5 * best_of_five(library, {})
+
+
+def best_of_five(words: list[str], environ: dict[str, str]) -> float:
+    times = [used()]
+    for _ in range(5):
+        subprocess.run(words, check=True, env={**os.environ, **environ}, stdout=subprocess.DEVNULL)
+        times.append(used())
+    return min(after - before for before, after in itertools.pairwise(times))
+
+
+def used() -> float:
+    """Return the seconds of processor time that ended child processes have had."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime

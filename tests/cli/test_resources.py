@@ -159,6 +159,7 @@ def test_the_shell_completes_nouns_verbs_options_and_words(plane: Control) -> No
     assert complete("twinspan tun") == ["tunnel"]
     assert "rekey" in complete("twinspan tunnel ")
     assert complete("twinspan tunnel show office") == ["office-1", "office-2"]
+    assert complete("twinspan explain office") == ["office-1", "office-2"]
     assert complete("twinspan connection create x --rout") == ["--routing"]
     assert complete("twinspan connection create x --routing b") == ["bgp"]
     assert complete("twinspan connection create x --border-gateway m") == ["main"]
