@@ -16,6 +16,7 @@ from gateway.control.alarms.settings import AlarmSettings
 from gateway.control.auth.principal import MAIN_TENANT
 from gateway.control.changes import quotas
 from gateway.control.changes.view import View
+from gateway.control.resources.kinds import KINDS
 from gateway.control.resources.record import Record
 from gateway.model.events import Resource
 
@@ -164,7 +165,7 @@ class Reading:
                 if count == 0 or count * 100 < most * self.settings.quota_percent:
                     continue
                 code = "quota_reached" if count >= most else "quota_near"
-                text = f"{count} of {most} {kind}s are there"
+                text = f"{count} of {most} {KINDS[kind].title}s are there"
                 yield Condition(code, Resource("quota", kind, f"{tenant}:{kind}"), tenant, text)
 
     # ---- for all ----

@@ -69,5 +69,6 @@ class Reach:
     def _judge(self, host: str, addresses: Iterable[str]) -> None:
         for address in addresses:
             if not self.allows(ip_address(address.partition("%")[0])):
-                text = f"{host}: {address} is not public; the setting target_networks may allow it"
+                where = host if host == address else f"{host} ({address})"
+                text = f"{where} is not public; target_networks of the setting alarms may allow it"
                 raise NotDelivered(text, is_final=True)

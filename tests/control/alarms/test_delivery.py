@@ -78,7 +78,7 @@ def test_a_target_that_may_not_be_reached_is_not_even_connected_to() -> None:
         webhook.post(seen.url, b"{}", {}, Reach(AlarmSettings(), "main"))
     assert caught.value.is_final
     assert seen.bodies == []
-    with pytest.raises(NotDelivered, match=r"localhost: .* is not public"):
+    with pytest.raises(NotDelivered, match=r"localhost \(.*\) is not public"):
         webhook.post(f"http://localhost:{seen.port}/", b"{}", {}, Reach(AlarmSettings(), "acme"))
 
 

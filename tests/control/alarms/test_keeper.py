@@ -325,7 +325,7 @@ async def test_tokens_certificates_and_quotas(registry: Registry, store: Store) 
     near = AlarmSettings(quota_percent=10)
     assert (
         held(registry, World(), settings=near)["quota_near"]
-        == "1 of 10 customer_gateways are there"
+        == "1 of 10 Customer Gateways are there"
     )
 
 
