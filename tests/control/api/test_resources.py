@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 
 import httpx
-import pytest
 
 from gateway.control.api.examples import EXAMPLES
 from gateway.control.resources.kinds import KINDS
@@ -70,11 +69,11 @@ async def test_if_match_refuses_who_has_not_seen_the_last_change(api: httpx.Asyn
     assert (await api.get(place)).status_code == 404
 
 
-@pytest.mark.parametrize("value", ["17", 'W/"17"', '"x"', '"1", "2"', '""'])
-async def test_if_match_that_is_no_etag_is_400(api: httpx.AsyncClient, value: str) -> None:
+async def test_if_match_that_is_no_etag_is_400(api: httpx.AsyncClient) -> None:
     made = await api.post(BGW, json={"name": "hq"})
-    answer = await api.delete(made.headers["location"], headers={"If-Match": value})
-    assert (answer.status_code, answer.json()["field"]) == (400, "If-Match")
+    for value in ("17", 'W/"17"', '"x"', '"1", "2"', '""'):
+        answer = await api.delete(made.headers["location"], headers={"If-Match": value})
+        assert (answer.status_code, answer.json()["field"]) == (400, "If-Match"), value
 
 
 async def test_dry_run_checks_all_and_writes_nothing(plane: Plane, api: httpx.AsyncClient) -> None:
@@ -144,9 +143,8 @@ async def test_references_are_filtered_by_id_and_by_name(api: httpx.AsyncClient)
     assert (await api.get("/v1/vpn-tunnels?vpn_connection=other")).json()["items"] == []
 
 
-@pytest.mark.parametrize(
-    ("query", "field", "code"),
-    [
+async def test_a_query_that_no_list_has_is_refused(api: httpx.AsyncClient) -> None:
+    for query, field, code in (
         ("limit=0", "limit", "invalid"),
         ("limit=1001", "limit", "invalid"),
         ("limit=x", "limit", "invalid"),
@@ -157,14 +155,10 @@ async def test_references_are_filtered_by_id_and_by_name(api: httpx.AsyncClient)
         ("nmae=x", "nmae", "unknown_parameter"),
         ("psk=x", "psk", "unknown_parameter"),
         ("name=%00", "name", "invalid"),
-    ],
-)
-async def test_a_query_that_no_list_has_is_refused(
-    api: httpx.AsyncClient, query: str, field: str, code: str
-) -> None:
-    answer = await api.get(f"/v1/vpn-tunnels?{query}")
-    assert (answer.status_code, answer.json()["code"]) == (422, code)
-    assert answer.json()["field"] == field
+    ):
+        answer = await api.get(f"/v1/vpn-tunnels?{query}")
+        assert (answer.status_code, answer.json()["code"]) == (422, code), query
+        assert answer.json()["field"] == field
 
 
 async def test_the_cursor_of_another_order_is_refused(api: httpx.AsyncClient) -> None:
