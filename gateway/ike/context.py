@@ -20,6 +20,7 @@ from gateway.sa import Path
 from gateway.secret import Secret
 
 if TYPE_CHECKING:
+    from gateway.ike.crash import TokenMaker
     from gateway.ike.ike_sa import IkeSa
 
 SLOT_BITS = 20  # the low bits of an inbound ESP SPI are its slot in the data plane's table
@@ -108,6 +109,7 @@ class Context:
     spis: SpiTable
     events: list[Event] = field(default_factory=list)
     counters: Counter[str] = field(default_factory=Counter)
+    tokens: TokenMaker | None = None  # None: peers learn of our crashes by silence
     sas: dict[bytes, IkeSa] = field(default_factory=dict)  # by the SPI that we chose
     traced: frozenset[str] = frozenset()  # tunnels whose messages are shown as they come and go
     spare_keys: dict[int, KeyPair] = field(default_factory=dict)  # by group, met by bad values only

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 
 from gateway.errors import ChildSaNotFound, IntegrityError, PeerError, WireError
-from gateway.ike import edits, reasons, slots
+from gateway.ike import crash, edits, reasons, slots
 from gateway.ike.child import ChildSa, Stage
 from gateway.ike.drops import DropReason
 from gateway.ike.events import Keepalive, PathChanged, Reason
@@ -29,7 +29,7 @@ from gateway.ike.exchanges import (
 from gateway.ike.fragments import CONTENT_MAX, STRANGER_MAX, is_fragment
 from gateway.ike.iana import ExchangeType, NotifyType, PayloadType, ProtocolId
 from gateway.ike.ike_sa import IkeSa
-from gateway.ike.message import Header, Message, open_sealed
+from gateway.ike.message import Header, Message, open_sealed, parse_clear
 from gateway.ike.payloads import Notify
 from gateway.ike.states import State
 from gateway.ike.tasks import MAKES_SA, Task, Work
@@ -50,7 +50,7 @@ def receive(sa: IkeSa, header: Header, datagram: bytes, path: Path, now: float) 
     if header.exchange not in set(PROTECTED):
         sa.drop(DropReason.EXCHANGE, path)
     elif header.next_payload not in (PayloadType.SK, PayloadType.SKF):
-        _take_clear(sa, path)
+        _take_clear(sa, datagram, path, now)
     elif sa.keys is None:
         sa.drop(DropReason.STATE, path)
     elif is_fragment(header) and not sa.fragmentation:
@@ -61,11 +61,19 @@ def receive(sa: IkeSa, header: Header, datagram: bytes, path: Path, now: float) 
         _receive_request(sa, header, datagram, path, now)
 
 
-def _take_clear(sa: IkeSa, path: Path) -> None:
+def _take_clear(sa: IkeSa, datagram: bytes, path: Path, now: float) -> None:
     """
     Drop an unprotected message; it may say that the peer has lost the IKE SA, so ask the peer,
-    protected.
+    protected, unless it proves it.
     """
+    try:
+        is_proof = crash.is_proof(sa, parse_clear(datagram))
+    except PeerError:
+        is_proof = False
+    if is_proof:
+        sa.context.count("crash_detected")
+        rekey_ike.end(sa, reasons.PEER_CRASHED, now)
+        return
     sa.drop(DropReason.CLEAR, path)
     if sa.is_usable:
         sa.tasks.add(Task(Work.LIVENESS))
@@ -246,6 +254,7 @@ def _take_response(sa: IkeSa, request: Request, message: Message, now: float) ->
         case Work.ABANDONED:
             _take_abandoned(sa, request, message, now)
         case _:
+            crash.take(sa, message)
             informational.receive_response(sa, request, now)
 
 

@@ -24,6 +24,7 @@ from gateway.ike.agenda import Agenda
 from gateway.ike.child import ChildSa
 from gateway.ike.config import Random, TunnelConfig
 from gateway.ike.context import Context, EndpointLimits, SpiTable
+from gateway.ike.crash import TokenMaker
 from gateway.ike.entrance import Entrance
 from gateway.ike.events import Event, Reason
 from gateway.ike.exchanges import informational, init
@@ -35,6 +36,7 @@ from gateway.ike.status import ChildStatus, TunnelIkeStatus, tunnel_status
 from gateway.ike.tasks import Task, Work
 from gateway.ike.tunnel import Tunnel
 from gateway.sa import Path
+from gateway.secret import Secret
 
 __all__ = ["ChildStatus", "EndpointLimits", "IkeEndpoint", "IkeSecrets", "TunnelIkeStatus"]
 
@@ -52,9 +54,17 @@ class IkeSecrets:
 class IkeEndpoint:
     """All tunnels and IKE SAs of a gateway."""
 
-    def __init__(self, random: Random, now: float, limits: EndpointLimits | None = None) -> None:
+    def __init__(
+        self,
+        random: Random,
+        now: float,
+        limits: EndpointLimits | None = None,
+        crash_secret: Secret | None = None,
+    ) -> None:
+        """`crash_secret` outlives the process: by it peers know that an IKE SA is lost."""
         limits = limits or EndpointLimits()
         self._context = Context(random, limits, SpiTable(random))
+        self._context.tokens = TokenMaker(crash_secret) if crash_secret is not None else None
         self._tunnels: dict[str, Tunnel] = {}
         self._agenda = Agenda()
         self._entrance = Entrance(self._context, now)

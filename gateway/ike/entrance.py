@@ -9,7 +9,7 @@ and no longer than the question.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from gateway.errors import NoProposalChosen, PeerError, WireError
 from gateway.ike import dispatch, reasons
@@ -37,6 +37,7 @@ from gateway.sa import Address, Path
 
 COOKIE_SECRET_LEN = 64
 NO_SPI = bytes(8)
+PROOF_LEN = 76  # of the answer that proves a crash: header, INVALID_IKE_SPI, token of 32 bytes
 WAITING = frozenset({State.INIT_ANSWERED, State.REFUSED})
 
 
@@ -85,7 +86,7 @@ class Entrance:
             return self._receive_init(header, datagram, path, now)
         sa = self._find(header)
         if sa is None:
-            self._answer_unknown(header, path, now)
+            self._answer_unknown(header, len(datagram), path, now)
             return None
         dispatch.receive(sa, header, datagram, path, now)
         return sa
@@ -151,7 +152,7 @@ class Entrance:
         tunnels = self._candidates(path)
         if not tunnels:
             self._context.drop(DropReason.UNKNOWN_PEER, path)
-            self._answer_clear(header, Notify(NotifyType.NO_PROPOSAL_CHOSEN), path, now)
+            self._answer_clear(header, [Notify(NotifyType.NO_PROPOSAL_CHOSEN)], path, now)
             return None
         try:
             message = parse_clear(datagram)
@@ -196,7 +197,7 @@ class Entrance:
             case Admission.ASK_COOKIE:
                 self._context.drop(DropReason.COOKIE_DEMANDED, path)
                 made = self._jar.make(message.spi_i, nonce, path, now)
-                self._send_notify(message, Notify(NotifyType.COOKIE, made), path)
+                self._send_notify(message, [Notify(NotifyType.COOKIE, made)], path)
         return False
 
     def _refuse(
@@ -209,7 +210,7 @@ class Entrance:
         now: float,
     ) -> None:
         self._context.drop(DropReason.REFUSED, path)
-        answered = self._answer_clear(header, negotiate.notify_of(error), path, now)
+        answered = self._answer_clear(header, [negotiate.notify_of(error)], path, now)
         if answered and isinstance(error, NoProposalChosen) and len(tunnels) == 1:
             config = tunnels[0].config
             theirs = parse_clear(datagram).one(SecurityAssociation).proposals
@@ -220,30 +221,39 @@ class Entrance:
 
     # ---- unprotected answers ----
 
-    def _answer_unknown(self, header: Header, path: Path, now: float) -> None:
+    def _answer_unknown(self, header: Header, length: int, path: Path, now: float) -> None:
+        """Say that there is no such IKE SA; prove it where the answer is no longer for it."""
         self._context.drop(DropReason.UNKNOWN_SPI, path)
-        if not header.is_response:
-            self._answer_clear(header, Notify(NotifyType.INVALID_IKE_SPI), path, now)
+        if header.is_response:
+            return
+        notifies = [Notify(NotifyType.INVALID_IKE_SPI)]
+        if self._context.tokens is not None and length >= PROOF_LEN:
+            notifies.append(self._context.tokens.notify(header.spi_i, header.spi_r))
+        self._answer_clear(header, notifies, path, now)
 
     def _answer_version(self, header: Header, path: Path, now: float) -> None:
         self._context.drop(DropReason.VERSION, path)
         if not header.is_response and header.version >> 4 > 2:
-            self._answer_clear(header, Notify(NotifyType.INVALID_MAJOR_VERSION), path, now)
+            self._answer_clear(header, [Notify(NotifyType.INVALID_MAJOR_VERSION)], path, now)
         tunnels = self._candidates(path)
         if len(tunnels) == 1 and tunnels[0].is_idle and self._known_answers.take(now):
             reason = reasons.wrong_version(header.version >> 4)
             tunnels[0].last_failure = reason
             self._context.emit(Failed(tunnels[0].config.name, reason))
 
-    def _answer_clear(self, header: Header, notify: Notify, path: Path, now: float) -> bool:
+    def _answer_clear(
+        self, header: Header, notifies: Sequence[Notify], path: Path, now: float
+    ) -> bool:
         """Answer a request with an error, if the rate allows; return whether it did."""
         is_known = (path.local, path.remote) in self._by_addresses
         if not (self._known_answers if is_known else self._answers).take(now):
             return False
-        self._send_notify(header, notify, path)
+        self._send_notify(header, notifies, path)
         return True
 
-    def _send_notify(self, request: Header | Message, notify: Notify, path: Path) -> None:
+    def _send_notify(
+        self, request: Header | Message, notifies: Sequence[Notify], path: Path
+    ) -> None:
         answer = Message(
             spi_i=request.spi_i,
             spi_r=request.spi_r,
@@ -251,7 +261,7 @@ class Entrance:
             message_id=request.message_id,
             is_response=True,
             from_original_initiator=not request.from_original_initiator,
-            payloads=(notify,),
+            payloads=tuple(notifies),
         )
         if self._context.traced:
             names = tuple(tunnel.config.name for tunnel in self._candidates(path))

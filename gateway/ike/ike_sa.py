@@ -31,6 +31,7 @@ from gateway.ike.tasks import Task, TaskQueue, Work
 from gateway.ike.tunnel import Tunnel
 from gateway.ike.window import Request, Window
 from gateway.sa import NAT_T_PORT, Path
+from gateway.secret import Secret
 
 if TYPE_CHECKING:
     from gateway.ike.exchanges.followup import Pending
@@ -135,6 +136,8 @@ class IkeSa:
     attempt: InitAttempt | None = None  # while we are in IKE_SA_INIT as its initiator
     further: Further = field(default_factory=Further)  # key exchanges of its set-up
     is_post_quantum: bool = False  # a quantum computer alone does not find what SK_d is made of
+    has_tokens: bool = False  # the peer knows quick crash detection (RFC 6290)
+    peer_token: Secret = field(default_factory=lambda: Secret(b""))  # of this IKE SA
     peer_is_childless: bool = False  # it can do without a Child SA in IKE_AUTH (RFC 6023)
     peer_uses_ppk: bool = False  # it has said USE_PPK, and so have we (RFC 8784)
     has_ppk: bool = False  # a post-quantum pre-shared key is in SK_d, SK_pi and SK_pr

@@ -45,6 +45,9 @@ LOST_EXCHANGE = Reason(
     "restart", "an exchange was under way when the gateway was restarted; it cannot be completed"
 )
 
+PEER_CRASHED = Reason(
+    "crash_detected", "the peer has lost its state and proves it; the tunnel is set up again"
+)
 NO_PPK = Reason(
     "ppk_missing",
     "the peer does not use a post-quantum pre-shared key (RFC 8784), and ppk_required is true",

@@ -42,7 +42,7 @@ from gateway.ike.window import Request, Window
 from gateway.sa import Encr, Integ, Path, TrafficSelector
 from gateway.secret import Secret
 
-VERSION = 5
+VERSION = 6
 KEPT = frozenset({State.ESTABLISHED, State.REKEYED, State.CLOSING})
 
 Value: TypeAlias = "bool | int | float | str | list[Value] | dict[str, Value] | None"
@@ -85,6 +85,8 @@ def _save_sa(sa: IkeSa) -> Table:
         "fragmentation": sa.fragmentation,
         "post_quantum": sa.is_post_quantum,
         "ppk": sa.has_ppk,
+        "tokens": sa.has_tokens,
+        "peer_token": _text(sa.peer_token.reveal()),
         "window": _save_window(sa.window),
         "tasks": [[int(one.work), one.spi, one.slot] for one in sa.tasks],
         "parked": sa.is_parked,
@@ -292,6 +294,7 @@ def _load_sa(
     sa.nat = Nat(*one["nat"])
     sa.fragmentation = bool(one["fragmentation"])
     sa.is_post_quantum, sa.has_ppk = bool(one["post_quantum"]), bool(one["ppk"])
+    sa.has_tokens, sa.peer_token = bool(one["tokens"]), Secret(_bytes(one["peer_token"]))
     sa.window = _load_window(one["window"])
     for work, spi, slot in one["tasks"]:
         sa.tasks.add(Task(Work(work), spi, slot))

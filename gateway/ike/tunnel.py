@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from gateway.ike.ike_sa import IkeSa
 
 AT_ONCE = frozenset(
-    {"deleted_by_peer", "lifetime_over", "restart"}
+    {"deleted_by_peer", "lifetime_over", "restart", "crash_detected"}
 )  # ends that say nothing against the peer
 LOSER_S = 1.0  # both Child SAs are up and traffic has settled
 DUPLICATE_S = 10.0  # longer than any peer needs to delete its own

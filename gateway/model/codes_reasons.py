@@ -33,6 +33,13 @@ TUNNEL = (
         "compare the pre-shared key and both identities at the two ends",
     ),
     Code(
+        "crash_detected",
+        INFO,
+        "The peer has lost its state",
+        "The peer proves that it has lost the IKE SA (RFC 6290), as after a crash; the tunnel is "
+        "set up again at once.",
+    ),
+    Code(
         "redirect_refused",
         WARNING,
         "Sent to another gateway",

@@ -43,7 +43,7 @@ from gateway.node.propagator import Propagator
 from gateway.node.reconcile import Reconciler
 from gateway.node.rollout import Rollout
 from gateway.node.routing import RoutingReport
-from gateway.node.seal import Legacy, SealError, load_key, make_key, seal, unseal
+from gateway.node.seal import Legacy, SealError, kept_key, load_key, make_key, seal, unseal
 from gateway.node.source import Planned, Source
 from gateway.node.steering import Cause, Steering
 from gateway.node.traffic import TrafficWatch
@@ -53,6 +53,7 @@ from gateway.routing.plan import Standing
 from gateway.routing.routers import Routers
 
 SEAL_KEY = "seal.key"
+CRASH_KEY = "crash.key"  # of the tokens by which peers know that we have lost our IKE SAs
 TICK_S = 1.0
 REPAIR_TICKS = 10  # what could not be made, or has gone, is made again so often
 ORPHAN_S = 90.0  # how long ESP SAs of a crashed gateway process are kept for the new IKE SA to come
@@ -126,7 +127,11 @@ class Gateway:
         self._namespaces = Namespaces(settings.runtime_dir, journal)
         self._tunnels = Tunnels()
         self._steering = Steering(journal, lambda: self._guarded(self._reconciler.move_traffic))
-        endpoint = IkeEndpoint(SystemRandom(), time.monotonic())
+        endpoint = IkeEndpoint(
+            SystemRandom(),
+            time.monotonic(),
+            crash_secret=kept_key(settings.runtime_dir / CRASH_KEY),
+        )
         self._daemon = IkeDaemon(
             endpoint, self._plane, self._tunnels, journal, time.monotonic, time.time
         )

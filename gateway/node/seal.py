@@ -48,7 +48,7 @@ _NAMES = ("taken_down", "held_back", "healthy", "unhealthy")
 
 def make_key(path: Path) -> Secret:
     """
-    Return a new sealing key, kept at `path` in place of any other. Raises OSError.
+    Return a new key, kept at `path` in place of any other. Raises OSError.
 
     Made anew each time something is sealed, so a file that was damaged, or that stems from another
     start, is in nobody's way.
@@ -64,11 +64,19 @@ def make_key(path: Path) -> Secret:
 
 
 def load_key(path: Path) -> Secret:
-    """Return the sealing key kept at `path`. Raises OSError, SealError."""
+    """Return the key kept at `path`. Raises OSError, SealError."""
     value = path.read_bytes()
     if len(value) != _KEY_BYTES:
         raise SealError(f"{path} has {len(value)} bytes, need {_KEY_BYTES}")
     return Secret(value)
+
+
+def kept_key(path: Path) -> Secret:
+    """Return the key kept at `path`, a new one if there is none that is whole. Raises OSError."""
+    try:
+        return load_key(path)
+    except (FileNotFoundError, SealError):
+        return make_key(path)
 
 
 def seal(legacy: Legacy, key: Secret) -> bytes:

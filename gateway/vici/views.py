@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from gateway.dataplane.interface import OUTBOUND_MAX, SaStats
 from gateway.ike.config import Identity
-from gateway.ike.iana import POST_QUANTUM, Group, Prf, ProtocolId, TransformType
+from gateway.ike.iana import ADDITIONAL, POST_QUANTUM, Group, Prf, ProtocolId, TransformType
 from gateway.ike.proposals import parse_proposal
 from gateway.ike.selectors import selector_text
 from gateway.ike.status import ChildStatus, TunnelIkeStatus
@@ -202,6 +202,9 @@ def suite_section(suite: str, protocol: ProtocolId) -> dict[str, Value]:
     found |= {"prf-alg": f"PRF_{Prf(prf[0].id).name}"} if prf else {}
     group = proposal.of_type(TransformType.DH)
     found |= {"dh-group": group_name(Group(group[0].id))} if group else {}
+    further = [one for kind in ADDITIONAL for one in proposal.of_type(kind)]
+    # strongSwan numbers them by their place, as the proposal's text does.
+    found |= {f"ake{one.type - ADDITIONAL.start + 1}": group_name(Group(one.id)) for one in further}
     return found
 
 

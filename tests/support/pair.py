@@ -152,10 +152,14 @@ class Side:
         self.config = config
         self.limits = limits
         self.random = FixedRandom(ord(name))
-        self.endpoint = IkeEndpoint(self.random, pair.now, limits)
+        self.crash_secret = Secret(name.encode() * 32) if pair.has_tokens else None
+        self.endpoint = self._fresh()
         self.plane = Plane()
         self.events: list[Event] = []
         self.is_frozen = False  # its timers do not fire: it answers and does nothing else
+
+    def _fresh(self) -> IkeEndpoint:
+        return IkeEndpoint(self.random, self.pair.now, self.limits, self.crash_secret)
 
     @property
     def peer(self) -> Side:
@@ -200,13 +204,13 @@ class Side:
         """Replace the gateway process; the data plane lives on."""
         blob = self.endpoint.snapshot(self.pair.now)
         self.plane.lost |= self.plane.children.keys() - self.plane.used
-        self.endpoint = IkeEndpoint(self.random, self.pair.now, self.limits)
+        self.endpoint = self._fresh()
         self.start()
         self.take(self.endpoint.restore(blob, self.pair.now))
 
     def crash(self) -> None:
         """Replace the gateway process and the data plane; nothing is left."""
-        self.endpoint = IkeEndpoint(self.random, self.pair.now, self.limits)
+        self.endpoint = self._fresh()
         self.plane = Plane()
         self.start()
 
@@ -306,7 +310,11 @@ class IkePair:
         b: TunnelConfig | None = None,
         limits_a: EndpointLimits | None = None,
         limits_b: EndpointLimits | None = None,
+        *,
+        has_tokens: bool = False,
     ) -> None:
+        """`has_tokens`: both ends know quick crash detection (RFC 6290)."""
+        self.has_tokens = has_tokens
         self.now = 1000.0
         self.link = Link()
         self.a = Side(self, "a", a or config_a(), limits_a or EndpointLimits())

@@ -163,6 +163,7 @@ SUITES = [
     ),
     ("aes128-sha512-ecp384-esn", ProtocolId.ESP, "AES_CBC 128 HMAC_SHA2_512_256 ECP_384"),
     ("aes256gcm16", ProtocolId.ESP, "AES_GCM_16 256"),
+    ("aes256gcm16-x25519-ke2_mlkem1024", ProtocolId.ESP, "AES_GCM_16 256 CURVE_25519 ML_KEM_1024"),
     ("", ProtocolId.ESP, ""),
 ]
 

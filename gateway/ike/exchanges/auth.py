@@ -20,7 +20,7 @@ from gateway.errors import (
     UnexpectedNat,
     WireError,
 )
-from gateway.ike import edits, reasons, slots
+from gateway.ike import crash, edits, reasons, slots
 from gateway.ike.auth import is_same, psk_auth, signed_octets
 from gateway.ike.config import Encap, Ppk, TunnelConfig, describe_identity
 from gateway.ike.events import Failed, Note, Reason
@@ -88,6 +88,7 @@ def send_request(sa: IkeSa, now: float) -> None:
     if config.remote_id is not None:
         payloads.append(IdResponder(config.remote_id.type.value, config.remote_id.value))
     payloads += _prove(sa, config, identity)
+    payloads += crash.tell(sa)
     offer = None
     # One that is begun beside another takes over with its Child SA, so it brings one.
     if not (config.childless and sa.peer_is_childless and not sa.is_beside):
@@ -158,6 +159,7 @@ def receive_response(sa: IkeSa, request: Request, response: Message, now: float)
         informational.close(sa, sa.close_wanted, now)
         return
     reauth.take(sa, response, now)
+    crash.take(sa, response)
     if offer is None:
         slots.ask_for_missing(sa)
         return
@@ -287,7 +289,9 @@ def answer_request(sa: IkeSa, request: Message, path: Path, now: float, digest: 
     for one in outdated:
         one.end(reasons.PEER_RESTARTED, now)
     _limit_number(tunnel, sa, now)
-    sa.respond(request, (responder, *proof, *child_payloads), path, now, digest)
+    crash.take(sa, request)
+    told = (responder, *proof, *crash.tell(sa), *child_payloads)
+    sa.respond(request, told, path, now, digest)
 
 
 def _abandon_attempt(tunnel: Tunnel, now: float) -> None:

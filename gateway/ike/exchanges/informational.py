@@ -10,7 +10,7 @@ soon after where packets overtake each other.
 
 from __future__ import annotations
 
-from gateway.ike import reasons, slots
+from gateway.ike import crash, reasons, slots
 from gateway.ike.child import ChildSa, Stage
 from gateway.ike.events import Reason
 from gateway.ike.exchanges import reauth, rekey_ike
@@ -92,7 +92,8 @@ def send_child_delete(sa: IkeSa, task: Task, now: float) -> None:
 
 def send_liveness(sa: IkeSa, now: float) -> None:
     """Ask whether the peer is there."""
-    sa.request(Task(Work.LIVENESS), ExchangeType.INFORMATIONAL, (), now)
+    told = crash.tell(sa) if sa.has_tokens else ()
+    sa.request(Task(Work.LIVENESS), ExchangeType.INFORMATIONAL, told, now)
 
 
 def report(sa: IkeSa, reason: Reason) -> None:
@@ -129,6 +130,8 @@ def answer_request(sa: IkeSa, request: Message, path: Path, now: float, digest: 
     payloads: tuple[Payload, ...] = (Delete(ProtocolId.ESP, answers),) if answers else ()
     for child in ends:
         child_deleted(sa, child, reasons.DELETED_BY_PEER, now)
+    if crash.take(sa, request):
+        payloads += crash.tell(sa)
     sa.respond(request, payloads, path, now, digest)
 
 

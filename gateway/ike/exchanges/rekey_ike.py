@@ -251,6 +251,8 @@ def _resolve(sa: IkeSa, new: IkeSa, rival: IkeSa | None, now: float) -> None:
     _establish(new, sa, now, parked=False)
     replace(sa, new, now)
     informational.close(sa, reasons.REKEYED, now)
+    if new.has_tokens:
+        new.tasks.add(Task(Work.LIVENESS))  # carries the tokens of the new SPIs
 
 
 # ---- the new IKE SA ----
@@ -272,6 +274,7 @@ def _successor(
     new = IkeSa(sa.context, sa.path, initiated, *spis, now, sa.candidates)
     new.suite, new.keys = suite, Keys.of(suite, keys, initiated)
     new.nonce_i, new.nonce_r = nonces
+    new.has_tokens = sa.has_tokens
     new.birth, new.has_ppk, new.reauth_at = sa.birth, sa.has_ppk, sa.reauth_at
     new.is_post_quantum = sa.is_post_quantum or suite.is_post_quantum
     new.peer_id, new.nat, new.fragmentation = sa.peer_id, sa.nat, sa.fragmentation
