@@ -165,7 +165,8 @@ class Reading:
                 if count == 0 or count * 100 < most * self.settings.quota_percent:
                     continue
                 code = "quota_reached" if count >= most else "quota_near"
-                text = f"{count} of {most} {KINDS[kind].title}s are there"
+                title = KINDS[kind].title if kind in KINDS else kind  # users and tokens are none
+                text = f"{count} of {most} {title}s are there"
                 yield Condition(code, Resource("quota", kind, f"{tenant}:{kind}"), tenant, text)
 
     # ---- for all ----
