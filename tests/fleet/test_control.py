@@ -289,6 +289,17 @@ async def test_a_store_that_was_put_back_begins_another_epoch(plane: Control, li
     assert (await link.turn(again.wanted.at, 0)).wanted is None
 
 
+async def test_while_the_store_is_being_read_nodes_are_told_to_come_again(
+    plane: Control, link: Link
+) -> None:
+    plane.registry.mirror.ready.clear()
+    with pytest.raises(Refused, match="unavailable: the store is being read") as caught:
+        await link.turn(Position(), 0)
+    assert caught.value.status == 503
+    plane.registry.mirror.ready.set()
+    assert (await link.turn(Position(), 0)).wanted is not None
+
+
 async def test_questions_that_make_no_sense_are_refused(plane: Control, link: Link) -> None:
     http = link._talking
     for query in ("after=x", "wait=nan", "epoch=1e9", "wait=" + "9" * 400):

@@ -139,6 +139,8 @@ class Actions:
             return writes[:SWEPT]
 
         await decide_and_commit(self._store, self._mirror, decide, "system:nodes")
+        there = {record.id for record in self._mirror.of_kind(KIND)}
+        self._told = {id: at for id, at in self._told.items() if id in there}
 
 
 def rendered(record: Record) -> Table:

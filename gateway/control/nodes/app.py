@@ -55,6 +55,7 @@ class NodeApp:
         reports: Reports,
         ca: str,
         fault: Fault,
+        is_ready: Callable[[], bool],
         registered: Callable[[str, Registration], Awaitable[None]],
     ) -> None:
         self._credentials = credentials
@@ -63,6 +64,7 @@ class NodeApp:
         self._reports = reports
         self._ca = ca
         self._fault = fault
+        self._is_ready = is_ready
         self._registered = registered
         self._tries: OrderedDict[str, list[float]] = OrderedDict()
         self.asgi = Starlette(
@@ -80,6 +82,9 @@ class NodeApp:
 
         async def guarded(request: Request) -> Response:
             try:
+                if not self._is_ready():  # else every node would be one that does not exist
+                    text = "the store is being read"
+                    raise ApiProblem(503, "unavailable", text, retry_after_s=1)
                 return await answer(request)
             except ApiProblem as problem:
                 return _problem(problem)

@@ -64,6 +64,7 @@ class Nodes:
             self.reports,
             trust.authority.pem,
             fault,
+            mirror.ready.is_set,
             self._registered,
         )
         self._context = make_context(trust.authority)
