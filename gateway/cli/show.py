@@ -252,7 +252,7 @@ def complete_any_tunnel(incomplete: str) -> list[str]:
 
 
 _AnyTunnel = Annotated[
-    str, typer.Argument(help="name of a VPN Tunnel", autocompletion=complete_any_tunnel)
+    str, typer.Argument(help="name or title of a VPN Tunnel", autocompletion=complete_any_tunnel)
 ]
 
 

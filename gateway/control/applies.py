@@ -29,6 +29,7 @@ from gateway.control.resources.kinds import SECRETS, random_id
 from gateway.control.resources.record import Record, Table, bytes_of
 from gateway.control.store.interface import (
     LEASE,
+    MAX_BYTES,
     Conflict,
     Create,
     Delete,
@@ -117,7 +118,6 @@ class Applies:
             if key is not None and (known.value["actor"], known.value["key"]) == (who.actor, key):
                 return known
         id = random_id(APPLY, token_bytes(16))
-        lease = await self.store.acquire(_lease(id), self.holder, LEASE_S)
         value = {
             "tenant": tenant,
             "actor": who.actor,
@@ -129,8 +129,10 @@ class Applies:
             "done": None,
             "problem": None,
             "left": [],
-            "steps": [step.told() for step in steps],
+            "steps": [step.named() for step in steps],
         }
+        _judge_size(value)
+        lease = await self.store.acquire(_lease(id), self.holder, LEASE_S)
         await self._commit([Create(Key(APPLY, id), bytes_of(value))], who)
         await self._jobs.put(_Job(id, steps, who, tenant, lease, self.clock()))
         return self.get(id, who)
@@ -338,6 +340,13 @@ class Applies:
             text = "somebody else changes the same apply at this moment"
             raise ApiProblem(409, "conflict", text) from None
         await self.registry.mirror.reached(revision)
+
+
+def _judge_size(value: Table) -> None:
+    """Raise ApiProblem 413 for an apply that the store could not keep."""
+    if len(bytes_of(value)) > MAX_BYTES // 2:  # what it comes to is written with it
+        text = f"{len(value['steps'])} steps are more than one apply can have: make several of them"
+        raise ApiProblem(413, "too_large", text)
 
 
 def _lease(id: str) -> str:

@@ -234,6 +234,14 @@ async def test_to_another_tenant_it_does_not_exist_and_a_key_begins_it_once(stor
                 await refused(first.id, acme)
 
 
+async def test_an_apply_that_the_store_could_not_keep_is_refused(store: Store) -> None:
+    async with machine(store) as one:
+        steps = [create("customer_gateway", name="x" * 200, number=n) for n in range(5000)]
+        with pytest.raises(ApiProblem, match="5000 steps are more than one apply can have"):
+            await one.begun(steps)
+        assert not list(one.registry.mirror.of_kind(APPLY))
+
+
 async def test_a_rehearsal_judges_all_steps_and_changes_nothing(store: Store) -> None:
     async with machine(store) as one:
         steps = await everything(one)

@@ -37,10 +37,14 @@ class Step:
     body: Table = field(default_factory=dict, repr=False)
     expected: int | None = None
 
+    def named(self) -> Table:
+        """Return what is done to what: nothing of what it sets, which may be secret."""
+        id = self.id or None
+        return {"action": self.action, "kind": self.kind, "id": id, "name": self.name}
+
     def told(self) -> Table:
-        """Return it as an answer has it: not what it sets, which may be secret."""
-        told = {"action": self.action, "kind": self.kind, "id": self.id or None, "name": self.name}
-        return told | {"fields": sorted(self.body)}
+        """Return it with the fields that it sets."""
+        return self.named() | {"fields": sorted(self.body)}
 
     def with_body(self, body: Table) -> Step:
         """Return the same step with another body."""
