@@ -23,6 +23,7 @@ from gateway.unix import bind_private, peer_of
 
 PEER = "twinspan.peer_uid"  # in the ASGI scope: the user id at the other end of the Unix socket
 STOP_S = 5  # for answers that are on their way when the process ends
+HEAD_S = 20.0  # for the first request's line and headers; who sends them slower is let go
 MAX_HEAD = 64 << 10  # bytes of a request's line and headers
 BACKLOG = 512
 
@@ -32,9 +33,19 @@ class Protocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as its base
         super().connection_made(transport)
+        self._head_timer = self.loop.call_later(HEAD_S, self._judge_head)
         sock = transport.get_extra_info("socket")
         if sock is not None and sock.family == socket.AF_UNIX:
             self.app = _Peered(self.app, peer_of(sock)[1])
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._head_timer.cancel()
+        super().connection_lost(exc)
+
+    def _judge_head(self) -> None:
+        """Close a connection on which nothing has been asked yet."""
+        if self.cycle is None:
+            self.transport.close()
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP, or has too long headers."""
