@@ -39,7 +39,6 @@ class EventLog:
         self._file = -1
         self._in_file = 0
         self.acknowledged = 0  # the number up to which the control plane has them
-        self.come = asyncio.Event()  # set with each event; who waits for it clears it
         for name in (OLD, FILE):
             self._in_file = self._read(directory / name)
 
@@ -56,7 +55,6 @@ class EventLog:
         for queue in self._followers:
             if not queue.full():
                 queue.put_nowait(numbered)
-        self.come.set()
         self._write(numbered.as_json())
         return numbered
 

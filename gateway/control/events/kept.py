@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from gateway.control.store.interface import Key
-from gateway.model.events import Event, Resource, event_of_json
+from gateway.model.events import Event, event_of_json
 
 KIND = "event"
 PREFIX = "ev"
@@ -78,11 +78,3 @@ def kept_of(value: bytes) -> Kept:
     table = json.loads(value)
     event = event_of_json(table)
     return Kept(event, str(table.get("tenant", "")), str(table.get("node", "")))
-
-
-def named(kept: Kept, name: str) -> Kept:
-    """Return it with the name that people have given the resource."""
-    resource = kept.event.resource
-    return replace(
-        kept, event=replace(kept.event, resource=Resource(resource.kind, name, resource.id))
-    )

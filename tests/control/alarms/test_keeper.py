@@ -327,6 +327,10 @@ async def test_tokens_certificates_and_quotas(registry: Registry, store: Store) 
         held(registry, World(), settings=near)["quota_near"]
         == "1 of 10 Customer Gateways are there"
     )
+    key, quota = Key("setting", "quotas"), b'{"spec": {"token": 3}}'
+    revision = await store.commit([Replace(key, quota, revision)], "system:test")
+    await registry.mirror.reached(revision)
+    assert held(registry, World())["quota_reached"] == "3 of 3 tokens are there"
 
 
 async def test_settings_of_another_version_are_the_defaults(
