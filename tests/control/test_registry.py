@@ -255,6 +255,18 @@ async def test_border_gateways_of_one_node_never_get_the_same_inner_network(
     assert problem.code in ("inner_cidr_in_use", "address_pair_in_use")
 
 
+async def test_a_border_gateway_gets_addresses_of_its_own_pool(registry: Registry) -> None:
+    await fleet(registry)
+    pool = await make(registry, "address_pool", name="region-b", addresses=["198.51.100.12"])
+    await make(registry, "address_pool", name="region-a", addresses=["198.51.100.11"])
+    await make(registry, "border_gateway", name="b", address_pool="region-b")
+    done = await connect(registry, border_gateway="b", routing="static", tunnels=0)
+    assert done.record.allocated["public_addresses"] == ["198.51.100.12"]
+    with pytest.raises(ApiProblem) as caught:
+        await registry.delete("address_pool", pool.id, ROOT)
+    assert caught.value.code == "in_use"
+
+
 async def test_eight_tunnels_of_exclusive_addresses_are_one_commit(registry: Registry) -> None:
     await fleet(registry)
     addresses = ["198.51.100.11", "198.51.100.12"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,18 +57,17 @@ class PublicAddress:
     load: int
 
 
-def public_addresses(view: View, tenant: str, version: int | None) -> list[PublicAddress]:
+def public_addresses(
+    offered: Iterable[PublicAddress], view: View, version: int | None
+) -> list[PublicAddress]:
     """
-    Return two addresses for a new connection: the least used, on two nodes when there are two.
+    Return two of the addresses for a new connection: the least used, on two nodes when there are
+    two.
 
     Nodes that are known to be lost come last. Fewer than two only if there are no more. Raises
     ApiProblem 409 if there is none.
     """
-    found = [
-        one
-        for one in offered(view, tenant).values()
-        if version in (None, 6 if ":" in one.address else 4)
-    ]
+    found = [one for one in offered if version in (None, 6 if ":" in one.address else 4)]
     if not found:
         kind = f"IPv{version} " if version else ""
         text = f"no {kind}public address is free: add one to a node, or to an address pool"
@@ -79,14 +78,15 @@ def public_addresses(view: View, tenant: str, version: int | None) -> list[Publi
     return [first, *others[: PUBLIC_ADDRESSES - 1]]
 
 
-def offered(view: View, tenant: str) -> dict[str, PublicAddress]:
-    """Return the public addresses that a new connection of a tenant may have now."""
+def offered(view: View, tenant: str, gateway: Record) -> dict[str, PublicAddress]:
+    """Return the public addresses that a new connection of a Border Gateway may have now."""
     nodes = {
         str(address): node
         for node in view.of_kind("node")
         for address in node.spec.get("public_addresses", ())
     }
-    pools = list(view.of_kind("address_pool"))
+    own = gateway.spec.get("address_pool")
+    pools = [one for one in view.of_kind("address_pool") if own in (None, one.id)]
     load = Counter(str(tunnel.of("local_address")) for tunnel in view.of_kind("vpn_tunnel"))
     from_pools: dict[str, bool] = {}
     for pool in pools:

@@ -20,7 +20,9 @@ from gateway.model.tunnels import FIRST_PREFERENCE
 
 # Opens a secret: the resource, where it stands in its value (`spec/psk`), and what is there.
 Open = Callable[[Record, str, str], str]
-_OURS = frozenset({"name", "description", "tags", "node", "inner_version", "vpn_connection"})
+_OURS = frozenset(
+    {"name", "description", "tags", "node", "inner_version", "vpn_connection", "address_pool"}
+)
 
 
 @dataclass(frozen=True, slots=True)

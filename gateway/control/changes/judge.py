@@ -21,6 +21,7 @@ from gateway.model.problem import SECRET_KEYS, Problem, value_at
 
 # Stand for keys that were judged when they were set, and are sealed now.
 _GOOD_KEYS = {"psk": "0x" + "5a" * 32, "ppk": "0x" + "a5" * 32}
+_NOBODYS = "192.0.0.8"  # RFC 7600: never an address of anybody
 _ONE_CONNECTION = frozenset({"vpn_connection", "vpn_tunnel", "route"})
 
 
@@ -111,7 +112,7 @@ def _addresses(table: Table) -> list[str]:
         for tunnel in connection["tunnel"]
         if "local_address" in tunnel
     }
-    return sorted(found) or ["192.0.2.1"]  # nothing is judged by it
+    return sorted(found) or [_NOBODYS]
 
 
 def _error(table: Table, problem: Problem, asked: Record) -> FieldError:

@@ -89,13 +89,15 @@ class Maker:
         named = dict.fromkeys(one["local_address"] for one in tunnels if "local_address" in one)
         theirs = allocate.customer_addresses(customer)
         version = (6 if ":" in theirs[0] else 4) if theirs else None
-        offered = allocate.offered(self.view, self.tenant)
+        gateway = self.view.get("border_gateway", table["border_gateway"])
+        assert gateway is not None
+        offered = allocate.offered(self.view, self.tenant, gateway)
         for at, address in enumerate(named):
             if address not in offered:
                 text = "is no public address that this tenant may use"
                 raise invalid(f"vpn_connection.tunnel[{at}].local_address", address, text)
         chosen = [offered[address] for address in named] or allocate.public_addresses(
-            self.view, self.tenant, version
+            offered.values(), self.view, version
         )
         return {
             "public_addresses": [one.address for one in chosen],

@@ -55,7 +55,14 @@ def _kind(
 
 
 _TABLE = (
-    _kind("border_gateway", "border-gateways", "bgw", "Border Gateway", specs.BorderGatewaySpec),
+    _kind(
+        "border_gateway",
+        "border-gateways",
+        "bgw",
+        "Border Gateway",
+        specs.BorderGatewaySpec,
+        references={"address_pool": "address_pool"},
+    ),
     _kind(
         "vpc_attachment",
         "vpc-attachments",

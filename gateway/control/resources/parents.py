@@ -12,7 +12,9 @@ from gateway.control.resources.record import Record
 CLAIM = "claim"
 USES = "uses"
 # They can not go while others refer to them, so they have an object that counts these.
-COUNTED = frozenset({"border_gateway", "customer_gateway", "vpn_connection", "node"})
+COUNTED = frozenset(
+    {"border_gateway", "customer_gateway", "vpn_connection", "node", "address_pool"}
+)
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}")
 
 

@@ -109,7 +109,18 @@ _NODE = (
     Field(default=None, description="the node it is on; without it, every node of its gateway"),
 )
 
-BorderGatewaySpec = _derived("BorderGatewaySpec", BorderGateway)
+BorderGatewaySpec = _derived(
+    "BorderGatewaySpec",
+    BorderGateway,
+    address_pool=(
+        Name | None,
+        Field(
+            default=None,
+            description="the pool its connections get public addresses from; without it, any that"
+            " the tenant may use",
+        ),
+    ),
+)
 VpcAttachmentSpec = _derived("VpcAttachmentSpec", VpcAttachment, node=_NODE)
 CustomerGatewaySpec = _derived("CustomerGatewaySpec", CustomerGateway)
 VpnTunnelSpec = _derived(
