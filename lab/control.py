@@ -163,7 +163,7 @@ class Control:
         if self._process is None or not self._process.is_alive:
             raise LabError(f"control in {self.machine.name} ended:\n{self.log_text()[-3000:]}")
         try:
-            self.api().get("nodes")
+            self.api().get("border-gateways")
         except Unanswered:
             return False
         return True

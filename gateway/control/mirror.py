@@ -20,6 +20,7 @@ from gateway.control.store.interface import Commit, Key, Object, Store, TooOld, 
 LEFT_OUT = frozenset({"event", "idempotency"})
 QUEUE_MAX = 10_000  # commits that a subscriber may be behind
 RETRY_S = 0.2
+LOADED_S = 5.0  # how long a request waits for the first reading of the store
 
 
 class Lagging(Exception):
@@ -65,6 +66,16 @@ class Mirror:
         """Yield all objects that refer to the one of this id."""
         for kind, child in self._children.get(id, ()):
             yield self._records[kind][child]
+
+    async def loaded(self) -> None:
+        """Wait until it is complete: what is not there before may well exist. Raises Unavailable."""
+        if self.ready.is_set():
+            return
+        try:
+            async with asyncio.timeout(LOADED_S):
+                await self.ready.wait()
+        except TimeoutError:
+            raise Unavailable("has not been read yet") from None
 
     async def reached(self, revision: int) -> None:
         """Wait until the mirror has all that was committed up to a revision."""

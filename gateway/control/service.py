@@ -283,6 +283,7 @@ def build_app(parts: Parts) -> ASGIApp:
     return make_app(
         routers,
         authenticate=authenticate_by(parts.auth.authenticator),
+        loaded=parts.mirror.loaded,
         ready=lambda: ready(parts),
         report=lambda where, error: report(parts.journal, where, error),
     )

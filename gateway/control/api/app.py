@@ -11,7 +11,7 @@ from starlette.types import ASGIApp
 import gateway
 from gateway.control.api.depends import Authenticate
 from gateway.control.api.failures import Report, add_handlers
-from gateway.control.api.guard import Guard
+from gateway.control.api.guard import Guard, Loaded, Loading
 from gateway.control.api.openapi import openapi_router
 from gateway.control.problems import ApiProblem
 
@@ -21,11 +21,17 @@ Ready = Callable[[], Awaitable[str | None]]  # what it waits for; None: it is re
 
 
 def make_app(
-    routers: Sequence[APIRouter], *, authenticate: Authenticate, ready: Ready, report: Report
+    routers: Sequence[APIRouter],
+    *,
+    authenticate: Authenticate,
+    loaded: Loaded,
+    ready: Ready,
+    report: Report,
 ) -> ASGIApp:
     """
     Return the app. `authenticate` says whose request it is, or raises ApiProblem 401.
 
+    Requests wait for `loaded`, but for those that ask how the process is, such as for `ready`.
     `report` logs a mistake of ours and returns the entry's number, which the answer tells.
     """
     app = FastAPI(
@@ -42,6 +48,7 @@ def make_app(
     for router in routers:
         app.include_router(router)
     add_handlers(app, report)
+    app.add_middleware(Loading, loaded=loaded)
     app.add_middleware(Guard, report=report)
     return app
 

@@ -7,12 +7,15 @@ journal, never in a closed connection. No answer is kept by a cache, or read as 
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.control.api.body import MAX_BODY
-from gateway.control.api.failures import Report, answer_problem, bug_problem
+from gateway.control.api.failures import Report, answer_problem, bug_problem, store_problem
 from gateway.control.problems import ApiProblem
+from gateway.control.store.interface import StoreError
 
 DEFAULT_HEADERS = {
     "Cache-Control": "no-store",
@@ -20,6 +23,31 @@ DEFAULT_HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Frame-Options": "DENY",
 }
+
+
+AT_ONCE = frozenset({"/healthz", "/readyz"})  # they say how the process itself is
+
+Loaded = Callable[[], Awaitable[None]]  # waits until the store has been read, or raises StoreError
+
+
+class Loading:
+    """
+    The app of a process that has just started: requests wait until the store has been read.
+
+    Before, nothing would seem to exist, neither resources nor credentials.
+    """
+
+    def __init__(self, app: ASGIApp, loaded: Loaded) -> None:
+        self._app = app
+        self._loaded = loaded
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] not in AT_ONCE:
+            try:
+                await self._loaded()
+            except StoreError as error:
+                raise store_problem(error) from None
+        await self._app(scope, receive, send)
 
 
 class Guard:

@@ -122,7 +122,9 @@ def make_plane(store: Store, ring: KeyRing, now: Callable[[], float] = time.time
     routers.append(alarm_router(Alarms(store, mirror, events, deliveries)))
     routers.append(event_router(Timeline(store, events, mirror)))
     authenticate = authenticate_by(auth.authenticator)
-    app = make_app(routers, authenticate=authenticate, ready=ready, report=report)
+    app = make_app(
+        routers, authenticate=authenticate, loaded=mirror.loaded, ready=ready, report=report
+    )
     return Plane(app, store, mirror, registry, answers, accesses, events, auth, {}, bugs)
 
 

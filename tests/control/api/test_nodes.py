@@ -44,7 +44,13 @@ def app_for(plane: Control, who: Principal) -> ASGIApp:
         collection_router(resources, Answers(plane.store, RING, lambda: 1.7e9)),
         node_router(api, plane.nodes),
     ]
-    return make_app(routers, authenticate=authenticate, ready=ready, report=lambda *_: "1")
+    return make_app(
+        routers,
+        authenticate=authenticate,
+        loaded=plane.registry.mirror.loaded,
+        ready=ready,
+        report=lambda *_: "1",
+    )
 
 
 def client(plane: Control, who: Principal = ROOT) -> httpx.AsyncClient:

@@ -115,7 +115,9 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
     api = Api(registry, Status(mirror, state).of)
     source = OwnSource(api, store, Nothing(), act, lambda id: {"at": []}, (("x", "X"),))
     console = Console(source, auth.authenticator, lambda request: Peer("127.0.0.1"))
-    app = make_app([console.router()], authenticate=nobody, ready=ready, report=report)
+    app = make_app(
+        [console.router()], authenticate=nobody, loaded=mirror.loaded, ready=ready, report=report
+    )
     running = asyncio.create_task(mirror.run())
     await mirror.ready.wait()
     await auth.tidy()
