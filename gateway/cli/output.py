@@ -17,6 +17,8 @@ from typing import Annotated, Literal, NoReturn
 
 import typer
 
+from gateway.cli.client import Unreachable
+
 Json = dict[str, object]
 
 
@@ -39,6 +41,7 @@ Watch = Annotated[
     typer.Option("--watch", "-w", help="go on: redraw, or without a terminal print what changes"),
 ]
 INTERVAL_S = 2.0
+_UNREACHABLE = "unreachable"  # what that line is about
 # What YAML 1.1 takes for a boolean or a number (12:30), and many programs still read YAML 1.1.
 _NOT_PLAIN = re.compile(r"y|n|yes|no|on|off|true|false|null|~|[-+.\d].*", re.IGNORECASE)
 _RIGHT = ">"
@@ -169,13 +172,14 @@ def _by_line(answer: Json, view: View, form: Format) -> Mapping[str, str]:
 def watch(show: Callable[[], Mapping[str, str]]) -> NoReturn:
     """
     Show lines again and again, until Ctrl-C: in place on a terminal, else each line that is new.
+    A control plane that is restarted does not end it.
 
     Each line has a key, what it is about, so that a change is one line, and an end too.
     """
     before: Mapping[str, str] = {}
+    lines = show()
     try:
         while True:
-            lines = show()
             if sys.stdout.isatty():
                 # Home, each line to its end, then the rest of the screen: without a flicker.
                 body = "".join(f"{line}\x1b[K\n" for line in lines.values())
@@ -186,8 +190,17 @@ def watch(show: Callable[[], Mapping[str, str]]) -> NoReturn:
                 before = lines
             sys.stdout.flush()
             time.sleep(INTERVAL_S)
+            lines = _again(show, lines)
     except KeyboardInterrupt:
         raise typer.Exit(0) from None
+
+
+def _again(show: Callable[[], Mapping[str, str]], before: Mapping[str, str]) -> Mapping[str, str]:
+    """Return what there is now; while nobody answers, what there was, with that it is so."""
+    try:
+        return show()
+    except Unreachable as error:
+        return {**before, _UNREACHABLE: f"twinspan: {error}"}
 
 
 def changed_lines(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:

@@ -68,7 +68,7 @@ class Mirror:
             yield self._records[kind][child]
 
     async def loaded(self) -> None:
-        """Wait until it is complete: what is not there before may well exist. Raises Unavailable."""
+        """Wait until it is complete: what is not there before may exist. Raises Unavailable."""
         if self.ready.is_set():
             return
         try:

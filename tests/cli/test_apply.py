@@ -200,6 +200,26 @@ def test_what_can_not_change_is_made_anew_with_what_refers_to_it(
     assert apply(empty, file, "--yes", "--prune") == ["no difference"]
 
 
+def test_a_connection_that_names_no_tunnels_keeps_them_until_it_is_made_anew(
+    empty: Control, file: Path
+) -> None:
+    text = DOCUMENT.replace("psk_file", "#").replace("[[route]]", "[[route]]\nname = 'r'")
+    tunnels, route = text.index("[[vpn_connection.tunnel]]"), text.index("[[route]]")
+    file.write_text(text[:tunnels] + text[route:])
+    apply(empty, file, "--yes")
+    assert empty.done("tunnel", "list", "-o", "name") == "office-1\noffice-2\n"
+    assert apply(empty, file, "--yes", "--prune") == ["no difference"]
+    text = file.read_text() + '\n[[border_gateway]]\nname = "b"\n'
+    file.write_text(
+        text.replace('border_gateway = "main"\ncustomer', 'border_gateway = "b"\ncustomer').replace(
+            'border_gateway = "main"\nvpn', 'border_gateway = "b"\nvpn'
+        )
+    )
+    apply(empty, file, "--yes")
+    assert empty.done("tunnel", "list", "-o", "name") == "office-1\noffice-2\n"
+    assert apply(empty, file, "--yes", "--prune") == ["no difference"]
+
+
 def test_a_failure_says_what_is_done_and_what_is_not(empty: Control, file: Path) -> None:
     apply(empty, file, "--yes")
     tree = json.loads(empty.done("export", "-o", "json"))

@@ -12,11 +12,12 @@ import select
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from gateway.cli.output import changed_lines
-from tests.cli.control_process import TWINSPAN, Control
+from tests.cli.control_process import TWINSPAN, Control, control
 
 
 def test_the_audit_log_says_who_changed_what_and_from_what(plane: Control) -> None:
@@ -104,6 +105,20 @@ def test_watch_redraws_in_place_on_a_terminal(plane: Control) -> None:
     watching.send_signal(signal.SIGINT)
     assert watching.wait(timeout=20) == 0
     os.close(terminal)
+
+
+def test_a_watch_goes_on_when_the_control_process_is_restarted(tmp_path: Path) -> None:
+    address = ("--public-addresses", "203.0.113.90")
+    with control(tmp_path) as first:
+        first.done("cgw", "create", "a", *address)
+        watching = started(first, "cgw", "list", "-o", "name", "--watch")
+        assert watching.stdout is not None
+        assert watching.stdout.readline() == "a\n"
+    assert watching.stdout.readline().startswith("twinspan: no control plane at unix:")
+    with watching, control(tmp_path) as second:
+        second.done("cgw", "create", "b", "--public-addresses", "203.0.113.91")
+        assert watching.stdout.readline() == "b\n"
+        assert interrupted(watching) == 0
 
 
 def test_events_are_shown_and_followed(plane: Control) -> None:

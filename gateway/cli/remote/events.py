@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from datetime import datetime
 
 import typer
 
-from gateway.cli.output import Format, data_text
+from gateway.cli.client import Unreachable
+from gateway.cli.output import INTERVAL_S, Format, data_text
 from gateway.cli.remote.http import Api, ApiRefused
 from gateway.cli.remote.nouns import Json
 from gateway.cli.remote.session import speaking
@@ -39,9 +41,19 @@ def show_events(
             _say(item, form)
         try:
             while follow:
-                begin = _next(api, query, begin, form)
+                begin = _next_or_wait(api, query, begin, form)
         except KeyboardInterrupt:
             raise typer.Exit(0) from None
+
+
+def _next_or_wait(api: Api, query: Mapping[str, str | int], after: int, form: Format) -> int:
+    """Print what has come; while nobody answers, as in a restart, wait: nothing is left out."""
+    try:
+        return _next(api, query, after, form)
+    except Unreachable as error:
+        typer.echo(f"twinspan: {error}; waiting", err=True)
+        time.sleep(INTERVAL_S)
+        return after
 
 
 def _next(api: Api, query: Mapping[str, str | int], after: int, form: Format) -> int:

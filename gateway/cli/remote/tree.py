@@ -285,7 +285,7 @@ def planned(wanted: Sequence[Wanted], actual: Sequence[Actual], *, prune: bool) 
         and one.key[1] not in managed
     }
     gone = {one.key for one in extra if prune and one.key not in kept_tunnels}
-    anew = _made_anew(there, here, gone)
+    anew = _made_anew(there, here, gone, kept_tunnels)
     changes = [
         _change(there.get(key), here.get(key), key in anew) for key in _in_order(there, here)
     ]
@@ -320,8 +320,14 @@ def _in_order(there: Mapping[Key, Wanted], here: Mapping[Key, Actual]) -> list[K
     return sorted(dict.fromkeys([*there, *here]), key=lambda key: ORDER.index(key[0]))
 
 
-def _made_anew(there: Mapping[Key, Wanted], here: Mapping[Key, Actual], gone: set[Key]) -> set[Key]:
-    """Return the resources that must be made anew. Raises ConfigError if one is not wanted."""
+def _made_anew(
+    there: Mapping[Key, Wanted], here: Mapping[Key, Actual], gone: set[Key], kept: set[Key]
+) -> set[Key]:
+    """
+    Return the resources that must be made anew. Raises ConfigError if one is not wanted.
+
+    Of a connection that names no tunnels, those that it has, `kept`, go with it: it gets others.
+    """
     anew: set[Key] = set()
     for key in _in_order(there, here):
         if key not in here:
@@ -330,7 +336,9 @@ def _made_anew(there: Mapping[Key, Wanted], here: Mapping[Key, Actual], gone: se
         parents = {(of, str(old.fields.get(name))) for name, of in old.kind.references.items()}
         is_moved = bool(parents & anew)
         if key not in there:
-            if is_moved and key not in gone:
+            if is_moved and key in kept:
+                gone.add(key)
+            elif is_moved and key not in gone:
                 parent = next(iter(parents & anew))
                 text = f"{'/'.join(parent)}: must be made anew, and {'/'.join(key)} refers to it"
                 raise ConfigError([f"{text}, but is not in the file: --prune deletes it"])
