@@ -27,6 +27,13 @@ NODES = (
         "is the VM up, and does it reach the control plane?",
     ),
     Code("node_renewed", INFO, "Credential renewed", "A node has a new certificate."),
+    Code(
+        "node_twice",
+        WARNING,
+        "Credential used twice",
+        "Two gateway processes report as one node: a VM was cloned, or its credential stolen.",
+        "twinspan node revoke NODE, then a new token for the right one",
+    ),
     Code("node_revoked", WARNING, "Node revoked", "A node's credential is not accepted any more."),
     Code(
         "generation_late",

@@ -345,6 +345,17 @@ async def test_states_are_kept_and_counters_are_shown(plane: Control, link: Link
     assert written == []
 
 
+async def test_a_credential_that_two_use_at_once_is_noticed(plane: Control, link: Link) -> None:
+    for session in ("right", "right after a restart", "right after a crash"):
+        await link.report(report(session=session))
+    assert "node_twice" not in [event.code for _, event in plane.events]
+    for session in ("thief", "right after a crash", "thief", "right after a crash"):
+        await link.report(report(session=session))
+    (twice,) = [event for _, event in plane.events if event.code == "node_twice"]
+    assert twice.resource.name == "gw-a"
+    assert "revoke" in twice.hint
+
+
 async def test_a_report_that_was_missed_is_asked_for(plane: Control, link: Link) -> None:
     assert (await link.report(report(1, full=False))).full is False
     assert (await link.report(report(2, full=False))).full is False

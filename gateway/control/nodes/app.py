@@ -19,7 +19,7 @@ from gateway.control.nodes.actions import Actions
 from gateway.control.nodes.credentials import Credentials
 from gateway.control.nodes.documents import Current, Documents
 from gateway.control.nodes.peer import CERTIFICATE
-from gateway.control.nodes.reports import Reports
+from gateway.control.nodes.reports import Reports, Say
 from gateway.control.problems import MEDIA_TYPE, ApiProblem, invalid
 from gateway.control.store.interface import StoreError
 from gateway.fleet.messages import (
@@ -45,7 +45,7 @@ Fault = Callable[[str, Exception], str]  # logs a mistake of ours, returns its n
 
 
 class NodeApp:
-    """The app. `registered` is told of each node that has got its first credential."""
+    """The app. `say` records an event: of a node, its code, a text."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class NodeApp:
         ca: str,
         fault: Fault,
         is_ready: Callable[[], bool],
-        registered: Callable[[str, Registration], Awaitable[None]],
+        say: Say,
     ) -> None:
         self._credentials = credentials
         self._documents = documents
@@ -65,7 +65,7 @@ class NodeApp:
         self._ca = ca
         self._fault = fault
         self._is_ready = is_ready
-        self._registered = registered
+        self._say = say
         self._tries: OrderedDict[str, list[float]] = OrderedDict()
         self.asgi = Starlette(
             routes=[
@@ -108,7 +108,7 @@ class NodeApp:
         self._judge_rate(request.client.host if request.client else "")
         asked = await _read(Registration, request, SMALL_BYTES)
         credential = await self._credentials.register(asked.token, asked.csr)
-        await self._registered(credential.node, asked)
+        await self._say(credential.node, "node_registered", f"version {asked.version}")
         return _json(credential.model_dump_json().encode(), request)
 
     def _judge_rate(self, address: str) -> None:

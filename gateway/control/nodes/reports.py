@@ -29,10 +29,12 @@ from gateway.fleet.messages import (
 )
 from gateway.model.events import Event, EventError, event_of_json
 
+TWICE_S = 60.0  # that a credential is used twice is said so often
 KEEP_S = REPORT_S * 0.8  # no oftener: a node whose tunnels flap reports ten times a second
 
 # Keeps events of a node, and returns when they are in the store or on their way.
 Keep = Callable[[str, Sequence[Event]], Awaitable[None]]
+Say = Callable[[str, str, str], Awaitable[None]]  # an event of ours: node, code, text
 
 
 @dataclass(slots=True)
@@ -40,6 +42,7 @@ class Known:
     """One run of a node's gateway process, as this control process has heard it."""
 
     session: str
+    before: str  # the session before it
     number: int
     reported_at: float  # seconds since 1970
     counters: dict[str, Counters] = field(default_factory=dict)
@@ -49,7 +52,7 @@ class Known:
 
 
 class Reports:
-    """Takes reports. `keep` gets the events in them."""
+    """Takes reports. `keep` gets the events in them, `say` what is noticed here."""
 
     def __init__(
         self,
@@ -59,6 +62,7 @@ class Reports:
         documents: Documents,
         actions: Actions,
         keep: Keep,
+        say: Say,
     ) -> None:
         self._store = store
         self._mirror = mirror
@@ -66,6 +70,8 @@ class Reports:
         self._documents = documents
         self._actions = actions
         self._keep = keep
+        self._say = say
+        self._said_twice: dict[str, float] = {}
         self._known: dict[str, Known] = {}
 
     # ---- reading ----
@@ -88,6 +94,7 @@ class Reports:
 
     async def take(self, node: str, report: Report) -> Heard:
         """Take a report of a node. Raises StoreError, ApiProblem."""
+        await self._see_twice(node, report.session)
         known, is_missing = self._follow(node, report)
         await self._stay_alive(node, known)
         self._documents.learn(node, report.at)
@@ -99,12 +106,24 @@ class Reports:
         await self._actions.take(node, report.results)
         return Heard(full=is_missing, events=known.events)
 
+    async def _see_twice(self, node: str, session: str) -> None:
+        """
+        Say so if a run of a gateway process comes back after another one: that is no restart, but
+        two machines with one credential.
+        """
+        known, now = self._known.get(node), time.monotonic()
+        if known is None or not session or session != known.before:
+            return
+        if now - self._said_twice.get(node, -TWICE_S) >= TWICE_S:
+            self._said_twice[node] = now
+            await self._say(node, "node_twice", "two gateway processes report as this node")
+
     def _follow(self, node: str, report: Report) -> tuple[Known, bool]:
         """Return what is known of the node's run, and whether something of it was missed."""
         known = self._known.get(node)
         if known is None or known.session != report.session:
-            lease = known.lease if known is not None else None
-            known = self._known[node] = Known(report.session, 0, 0.0, lease=lease)
+            before, lease = (known.session, known.lease) if known is not None else ("", None)
+            known = self._known[node] = Known(report.session, before, 0, 0.0, lease=lease)
             self._actions.forget_told(node)
         is_missing = not report.full and report.number != known.number + 1
         known.number, known.reported_at = report.number, time.time()

@@ -27,8 +27,7 @@ from gateway.control.problems import ApiProblem
 from gateway.control.resources.record import Record
 from gateway.control.secrets import KeyRing
 from gateway.control.store.interface import Store, StoreError
-from gateway.fleet.messages import Registration
-from gateway.model.codes import severity_of
+from gateway.model.codes import hint_of, severity_of
 from gateway.model.events import Event, Resource
 
 SWEEP_S = 30.0
@@ -53,7 +52,9 @@ class Nodes:
         self.documents = Documents(store, mirror, ring, trust.tag_key)
         self.states = States(store, mirror)
         self.actions = Actions(store, mirror)
-        self.reports = Reports(store, mirror, self.states, self.documents, self.actions, keep)
+        self.reports = Reports(
+            store, mirror, self.states, self.documents, self.actions, keep, self._say
+        )
         self.statuses = Statuses(
             mirror, self.states, self.documents, self.reports, self.credentials
         )
@@ -65,7 +66,7 @@ class Nodes:
             trust.authority.pem,
             fault,
             mirror.ready.is_set,
-            self._registered,
+            self._say,
         )
         self._context = make_context(trust.authority)
         self.server: Server = make_server(app.asgi, self._context)
@@ -93,16 +94,14 @@ class Nodes:
         """Lock a node out, at once; return how many credentials it had."""
         count = await self.credentials.revoke(node, who)
         self.documents.wake(node)  # who waits is told
-        await self._keep(node, [self._event(node, "node_revoked", f"by {who.actor}")])
         return count
 
-    async def _registered(self, node: str, asked: Registration) -> None:
-        await self._keep(node, [self._event(node, "node_registered", f"version {asked.version}")])
-
-    def _event(self, node: str, code: str, text: str) -> Event:
+    async def _say(self, node: str, code: str, text: str) -> None:
+        """Record an event about a node."""
         record = self._mirror.get("node", node)
-        name = record.name if record is not None else node
-        return Event(time.time(), code, severity_of(code), Resource("node", name, node), text)
+        about = Resource("node", record.name if record is not None else node, node)
+        event = Event(time.time(), code, severity_of(code), about, text, hint=hint_of(code))
+        await self._keep(node, [event])
 
     async def _sweep(self) -> None:
         """Delete what is over, now and then."""
