@@ -10,6 +10,7 @@ import time
 import pytest
 
 from lab import impair, office, pages, topology
+from lab.commands import wait_for
 from lab.netns import Lab
 from lab.office import Hybrid
 from lab.twinspan import Twinspan
@@ -49,6 +50,13 @@ def test_both_tunnels_and_all_sessions_come_up(hybrid: Hybrid) -> None:
     assert "redundancy" in status
 
 
+def moves(hybrid: Hybrid) -> list[tuple[object, object]]:
+    """Return the events that say that traffic has moved, and why, the oldest first."""
+    wanted = ("failover", "switchover", "connection_down", "connection_up")
+    found = [each for each in hybrid.gateway.events() if each["code"] in wanted]
+    return [(each["code"], each["reason"]) for each in found]
+
+
 def test_a_silent_path_is_left_within_a_second(hybrid: Hybrid) -> None:
     streams = hybrid.streams()
     with impair.cut_off(hybrid.office.devices[0].machine, "wan1"):
@@ -58,12 +66,16 @@ def test_a_silent_path_is_left_within_a_second(hybrid: Hybrid) -> None:
     for seen in streams.stop():
         assert seen.goes_on
         assert seen.silence_ms < 1800  # 900 of BFD; the rest is granted to a busy machine
+    both = [("failover", "bgp_bfd_down"), ("switchover", "")]
+    wait_for("the events", lambda: moves(hybrid)[-2:] == both, 5.0)
 
 
 def test_planned_work_loses_nothing(hybrid: Hybrid) -> None:
-    streams = hybrid.streams()
+    streams, before = hybrid.streams(), len(moves(hybrid))
     assert "traffic has moved" in hybrid.gateway.cli("down", "office-1")
     hybrid.gateway.cli("up", "office-1")
     hybrid.wait_settled()
     for seen in streams.stop():
         assert (seen.goes_on, seen.lost) == (True, 0)
+    wait_for("the events", lambda: len(moves(hybrid)) >= before + 2, 5.0)
+    assert {code for code, _ in moves(hybrid)[before:]} == {"switchover"}
