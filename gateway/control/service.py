@@ -23,6 +23,7 @@ from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
+from fastapi import APIRouter
 from starlette.types import ASGIApp
 
 from gateway.control.alarms.service import Alarming
@@ -248,45 +249,44 @@ async def sweep(parts: Parts) -> None:
 
 
 def build_app(parts: Parts) -> ASGIApp:
-    """Return the API over the parts of the process."""
+    """Return the API and the console over the parts of the process."""
+    return make_app(
+        build_routers(parts),
+        authenticate=authenticate_by(parts.auth.authenticator),
+        loaded=parts.mirror.loaded,
+        ready=lambda: ready(parts),
+        report=lambda where, error: report(parts.journal, where, error),
+    )
+
+
+def build_routers(parts: Parts) -> list[APIRouter]:
+    """Return all routes of the process but those that every app has."""
     api = Api(parts.registry, parts.status_of)
     with_token = token_of_new_node(parts.nodes)
     collections: list[Collection] = [
         Resources(kind, api, with_token if kind.name == "node" else None) for kind in KINDS.values()
     ]
     collections += people(parts.auth)
-    routers = [collection_router(each, parts.answers) for each in collections]
-    routers += [
-        verb_router(api, parts.nodes.actions.act, parts.accesses, parts.answers),
-        log_router(parts.store),
-    ]
-    routers.append(customer_router(api, CustomerConfigs(parts.registry, parts.accesses)))
-    routers += [apply_router(parts.applies), me_router(parts.auth)]
-    routers += [settings_router(SettingDesk(parts.auth.desk, SETTINGS), SETTINGS)]
-    routers.append(quota_router(parts.auth.desk))
-    routers += [login_router(parts.auth), oidc_router(parts.auth)]
-    routers.append(node_router(api, parts.nodes))
+    act, authenticator = parts.nodes.actions.act, parts.auth.authenticator
     timeline = Timeline(parts.store, parts.events, parts.mirror)
-    routers.append(event_router(timeline))
-    console = make_console(
-        api,
-        parts.store,
-        timeline,
-        parts.auth.authenticator,
-        parts.history,
-        parts.nodes.actions.act,
-    )
-    routers.append(console.router())
-    routers.append(
-        alarm_router(Alarms(parts.store, parts.mirror, parts.events, parts.alarming.deliveries))
-    )
-    return make_app(
-        routers,
-        authenticate=authenticate_by(parts.auth.authenticator),
-        loaded=parts.mirror.loaded,
-        ready=lambda: ready(parts),
-        report=lambda where, error: report(parts.journal, where, error),
-    )
+    alarms = Alarms(parts.store, parts.mirror, parts.events, parts.alarming.deliveries)
+    console = make_console(api, parts.store, timeline, authenticator, parts.history, act)
+    return [
+        *(collection_router(each, parts.answers) for each in collections),
+        verb_router(api, act, parts.accesses, parts.answers),
+        customer_router(api, CustomerConfigs(parts.registry, parts.accesses)),
+        apply_router(parts.applies),
+        node_router(api, parts.nodes),
+        event_router(timeline),
+        alarm_router(alarms),
+        log_router(parts.store),
+        settings_router(SettingDesk(parts.auth.desk, SETTINGS), SETTINGS),
+        quota_router(parts.auth.desk),
+        me_router(parts.auth),
+        login_router(parts.auth),
+        oidc_router(parts.auth),
+        console.router(),
+    ]
 
 
 async def ready(parts: Parts) -> str | None:
