@@ -16,6 +16,7 @@ import hashlib
 import hmac
 import json
 from collections import OrderedDict, defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from gateway.control.changes.compose import node_table
@@ -77,8 +78,8 @@ class Documents:
         if record is not None:
             self.wake(str(record.allocated.get("node")))
 
-    def _touch(self, nodes: object) -> None:
-        for node in set(nodes):  # type: ignore[call-overload] # any iterable of ids
+    def _touch(self, nodes: Iterable[str]) -> None:
+        for node in tuple(nodes):
             self._touched.add(node)
             self.wake(node)
 
