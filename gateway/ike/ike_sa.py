@@ -136,6 +136,7 @@ class IkeSa:
     attempt: InitAttempt | None = None  # while we are in IKE_SA_INIT as its initiator
     further: Further = field(default_factory=Further)  # key exchanges of its set-up
     is_post_quantum: bool = False  # a quantum computer alone does not find what SK_d is made of
+    is_mobile: bool = False  # the peer may move to another address (RFC 4555)
     has_tokens: bool = False  # the peer knows quick crash detection (RFC 6290)
     peer_token: Secret = field(default_factory=lambda: Secret(b""))  # of this IKE SA
     peer_is_childless: bool = False  # it can do without a Child SA in IKE_AUTH (RFC 6023)

@@ -42,7 +42,7 @@ from gateway.ike.window import Request, Window
 from gateway.sa import Encr, Integ, Path, TrafficSelector
 from gateway.secret import Secret
 
-VERSION = 6
+VERSION = 7
 KEPT = frozenset({State.ESTABLISHED, State.REKEYED, State.CLOSING})
 
 Value: TypeAlias = "bool | int | float | str | list[Value] | dict[str, Value] | None"
@@ -86,6 +86,7 @@ def _save_sa(sa: IkeSa) -> Table:
         "post_quantum": sa.is_post_quantum,
         "ppk": sa.has_ppk,
         "tokens": sa.has_tokens,
+        "mobile": sa.is_mobile,
         "peer_token": _text(sa.peer_token.reveal()),
         "window": _save_window(sa.window),
         "tasks": [[int(one.work), one.spi, one.slot] for one in sa.tasks],
@@ -294,6 +295,7 @@ def _load_sa(
     sa.nat = Nat(*one["nat"])
     sa.fragmentation = bool(one["fragmentation"])
     sa.is_post_quantum, sa.has_ppk = bool(one["post_quantum"]), bool(one["ppk"])
+    sa.is_mobile = bool(one["mobile"])
     sa.has_tokens, sa.peer_token = bool(one["tokens"]), Secret(_bytes(one["peer_token"]))
     sa.window = _load_window(one["window"])
     for work, spi, slot in one["tasks"]:

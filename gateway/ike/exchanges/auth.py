@@ -24,7 +24,7 @@ from gateway.ike import crash, edits, reasons, slots
 from gateway.ike.auth import is_same, psk_auth, signed_octets
 from gateway.ike.config import Encap, Ppk, TunnelConfig, describe_identity
 from gateway.ike.events import Failed, Note, Reason
-from gateway.ike.exchanges import informational, negotiate, reauth
+from gateway.ike.exchanges import informational, mobike, negotiate, reauth
 from gateway.ike.exchanges.negotiate import Agreed, Seed
 from gateway.ike.iana import AuthMethod, ExchangeType, NotifyType, ProtocolId
 from gateway.ike.ike_sa import IkeSa, Keys, identity_text
@@ -290,7 +290,7 @@ def answer_request(sa: IkeSa, request: Message, path: Path, now: float, digest: 
         one.end(reasons.PEER_RESTARTED, now)
     _limit_number(tunnel, sa, now)
     crash.take(sa, request)
-    told = (responder, *proof, *crash.tell(sa), *child_payloads)
+    told = (responder, *proof, *crash.tell(sa), *mobike.agree(sa, request), *child_payloads)
     sa.respond(request, told, path, now, digest)
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from gateway.ike import crash, reasons, slots
 from gateway.ike.child import ChildSa, Stage
 from gateway.ike.events import Reason
-from gateway.ike.exchanges import reauth, rekey_ike
+from gateway.ike.exchanges import mobike, reauth, rekey_ike
 from gateway.ike.iana import ExchangeType, NotifyType, ProtocolId
 from gateway.ike.ike_sa import IkeSa
 from gateway.ike.message import Message
@@ -130,6 +130,7 @@ def answer_request(sa: IkeSa, request: Message, path: Path, now: float, digest: 
     payloads: tuple[Payload, ...] = (Delete(ProtocolId.ESP, answers),) if answers else ()
     for child in ends:
         child_deleted(sa, child, reasons.DELETED_BY_PEER, now)
+    payloads += mobike.answer(sa, request, path)
     if crash.take(sa, request):
         payloads += crash.tell(sa)
     sa.respond(request, payloads, path, now, digest)

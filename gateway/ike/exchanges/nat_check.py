@@ -38,12 +38,17 @@ def read(message: Message, path: Path, announced: bool) -> Nat:
     Several sources are allowed and one match is enough. Notifies of another length are ignored.
     """
     spi_r = message.spi_r if message.is_response else bytes(8)
+    return read_at(message, message.spi_i, spi_r, path, announced)
+
+
+def read_at(message: Message, spi_i: bytes, spi_r: bytes, path: Path, announced: bool) -> Nat:
+    """Return the same of a message whose hashes are of these SPIs."""
     sources = _hashes(message, NotifyType.NAT_DETECTION_SOURCE_IP)
     destinations = _hashes(message, NotifyType.NAT_DETECTION_DESTINATION_IP)
     if not sources or not destinations:
         return Nat()
-    seen = detection_hash(message.spi_i, spi_r, path.remote, path.remote_port)
-    ours = detection_hash(message.spi_i, spi_r, path.local, path.local_port)
+    seen = detection_hash(spi_i, spi_r, path.remote, path.remote_port)
+    ours = detection_hash(spi_i, spi_r, path.local, path.local_port)
     return Nat(True, ours not in destinations, seen not in sources, announced)
 
 
