@@ -14,8 +14,10 @@ from pathlib import Path
 import pytest
 
 from gateway.cli.remote.apply import complete_apply
+from gateway.model.load import load_document
 from tests.cli.control_process import TWINSPAN, Control
 
+EXAMPLES = sorted((Path(__file__).parents[2] / "docs/examples").glob("*.toml"))
 NOTE = "note: [gateway] is left out: it is what nodes have (twinspan node)"
 EMPTY = "[gateway]\n"
 
@@ -159,6 +161,27 @@ def test_what_is_exported_makes_no_difference(
     apply(empty, _written(tmp_path, EMPTY), "--prune", "--yes")
     apply(empty, out, "--yes")
     assert empty.done("export", "-o", form, "--secrets") == out.read_text()
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_every_example_of_a_gateways_file_is_applied_and_comes_back_as_one(
+    empty: Control, tmp_path: Path, example: Path
+) -> None:
+    (tmp_path / "office.psk").write_text("correct horse battery staple\n")
+    file, exported = tmp_path / example.name, tmp_path / "exported.toml"
+    file.write_text(example.read_text())
+    assert apply(empty, file, "--yes")[-1] == "all is done"
+    assert apply(empty, file, "--yes", "--prune") == ["no difference"]
+    exported.write_text(f"{NODES}{empty.done('export', '--secrets')}")
+    assert apply(empty, exported, "--yes", "--prune") == ["no difference"]
+    ours, theirs = load_document(file), load_document(exported)
+    assert {one.name for one in theirs.vpn_connection} == {one.name for one in ours.vpn_connection}
+
+
+NODES = (
+    "[gateway]\npublic_addresses = "
+    '["192.0.2.1", "198.51.100.1", "2001:db8:1::1", "2001:db8:2::1"]\n\n'
+)
 
 
 def _written(place: Path, text: str) -> Path:
