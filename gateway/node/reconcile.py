@@ -129,6 +129,7 @@ class Reconciler:
         for namespace in self._namespaces.lost():
             self.ports.leave(namespace)
             self._namespaces.forget(namespace)
+            self.routes.forget(namespace)
         links = {name: self._namespaces.of(name).links() for name in self._namespaces}
         broken = {
             t.name for t in self._tunnels if t.plan.interface not in links.get(t.plan.namespace, ())

@@ -60,6 +60,10 @@ class Routes:
         made = self._made.get(namespace)
         return self._namespaces.of(namespace).routes() if made is None else made
 
+    def forget(self, namespace: str) -> None:
+        """A network namespace was lost: nothing is made there."""
+        self._made.pop(namespace, None)
+
     def repair(self, plan: NodePlan) -> None:
         """Make all routes so, whatever was made before. Raises NetlinkError."""
         self._made.clear()
