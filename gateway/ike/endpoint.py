@@ -8,8 +8,9 @@ The IKE core of one gateway: all tunnels, all IKE SAs. Bytes, calls and time go 
 Each returns the events that follow, to be carried out in their order, and `deadline` then says when
 `on_time` is next needed. Nothing here reads a clock, draws its own randomness, or knows a socket.
 
-Standards: RFC 7296 (pre-shared keys, tunnel mode), 7383, 5282, 6989, 8031, 8247. Not here:
-certificates, EAP, configuration payloads, MOBIKE, IPComp, AH, transport mode.
+Standards: RFC 7296 (pre-shared keys, tunnel mode), 4478, 4555 (responder), 5282, 6023, 6290, 6989,
+7383, 8031, 8247, 8784, 9242, 9370. Not here: certificates, EAP, configuration payloads, IPComp, AH,
+transport mode.
 """
 
 from __future__ import annotations
