@@ -17,6 +17,19 @@ from tests.system.support import Ends
 
 _numbers = count(1)
 _LOG_LINES = 60
+# Those that measure no silence, no loss and no throughput may run beside other tests.
+_PATIENT = {
+    *("test_capture", "test_chaos", "test_customer_modes", "test_customer_swanctl", "test_doctor"),
+    *("test_fleet", "test_import_aws", "test_policy_rules", "test_probes_strongswan"),
+    *("test_propagation", "test_strongswan", "test_swanctl"),
+}
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest selects by the marker
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.parent == Path(__file__).parent and item.path.stem not in _PATIENT:
+            item.add_marker("alone")
 
 
 @pytest.fixture(scope="module")
