@@ -14,6 +14,14 @@ Table = dict[str, object]
 Schemas = dict[str, Table]
 
 REFERENCE = "#/components/schemas/"
+_WARNINGS: Table = {"type": "array", "items": {"type": "string"}}
+# What only the answer to the request that has made a resource has.
+TOLD_ONCE: dict[str, Schemas] = {
+    "node": {
+        "registration_token": {"type": "string", "description": "told in this answer only"},
+        "registration_token_expires_at": {"type": ["string", "null"], "format": "date-time"},
+    }
+}
 _NEW_ONLY = {"tunnels", "tunnel"}  # what a request may have and a resource has not
 
 
@@ -109,7 +117,7 @@ def _resource(kind: Kind) -> Table:
     return {
         "title": kind.title,
         "type": "object",
-        "properties": properties | {"warnings": {"type": "array", "items": {"type": "string"}}},
+        "properties": properties | TOLD_ONCE.get(kind.name, {}) | {"warnings": _WARNINGS},
         "required": list(properties),
         "additionalProperties": False,
         "examples": [example_of(kind)],
