@@ -161,7 +161,9 @@ class Console:
 
         headers = {**HEADERS, "X-Accel-Buffering": "no"}
         return StreamingResponse(
-            self.streams.open(name, look), media_type="text/event-stream", headers=headers
+            self.streams.open(name, look, self._source.version),
+            media_type="text/event-stream",
+            headers=headers,
         )
 
     async def _list(self, request: Request, visit: Visit) -> Response:

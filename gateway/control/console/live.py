@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any
 
@@ -16,7 +17,8 @@ from gateway.control.console.states import LOOKS, counted, look_of, state_of
 
 Table = Mapping[str, Any]
 
-PAUSE_S = 0.5  # between two looks
+PAUSE_S = 0.3  # between two looks whether something has changed
+COUNTERS_S = 5.0  # rates are looked at so often though nothing has: as often as nodes report
 QUIET_S = 15.0  # without anything new a comment is sent, so that a broken stream is noticed
 RETRY_MS = 1000
 
@@ -42,10 +44,22 @@ def brief(tunnel: Table) -> dict[str, Any]:
 class Scope:
     """What all pages of one tenant are shown, and what was said last."""
 
-    def __init__(self, look: Callable[[], Sequence[Table]]) -> None:
+    def __init__(
+        self, look: Callable[[], Sequence[Table]], version: Callable[[], int] = lambda: 0
+    ) -> None:
         self._look = look
+        self._version = version
+        self._seen: tuple[int, float] = (-1, 0.0)  # the version of the last look, and when
         self._last: dict[str, dict[str, Any]] = {}
         self._counts: dict[str, int] = {}
+
+    def is_due(self, now: float) -> bool:
+        """Say whether it is worth to look again, at a monotonic time in seconds."""
+        version, at = self._seen
+        if version == self._version() and now - at < COUNTERS_S:
+            return False
+        self._seen = (self._version(), now)
+        return True
 
     def news(self) -> list[tuple[str, Any]]:
         """Return what has changed since the last time, as event and data."""
@@ -81,12 +95,15 @@ class Streams:
         self._running: dict[str, asyncio.Task[None]] = {}
 
     async def open(
-        self, name: str, look: Callable[[], Sequence[Table]]
+        self,
+        name: str,
+        look: Callable[[], Sequence[Table]],
+        version: Callable[[], int] = lambda: 0,
     ) -> AsyncGenerator[bytes, None]:
         """Yield the messages for one page of the scope `name`, until the page goes away."""
         queue: asyncio.Queue[bytes] = asyncio.Queue(100)
         if name not in self._scopes:
-            self._scopes[name] = (Scope(look), set())
+            self._scopes[name] = (Scope(look, version), set())
             self._running[name] = asyncio.create_task(self._run(name))
         scope, queues = self._scopes[name]
         queues.add(queue)
@@ -117,5 +134,6 @@ class Streams:
         while True:
             await asyncio.sleep(PAUSE_S)
             scope, _ = self._scopes[name]
-            for event, data in scope.news():
-                self.tell(name, event, data)
+            if scope.is_due(time.monotonic()):
+                for event, data in scope.news():
+                    self.tell(name, event, data)

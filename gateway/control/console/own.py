@@ -52,6 +52,18 @@ class OwnSource:
     def one(self, kind: str, id: str, who: Principal) -> Table:
         return self._api.rendered(self._api.registry.get(kind, id, who))
 
+    def names(self, kinds: Sequence[str], who: Principal, tenant: str | None) -> dict[str, str]:
+        return {
+            one.id: one.name
+            for kind in kinds
+            for one in self._api.registry.all(
+                kind, who, None if KINDS[kind].is_operators else tenant
+            )
+        }
+
+    def version(self) -> int:
+        return self._api.registry.mirror.revision
+
     def users(self, id: str, who: Principal) -> list[Table]:
         found = self._api.registry.mirror.users(id)
         return [

@@ -20,7 +20,7 @@ from gateway.control.console.render import Visit, page
 from gateway.control.console.source import Source, Table
 from gateway.control.console.states import counted, state_of, worst
 from gateway.control.problems import not_found
-from gateway.control.resources.kinds import KINDS, Kind
+from gateway.control.resources.kinds import Kind
 
 ROWS = 100  # of a page of a list
 TROUBLED_MAX = 50
@@ -38,6 +38,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "node": ("public_addresses", "cordoned"),
     "alarm_target": ("type", "enabled", "url", "recipients"),
 }
+_REFERRED = ("border_gateway", "customer_gateway", "vpn_connection", "node", "address_pool")
 _NOT_FIELDS = frozenset({"id", "name", "status", "state", "description", "warnings"})
 
 
@@ -86,14 +87,7 @@ class Pages:
 
     def names(self, visit: Visit) -> dict[str, str]:
         """Return what people call each resource that others refer to, by id."""
-        kinds = ("border_gateway", "customer_gateway", "vpn_connection", "node")
-        return {
-            str(one["id"]): str(one["name"])
-            for kind in kinds
-            for one in self._source.all(
-                kind, visit.who, None if KINDS[kind].is_operators else visit.tenant
-            )
-        }
+        return self._source.names(_REFERRED, visit.who, visit.tenant)
 
     # ---- lists ----
 

@@ -25,6 +25,14 @@ class Source(Protocol):
         """Return one resource as `GET` answers it."""
         ...
 
+    def names(self, kinds: Sequence[str], who: Principal, tenant: str | None) -> dict[str, str]:
+        """Return what people call the resources of some kinds, by id."""
+        ...
+
+    def version(self) -> int:
+        """Return a number that is another one whenever a resource or a state has changed."""
+        ...
+
     def users(self, id: str, who: Principal) -> list[Table]:
         """Return the resources that refer to one, each with its `kind`."""
         ...

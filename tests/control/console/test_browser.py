@@ -16,6 +16,7 @@ import pytest
 from playwright.async_api import Browser, Page, async_playwright, expect
 
 from gateway.control.api import server
+from gateway.control.console import live
 from tests.control.console.conftest import NAME, PASSWORD, Site
 from tests.control.registry import connect
 
@@ -67,7 +68,11 @@ async def browser() -> AsyncIterator[Browser]:
 
 
 @pytest.fixture
-async def window(site: Site, browser: Browser) -> AsyncIterator[Window]:
+async def window(
+    site: Site, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Window]:
+    # The states of the tests come from no commit, which the stream would notice.
+    monkeypatch.setattr(live, "COUNTERS_S", 0.2)
     sock = server.listen_tcp("127.0.0.1", 0)
     serving = server.make_server(site.app)
     running = asyncio.create_task(serving.serve([sock]))

@@ -22,13 +22,15 @@ def of(message: bytes) -> tuple[str, Any]:
 async def test_a_page_gets_all_first_and_then_what_changes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "PAUSE_S", 0.01)
     tunnels = [tunnel(1, "up"), tunnel(2, "up")]
+    versions: list[None] = []
     streams = Streams()
-    async with aclosing(streams.open("main", lambda: tunnels)) as page:
+    async with aclosing(streams.open("main", lambda: tunnels, lambda: len(versions))) as page:
         assert (await anext(page)).startswith(b"retry:")
         event, all_ = of(await anext(page))
         assert (event, [one["id"] for one in all_]) == ("tunnels", ["tun-1", "tun-2"])
         assert of(await anext(page)) == ("counts", {"up": 2})
         tunnels[1] = tunnel(2, "down")
+        versions.append(None)
         event, changed = of(await anext(page))
         assert (event, [(one["id"], one["style"]) for one in changed]) == (
             "tunnels",
@@ -52,3 +54,11 @@ async def test_a_page_that_does_not_read_costs_the_others_nothing() -> None:
         for _ in range(2):
             await anext(quick)
         assert of(await anext(quick)) == ("alarms", 0)
+
+
+def test_the_same_version_is_not_looked_at_again_but_for_the_rates() -> None:
+    version = [1]
+    scope = live.Scope(list, lambda: version[0])
+    assert [scope.is_due(at) for at in (10.0, 10.3, 10.6, 15.1)] == [True, False, False, True]
+    version[0] = 2
+    assert scope.is_due(15.2)
