@@ -6,6 +6,7 @@ import asyncio
 import datetime
 import json
 import ssl
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 
 from gateway.control.nodes.ca import new_authority
 from gateway.control.nodes.credentials import CREDENTIAL, TOKEN
+from gateway.control.nodes.documents import Effort
 from gateway.control.problems import ApiProblem
 from gateway.control.store.interface import Replace
 from gateway.fleet.messages import (
@@ -270,12 +272,33 @@ async def test_the_same_document_is_not_told_again_by_a_control_process_that_beg
         link = linked(plane, tmp_path / "node", link.identity)
         assert (await link.turn(first.wanted.at, 0)).wanted is None
         # The number that the node knows it by holds.
-        assert plane.nodes.documents.position(plane.node().id) == first.wanted.at
+        generation = plane.nodes.documents.generation(plane.node().id)
+        assert generation == first.wanted.at.generation
         await plane.registry.update("node", plane.node().id, {"workers": 2}, ROOT)
         second = await link.turn(first.wanted.at, 2)
         assert second.wanted is not None
         assert second.wanted.at.generation > first.wanted.at.generation
         link.close()
+
+
+async def test_a_large_document_is_not_composed_for_each_who_asks_its_number(
+    plane: Control, link: Link
+) -> None:
+    await connect(plane.registry)
+    documents, node = plane.nodes.documents, plane.node().id
+    turn = await link.turn(Position(), 1)
+    assert turn.wanted is not None
+    assert documents.generation(node) == turn.wanted.at.generation
+    documents._efforts[node] = Effort(time.monotonic(), 60.0)  # as if it were of 100,000 tunnels
+    done = await plane.registry.update("node", node, {"workers": 2}, ROOT)
+    await asyncio.wait_for(documents.changed(node), 1.0)
+    assert documents.generation(node) == done.record.revision
+    assert node in documents._touched  # still to be composed
+    # The node itself gets it, and then its number is known.
+    second = await link.turn(turn.wanted.at, 1)
+    assert second.wanted is not None
+    assert documents.generation(node) == second.wanted.at.generation
+    assert node not in documents._touched
 
 
 async def test_a_store_that_was_put_back_begins_another_epoch(plane: Control, link: Link) -> None:

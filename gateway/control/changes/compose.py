@@ -8,7 +8,7 @@ beside as `title`. A node gets the tunnels on its own addresses, and what they n
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
@@ -103,13 +103,22 @@ def _named(view: View, kind: str, ids: Iterable[object]) -> list[Record]:
 
 def nodes_of(view: View, gateway: Record) -> set[str]:
     """Return the ids of the nodes that a Border Gateway is on."""
-    found = {
-        tunnel.allocated.get("node")
-        for connection in view.children("vpn_connection", gateway.id)
-        for tunnel in view.children("vpn_tunnel", connection.id)
-    }
-    found |= {one.spec.get("node") for one in view.users(gateway.id)}
-    return {str(id) for id in found if id}
+    found = {str(node) for one in view.users(gateway.id) if (node := one.spec.get("node"))}
+    return found | {node.id for node in view.of_kind("node") if has_tunnels(view, node.id, gateway)}
+
+
+def has_tunnels(
+    view: View, node: str, gateway: Record, beside: Container[str] = frozenset()
+) -> bool:
+    """Say whether a node has tunnels of a Border Gateway, beside some."""
+    tunnels = (one for one in view.children("vpn_tunnel", node) if one.id not in beside)
+    # Of a thousand the first will do.
+    return any(_is_of(view, one, gateway) for one in tunnels)
+
+
+def _is_of(view: View, tunnel: Record, gateway: Record) -> bool:
+    connection = view.get("vpn_connection", str(tunnel.of("vpn_connection")))
+    return connection is not None and connection.of("border_gateway") == gateway.id
 
 
 def tables(view: View, parts: Parts, open_secret: Open) -> Table:

@@ -15,6 +15,7 @@ import asyncio
 import hashlib
 import hmac
 import json
+import time
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ from gateway.fleet.messages import Position, is_newer
 from gateway.secret import Secret
 
 EPOCH = Key("fleet", "epoch")
+ASKED_SHARE = 50  # who only asks for a number composes in a fiftieth of the time at most
 SECRETS_KEPT = 20_000  # opened ones, so that a document of thousands of tunnels is made in no time
 
 
@@ -43,6 +45,18 @@ class Current:
     generation: int
 
 
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """When a document was composed last, and how long it took, in monotonic seconds."""
+
+    ended: float
+    took: float
+
+    def is_small(self) -> bool:
+        """Say whether it may be composed again for somebody who could do without."""
+        return time.monotonic() - self.ended >= ASKED_SHARE * self.took
+
+
 class Documents:
     """Composes on demand; `run` sees which ones a commit has touched."""
 
@@ -52,7 +66,8 @@ class Documents:
         self._ring = ring
         self._tag_key = tag_key
         self._current: dict[str, Current] = {}
-        self._touched: set[str] = set()
+        self._touched: dict[str, int] = {}  # revision of the commit, by node
+        self._efforts: dict[str, Effort] = {}
         self._waiting: dict[str, asyncio.Event] = defaultdict(asyncio.Event)
         self._opened: OrderedDict[tuple[str, str, str], str] = OrderedDict()
 
@@ -62,10 +77,10 @@ class Documents:
         """See for ever what has changed, and wake those who wait for it."""
         while True:
             async with self._mirror.subscribed() as commits:
-                self._touch(self._current)
+                self._touch(self._current, self._mirror.revision)
                 try:
                     async for commit in commits:
-                        self._touch(nodes_touched(self._mirror, commit))
+                        self._touch(nodes_touched(self._mirror, commit), commit.revision)
                         for change in commit.changes:
                             if change.key.kind == ACTION and change.before is None:
                                 self._wake_for(change.key.id)
@@ -78,9 +93,9 @@ class Documents:
         if record is not None:
             self.wake(str(record.allocated.get("node")))
 
-    def _touch(self, nodes: Iterable[str]) -> None:
+    def _touch(self, nodes: Iterable[str], revision: int) -> None:
         for node in tuple(nodes):
-            self._touched.add(node)
+            self._touched[node] = revision
             self.wake(node)
 
     def wake(self, node: str) -> None:
@@ -105,20 +120,27 @@ class Documents:
         """Return a node's document as it is now, None if there is no such node."""
         record = self._mirror.get("node", node)
         if record is None:
-            self._current.pop(node, None)
+            for kept in (self._current, self._touched, self._efforts):
+                kept.pop(node, None)
             return None
         known = self._current.get(node)
         if known is None or node in self._touched:
-            self._touched.discard(node)
+            self._touched.pop(node, None)
             known = self._current[node] = self._composed(record, known)
         return known
 
-    def position(self, node: str) -> Position | None:
-        """Return the position of a node's document."""
+    def generation(self, node: str) -> int | None:
+        """
+        Return the generation of a node's document, None if there is no such node.
+
+        A large document is not composed after every change only to say its number: where it may
+        have changed just now, the revision of that change is returned until it is known.
+        """
+        effort = self._efforts.get(node)
+        if node in self._touched and effort is not None and not effort.is_small():
+            return self._touched[node]
         current = self.current(node)
-        if current is None:
-            return None
-        return Position(epoch=self.epoch, generation=current.generation, tag=current.tag)
+        return current.generation if current is not None else None
 
     async def offer(self, node: str, held: Position) -> Current | None:
         """Return the document that a node at this position should go over to, None for none."""
@@ -180,7 +202,10 @@ class Documents:
     # ---- composing ----
 
     def _composed(self, node: Record, before: Current | None) -> Current:
+        began = time.monotonic()
         body = _text(node_table(self._mirror, node, self._open))
+        ended = time.monotonic()
+        self._efforts[node.id] = Effort(ended, ended - began)
         tag = hmac.new(self._tag_key.reveal(), body, hashlib.sha256).hexdigest()
         if before is not None and before.tag == tag:
             return before

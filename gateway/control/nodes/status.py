@@ -56,7 +56,7 @@ class Statuses:
     def of_tunnel(self, tunnel: Record) -> Table:
         """Return the status of a VPN Tunnel."""
         node, state = str(tunnel.allocated.get("node") or ""), self._states.get(tunnel.id)
-        position, applied = self._documents.position(node), self._states.get(node).get("at")
+        applied = self._states.get(node).get("at")
         counters = self._reports.counters(node, tunnel.id)
         operational, reason = self._operational(node, state)
         return {
@@ -65,7 +65,7 @@ class Statuses:
             "reason": reason,
             "since": _moment(state.get("since")),
             "node": node or None,
-            "generation_wanted": position.generation if position else None,
+            "generation_wanted": self._documents.generation(node),
             "generation_applied": _generation(applied),
             **{key: state.get(key) for key in _SHOWN},
             "counters": counters.model_dump() if counters else None,
@@ -112,7 +112,7 @@ class Statuses:
     def of_node(self, node: Record) -> Table:
         """Return the status of a node."""
         state, is_alive = self._states.get(node.id), self._reports.is_alive(node.id)
-        position, applied = self._documents.position(node.id), state.get("at")
+        applied = state.get("at")
         credential = self._credentials.of_node(node.id)
         operational = "up" if is_alive else ("lost" if state else "new")
         reason = state.get("problem")
@@ -126,7 +126,7 @@ class Statuses:
             "certificate_until": _moment(credential["not_after"]),
             "since": _moment(state.get("since")),
             "version": state.get("version"),
-            "generation_wanted": position.generation if position else None,
+            "generation_wanted": self._documents.generation(node.id),
             "generation_applied": _generation(applied),
             "notes": state.get("notes", []),
             "tunnels": sum(1 for _ in self._mirror.children("vpn_tunnel", node.id)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gateway.control.changes.compose import nodes_of
+from gateway.control.changes.compose import has_tunnels, nodes_of
 from gateway.control.changes.view import View
 from gateway.control.resources.kinds import KINDS
 from gateway.control.resources.record import Record, record_of
@@ -20,20 +20,25 @@ def nodes_touched(view: View, commit: Commit) -> set[str]:
         node for change in changes for record in _both(change) for node in _of(view, record, set())
     }
     # A tunnel that comes or goes may put its Border Gateway on one node more or less.
-    for change in changes:
-        if change.key.kind == "vpn_tunnel" and (change.before is None or change.value is None):
-            for record in _both(change):
-                found |= _around(view, record)
+    ends = [
+        one for one in changes if one.key.kind == "vpn_tunnel" and None in (one.before, one.value)
+    ]
+    ids = {change.key.id for change in ends}
+    for change in ends:
+        for tunnel in _both(change):
+            found |= _around(view, tunnel, ids)
     return found
 
 
-def _around(view: View, tunnel: Record) -> set[str]:
-    """Return the nodes of a tunnel's Border Gateway."""
+def _around(view: View, tunnel: Record, ids: set[str]) -> set[str]:
+    """Return the nodes of a tunnel's Border Gateway if, but for these, it is alone on its node."""
     connection = view.get("vpn_connection", str(tunnel.of("vpn_connection")))
     if connection is None:
         return set()
     gateway = view.get("border_gateway", str(connection.of("border_gateway")))
-    return nodes_of(view, gateway) if gateway is not None else set()
+    if gateway is None or has_tunnels(view, str(tunnel.allocated.get("node")), gateway, ids):
+        return set()
+    return nodes_of(view, gateway)
 
 
 def _both(change: Change) -> Iterator[Record]:
