@@ -58,7 +58,7 @@ LOOK_S = 0.5  # between two looks, if something has changed
 REST_S = 10.0  # if nothing has
 SWEEP_S = 3600.0
 ACTOR = "system:alarms"
-LOOK_SHARE = 10  # a look that takes long is not repeated before ten times as long
+LOOK_SHARE = 40  # a look that takes long holds up the API: it is repeated after forty times that
 _QUIET = frozenset({"access", "claim", "idempotency", "session", "uses"})  # no alarm's cause
 
 
@@ -136,23 +136,24 @@ class Keeper:
 
     async def _look_again(self, lease: Lease, signs: Signs, following: asyncio.Task[None]) -> None:
         judge, loop = Judge(), asyncio.get_running_loop()
-        kept_at, look_at, sweep_at, pause_s = loop.time(), 0.0, 0.0, LOOK_S
+        kept_at, look_at, rest_until, sweep_at = loop.time(), 0.0, 0.0, 0.0
         while True:
             if following.done():
                 following.result()
             if loop.time() - kept_at >= KEEP_S:
                 await self._store.keep_alive(lease)
                 kept_at = loop.time()
-            if self._moved.is_set() or loop.time() >= look_at:
+            is_due = self._moved.is_set() or loop.time() >= look_at
+            if is_due and loop.time() >= rest_until:
                 self._moved.clear()
                 began_at = loop.time()
                 look_at = began_at + await self._look(lease, judge, signs)
-                pause_s = max(LOOK_S, LOOK_SHARE * (loop.time() - began_at))
+                rest_until = began_at + LOOK_SHARE * (loop.time() - began_at)
             await self._note_told(lease)
             if loop.time() >= sweep_at:
                 await self._forget_old(lease)
                 sweep_at = loop.time() + SWEEP_S
-            await asyncio.sleep(min(pause_s, KEEP_S))
+            await asyncio.sleep(LOOK_S)
 
     async def _signs(self) -> Signs:
         """Return what events of late, and alarms that are raised, say."""

@@ -37,10 +37,12 @@ ALLOCATED: Mapping[str, tuple[str, ...]] = MappingProxyType(
 def rendered(kind: Kind, record: Record, status: Table) -> Table:
     """Return a resource as an answer has it."""
     answer: Table = {"id": record.id, "tenant": record.tenant, "name": record.name}
+    spec, allocated = record.spec, record.allocated  # read once: a page has thousands of fields
     for field, default in _fields(kind.name):
-        value = record.of(field)
-        answer[field] = default if value is None else value
-    answer |= {field: record.allocated.get(field) for field in ALLOCATED.get(kind.name, ())}
+        if (value := spec.get(field)) is None and (value := allocated.get(field)) is None:
+            value = default
+        answer[field] = value
+    answer |= {field: allocated.get(field) for field in ALLOCATED.get(kind.name, ())}
     versions = record.value.get("secret_versions") or {}
     answer |= {f"{field}_version": versions.get(field, 0) for field in sorted(kind.secrets)}
     return answer | {

@@ -8,6 +8,7 @@ and nothing is moved. Up or down is its node's word, allowed or not the resource
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from ipaddress import ip_address
 
 from gateway.control.api.render import moment
@@ -18,11 +19,13 @@ from gateway.control.nodes.reports import Reports
 from gateway.control.nodes.states import States
 from gateway.control.resources.record import Record, Table
 from gateway.model.codes import hint_of
+from gateway.model.types import AnyAddress
 from gateway.node.redundancy import Leg, ha_status
 
 _SHOWN = ("active", "standing", "local", "remote", "interface", "suite", "bgp", "probe", "mtu")
 LATEST = 4e9  # seconds since 1970: what a node says is not believed beyond
 _NO_BGP = ("", "established")
+ADDRESSES_KEPT = 20_000
 
 
 class Statuses:
@@ -141,7 +144,12 @@ def _leg(tunnel: Record, *, works: bool) -> Leg | None:
     local, remote = tunnel.of("local_address"), tunnel.of("remote_address")
     if not local:
         return None
-    return Leg(ip_address(local), ip_address(remote) if remote else None, works)
+    return Leg(_address(local), _address(remote) if remote else None, works)
+
+
+@lru_cache(maxsize=ADDRESSES_KEPT)  # a list of connections has the same ones again and again
+def _address(text: str) -> AnyAddress:
+    return ip_address(text)
 
 
 def _why(code: str, text: str) -> Table:
