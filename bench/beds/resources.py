@@ -1,23 +1,23 @@
-"""A thousand connections by the API: what a list, a creation and a process cost with them."""
+"""Customers and their connections by the API: what a creation and a list cost with many of them."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 
-from lab.control import Api, Control, Table
+from lab.control import Control, Table
 
 CLIENTS = 10
 LISTS = 20  # by each client
-PAGE = 100
+PAGE = 100  # connections in one list; it is what the API gives if nobody says a number
 
 
-def p95(times_s: Sequence[float]) -> float:
+def p95_ms(times_s: Sequence[float]) -> float:
     """Return the 95th percentile, in milliseconds."""
-    return round(sorted(times_s)[max(0, int(len(times_s) * 0.95) - 1)] * 1e3, 2)
+    return round(sorted(times_s)[math.ceil(0.95 * len(times_s)) - 1] * 1e3, 2)
 
 
 def timed(act: Callable[[], object]) -> float:
@@ -27,43 +27,31 @@ def timed(act: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-@dataclass(slots=True)
-class Tree:
-    """The resources of one control plane: two nodes, one Border Gateway, many customers."""
-
-    api: Api
-    nodes: list[Table]
-    gateway: Table
-    created_s: list[float]
-
-    @classmethod
-    def plant(cls, api: Api) -> Tree:
-        """Make the nodes and the Border Gateway with what lies behind it."""
-        nodes = [
-            api.create("nodes", name=f"gw-{name}", public_addresses=[f"198.51.100.{host}"])
-            for name, host in (("a", 11), ("b", 12))
-        ]
-        gateway = api.create("border-gateways", name="main")
-        api.create(
-            "vpc-attachments",
-            name="vpc",
-            border_gateway=gateway["id"],
-            interface="lan",
-            cidrs=["192.168.0.0/16"],
-        )
-        return cls(api, nodes, gateway, [])
-
-    def grow(self, count: int, first: int = 0, say: Callable[[int], None] = lambda _: None) -> None:
-        """Make connections with two tunnels each; how long each takes is kept."""
-        for number in range(first, first + count):
-            customer = self.api.create("customer-gateways", **customer_fields(number))
-            fields = connection_fields(number, self.gateway["id"], customer["id"])
-            self.created_s.append(timed(partial(self.api.create, "vpn-connections", **fields)))
-            if number % 100 == 99:
-                say(number + 1)
+def plant(control: Control) -> None:
+    """Make the Border Gateway and what lies behind it."""
+    api = control.api()
+    api.create("border-gateways", name="main")
+    api.create(
+        "vpc-attachments",
+        name="vpc",
+        border_gateway="main",
+        interface="lan",
+        cidrs=["192.168.0.0/16"],
+    )
 
 
-def customer_fields(number: int) -> Table:
+def grow(control: Control, count: int, say: Callable[[str], None]) -> list[float]:
+    """Make connections of two tunnels each; return how many seconds each took, in their order."""
+    api, taken = control.api(), []
+    for number in range(count):
+        api.create("customer-gateways", **customer(number))
+        taken.append(timed(partial(api.create, "vpn-connections", **connection(number))))
+        if number % 200 == 199:
+            say(f"{number + 1} connections")
+    return taken
+
+
+def customer(number: int) -> Table:
     """Return the Customer Gateway of a number."""
     return {
         "name": f"customer-{number}",
@@ -71,30 +59,36 @@ def customer_fields(number: int) -> Table:
     }
 
 
-def connection_fields(number: int, gateway: str, customer: str) -> Table:
+def connection(number: int) -> Table:
     """Return the VPN Connection of a number; the customer is to begin, so nothing is sent."""
     return {
         "name": f"connection-{number}",
-        "border_gateway": gateway,
-        "customer_gateway": customer,
-        "remote_cidrs": [f"10.{number // 250}.{number % 250}.0/24"],
+        "border_gateway": "main",
+        "customer_gateway": f"customer-{number}",
+        "remote_cidrs": [network(10, number)],
         "start": "respond",
     }
 
 
+def network(first: int, number: int) -> str:
+    """Return the network of a number, below `first`/8."""
+    return f"{first}.{number // 250}.{number % 250}.0/24"
+
+
 def lists_s(control: Control) -> list[float]:
-    """Return how long each list took with CLIENTS at once, a page of PAGE connections each."""
-
-    def many(_: int) -> list[float]:
-        api, after, found = control.api(), None, []
-        for _ in range(LISTS):
-            query = {"limit": PAGE} | ({"after": after} if after else {})
-            began = time.perf_counter()
-            page = api.get("vpn-connections", **query)
-            found.append(time.perf_counter() - began)
-            assert len(page["items"]) > 0
-            after = page["next"]
-        return found
-
+    """Return how many seconds each list took, a page of PAGE connections for CLIENTS at once."""
     with ThreadPoolExecutor(CLIENTS) as pool:
-        return [one for times in pool.map(many, range(CLIENTS)) for one in times]
+        found = pool.map(lambda _: _pages_s(control), range(CLIENTS))
+        return [one for times in found for one in times]
+
+
+def _pages_s(control: Control) -> list[float]:
+    """Return how many seconds each page took one client, who reads on and begins again."""
+    api, taken, after = control.api(), [], None
+    for _ in range(LISTS):
+        query = {"limit": PAGE} | ({"after": after} if after else {})
+        began = time.perf_counter()
+        page = api.get("vpn-connections", **query)
+        taken.append(time.perf_counter() - began)
+        after = page["next"]
+    return taken
