@@ -53,9 +53,9 @@ class Creations:
             self.repeated += asked > 1
 
     def gap_s(self, after: float, until: float) -> float:
-        """Return the longest time without an answer that overlaps a span."""
+        """Return the longest time without an answer that ended within a span."""
         pairs = itertools.pairwise(sorted(self.done_at))
-        return max((b - a for a, b in pairs if b > after and a < until), default=0.0)
+        return max((b - a for a, b in pairs if after < b <= until), default=0.0)
 
 
 def etcd(lab: Lab, connections: int, say: Say) -> Found:

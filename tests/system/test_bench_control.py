@@ -33,10 +33,10 @@ def test_all_parts_find_what_they_promise(tmp_path: Path) -> None:
     assert all(value > 0 for name, value in found.items() if name.endswith(("_ms", "_mib", "_s")))
 
 
-def test_the_longest_gap_is_that_within_the_span() -> None:
-    made = Creations(done_at=[1.0, 2.0, 2.5, 6.0, 6.5])
+def test_a_gap_counts_where_it_ends() -> None:
+    made = Creations(done_at=[6.5, 1.0, 2.0, 2.5, 6.0])
     assert made.gap_s(0.0, 7.0) == 3.5
-    assert made.gap_s(2.2, 2.4) == 0.5
+    assert made.gap_s(2.2, 5.9) == 0.5  # what began before, and not what ends later
     assert made.gap_s(6.2, 9.0) == 0.5
 
 
