@@ -36,6 +36,7 @@ TOKEN_PREFIX = "tsn"  # noqa: S105  # how registration tokens begin
 Table = dict[str, object]
 Text = Annotated[str, Field(max_length=2000)]
 Word = Annotated[str, Field(max_length=128)]
+Number = Annotated[int, Field(ge=0, le=2**53)]
 Pem = Annotated[str, Field(max_length=16384)]
 
 
@@ -85,8 +86,8 @@ class Position(Message):
     one. `tag` stands for the document's content: with the same tag, nothing is to be done.
     """
 
-    epoch: int = 0
-    generation: int = 0
+    epoch: Number = 0
+    generation: Number = 0
     tag: Word = ""
 
 

@@ -182,7 +182,7 @@ async def test_a_renewed_certificate_takes_the_place_of_the_other_when_it_is_use
     await link.renew()  # the answer is lost
     renewed = linked(plane, tmp_path / "renewed", await link.renew())
     assert await link.report(report()) == Heard(full=False, events=0)
-    assert len(list(plane.registry.mirror.of_kind(CREDENTIAL))) == 3
+    assert len(list(plane.registry.mirror.of_kind(CREDENTIAL))) == 2  # in use, and the newest
     await renewed.report(report(2))
     assert len(list(plane.registry.mirror.of_kind(CREDENTIAL))) == 1
     with pytest.raises(Refused, match="revoked or replaced"):

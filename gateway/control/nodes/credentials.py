@@ -145,14 +145,19 @@ class Credentials:
         await decide_and_commit(self._store, self._mirror, decide, f"node:{node}")
 
     async def renew(self, node: str, csr: str) -> Credential:
-        """Return the next credential of a node. The one in use holds until that is used."""
+        """
+        Return the next credential of a node. The one in use holds until that is used.
+
+        Another one that was never used is void: a node that asks for many has two all the same, so
+        one commit can lock it out.
+        """
         issued = self._issued(csr, node)
-        await decide_and_commit(
-            self._store,
-            self._mirror,
-            lambda: [_create(issued, node, is_fresh=True)],
-            f"node:{node}",
-        )
+
+        def decide() -> list[Write]:
+            unused = [one for one in self._of(CREDENTIAL, node) if one.spec.get("is_fresh")]
+            return [_create(issued, node, is_fresh=True), *_deleted(unused)]
+
+        await decide_and_commit(self._store, self._mirror, decide, f"node:{node}")
         return self._told(issued, node)
 
     async def revoke(self, node: str, who: Principal) -> int:

@@ -33,6 +33,7 @@ from gateway.secret import Secret
 
 EPOCH = Key("fleet", "epoch")
 ASKED_SHARE = 50  # who only asks for a number composes in a fiftieth of the time at most
+EPOCHS_AHEAD = 1000  # that a node is believed: no store is put back so often
 SECRETS_KEPT = 20_000  # opened ones, so that a document of thousands of tunnels is made in no time
 
 
@@ -162,6 +163,8 @@ class Documents:
             self._current[node] = current
         elif held.epoch <= self.epoch and self._mirror.revision == held.generation:
             return None  # the next commit gives a number
+        elif held.epoch > self.epoch + EPOCHS_AHEAD:
+            return None  # it has made that up, and could take all numbers from the others
         else:
             await self._begin_epoch(held.epoch + 1)
         return current if is_newer(self._at(current), held) else None

@@ -17,7 +17,7 @@ from gateway.control.mirror import Mirror
 from gateway.control.nodes.actions import Actions
 from gateway.control.nodes.documents import Documents
 from gateway.control.nodes.states import States
-from gateway.control.resources.record import Table
+from gateway.control.resources.record import Record, Table
 from gateway.control.store.interface import LEASE, Conflict, Lease, NotFound, Store
 from gateway.fleet.messages import (
     LOST_S,
@@ -99,9 +99,8 @@ class Reports:
         await self._stay_alive(node, known)
         self._documents.learn(node, report.at)
         self._take_states(node, report)
-        known.counters |= report.counters
-        if report.full:
-            known.counters = dict(report.counters)
+        before = {} if report.full else known.counters
+        known.counters = before | self._own_counters(node, report)
         await self._take_events(node, known, report)
         await self._actions.take(node, report.results)
         return Heard(full=is_missing, events=known.events)
@@ -143,6 +142,17 @@ class Reports:
             known.lease = await self._store.acquire(lease_name(node), node, LOST_S)
         known.kept_at = now
 
+    def _own_counters(self, node: str, report: Report) -> dict[str, Counters]:
+        """Return the counters of what is this node's: else names of its invention would pile up."""
+        return {
+            name: counters
+            for name, counters in report.counters.items()
+            if self._is_on(node, self._mirror.get("vpn_tunnel", name))
+        }
+
+    def _is_on(self, node: str, tunnel: Record | None) -> bool:
+        return tunnel is not None and tunnel.allocated.get("node") == node
+
     # ---- states ----
 
     def _take_states(self, node: str, report: Report) -> None:
@@ -171,7 +181,7 @@ class Reports:
     def _tunnel_state(self, node: str, tunnel: TunnelState) -> Table | None:
         """Return what is kept of a tunnel; nothing of one that is not this node's."""
         record = self._mirror.get("vpn_tunnel", tunnel.name)
-        if record is None or record.allocated.get("node") != node:
+        if record is None or not self._is_on(node, record):
             return None
         return {
             "tenant": record.tenant,
