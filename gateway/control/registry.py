@@ -22,7 +22,7 @@ from gateway.control.changes.steps import Rehearsal, Step
 from gateway.control.changes.view import Pair
 from gateway.control.changes.writes import writes_of
 from gateway.control.mirror import Mirror
-from gateway.control.problems import ApiProblem, not_found
+from gateway.control.problems import ApiProblem, forbidden, not_found
 from gateway.control.resources.kinds import KINDS, Kind
 from gateway.control.resources.record import Record, Table
 from gateway.control.secrets import KeyRing
@@ -230,6 +230,7 @@ class Registry:
             for attempt in range(ATTEMPTS):
                 changes, record = decide()
                 assert record is not None
+                _judge_machine(changes, who)
                 warnings = judge.judge(self.mirror, changes) if _is_more(changes) else []
                 if dry_run or not changes:
                     return _done(changes, record, warnings)
@@ -259,6 +260,23 @@ class Registry:
             raise ApiProblem(503, "unavailable", str(error), retry_after_s=1) from None
         await self.mirror.reached(revision)
         return True
+
+
+def _judge_machine(changes: Sequence[Pair], who: Principal) -> None:
+    """
+    Raise ApiProblem 403 for a tenant who names a device or namespace of the gateway VMs: it may be
+    another tenant's, or the one that all packets come by. `main` is the operator's own.
+    """
+    if who.is_operator or who.tenant == MAIN_TENANT:
+        return
+    for old, new in changes:
+        if new is None:
+            continue
+        before = old.spec if old is not None else {}
+        for field in sorted(KINDS[new.kind].of_machine):
+            if new.spec.get(field) != before.get(field):
+                text = f"{new.kind}.{field}: names what is of the gateway VMs: the operator sets it"
+                raise forbidden(text)
 
 
 def _is_more(changes: Sequence[Pair]) -> bool:

@@ -24,8 +24,9 @@ class Kind:
     One kind of resource. `references` are fields with the id of another, of the kind they name.
 
     `fixed` fields are set when the resource is made and never again. `is_operators`: it belongs to
-    no tenant, and only the operator writes it. `inherits`: a field that is not set has no default,
-    because another resource says it.
+    no tenant, and only the operator writes it. `of_machine` fields name devices and namespaces of
+    the gateway VMs, which all tenants share: a tenant does not set them. `inherits`: a field that
+    is not set has no default, because another resource says it.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Kind:
     new: type[BaseModel]  # what a request to make one may have
     references: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     fixed: frozenset[str] = frozenset()
+    of_machine: frozenset[str] = frozenset()
     is_operators: bool = False
     inherits: bool = False
 
@@ -62,6 +64,7 @@ _TABLE = (
         "Border Gateway",
         specs.BorderGatewaySpec,
         references={"address_pool": "address_pool"},
+        of_machine=frozenset({"namespace"}),
     ),
     _kind(
         "vpc_attachment",
@@ -71,6 +74,7 @@ _TABLE = (
         specs.VpcAttachmentSpec,
         references={"border_gateway": "border_gateway", "node": "node"},
         fixed=frozenset({"border_gateway"}),
+        of_machine=frozenset({"interface", "parent", "vlan", "veth", "node"}),
     ),
     _kind(
         "customer_gateway",
@@ -111,6 +115,7 @@ _TABLE = (
             "node": "node",
         },
         fixed=frozenset({"border_gateway", "customer_gateway"}),
+        of_machine=frozenset({"interface", "node"}),
     ),
     _kind(
         "route",
