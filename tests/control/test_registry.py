@@ -66,11 +66,12 @@ async def test_each_node_gets_its_own_tunnels_and_keys_in_a_document_without_mis
 
 
 async def test_no_secret_is_in_the_store_in_clear(registry: Registry, store: Store) -> None:
+    began = await store.revision()
     await fleet(registry)
     psk, password = "correct horse battery staple", "hunter2 hunter2"
     done = await connect(registry, psk=psk, tunnel=[{"bgp_password": password}, {}])
     everything = ""
-    for commit in await store.changes(0):
+    for commit in await store.changes(began):
         everything += str([change.value for change in commit.changes])
     assert psk not in everything
     assert password not in everything

@@ -38,6 +38,7 @@ from tests.dataplane.values import KEY, OPTIONS, plane_sa
 
 pytestmark = [
     pytest.mark.system,
+    pytest.mark.alone,
     pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root"),
 ]
 

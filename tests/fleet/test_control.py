@@ -409,6 +409,7 @@ async def test_a_node_that_is_silent_is_lost_and_its_tunnels_are_unknown(
     assert plane.nodes.statuses.of_node(plane.node())["operational"] == "lost"
     plane.nodes.reports._known[plane.node().id].kept_at = 0.0
     await link.report(report(2, full=False))
+    await plane.registry.mirror.reached(await plane.store.revision())
     assert (await status(plane, tunnel))["operational"] == "up"
 
 
