@@ -21,6 +21,7 @@ PAUSE_S = 0.3  # between two looks whether something has changed
 COUNTERS_S = 5.0  # rates are looked at so often though nothing has: as often as nodes report
 QUIET_S = 15.0  # without anything new a comment is sent, so that a broken stream is noticed
 RETRY_MS = 1000
+LIFE_S = 300.0  # then the page asks again: a session that has ended sees no more
 
 
 def brief(tunnel: Table) -> dict[str, Any]:
@@ -106,13 +107,15 @@ class Streams:
             self._scopes[name] = (Scope(look, version), set())
             self._running[name] = asyncio.create_task(self._run(name))
         scope, queues = self._scopes[name]
+        end = time.monotonic() + LIFE_S
+        for event, data in scope.news():  # what the other pages have not been told yet
+            self.tell(name, event, data)
         queues.add(queue)
         try:
             yield f"retry: {RETRY_MS}\n\n".encode()
-            scope.news()
             for event, data in scope.all():
                 yield message(event, data)
-            while True:
+            while time.monotonic() < end:
                 try:
                     yield await asyncio.wait_for(queue.get(), QUIET_S)
                 except TimeoutError:

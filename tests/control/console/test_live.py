@@ -62,3 +62,28 @@ def test_the_same_version_is_not_looked_at_again_but_for_the_rates() -> None:
     assert [scope.is_due(at) for at in (10.0, 10.3, 10.6, 15.1)] == [True, False, False, True]
     version[0] = 2
     assert scope.is_due(15.2)
+
+
+async def test_a_page_that_opens_takes_no_news_from_the_others() -> None:
+    tunnels = [tunnel(1, "up")]
+    streams = Streams()
+    async with (
+        aclosing(streams.open("main", lambda: tunnels)) as first,
+        aclosing(streams.open("main", lambda: tunnels)) as second,
+    ):
+        for _ in range(3):
+            await anext(first)
+        tunnels[0] = tunnel(1, "down")
+        for _ in range(2):
+            await anext(second)
+        event, changed = of(await asyncio.wait_for(anext(first), 1))
+        assert (event, changed[0]["style"]) == ("tunnels", "down")
+
+
+async def test_a_stream_ends_so_that_the_page_must_show_its_session_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(live, "LIFE_S", 0.05)
+    monkeypatch.setattr(live, "QUIET_S", 0.02)
+    async with asyncio.timeout(2):
+        assert len([each async for each in Streams().open("main", list)]) >= 3
