@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from gateway.control.alarms import mail, webhook
@@ -27,6 +29,7 @@ from gateway.node.journal import Journal
 
 QUEUE_MAX = 1000  # messages for one target
 PAUSES_S = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)  # after each try but the last
+THREADS = 2  # of one tenant: who answers by drips holds up no other tenant, and no login
 IDLE_S = 30.0  # a target's task ends when there is nothing to say for so long
 
 Told = Callable[[], None]
@@ -58,6 +61,7 @@ class Deliveries:
         self._pauses_s = pauses_s
         self._queues: dict[str, asyncio.Queue[Waiting]] = {}
         self._new: asyncio.Queue[str] = asyncio.Queue()
+        self._threads: dict[str, ThreadPoolExecutor] = {}  # by tenant
 
     def tell(self, message: Message, told: Told) -> None:
         """Have every target told that wants to be; `told` is called when all have been."""
@@ -143,12 +147,18 @@ class Deliveries:
             raise NotDelivered(str(error)) from None
         send = _mail if target.spec["type"] == "mail" else _webhook
         try:
-            await asyncio.to_thread(send, target.spec, secret, message, reach)
+            work = partial(send, target.spec, secret, message, reach)
+            await asyncio.get_running_loop().run_in_executor(self._threads_of(target), work)
         except NotDelivered:
             raise
         except Exception as error:  # what no library says it raises must hold up no other message
             self._journal.error("bug", where="alarm target", text=repr(error))
             raise NotDelivered(f"it can not be sent: {error!r}", is_final=True) from error
+
+    def _threads_of(self, target: Record) -> ThreadPoolExecutor:
+        if target.tenant not in self._threads:
+            self._threads[target.tenant] = ThreadPoolExecutor(THREADS, "alarm-target")
+        return self._threads[target.tenant]
 
     def _secret(self, target: Record, field: str) -> str | None:
         sealed = target.spec.get(field)

@@ -46,6 +46,8 @@ class Reach:
             return False
         if judged.is_loopback or judged.is_link_local:
             return False
+        if isinstance(judged, IPv6Address) and (judged.is_site_local or judged.sixtofour):
+            return False  # of a site (RFC 3879), or a way to any IPv4 address (RFC 3056)
         if judged.is_global:
             return True
         return self.settings.private_of_main and self.tenant == MAIN_TENANT and judged.is_private

@@ -35,7 +35,7 @@ from gateway.control.store.interface import Create, Key, Store
 from gateway.control.store.sqlite import open_sqlite
 from gateway.node.journal import Journal
 from tests.control.alarms.receivers import hook, mailbox
-from tests.control.registry import RING, make, running
+from tests.control.registry import RING, ROOT, make, running
 
 HERE = Reach(AlarmSettings.model_validate({"target_networks": ["127.0.0.0/8"]}), "main")
 MESSAGE = Message("alarm-aaaaaaaaaa-1-raised", "main", template.SAMPLE)
@@ -306,3 +306,27 @@ async def test_no_secret_of_a_target_is_in_the_store_in_clear(here: Here) -> Non
     record = here.registry.mirror.get("alarm_target", id)
     assert record is not None
     assert record.spec["webhook_secret"].startswith("sealed:v1:")
+
+
+async def test_targets_that_never_answer_hold_up_no_other_tenant_and_no_login(here: Here) -> None:
+    """Also not by dozens of tests of them at once: each holds a thread."""
+    with socket.create_server(("127.0.0.1", 0)) as silent, hook() as good:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        spec = {"name": "tarpit", "type": "webhook", "url": url}
+        acme = (await here.registry.create("alarm_target", spec, ROOT, tenant="acme")).record
+        main = here.registry.mirror.get("alarm_target", await target(here, "good", good.url))
+        assert main is not None
+        stuck = [asyncio.create_task(here.deliveries.send(acme, MESSAGE)) for _ in range(40)]
+        await asyncio.sleep(0.1)
+        async with asyncio.timeout(2):
+            await asyncio.to_thread(time.time)  # as a password is checked
+            await here.deliveries.send(main, MESSAGE)
+        for each in stuck:
+            each.cancel()
+        await asyncio.gather(*stuck, return_exceptions=True)
+        assert len(good.bodies) == 1
+
+
+@pytest.mark.parametrize("text", ["fec0::1", "2002:a00:1::1", "64:ff9b::a00:1"])
+def test_ipv6_is_no_way_around_to_private_addresses(text: str) -> None:
+    assert not Reach(AlarmSettings(), "acme").allows(ip_address(text))
