@@ -16,6 +16,7 @@ from gateway.control.auth.principal import MAIN_TENANT
 from gateway.control.auth.sessions import COOKIE, Started
 from gateway.control.console.render import THEMES, Visit, page
 from gateway.control.problems import ApiProblem
+from gateway.control.resources.kinds import SECRETS
 
 HOME = "/console/"
 THEME_COOKIE = "twinspan-theme"
@@ -158,7 +159,7 @@ def _path(request: Request) -> str:
 
 def _with(next: str, kept: Mapping[str, str]) -> str:
     """Return a form's path with what had been typed; secrets are not put into an address."""
-    known = [(k, v) for k, v in kept.items() if k not in ("psk", "bgp_password", "do")][:TYPED_MAX]
+    known = [(k, v) for k, v in kept.items() if k not in SECRETS | {"do"}][:TYPED_MAX]
     if not known:
         return next
     joined = "&".join(f"{quote(name)}={quote(value)}" for name, value in known)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.control.console import forms
+from gateway.control.console import forms, visit
 from gateway.control.console.forms import Input, fields_of, filled
-from gateway.control.resources.kinds import KINDS
+from gateway.control.resources.kinds import KINDS, SECRETS
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=list(KINDS))
@@ -77,3 +77,8 @@ def test_line_ends_of_a_browser_are_no_change() -> None:
     before = {"remote_cidrs": "10.0.0.0/16\n10.1.0.0/16"}
     typed = {"remote_cidrs": "10.0.0.0/16\r\n10.1.0.0/16\r\n"}
     assert forms.patch_of(fields, before, typed) == ({}, {})
+
+
+def test_no_secret_that_was_typed_before_a_login_goes_into_an_address() -> None:
+    typed = dict.fromkeys(SECRETS, "s3cret") | {"name": "ops"}
+    assert visit._with("/console/alarm-targets/new", typed) == "/console/alarm-targets/new?name=ops"
