@@ -68,14 +68,14 @@ class Registry:
     def get(self, kind: str, id: str, who: Principal) -> Record:
         """Return a resource by id. One of a tenant that is not seen does not exist."""
         record = self.mirror.get(kind, id)
-        if record is None or not (who.sees(record.tenant) or KINDS[kind].is_operators):
+        if record is None or not who.sees(record.tenant):
             raise not_found(kind, id)
         return record
 
     def all(self, kind: str, who: Principal, tenant: str | None = None) -> list[Record]:
         """Return the resources of a kind that somebody sees, of one tenant if it is named."""
         if KINDS[kind].is_operators:
-            return list(self.mirror.of_kind(kind))
+            return list(self.mirror.of_kind(kind)) if who.is_operator else []
         if tenant is not None and not who.sees(tenant):
             return []
         return list(self.mirror.of_kind(kind, tenant if who.is_operator else who.tenant))

@@ -105,7 +105,9 @@ def _resolve(kind: Kind, table: Table, view: View, tenant: str) -> tuple[Table, 
             resolved[field] = found[0].id
             continue
         there = ", ".join(sorted(one.name for one in _of(view, target, tenant))[:8]) or "none"
-        text = f"no {target} has this id or name; there is: {there}"
+        text = f"no {target} has this id or name"
+        if not KINDS[target].is_operators:  # whose names are not everybody's to know
+            text += f"; there is: {there}"
         if found:
             text = f"several have this name: {', '.join(one.id for one in found)}; give an id"
         errors.append(FieldError("reference_not_found", f"{kind.name}.{field}", text, value))
