@@ -30,4 +30,6 @@ def closing(texts: list[str]) -> str:
 
 
 if __name__ == "__main__":
+    if missing := [name for name in sys.argv[1:] if not Path(name).exists()]:
+        sys.exit(f"pytest ended before it wrote {', '.join(missing)}")
     print(closing([Path(name).read_text() for name in sys.argv[1:]]))

@@ -257,7 +257,7 @@ def test_a_process_that_can_not_start_says_why(spawn: Spawn) -> None:
 
 
 def test_a_process_that_hangs_times_out(spawn: Spawn) -> None:
-    plane = spawn(timeout_s=0.2)
+    plane = spawn(timeout_s=2.0)
     os.kill(plane.pid, signal.SIGSTOP)
     try:
         with pytest.raises(DataPlaneError, match=r"did not answer STATE in time"):

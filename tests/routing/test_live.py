@@ -27,7 +27,7 @@ from lab import impair, probe
 from lab.commands import Process, wait_for
 from lab.netns import Lab, Namespace
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.alone]
 
 ROOT = Path(__file__).parents[2]
 FIRST, SECOND = "bgp_office-1", "bgp_office-2"
