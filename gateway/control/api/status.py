@@ -6,7 +6,7 @@ How a tunnel is comes from its node's reports, `live`; without a report it is un
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from gateway.control.changes.view import View
 from gateway.control.resources.record import Record
@@ -62,14 +62,11 @@ class Status:
     def _connection(self, connection: Record) -> Table:
         tunnels = list(self._view.children("vpn_tunnel", connection.id))
         tunnels.sort(key=lambda one: int(one.allocated.get("position", 0)))
-        states = [self._live(tunnel).get("operational") for tunnel in tunnels]
-        working = sum(1 for state in states if state == "up")
-        return {
-            "tunnels": [tunnel.id for tunnel in tunnels],
-            "working": working,
-            "operational": _together(states),
-            **self._live(connection),
-        }
+        live = self._live(connection)  # whoever hears the nodes knows it without all else
+        if "operational" not in live:
+            states = [self._live(tunnel).get("operational") for tunnel in tunnels]
+            live = {"working": states.count("up"), "operational": together(states), **live}
+        return {"tunnels": [tunnel.id for tunnel in tunnels], **live}
 
     def _children(self, record: Record, *kinds: str) -> Table:
         return {
@@ -78,7 +75,7 @@ class Status:
         }
 
 
-def _together(states: list[Json]) -> str:
+def together(states: Collection[Json]) -> str:
     """Return how a connection is: up if one tunnel is; unknown only if nothing is known."""
     for state in ("up", "connecting", "down"):
         if state in states:

@@ -12,6 +12,7 @@ from functools import lru_cache
 from ipaddress import ip_address
 
 from gateway.control.api.render import moment
+from gateway.control.api.status import together
 from gateway.control.mirror import Mirror
 from gateway.control.nodes.credentials import Credentials
 from gateway.control.nodes.documents import Documents
@@ -103,9 +104,14 @@ class Statuses:
             leg for tunnel in tunnels if (leg := _leg(tunnel, works=works[tunnel.id])) is not None
         ]
         return {
-            "ha_status": ha_status(legs).value if legs else "no_redundancy",
             "working": sum(works.values()),
+            "operational": together([self._state_word(tunnel) for tunnel in tunnels]),
+            "ha_status": ha_status(legs).value if legs else "no_redundancy",
         }
+
+    def _state_word(self, tunnel: Record) -> str:
+        node = str(tunnel.allocated.get("node") or "")
+        return self._operational(node, self._states.get(tunnel.id))[0]
 
     def _works(self, tunnel: Record) -> bool:
         node, state = str(tunnel.allocated.get("node") or ""), self._states.get(tunnel.id)
