@@ -305,6 +305,8 @@ def test_a_namespace_that_was_removed_by_hand_is_made_anew(network: Network) -> 
     wait_for("it to be there", lambda: red.namespace.netns in namespaces(), 30.0, every_s=0.3)
     wait_for("another BIRD", lambda: bird_pid(network, "red") not in (0, pid), 30.0)
     network.ours.wait_up(timeout_s=40.0)
+    near = tenants.VPC_GATEWAY.rpartition(".")[0] + "."
+    wait_for("the attachment", lambda: near in red.vpc.ip("-4", "addr", "show"), 30.0)
     red.vpc.route("default", "via", tenants.VPC_GATEWAY)
     wait_sessions(network)
     wait_traffic(red)
