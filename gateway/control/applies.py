@@ -339,7 +339,7 @@ class Applies:
         except (Conflict, NotFound):
             text = "somebody else changes the same apply at this moment"
             raise ApiProblem(409, "conflict", text) from None
-        await self.registry.mirror.reached(revision)
+        await self.registry.mirror.caught_up(revision)
 
 
 def _judge_size(value: Table) -> None:

@@ -20,6 +20,7 @@ from gateway.control.store.interface import Commit, Key, Object, Store, TooOld, 
 LEFT_OUT = frozenset({"event", "idempotency"})
 QUEUE_MAX = 10_000  # commits that a subscriber may be behind
 RETRY_S = 0.2
+SETTLED_S = 5.0  # a watch that is broken does not hold an answer back for longer
 LOADED_S = 5.0  # how long a request waits for the first reading of the store
 
 
@@ -81,6 +82,20 @@ class Mirror:
         """Wait until the mirror has all that was committed up to a revision."""
         async with self._moved:
             await self._moved.wait_for(lambda: self.revision >= revision)
+
+    async def caught_up(self, revision: int) -> bool:
+        """
+        Wait until it has what was committed up to a revision, so that a writer reads what he wrote.
+
+        Not for ever: False after SETTLED_S, when the watch is broken. What was committed is in the
+        store all the same.
+        """
+        try:
+            async with asyncio.timeout(SETTLED_S):
+                await self.reached(revision)
+        except TimeoutError:
+            return False
+        return True
 
     @contextlib.asynccontextmanager
     async def subscribed(self) -> AsyncIterator[AsyncIterator[Commit]]:

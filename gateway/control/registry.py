@@ -12,7 +12,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gateway.control.auth.principal import MAIN_TENANT, Principal, Scope
 from gateway.control.changes import edit, judge, quotas
@@ -236,30 +236,37 @@ class Registry:
                     return _done(changes, record, warnings)
                 writes = writes_of(self.mirror, changes, self._ring.seal)
                 writes += beside(record) if beside is not None else ()
-                if await self._committed(writes, who.actor):
-                    return _done(self._as_stored(changes), self._stored(record), warnings)
+                revision = await self._committed(writes, who.actor)
+                if revision is not None:
+                    kept = [(old, self._stored(new, revision)) for old, new in changes]
+                    return _done(kept, self._stored(record, revision) or record, warnings)
                 await asyncio.sleep(PAUSE_S * attempt * os.urandom(1)[0] / 256)
         raise ApiProblem(
             503, "unavailable", "others change the same resources at this moment", retry_after_s=1
         )
 
-    def _stored(self, record: Record) -> Record:
-        return self.mirror.get(record.kind, record.id) or record
+    def _stored(self, record: Record | None, revision: int) -> Record | None:
+        """Return a record as it is after a commit of ours, which the mirror may not have yet."""
+        if record is None:
+            return None
+        found = self.mirror.get(record.kind, record.id)
+        if found is not None and found.revision >= revision:
+            return found
+        return replace(record, revision=revision)
 
-    def _as_stored(self, changes: Sequence[Pair]) -> list[Pair]:
-        return [(old, self._stored(new) if new is not None else None) for old, new in changes]
-
-    async def _committed(self, writes: Sequence[Write], actor: str) -> bool:
-        """Commit; False if the state that the writes stand on is over."""
+    async def _committed(self, writes: Sequence[Write], actor: str) -> int | None:
+        """Commit and return the revision; None if the state that the writes stand on is over."""
         try:
             revision = await self._store.commit(writes, actor)
+            await self.mirror.caught_up(revision)
         except (Conflict, NotFound):
-            await self.mirror.reached(await self._store.revision())
-            return False
+            if not await self.mirror.caught_up(await self._store.revision()):
+                text = "the store's changes do not come in: what this stands on is not known"
+                raise ApiProblem(503, "unavailable", text, retry_after_s=1) from None
+            return None
         except Unavailable as error:
             raise ApiProblem(503, "unavailable", str(error), retry_after_s=1) from None
-        await self.mirror.reached(revision)
-        return True
+        return revision
 
 
 def _judge_machine(changes: Sequence[Pair], who: Principal) -> None:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from gateway.control import mirror
 from gateway.control.auth.principal import Principal, Scope
 from gateway.control.changes.compose import node_table
 from gateway.control.problems import ApiProblem
@@ -254,6 +255,24 @@ async def test_border_gateways_of_one_node_never_get_the_same_inner_network(
         tunnel=[{"inner_cidr": networks[0]}, {}],
     )
     assert problem.code in ("inner_cidr_in_use", "address_pair_in_use")
+
+
+async def test_a_broken_watch_holds_no_writer_for_ever(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mirror, "SETTLED_S", 0.1)
+    async with running(store) as registry:
+        await fleet(registry)
+
+        async def never(revision: int) -> None:
+            await asyncio.Event().wait()
+
+        monkeypatch.setattr(registry.mirror, "reached", never)
+        made = await registry.create("border_gateway", {"name": "second"}, ROOT)
+        assert made.record.revision == await store.revision()
+        monkeypatch.undo()
+        await registry.mirror.reached(made.record.revision)
+        assert registry.mirror.get("border_gateway", made.record.id) is not None
 
 
 async def test_a_border_gateway_gets_addresses_of_its_own_pool(registry: Registry) -> None:

@@ -273,7 +273,7 @@ class Keeper:
         for start in range(0, len(writes), MAX_WRITES - 1):
             some = writes[start : start + MAX_WRITES - 1]
             revision = await self._store.commit([Check(lease.key, lease.revision), *some], ACTOR)
-            await self._mirror.reached(revision)
+            await self._mirror.caught_up(revision)
 
     def _tell_rest(self) -> None:
         """Tell what a process before has raised or cleared and not told to the end."""

@@ -74,9 +74,9 @@ class Alarms:
             try:
                 revision = await self._store.commit([write], who.actor)
             except (Conflict, NotFound):
-                await self._mirror.reached(await self._store.revision())
+                await self._mirror.caught_up(await self._store.revision())
                 continue
-            await self._mirror.reached(revision)
+            await self._mirror.caught_up(revision)
             self._say(alarm, who)
             return self.get(id, who)
         text = "others change the same alarm at this moment"

@@ -7,8 +7,6 @@ else was faster it is decided anew.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -34,7 +32,6 @@ from gateway.control.store.interface import (
 
 CLAIM = "claim"
 ATTEMPTS = 20
-REACHED_S = 5.0  # a watch that is broken does not hold an answer back for longer
 
 Decide = Callable[[], Sequence[Write]]
 # Writes that are to be in the commit of something new, made once its answer is known.
@@ -153,17 +150,11 @@ class Desk:
 
     async def catch_up(self) -> None:
         """Wait until the mirror has all that any process has written until now."""
-        await self._reach(await self.store.revision())
+        await self.mirror.caught_up(await self.store.revision())
 
     async def write(self, writes: Sequence[Write], actor: str) -> None:
         """Commit, and wait until the mirror has it. Raises StoreError."""
-        await self._reach(await self.store.commit(writes, actor))
-
-    async def _reach(self, revision: int) -> None:
-        """Wait until the mirror has a revision, so that who wrote reads what he wrote."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(REACHED_S):
-                await self.mirror.reached(revision)
+        await self.mirror.caught_up(await self.store.commit(writes, actor))
 
 
 def not_unique(field: str, value: str) -> ApiProblem:

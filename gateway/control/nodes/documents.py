@@ -150,7 +150,7 @@ class Documents:
             return None
         if is_newer(self._at(current), held):
             return current
-        await self._mirror.reached(await self._store.revision())
+        await self._mirror.caught_up(await self._store.revision())
         current = self.current(node)
         if current is None or self._is_same(node, current, held):
             return None

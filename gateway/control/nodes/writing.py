@@ -17,7 +17,7 @@ async def commit(store: Store, mirror: Mirror, writes: Sequence[Write], actor: s
         revision = await store.commit(writes, actor)
     except Unavailable as error:
         raise ApiProblem(503, "unavailable", str(error), retry_after_s=1) from None
-    await mirror.reached(revision)
+    await mirror.caught_up(revision)
 
 
 async def decide_and_commit(
@@ -36,7 +36,7 @@ async def decide_and_commit(
             return await commit(store, mirror, writes, actor)
         except (Conflict, NotFound):
             try:
-                await mirror.reached(await store.revision())
+                await mirror.caught_up(await store.revision())
             except Unavailable as error:
                 raise ApiProblem(503, "unavailable", str(error), retry_after_s=1) from None
     text = "others change the same objects at this moment"
