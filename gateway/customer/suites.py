@@ -13,11 +13,15 @@ from itertools import product
 from types import MappingProxyType
 
 from gateway.ike.iana import TransformType
-from gateway.ike.names import PRF_OF_INTEG, transform_name
+from gateway.ike.names import PRF_OF_INTEG, TOKENS, transform_name
 from gateway.ike.proposals import Proposal, Transform
 from gateway.sa import Encr, Integ
 
 _NONE: Mapping[str, str] = MappingProxyType({})
+# What most devices call a group: its number of IANA.
+GROUP_NUMBERS: Mapping[str, str] = MappingProxyType(
+    {name: str(int(id)) for name, (kind, id, _) in TOKENS.items() if kind is TransformType.DH}
+)
 
 
 @dataclass(frozen=True, slots=True)

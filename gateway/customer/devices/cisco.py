@@ -12,18 +12,14 @@ from functools import partial
 from gateway.customer.device import Device, File, Job
 from gateway.customer.devices import linux
 from gateway.customer.sheet import SheetTunnel
-from gateway.customer.suites import Words
+from gateway.customer.suites import GROUP_NUMBERS, Words
 from gateway.ike.config import Identity, IdType
 
 KILOBYTES = (2560, 4294967295)
 WINDOWS = (64, 128, 256, 512, 1024)
 GROUPS = {
-    "ecp256": "19",
-    "ecp384": "20",
-    "ecp521": "21",
-    "modp2048": "14",
-    "modp3072": "15",
-    "modp4096": "16",
+    name: GROUP_NUMBERS[name]
+    for name in ("ecp256", "ecp384", "ecp521", "modp2048", "modp3072", "modp4096")
 }
 HASHES = {"sha256": "sha256", "sha384": "sha384", "sha512": "sha512"}
 IKE = Words(

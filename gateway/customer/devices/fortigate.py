@@ -12,7 +12,7 @@ from functools import partial
 from gateway.customer.device import Device, File, Job
 from gateway.customer.devices import linux
 from gateway.customer.sheet import SheetTunnel
-from gateway.customer.suites import Suite, Words
+from gateway.customer.suites import GROUP_NUMBERS, Suite, Words
 from gateway.ike.config import Identity, IdType
 
 KILOBYTES = (5120, 4294967295)
@@ -27,19 +27,10 @@ CIPHERS = {
     "aes128": "aes128",
 }
 HASHES = {name: name for name in ("sha256", "sha384", "sha512")}
-GROUPS = {
-    "x25519": "31",
-    "ecp256": "19",
-    "ecp384": "20",
-    "ecp521": "21",
-    "modp2048": "14",
-    "modp3072": "15",
-    "modp4096": "16",
-    "modp6144": "17",
-    "modp8192": "18",
-}
-IKE = Words(CIPHERS, HASHES, GROUPS, {f"prf{name}": f"prf{name}" for name in HASHES}, has_prf=False)
-ESP = Words(CIPHERS, HASHES, GROUPS)
+IKE = Words(
+    CIPHERS, HASHES, GROUP_NUMBERS, {f"prf{name}": f"prf{name}" for name in HASHES}, has_prf=False
+)
+ESP = Words(CIPHERS, HASHES, GROUP_NUMBERS)
 _ID_TYPES = {
     IdType.IPV4: "address",
     IdType.FQDN: "fqdn",

@@ -10,8 +10,7 @@ from __future__ import annotations
 from functools import partial
 
 from gateway.customer.device import Device, File, Job
-from gateway.customer.devices.vyos import GROUPS
-from gateway.customer.suites import Suite, Words
+from gateway.customer.suites import GROUP_NUMBERS, Suite, Words
 from gateway.ike.config import Identity, IdType
 
 TYPED = r"[!-_a-{}~]+"  # without a back-tick and "|", which end a cell of the table
@@ -27,11 +26,11 @@ _CIPHERS = {
     "aes128": "AES (128 bits)",
 }
 _PRFS = {f"prf{name}": word for name, word in _HASHES.items()}
-_NUMBERED = {name: f"{number} ({name})" for name, number in GROUPS.items()}
+_NUMBERED = {name: f"{number} ({name})" for name, number in GROUP_NUMBERS.items()}
 PFSENSE_IKE = Words(_CIPHERS, _HASHES, _NUMBERED, _PRFS, has_prf=False)
 PFSENSE_ESP = Words(_CIPHERS, _HASHES, _NUMBERED)
 
-_SWAN = {name: name for name in (*_CIPHERS, *_HASHES, *_PRFS, *GROUPS)}
+_SWAN = {name: name for name in (*_CIPHERS, *_HASHES, *_PRFS, *GROUP_NUMBERS)}
 OPNSENSE_IKE = Words(_SWAN, _SWAN, _SWAN, _SWAN, has_prf=False)
 OPNSENSE_ESP = Words(_SWAN, _SWAN, _SWAN)
 

@@ -11,7 +11,7 @@ from functools import partial
 from gateway.customer.device import Device, File, Job
 from gateway.customer.devices import linux
 from gateway.customer.sheet import device_lifetime
-from gateway.customer.suites import Words
+from gateway.customer.suites import GROUP_NUMBERS, Words
 
 LONGEST_AMOUNT = 26843545600000  # bytes, or packets, of a Child SA
 QUOTED = r"[!#-&(-\[\]-~]+"  # what a word in single quotes may have: no quotes, no backslash
@@ -25,19 +25,8 @@ CIPHERS = {
     "aes128": "aes128",
 }
 HASHES = {name: name for name in ("sha256", "sha384", "sha512")}
-GROUPS = {
-    "x25519": "31",
-    "ecp256": "19",
-    "ecp384": "20",
-    "ecp521": "21",
-    "modp2048": "14",
-    "modp3072": "15",
-    "modp4096": "16",
-    "modp6144": "17",
-    "modp8192": "18",
-}
-IKE = Words(CIPHERS, HASHES, GROUPS, {f"prf{name}": f"prf{name}" for name in HASHES})
-ESP = Words(CIPHERS, HASHES, GROUPS)
+IKE = Words(CIPHERS, HASHES, GROUP_NUMBERS, {f"prf{name}": f"prf{name}" for name in HASHES})
+ESP = Words(CIPHERS, HASHES, GROUP_NUMBERS)
 
 
 def _render(job: Job) -> list[File]:
