@@ -8,20 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from gateway.cli.remote.nouns import BY_KIND
 from gateway.control.resources.kinds import SECRETS, Kind
 
-NOUNS = {
-    "border_gateway": "bgw",
-    "vpc_attachment": "attachment",
-    "customer_gateway": "cgw",
-    "vpn_connection": "connection",
-    "vpn_tunnel": "tunnel",
-    "direct_line": "line",
-    "route": "route",
-    "address_pool": "pool",
-    "node": "node",
-    "alarm_target": "alarm-target",
-}
 HIDDEN = "..."  # stands for a secret
 
 
@@ -33,19 +22,23 @@ class SameThing:
     command: str
 
 
+def _noun(kind: Kind) -> str:
+    return BY_KIND[kind.name].name
+
+
 def of_list(kind: Kind) -> SameThing:
     """Return how a list is asked for."""
-    return SameThing(f"GET /v1/{kind.path}", f"twinspan {NOUNS[kind.name]} list")
+    return SameThing(f"GET /v1/{kind.path}", f"twinspan {_noun(kind)} list")
 
 
 def of_resource(kind: Kind, id: str) -> SameThing:
     """Return how one resource is asked for."""
-    return SameThing(f"GET /v1/{kind.path}/{id}", f"twinspan {NOUNS[kind.name]} show {id}")
+    return SameThing(f"GET /v1/{kind.path}/{id}", f"twinspan {_noun(kind)} show {id}")
 
 
 def of_verb(kind: Kind, id: str, verb: str) -> SameThing:
     """Return how something is done to a resource."""
-    command = f"twinspan {NOUNS[kind.name]} {verb} {id}"
+    command = f"twinspan {_noun(kind)} {verb} {id}"
     if verb == "delete":
         return SameThing(f"DELETE /v1/{kind.path}/{id}", command)
     return SameThing(f"POST /v1/{kind.path}/{id}/{verb}", command)
@@ -56,7 +49,7 @@ def of_creation(kind: Kind, fields: Mapping[str, Any]) -> SameThing:
     body = json.dumps(_masked(fields), ensure_ascii=False)
     return SameThing(
         f"POST /v1/{kind.path}\n{body}",
-        f"twinspan {NOUNS[kind.name]} create {_options(fields)}".rstrip(),
+        f"twinspan {_noun(kind)} create {_options(fields)}".rstrip(),
     )
 
 
@@ -65,7 +58,7 @@ def of_change(kind: Kind, id: str, patch: Mapping[str, Any]) -> SameThing:
     body = json.dumps(_masked(patch), ensure_ascii=False)
     return SameThing(
         f"PATCH /v1/{kind.path}/{id}\n{body}",
-        f"twinspan {NOUNS[kind.name]} update {id} {_options(patch)}".rstrip(),
+        f"twinspan {_noun(kind)} update {id} {_options(patch)}".rstrip(),
     )
 
 

@@ -9,7 +9,7 @@ from starlette.responses import RedirectResponse, Response
 
 from gateway.control.console import commands, forms
 from gateway.control.console.forms import FormField, fields_of, filled, is_common
-from gateway.control.console.pages import VERBS, _may_write, kind_or_404
+from gateway.control.console.pages import VERBS, may_write
 from gateway.control.console.render import Visit, page, part
 from gateway.control.console.source import Source, Table
 from gateway.control.problems import ApiProblem, forbidden, not_found
@@ -255,7 +255,7 @@ class Edits:
 
 
 def _judge(visit: Visit, kind: Kind) -> None:
-    if not _may_write(visit, kind):
+    if not may_write(visit, kind):
         raise forbidden(f"this user may not change a {kind.title}")
 
 
@@ -265,6 +265,3 @@ def _errors(kind: Kind, problem: ApiProblem) -> dict[str, str]:
     if not errors and problem.field:
         errors = [{"field": problem.field, "detail": problem.detail}]
     return forms.by_field(kind, errors)
-
-
-__all__ = ["Edits", "kind_or_404"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from gateway.control.alarms.kept import KIND, is_raised
+from gateway.control.api.alarms import shown as alarm_shown
 from gateway.control.api.events import shown, tenant_of
 from gateway.control.api.render import moment
 from gateway.control.auth.principal import Principal
@@ -30,10 +32,10 @@ class Happened:
     async def alarms(self, who: Principal, tenant: str | None) -> list[Table]:
         found = [
             alarm
-            for alarm in self._mirror.of_kind("alarm")
-            if alarm.value.get("state") == "raised"
+            for alarm in self._mirror.of_kind(KIND)
+            if is_raised(alarm)
             and who.sees(alarm.tenant)
             and alarm.tenant in ("", tenant or alarm.tenant)
         ]
         found.sort(key=lambda alarm: -float(alarm.value.get("raised_at") or 0))
-        return [{**alarm.value, "at": moment(alarm.value.get("raised_at"))} for alarm in found]
+        return [{**alarm_shown(alarm), "at": moment(alarm.value["raised_at"])} for alarm in found]

@@ -114,7 +114,7 @@ class Pages:
             q=query,
             page=number,
             pages=pages,
-            can_create=_may_write(visit, kind),
+            can_create=may_write(visit, kind),
             thing=commands.of_list(kind),
         )
 
@@ -149,7 +149,7 @@ class Pages:
             kind=kind,
             resource=resource
             | {"state": self._state(kind, resource, {id: [state_of(t) for t in tunnels]})},
-            can_write=_may_write(visit, kind),
+            can_write=may_write(visit, kind),
             verbs=self._verbs(visit, kind, resource),
             tunnels=tunnels if tunnels or kind.name == "vpn_connection" else None,
             names=self.names(visit),
@@ -177,7 +177,7 @@ class Pages:
         if kind.name == "vpn_tunnel" and visit.may_operate:
             is_down = state_of(resource) == "admin_down"
             verbs = ["up"] if is_down else [verb for verb in VERBS if verb != "up"]
-        return [*verbs, "delete"] if _may_write(visit, kind) else verbs
+        return [*verbs, "delete"] if may_write(visit, kind) else verbs
 
     async def series(self, visit: Visit, id: str) -> Response:
         """Return what the charts of a tunnel show, as JSON."""
@@ -213,7 +213,8 @@ def kind_or_404(path: str) -> Kind:
     return kind
 
 
-def _may_write(visit: Visit, kind: Kind) -> bool:
+def may_write(visit: Visit, kind: Kind) -> bool:
+    """Say whether who looks may change resources of a kind."""
     return visit.may_write and (visit.who.is_operator or not kind.is_operators)
 
 
