@@ -220,7 +220,8 @@ def unpack(release: str, trees: Path = TREES) -> Path:
         return tree
     trees.mkdir(parents=True, exist_ok=True)
     options = [f"--aptopt={one}" for one in ('Apt::Install-Recommends "false"', _STALE)]
-    mirror = "http://deb.debian.org/debian"
+    own = run("apt-get", "indextargets", "--format", "$(REPO_URI)").split()
+    mirror = next(one for one in own if "security" not in one)  # where this machine's apt gets all
     command = ["mmdebstrap", "--variant=essential", f"--include={PACKAGES}", *options]
     run(*command, release, str(tree), mirror, timeout_s=600.0)
     return tree
