@@ -63,6 +63,7 @@ PURE = [
     "gateway/node/fleet/states.py",
     "gateway/node/plan.py",
     "gateway/node/metrics.py",
+    "gateway/prometheus/text.py",
     "gateway/node/port.py",
     "gateway/node/spokes.py",
     "gateway/node/mtu.py",

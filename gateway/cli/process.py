@@ -94,7 +94,7 @@ def gateway(
 
 def _metrics_place(text: str) -> tuple[str, int]:
     """Return the address and port. Ends the program if they are none."""
-    from gateway.node.scrape import parse_place
+    from gateway.prometheus.scrape import parse_place
 
     try:
         return parse_place(text)

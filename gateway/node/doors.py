@@ -18,10 +18,10 @@ from gateway.node.probes import Prober
 from gateway.node.reconcile import Reconciler
 from gateway.node.rollout import Rollout
 from gateway.node.routing import RoutingReport
-from gateway.node.scrape import Scrape
 from gateway.node.source import Node, Source
 from gateway.node.status import StatusView
 from gateway.node.tunnel import Tunnels
+from gateway.prometheus.scrape import Scrape
 from gateway.vici.service import Vici
 
 CONTROL_SOCKET = "gateway.sock"

@@ -1,9 +1,8 @@
 """
-The status of a gateway as Prometheus reads it (text format 0.0.4). Pure.
+The status of a gateway as Prometheus reads it. Pure.
 
 Every tunnel that there should be has all its series, also one that is down or could not be made: a
-series that is missing alarms nobody. The text is made here and not by the client library, which
-needs 0.8 s for a thousand tunnels; this runs in the process that speaks IKE.
+series that is missing alarms nobody.
 """
 
 from __future__ import annotations
@@ -11,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from gateway.prometheus.text import family, labelled, text_of
+
 Json = Mapping[str, Any]
-Labels = Mapping[str, object]
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _TUNNEL_COUNTERS = {
     "in_bytes": "bytes of inner packets that came out of the tunnel",
@@ -27,46 +26,24 @@ _TUNNEL_COUNTERS = {
 
 def metrics_text(status: Json) -> str:
     """Return all series of a status as `twinspan status --json` has it."""
-    lines: list[str] = []
-    for family in (
-        *_process(status),
-        *_tunnels(status["tunnels"]),
-        *_connections(status["connections"]),
-        *_counters(status["counters"]),
-    ):
-        lines += family
-    return "\n".join(lines) + "\n"
-
-
-def _family(
-    name: str, kind: str, text: str, samples: Iterable[tuple[str, float | int]]
-) -> list[str]:
-    """Return the lines of one metric; a sample is its labels and its value."""
-    head = [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
-    return head + [f"{name}{labels} {_number(value)}" for labels, value in samples]
-
-
-def _number(value: float | int) -> str:
-    return str(int(value)) if float(value).is_integer() else repr(float(value))
-
-
-def _labels(labels: Labels) -> str:
-    inside = ",".join(f'{name}="{_escaped(str(value))}"' for name, value in labels.items())
-    return f"{{{inside}}}" if inside else ""
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return text_of(
+        [
+            *_process(status),
+            *_tunnels(status["tunnels"]),
+            *_connections(status["connections"]),
+            *_counters(status["counters"]),
+        ]
+    )
 
 
 def _process(status: Json) -> Iterator[list[str]]:
-    info = _labels({"version": status["version"], "gateway": status["gateway"]})
-    yield _family("twinspan_info", "gauge", "this gateway and its version", [(info, 1)])
+    info = labelled({"version": status["version"], "gateway": status["gateway"]})
+    yield family("twinspan_info", "gauge", "this gateway and its version", [(info, 1)])
     text = "seconds since the gateway process began"
-    yield _family("twinspan_uptime_seconds", "gauge", text, [("", status["since_s"])])
+    yield family("twinspan_uptime_seconds", "gauge", text, [("", status["since_s"])])
     notes = status.get("notes") or ()
     text = "things that status tells an operator to look at"
-    yield _family("twinspan_notes", "gauge", text, [("", len(notes))])
+    yield family("twinspan_notes", "gauge", text, [("", len(notes))])
 
 
 # ---- tunnels ----
@@ -74,18 +51,18 @@ def _process(status: Json) -> Iterator[list[str]]:
 
 def _tunnels(tunnels: Iterable[Json]) -> Iterator[list[str]]:
     named = [(_tunnel_labels(one), one) for one in tunnels]
-    plain = [(_labels(labels), one) for labels, one in named]
+    plain = [(labelled(labels), one) for labels, one in named]
     for name, text, value in _GAUGES:
         samples = [(labels, value(one)) for labels, one in plain]
-        yield _family(f"twinspan_tunnel_{name}", "gauge", text, samples)
+        yield family(f"twinspan_tunnel_{name}", "gauge", text, samples)
     states = [
-        (_labels({**labels, "state": one["status"], "reason": _reason(one)}), 1)
+        (labelled({**labels, "state": one["status"], "reason": _reason(one)}), 1)
         for labels, one in named
     ]
-    yield _family("twinspan_tunnel_state", "gauge", "the state of a tunnel, and why", states)
+    yield family("twinspan_tunnel_state", "gauge", "the state of a tunnel, and why", states)
     for name, text in _TUNNEL_COUNTERS.items():
         samples = [(labels, int(one.get(name, 0))) for labels, one in plain]
-        yield _family(f"twinspan_tunnel_{name}_total", "counter", text, samples)
+        yield family(f"twinspan_tunnel_{name}_total", "counter", text, samples)
     yield from _of_some(named)
 
 
@@ -132,19 +109,19 @@ def _attempts(tunnel: Json) -> int:
 def _of_some(named: list[tuple[dict[str, object], Json]]) -> Iterator[list[str]]:
     """Yield what only some tunnels have: drops by reason, BGP, BFD, probes."""
     drops = [
-        (_labels({**labels, "reason": reason}), count)
+        (labelled({**labels, "reason": reason}), count)
         for labels, one in named
         for reason, count in one["drops"].items()
     ]
-    yield _family("twinspan_tunnel_drops_total", "counter", "dropped packets, by reason", drops)
-    bgp = [(_labels(labels), one["bgp"]) for labels, one in named if one.get("bgp")]
+    yield family("twinspan_tunnel_drops_total", "counter", "dropped packets, by reason", drops)
+    bgp = [(labelled(labels), one["bgp"]) for labels, one in named if one.get("bgp")]
     text = "1 if the BGP session in it is established"
     up = [(labels, session.get("state") == "established") for labels, session in bgp]
-    yield _family("twinspan_tunnel_bgp_established", "gauge", text, up)
+    yield family("twinspan_tunnel_bgp_established", "gauge", text, up)
     text = "1 if BFD in it is up"
     bfd = [(labels, one["bfd"] == "up") for labels, one in bgp if one.get("bfd") is not None]
-    yield _family("twinspan_tunnel_bfd_up", "gauge", text, bfd)
-    probes = [(_labels(labels), one["probe"]) for labels, one in named if one.get("probe")]
+    yield family("twinspan_tunnel_bfd_up", "gauge", text, bfd)
+    probes = [(labelled(labels), one["probe"]) for labels, one in named if one.get("probe")]
     for key, name, text, scale in (
         ("rtt_ms", "probe_rtt_seconds", "round trip of the last probe through it", 1e-3),
         ("loss_percent", "probe_loss_ratio", "part of the last probes that was lost", 1e-2),
@@ -152,7 +129,7 @@ def _of_some(named: list[tuple[dict[str, object], Json]]) -> Iterator[list[str]]
         samples = [
             (labels, probe[key] * scale) for labels, probe in probes if probe.get(key) is not None
         ]
-        yield _family(f"twinspan_tunnel_{name}", "gauge", text, samples)
+        yield family(f"twinspan_tunnel_{name}", "gauge", text, samples)
 
 
 # ---- connections, and the whole gateway ----
@@ -161,7 +138,7 @@ def _of_some(named: list[tuple[dict[str, object], Json]]) -> Iterator[list[str]]
 def _connections(connections: Iterable[Json]) -> Iterator[list[str]]:
     named = [
         (
-            _labels(
+            labelled(
                 {
                     "connection": one.get("title") or one["name"],
                     "id": one["name"],
@@ -174,10 +151,10 @@ def _connections(connections: Iterable[Json]) -> Iterator[list[str]]:
     ]
     redundant = [(labels, one["ha_status"] == "redundancy") for labels, one in named]
     text = "1 if it outlives the loss of any one address"
-    yield _family("twinspan_connection_redundant", "gauge", text, redundant)
+    yield family("twinspan_connection_redundant", "gauge", text, redundant)
     working = [(labels, one["working"]) for labels, one in named]
     text = "tunnels of it that work"
-    yield _family("twinspan_connection_working_tunnels", "gauge", text, working)
+    yield family("twinspan_connection_working_tunnels", "gauge", text, working)
 
 
 def _counters(counters: Json) -> Iterator[list[str]]:
@@ -188,6 +165,6 @@ def _counters(counters: Json) -> Iterator[list[str]]:
         ("send_errors", "twinspan_ike_send_errors_total", "error", "IKE datagrams not sent"),
     ):
         samples = [
-            (_labels({label: key}), int(value)) for key, value in counters.get(group, {}).items()
+            (labelled({label: key}), int(value)) for key, value in counters.get(group, {}).items()
         ]
-        yield _family(name, "counter", text, samples)
+        yield family(name, "counter", text, samples)

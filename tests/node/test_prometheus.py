@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from gateway.node.metrics import metrics_text
-from gateway.node.scrape import Scrape
+from gateway.prometheus.scrape import Scrape
 from tests.node.test_metrics import status, tunnel
 
 RULES = Path(__file__).parents[2] / "deploy/prometheus"

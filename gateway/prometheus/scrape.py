@@ -13,7 +13,7 @@ from collections.abc import Callable
 from ipaddress import ip_address
 
 from gateway.errors import ConfigError, GatewayError
-from gateway.node.metrics import CONTENT_TYPE
+from gateway.prometheus.text import CONTENT_TYPE
 
 HEAD_BYTES = 8192
 CLIENTS = 8

@@ -8,7 +8,7 @@ import gzip
 import pytest
 
 from gateway.errors import ConfigError
-from gateway.node.scrape import Scrape, ScrapeError, parse_place
+from gateway.prometheus.scrape import Scrape, ScrapeError, parse_place
 
 
 async def ask(port: int, request: bytes) -> tuple[bytes, bytes]:
