@@ -299,6 +299,22 @@ class Twinspan:
         except LabError as error:
             raise LabError(f"{error}\n{self.log_text()[-4000:]}") from error
 
+    def spis(self) -> set[object]:
+        """Return the inbound SPIs of all its Child SAs."""
+        return {spi for tunnel in self.tunnels().values() for spi in tunnel.spis}
+
+    def wait_renewed(self, before: set[object], timeout_s: float = 40.0) -> None:
+        """Wait until every tunnel is up by Child SAs alone that are none of those before."""
+
+        def renewed() -> bool:
+            tunnels = self.tunnels().values()
+            return all(
+                tunnel.is_up and tunnel.spis and before.isdisjoint(tunnel.spis)
+                for tunnel in tunnels
+            )
+
+        wait_for(f"new Child SAs in {self.machine.name}", renewed, timeout_s, every_s=0.2)
+
     def log_text(self) -> str:
         """Return what the gateway of the last start has logged."""
         return self._process.log.read_text(errors="replace") if self._process else ""

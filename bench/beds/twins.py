@@ -15,11 +15,10 @@ from lab import impair, sites, twins
 from lab.commands import LabError, wait_for
 from lab.netns import Lab
 from lab.twins import Twins
-from lab.twinspan import Twinspan, Value
+from lab.twinspan import Value
 
 _FIRST = sites.tunnel_name(1)
 _NOTHING_S = 3.0
-_PATIENCE_S = 40.0
 _SETTLED_S = 120.0  # a tunnel that failed again and again is begun anew after up to 75 s
 _NO_SETTINGS: Mapping[str, Value] = {}
 
@@ -77,10 +76,10 @@ def _edit(network: Twins) -> None:
     (connection,) = end.document.connections
     encap = "auto" if connection.settings.get("encap", "prefer") == "prefer" else "prefer"
     edited = replace(connection, settings={**connection.settings, "encap": encap})
-    before = _spis(end)
+    before = end.spis()
     end.write(replace(end.document, connections=[edited]))
     end.cli("reload")
-    wait_for("new SAs of both tunnels", lambda: _are_others(end, before), _PATIENCE_S, every_s=0.2)
+    end.wait_renewed(before)
     network.wait_settled()
 
 
@@ -92,19 +91,11 @@ def _restart(network: Twins) -> None:
 
 def _kill(network: Twins) -> None:
     end = network.a
-    before = _spis(end)
+    before = end.spis()
     end.kill()
     end.start()
-    wait_for("new Child SAs", lambda: _are_others(end, before), _PATIENCE_S, every_s=0.2)
+    end.wait_renewed(before)
     network.wait_settled()
-
-
-def _spis(end: Twinspan) -> set[object]:
-    return {spi for tunnel in end.tunnels().values() for spi in tunnel.spis}
-
-
-def _are_others(end: Twinspan, before: set[object]) -> bool:
-    return before.isdisjoint(_spis(end))
 
 
 def _kill_bird(network: Twins) -> None:

@@ -22,7 +22,7 @@ from lab import pages, sites
 from lab.commands import LabError, Process, wait_for
 from lab.strongswan import Connection
 from lab.twinspan import Document
-from tests.system.support import FIRST, Ends, wait_status
+from tests.system.support import FIRST, Ends
 
 pytestmark = pytest.mark.system
 
@@ -248,9 +248,10 @@ def test_a_crashed_gateway_gets_six_new_ones(quarters: Ends) -> None:
     ends = quarters
     agree(ends, "initiate")
     wait_all_up(ends)
+    before = ends.ours.spis()
     ends.ours.kill()
     ends.ours.start()
-    wait_status(ends.ours, FIRST, "up")
+    ends.ours.wait_renewed(before)
     wait_all_up(ends)
     for hosts in HOSTS:
         assert " 0% packet loss" in ping(ends, *hosts)

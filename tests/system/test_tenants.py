@@ -243,9 +243,12 @@ def test_the_bird_of_one_ends_and_the_other_notices_nothing(network: Network) ->
 def test_the_gateway_process_is_restarted_and_both_go_on(network: Network, way: str) -> None:
     pids = [bird_pid(network, colour) for colour in COLOURS]
     links = [network.tenants[colour].namespace.ip("-o", "link") for colour in COLOURS]
+    spis = network.ours.spis()
     running = [start_probe(network.tenants[colour]) for colour in COLOURS]
     getattr(network.ours, way)()
     network.ours.start()
+    if way == "kill":  # the IKE SAs are lost, and the Child SAs are made anew
+        network.ours.wait_renewed(spis)
     network.ours.wait_up()
     wait_sessions(network)
     for colour in COLOURS:
@@ -253,7 +256,7 @@ def test_the_gateway_process_is_restarted_and_both_go_on(network: Network, way: 
     for each in running:
         seen = each.stop()
         assert seen.goes_on
-        if way == "stop":  # else the IKE SAs are lost, and the Child SAs are made anew
+        if way == "stop":
             assert_nothing_lost(seen)
     assert [bird_pid(network, colour) for colour in COLOURS] == pids
     assert [network.tenants[colour].namespace.ip("-o", "link") for colour in COLOURS] == links
