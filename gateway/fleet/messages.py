@@ -30,6 +30,7 @@ WAIT_S = 25.0  # how long a question for another document may wait
 REPORT_S = 5.0  # between reports
 LOST_S = 15  # without a report, and a node counts as lost
 DOCUMENT_BYTES_MAX = 16 * 2**20  # as of a file; thousands of tunnels are one or two MiB
+ANSWER_BYTES_MAX = 256 * 2**10  # of one answer to a question, as JSON
 BODY_BYTES_MAX = 4 * 2**20  # of what a node says, compressed or not
 TOKEN_PREFIX = "tsn"  # noqa: S105  # how registration tokens begin
 
@@ -119,11 +120,23 @@ class Action(Message):
     ike: bool = False
 
 
+class Question(Message):
+    """
+    Something that somebody wants to know of a node now: a command of the control socket that only
+    reads, with what it asks for. Nothing but its answer comes of it, and it may be told twice.
+    """
+
+    id: Word
+    command: Word
+    arguments: Table = Field(default_factory=dict)
+
+
 class Turn(Message):
     """The answer to the question for another document: it, if there is one, and what is to do."""
 
     wanted: Wanted | None = None
     actions: tuple[Action, ...] = Field(default=(), max_length=1000)
+    questions: tuple[Question, ...] = Field(default=(), max_length=1000)
 
 
 class Why(Message):
@@ -176,6 +189,15 @@ class Result(Message):
     details: Table | None = None
 
 
+class Answer(Message):
+    """What a node says to a question; in `text` why it can not, if it is not `ok`."""
+
+    id: Word
+    ok: bool
+    text: Text = ""
+    details: Table | None = None
+
+
 class Report(Message):
     """
     What a node says of itself.
@@ -196,6 +218,7 @@ class Report(Message):
     counters: dict[str, Counters] = Field(default_factory=dict, max_length=20000)
     events: tuple[Table, ...] = Field(default=(), max_length=1000)  # as `model/events.py` has it
     results: tuple[Result, ...] = Field(default=(), max_length=1000)
+    answers: tuple[Answer, ...] = Field(default=(), max_length=1000)
 
 
 class Heard(Message):

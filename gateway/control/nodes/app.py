@@ -8,7 +8,7 @@ import json
 import time
 import zlib
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
@@ -19,6 +19,7 @@ from gateway.control.nodes.actions import Actions
 from gateway.control.nodes.credentials import Credentials
 from gateway.control.nodes.documents import Current, Documents
 from gateway.control.nodes.peer import CERTIFICATE
+from gateway.control.nodes.questions import Questions
 from gateway.control.nodes.reports import Reports, Say
 from gateway.control.problems import MEDIA_TYPE, ApiProblem, invalid
 from gateway.control.store.interface import StoreError
@@ -27,6 +28,7 @@ from gateway.fleet.messages import (
     PATH,
     WAIT_S,
     M,
+    Message,
     MessageError,
     Position,
     Registration,
@@ -52,6 +54,7 @@ class NodeApp:
         credentials: Credentials,
         documents: Documents,
         actions: Actions,
+        questions: Questions,
         reports: Reports,
         ca: str,
         fault: Fault,
@@ -61,6 +64,7 @@ class NodeApp:
         self._credentials = credentials
         self._documents = documents
         self._actions = actions
+        self._questions = questions
         self._reports = reports
         self._ca = ca
         self._fault = fault
@@ -150,10 +154,9 @@ class NodeApp:
         while True:
             await self._node(request)  # it may have been revoked meanwhile
             offered = await self._documents.offer(node, held)
-            actions = self._actions.for_node(node)
-            if offered is not None or actions:
-                told = [action.model_dump(mode="json") for action in actions]
-                body = self._turn(node, offered, json.dumps(told).encode())
+            actions, questions = self._actions.for_node(node), self._questions.for_node(node)
+            if offered is not None or actions or questions:
+                body = self._turn(node, offered, _told(actions), _told(questions))
                 return await asyncio.to_thread(_json, body, request)
             try:
                 async with asyncio.timeout_at(end):
@@ -161,17 +164,22 @@ class NodeApp:
             except TimeoutError:
                 return Response(status_code=204)
 
-    def _turn(self, node: str, offered: Current | None, actions: bytes) -> bytes:
+    def _turn(self, node: str, offered: Current | None, actions: bytes, questions: bytes) -> bytes:
         """Return a `Turn` as JSON. The document is text already."""
         if offered is None:
-            return b'{"wanted":null,"actions":%b}' % actions
+            return b'{"wanted":null,"actions":%b,"questions":%b}' % (actions, questions)
         at = Position(epoch=self._documents.epoch, generation=offered.generation, tag=offered.tag)
-        return b'{"wanted":{"node":%b,"at":%b,"document":%b},"actions":%b}' % (
+        return b'{"wanted":{"node":%b,"at":%b,"document":%b},"actions":%b,"questions":%b}' % (
             json.dumps(node).encode(),
             at.model_dump_json().encode(),
             offered.body,
             actions,
+            questions,
         )
+
+
+def _told(messages: Iterable[Message]) -> bytes:
+    return json.dumps([message.model_dump(mode="json") for message in messages]).encode()
 
 
 def _asked(request: Request) -> tuple[Position, float]:

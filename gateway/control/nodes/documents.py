@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from gateway.control.changes.compose import node_table
 from gateway.control.mirror import Lagging, Mirror
 from gateway.control.nodes.actions import KIND as ACTION
+from gateway.control.nodes.questions import KIND as QUESTION
 from gateway.control.nodes.touched import nodes_touched
 from gateway.control.nodes.writing import decide_and_commit
 from gateway.control.resources.record import Record, Table, bytes_of
@@ -83,14 +84,14 @@ class Documents:
                     async for commit in commits:
                         self._touch(nodes_touched(self._mirror, commit), commit.revision)
                         for change in commit.changes:
-                            if change.key.kind == ACTION and change.before is None:
-                                self._wake_for(change.key.id)
+                            if change.key.kind in (ACTION, QUESTION) and change.before is None:
+                                self._wake_for(change.key)
                 except Lagging:
                     continue
 
-    def _wake_for(self, action: str) -> None:
-        """An action is to be told to its node: maybe another process has made it."""
-        record = self._mirror.get(ACTION, action)
+    def _wake_for(self, key: Key) -> None:
+        """An action or question is to be told to its node: maybe another process has made it."""
+        record = self._mirror.get(key.kind, key.id)
         if record is not None:
             self.wake(str(record.allocated.get("node")))
 

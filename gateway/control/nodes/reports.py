@@ -16,6 +16,7 @@ from gateway.control.api.render import moment
 from gateway.control.mirror import Mirror
 from gateway.control.nodes.actions import Actions
 from gateway.control.nodes.documents import Documents
+from gateway.control.nodes.questions import Questions
 from gateway.control.nodes.states import States
 from gateway.control.resources.record import Record, Table
 from gateway.control.store.interface import LEASE, Conflict, Lease, NotFound, Store
@@ -61,6 +62,7 @@ class Reports:
         states: States,
         documents: Documents,
         actions: Actions,
+        questions: Questions,
         keep: Keep,
         say: Say,
     ) -> None:
@@ -69,6 +71,7 @@ class Reports:
         self._states = states
         self._documents = documents
         self._actions = actions
+        self._questions = questions
         self._keep = keep
         self._say = say
         self._said_twice: dict[str, float] = {}
@@ -103,6 +106,7 @@ class Reports:
         known.counters = before | self._own_counters(node, report)
         await self._take_events(node, known, report)
         await self._actions.take(node, report.results)
+        await self._questions.take(node, report.answers)
         return Heard(full=is_missing, events=known.events)
 
     async def _see_twice(self, node: str, session: str) -> None:

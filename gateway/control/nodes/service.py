@@ -15,6 +15,7 @@ from gateway.control.nodes.app import Fault, NodeApp
 from gateway.control.nodes.authority import Trust, load_trust
 from gateway.control.nodes.credentials import Credentials
 from gateway.control.nodes.documents import Documents
+from gateway.control.nodes.questions import Questions
 from gateway.control.nodes.reports import Keep, Reports
 from gateway.control.nodes.server import (
     keep_certificate_fresh,
@@ -38,7 +39,7 @@ class Nodes:
     All of it. Made by `open_nodes`; `tasks` run as long as the process does.
 
     `statuses.of(record)` is the status of a resource, `actions.act` does something with a tunnel,
-    `credentials.new_token` makes a node known.
+    `questions.ask` asks a node what it knows, `credentials.new_token` makes a node known.
     """
 
     def __init__(
@@ -52,8 +53,16 @@ class Nodes:
         self.documents = Documents(store, mirror, ring, trust.tag_key)
         self.states = States(store, mirror)
         self.actions = Actions(store, mirror)
+        self.questions = Questions(store, mirror)
         self.reports = Reports(
-            store, mirror, self.states, self.documents, self.actions, keep, self._say
+            store,
+            mirror,
+            self.states,
+            self.documents,
+            self.actions,
+            self.questions,
+            keep,
+            self._say,
         )
         self.statuses = Statuses(
             mirror, self.states, self.documents, self.reports, self.credentials
@@ -62,6 +71,7 @@ class Nodes:
             self.credentials,
             self.documents,
             self.actions,
+            self.questions,
             self.reports,
             trust.authority.pem,
             fault,
@@ -106,7 +116,12 @@ class Nodes:
     async def _sweep(self) -> None:
         """Delete what is over, now and then."""
         while True:
-            for sweep in (self.credentials.sweep, self.actions.sweep, self._sweep_states):
+            for sweep in (
+                self.credentials.sweep,
+                self.actions.sweep,
+                self.questions.sweep,
+                self._sweep_states,
+            ):
                 try:
                     await sweep()
                 except (ApiProblem, StoreError):

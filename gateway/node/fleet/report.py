@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from gateway.fleet.messages import (
     REPORT_S,
+    Answer,
     Counters,
     Heard,
     Position,
@@ -35,6 +36,7 @@ BETWEEN_S = 0.05
 PORTION = 50  # tunnels that are looked at in one turn of the loop
 EVENTS_TOLD = 500  # in one report
 NOTES_TOLD = 256
+ANSWERS_TOLD = 8  # in one report, each of 256 KiB at most
 RETRY_S = 2.0
 
 Where = Callable[[], tuple[Position, Why | None]]
@@ -59,6 +61,7 @@ class Reporter:
         self._told: dict[str, TunnelState] = {}
         self._told_counters: dict[str, Counters] = {}
         self._results: list[Result] = []
+        self._answers: list[Answer] = []
 
     # ---- what is new ----
 
@@ -70,6 +73,11 @@ class Reporter:
     def tell(self, result: Result) -> None:
         """Report what became of an action."""
         self._results.append(result)
+        self.wake()
+
+    def reply(self, answer: Answer) -> None:
+        """Report what the control plane has asked."""
+        self._answers.append(answer)
         self.wake()
 
     async def listen(self) -> None:
@@ -154,6 +162,7 @@ class Reporter:
             counters=carried,
             events=tuple(event.as_json() for event in self._untold()),
             results=tuple(self._results),
+            answers=tuple(self._answers[:ANSWERS_TOLD]),
         )
 
     def _untold(self) -> list[Event]:
@@ -164,6 +173,7 @@ class Reporter:
         self._told |= {one.name: one for one in report.tunnels}
         self._told_counters |= report.counters
         self._results = self._results[len(report.results) :]
+        self._answers = self._answers[len(report.answers) :]
 
     async def _looked_at(
         self, names: set[str] | None

@@ -37,6 +37,7 @@ from gateway.node.fleet.http import LinkError
 from gateway.node.fleet.identity import Identity, IdentityError
 from gateway.node.fleet.judge import Good, NotTaken, judge, judge_position
 from gateway.node.fleet.link import Link, Refused, parse_url, register
+from gateway.node.fleet.questions import Questions
 from gateway.node.fleet.report import Reporter
 from gateway.node.journal import Journal
 from gateway.node.life import report_bug
@@ -127,12 +128,14 @@ class ControlSource:
         """Watch for documents and actions, and report, as long as the gateway runs."""
         self._reporter = Reporter(node, self._send, self._where)
         actions = Actions(node, self._reporter.tell)
+        questions = Questions(node, self._reporter.reply)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._reporter.listen())
                 group.create_task(self._guarded(self._reporter.run))
-                group.create_task(self._guarded(lambda: self._watch(node, actions)))
+                group.create_task(self._guarded(lambda: self._watch(node, actions, questions)))
                 group.create_task(actions.run())
+                group.create_task(questions.run())
         finally:
             self.close()
 
@@ -276,7 +279,7 @@ class ControlSource:
             elif turn is not None:
                 await pause.rest()
 
-    async def _watch(self, node: Node, actions: Actions) -> None:
+    async def _watch(self, node: Node, actions: Actions, questions: Questions) -> None:
         pause, objection = Pause(), Pause()
         while True:
             turn = await self._asked(self._patience_s(), pause)
@@ -291,6 +294,7 @@ class ControlSource:
             if turn is not None:
                 pause.reset()
                 actions.take(turn.actions)
+                questions.take(turn.questions)
 
     def _patience_s(self) -> float:
         """Return how long to wait for news: not at all where it is not known who is there."""
