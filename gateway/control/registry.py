@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from gateway.control.auth.principal import MAIN_TENANT, Principal, Scope
+from gateway.control.auth.principal import MAIN_TENANT, OPERATOR, Principal, Scope
 from gateway.control.changes import edit, judge, quotas
 from gateway.control.changes.allocate import Draw
 from gateway.control.changes.make import Maker
@@ -25,6 +25,7 @@ from gateway.control.mirror import Mirror
 from gateway.control.problems import ApiProblem, forbidden, not_found
 from gateway.control.resources.kinds import KINDS, Kind
 from gateway.control.resources.record import Record, Table
+from gateway.control.resources.tenancy import standing_on
 from gateway.control.secrets import KeyRing
 from gateway.control.store.interface import Conflict, NotFound, Store, Unavailable, Write
 from gateway.secret import Secret
@@ -201,10 +202,10 @@ class Registry:
         """Return the tenant that a new resource is of."""
         self._need(kind, who)
         owner = tenant or (MAIN_TENANT if who.is_operator else who.tenant)
-        if not who.sees(owner) or (
-            owner != MAIN_TENANT and self.mirror.get("tenant", owner) is None
-        ):
+        if not who.sees(owner):
             raise not_found("tenant", owner)
+        if owner != MAIN_TENANT:
+            self._existing_tenant(owner)
         return owner
 
     def _need(self, kind: Kind, who: Principal) -> None:
@@ -235,6 +236,7 @@ class Registry:
                 if dry_run or not changes:
                     return _done(changes, record, warnings)
                 writes = writes_of(self.mirror, changes, self._ring.seal)
+                writes += self._tenants_of(changes)
                 writes += beside(record) if beside is not None else ()
                 revision = await self._committed(writes, who.actor)
                 if revision is not None:
@@ -244,6 +246,18 @@ class Registry:
         raise ApiProblem(
             503, "unavailable", "others change the same resources at this moment", retry_after_s=1
         )
+
+    def _tenants_of(self, changes: Sequence[Pair]) -> list[Write]:
+        """Return what makes new resources stand on their tenants. Raises ApiProblem 404."""
+        found = {new.tenant for old, new in changes if old is None and new is not None}
+        others = sorted(found - {OPERATOR, MAIN_TENANT})  # main never ends
+        return [standing_on(self._existing_tenant(name)) for name in others]
+
+    def _existing_tenant(self, name: str) -> Record:
+        record = self.mirror.get("tenant", name)
+        if record is None:
+            raise not_found("tenant", name)
+        return record
 
     def _stored(self, record: Record | None, revision: int) -> Record | None:
         """Return a record as it is after a commit of ours, which the mirror may not have yet."""

@@ -13,6 +13,7 @@ from gateway.control.store.interface import (
     ABSENT,
     EXPIRED,
     MAX_BYTES,
+    MAX_OPERATIONS,
     MAX_WRITES,
     Change,
     Check,
@@ -174,8 +175,9 @@ async def test_a_revision_that_is_yet_to_come_is_not_waited_for(store: Store) ->
 @pytest.mark.parametrize(
     ("writes", "said"),
     [
-        ([], f"1 to {MAX_WRITES} writes, not 0"),
-        ([Create(KEY, ONE)] * (MAX_WRITES + 1), f"not {MAX_WRITES + 1}"),
+        ([], f"1 to {MAX_OPERATIONS} operations, not 0"),
+        ([Create(KEY, ONE)] * 64, "not 128"),
+        ([Replace(KEY, ONE, 7)] * (MAX_WRITES + 1), "not 129"),
         ([Create(KEY, ONE), Delete(KEY, 4)], "names a key twice"),
         ([Create(KEY, b"[1]")], "not a JSON object"),
         ([Create(KEY, b"{")], "not JSON"),
@@ -206,6 +208,11 @@ async def test_the_largest_commit_is_taken(store: Store) -> None:
     moved = value.replace(b"red", b"sea")
     await store.commit([Replace(key, moved, first) for key in keys], "anna")
     assert len((await store.list("tunnel", tenant="sea")).objects) == MAX_WRITES
+    more = [Key("tunnel", f"small-{number}") for number in range(MAX_OPERATIONS // 2)]
+    await store.commit([Create(key, b'{"tenant": "red"}') for key in more], "anna")
+    at = (await store.get(more[0])).revision
+    checks = [Check(key, at) for key in more]
+    await store.commit([*checks, *(Create(Key("row", f"r-{n}"), ONE) for n in range(31))], "anna")
 
 
 async def test_of_two_clients_that_write_the_same_key_one_wins_each_time(opener: Opener) -> None:

@@ -21,10 +21,10 @@ from gateway.control.auth.specs import patched
 from gateway.control.changes import quotas
 from gateway.control.problems import ApiProblem, not_found
 from gateway.control.resources.record import Record, bytes_of
-from gateway.control.resources.settings import PER_TENANT
+from gateway.control.resources.settings import PER_TENANT, setting_id
+from gateway.control.resources.settings import SETTING as KIND
 from gateway.control.store.interface import Create, Delete, Key, Replace, Write
 
-KIND = "setting"
 PATH = "/v1/settings"
 
 
@@ -79,7 +79,10 @@ class SettingDesk:
             }
             made = Record(KIND, key.id, value, old.revision if old is not None else 0)
             data = bytes_of(value)
-            return [Replace(key, data, old.revision) if old is not None else Create(key, data)]
+            # A tenant who ends at this moment leaves no setting to the next of his name.
+            stands_on = self._desk.tenant_check(tenant, who) if tenant is not None else []
+            made_so = Replace(key, data, old.revision) if old is not None else Create(key, data)
+            return [made_so, *stands_on]
 
         await self._desk.change(decide, who.actor, dry_run=dry_run)
         stored = None if dry_run else self._desk.mirror.get(KIND, key.id)
@@ -106,7 +109,7 @@ class SettingDesk:
             return name
         if self._desk.mirror.get("tenant", tenant) is None:
             raise not_found("tenant", tenant)
-        return f"{name}:{tenant}"
+        return setting_id(name, tenant)
 
     def _expected(self, key: Key, expected: int | None) -> Record | None:
         """Return what is set, which must be at a revision if one is given. ApiProblem 412."""

@@ -18,9 +18,9 @@ from gateway.control.changes import quotas
 from gateway.control.mirror import Mirror
 from gateway.control.problems import ApiProblem, not_found
 from gateway.control.resources.record import Record, Table, bytes_of
+from gateway.control.resources.tenancy import standing_on
 from gateway.control.secrets import KeyRing
 from gateway.control.store.interface import (
-    Check,
     Conflict,
     Create,
     Key,
@@ -79,7 +79,7 @@ class Desk:
         record = self.mirror.get("tenant", name)
         if not who.sees(name) or (name and record is None):
             raise not_found("tenant", name)
-        return [] if record is None else [Check(record.key, record.revision)]
+        return [] if record is None else [standing_on(record)]
 
     async def make(
         self,
@@ -149,8 +149,12 @@ class Desk:
         raise ApiProblem(503, "unavailable", text, retry_after_s=1)
 
     async def catch_up(self) -> None:
-        """Wait until the mirror has all that any process has written until now."""
-        await self.mirror.caught_up(await self.store.revision())
+        """
+        Wait until the mirror has all that any process has written until now. ApiProblem 503.
+        """
+        if not await self.mirror.caught_up(await self.store.revision()):
+            text = "the store's changes do not come in: what this stands on is not known"
+            raise ApiProblem(503, "unavailable", text, retry_after_s=1)
 
     async def write(self, writes: Sequence[Write], actor: str) -> None:
         """Commit, and wait until the mirror has it. Raises StoreError."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable
 
 from gateway.control.auth.desk import Beside, Desk, not_unique, shown
 from gateway.control.auth.principal import MAIN_TENANT, Principal, Scope, system
@@ -10,6 +11,8 @@ from gateway.control.auth.specs import NewTenant, TenantSpec, parse, patched
 from gateway.control.problems import ApiProblem
 from gateway.control.resources.kinds import KINDS
 from gateway.control.resources.record import Record, Table
+from gateway.control.resources.settings import PER_TENANT, SETTING, setting_id
+from gateway.control.resources.tenancy import is_marked, mark
 from gateway.control.store.interface import Delete, Key, Write
 
 KIND = "tenant"
@@ -103,28 +106,43 @@ class Tenants:
     async def delete(
         self, name: str, who: Principal, *, expected: int | None = None, dry_run: bool = False
     ) -> None:
-        """
-        End a tenant that has nothing any more. `main` stays.
-
-        What another control process makes in it at this very moment is the operator's to see.
-        """
+        """End a tenant that has nothing any more, with his own settings. `main` stays."""
         who.need_operator(Scope.ADMIN)
 
-        def decide() -> list[Write]:
-            old = self._desk.expected(KIND, name, who, expected)
-            if name == MAIN_TENANT:
-                raise ApiProblem(409, "in_use", "tenant main: is where the operator's own are")
-            counts = {kind: self._count(kind, name) for kind in KEEPING}
-            there = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
-            if there:
-                raise ApiProblem(409, "in_use", f"tenant {name}: still has {there}")
-            return [Delete(old.key, old.revision)]
+        def close() -> list[Write]:
+            old = self._empty(name, who, expected)
+            return [] if is_marked(old) else [mark(old)]
+
+        def end() -> list[Write]:
+            old = self._empty(name, who, None)
+            if not is_marked(old):
+                text = f"tenant {name}: others use it at this moment"
+                raise ApiProblem(503, "unavailable", text, retry_after_s=1)
+            # The next of this name begins without what was set for this one.
+            settings = (
+                self._desk.mirror.get(SETTING, setting_id(each, name)) for each in PER_TENANT
+            )
+            return _ends([old, *settings])
 
         await self._desk.catch_up()
-        await self._desk.change(decide, who.actor, dry_run=dry_run)
+        await self._desk.change(close, who.actor, dry_run=dry_run)
+        if not dry_run:
+            await self._desk.catch_up()
+            await self._desk.change(end, who.actor)
+
+    def _empty(self, name: str, who: Principal, expected: int | None) -> Record:
+        """Return a tenant that has nothing any more. ApiProblem 404, 409, 412."""
+        found = self._desk.expected(KIND, name, who, expected)
+        if name == MAIN_TENANT:
+            raise ApiProblem(409, "in_use", "tenant main: is where the operator's own are")
+        counts = {kind: self._count(kind, name) for kind in KEEPING}
+        there = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
+        if there:
+            raise ApiProblem(409, "in_use", f"tenant {name}: still has {there}")
+        return found
 
     def _count(self, kind: str, tenant: str) -> int:
-        return sum(1 for _ in self._desk.mirror.of_kind(kind, tenant))
+        return self._desk.mirror.count(kind, tenant)
 
     def _judge_namespaces(self, old: Record, spec: Table) -> None:
         was = old.spec.get("own_namespaces", True)
@@ -132,3 +150,8 @@ class Tenants:
             text = "tenant.own_namespaces: can not change while the tenant has Border Gateways"
             field, value = "tenant.own_namespaces", spec["own_namespaces"]
             raise ApiProblem(409, "conflict", text, field=field, value=value)
+
+
+def _ends(found: Iterable[Record | None]) -> list[Write]:
+    """Return the ends of objects, as far as they are there."""
+    return [Delete(each.key, each.revision) for each in found if each is not None]

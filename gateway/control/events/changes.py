@@ -13,12 +13,13 @@ from collections.abc import Iterator, Mapping
 from gateway.control.events.kept import Kept
 from gateway.control.events.observed import observed
 from gateway.control.resources.kinds import KINDS
+from gateway.control.resources.tenancy import CLOSING
 from gateway.control.store.interface import Change, Commit
 from gateway.model.codes import CODES
 from gateway.model.events import Event, Resource, clean
 
 TOLD = frozenset({*KINDS, "tenant", "user", "token", "setting"})
-_OURS = frozenset({"updated_at", "generation", "secret_versions", "created_at"})
+_OURS = frozenset({"updated_at", "generation", "secret_versions", "created_at", CLOSING})
 _FIELDS_MAX = 12
 
 Table = Mapping[str, object]

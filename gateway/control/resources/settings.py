@@ -75,6 +75,8 @@ QuotaSettings = create_model(
     },  # type: ignore[call-overload] # the fields are a table's
 )
 
+SETTING = "setting"  # the kind that they are kept under
+
 # The settings by name. Those of `PER_TENANT` may be set for one tenant as well.
 SETTINGS: Mapping[str, type[BaseModel]] = MappingProxyType(
     {
@@ -85,3 +87,8 @@ SETTINGS: Mapping[str, type[BaseModel]] = MappingProxyType(
     }
 )
 PER_TENANT = frozenset({"quotas"})
+
+
+def setting_id(name: str, tenant: str) -> str:
+    """Return the id of a tenant's own setting."""
+    return f"{name}:{tenant}"

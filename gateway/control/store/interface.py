@@ -27,7 +27,8 @@ from gateway.errors import GatewayError, UsageError
 ABSENT = 0  # the revision of what does not exist
 LEASE = "lease"
 EXPIRED = "lease expired"  # the actor of the end of a lease that nobody kept alive
-MAX_WRITES = 42  # in one commit: etcd takes 128 operations, and a write needs up to three
+MAX_OPERATIONS = 126  # in one commit: etcd takes 128, and its driver needs two
+MAX_WRITES = 42  # that are always taken, whatever they are
 MAX_BYTES = 1 << 20  # in one commit: etcd takes requests of 1.5 MiB
 MAX_PAGE = 1000
 KEPT_REVISIONS = 100_000  # history that a driver keeps by itself
@@ -157,6 +158,7 @@ class Check:
 
 
 Write = Create | Replace | Delete | Check
+_OPERATIONS = {Create: 2, Replace: 3, Delete: 2, Check: 1}  # at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,8 +235,8 @@ class Store(Protocol):
         """
         Carry out all writes or none, and return their revision. They are on disk then.
 
-        At most MAX_WRITES of different keys, together MAX_BYTES. Raises NotFound, Conflict for the
-        first in order that can not be; UsageError for what never could.
+        At most MAX_OPERATIONS, of different keys, together MAX_BYTES. Raises NotFound, Conflict for
+        the first in order that can not be; UsageError for what never could.
         """
         ...
 
@@ -291,8 +293,9 @@ def tenant_of(value: bytes) -> str:
 
 def judge_writes(writes: Sequence[Write], actor: str) -> None:
     """Raise UsageError for a commit that no state of the store would allow."""
-    if not 1 <= len(writes) <= MAX_WRITES:
-        raise UsageError(f"a commit has 1 to {MAX_WRITES} writes, not {len(writes)}")
+    operations = sum(_OPERATIONS[type(write)] for write in writes)
+    if not 1 <= operations <= MAX_OPERATIONS:
+        raise UsageError(f"a commit has 1 to {MAX_OPERATIONS} operations, not {operations}")
     if len({write.key for write in writes}) < len(writes):
         raise UsageError("a commit names a key twice")
     size = 0

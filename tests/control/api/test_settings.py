@@ -54,6 +54,17 @@ async def test_a_quota_ends_what_a_tenant_makes_and_one_of_its_own_goes_before(
     assert (await api.get(QUOTAS)).json()["border_gateway"] == 1
 
 
+async def test_the_next_tenant_of_a_name_begins_without_the_quotas_of_the_one_before(
+    api: httpx.AsyncClient,
+) -> None:
+    for _ in range(2):
+        assert (await api.post("/v1/tenants", json={"name": "brief"})).status_code == 201
+        quota = await api.get(f"{QUOTAS}?tenant=brief")
+        assert quota.json()["border_gateway"] == 50
+        await api.patch(f"{QUOTAS}?tenant=brief", json={"border_gateway": 1})
+        assert (await api.delete("/v1/tenants/brief")).status_code == 204
+
+
 async def test_inner_networks_come_from_the_ranges_of_the_setting(api: httpx.AsyncClient) -> None:
     await api.patch("/v1/settings/allocation", json={"inner_ranges": ["10.99.0.0/28"]})
     made = await make_examples(api)
