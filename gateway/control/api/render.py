@@ -36,13 +36,20 @@ ALLOCATED: Mapping[str, tuple[str, ...]] = MappingProxyType(
 
 def rendered(kind: Kind, record: Record, status: Table) -> Table:
     """Return a resource as an answer has it."""
+    fixed = record.memo.get("rendered")
+    if fixed is None:
+        fixed = record.memo["rendered"] = _fixed(kind, record)
+    return {**fixed, "status": status}
+
+
+def _fixed(kind: Kind, record: Record) -> Table:
+    """Return all of an answer but the status; that is as it is as long as the record is."""
     answer: Table = {"id": record.id, "tenant": record.tenant, "name": record.name}
-    spec, allocated = record.spec, record.allocated  # read once: a page has thousands of fields
-    for field, default in _fields(kind.name):
-        if (value := spec.get(field)) is None and (value := allocated.get(field)) is None:
-            value = default
-        answer[field] = value
-    answer |= {field: allocated.get(field) for field in ALLOCATED.get(kind.name, ())}
+    answer |= {
+        field: default if (value := record.of(field)) is None else value
+        for field, default in _fields(kind.name)
+    }
+    answer |= {field: record.allocated.get(field) for field in ALLOCATED.get(kind.name, ())}
     versions = record.value.get("secret_versions") or {}
     answer |= {f"{field}_version": versions.get(field, 0) for field in sorted(kind.secrets)}
     return answer | {
@@ -50,7 +57,6 @@ def rendered(kind: Kind, record: Record, status: Table) -> Table:
         "updated_at": moment(record.value.get("updated_at", 0)),
         "revision": record.revision,
         "generation": record.generation,
-        "status": status,
     }
 
 

@@ -98,25 +98,21 @@ class Statuses:
 
     def of_connection(self, connection: Record) -> Table:
         """Return the status of a VPN Connection: what its tunnels come to."""
-        tunnels = list(self._mirror.children("vpn_tunnel", connection.id))
-        works = {tunnel.id: self._works(tunnel) for tunnel in tunnels}
-        legs = [
-            leg for tunnel in tunnels if (leg := _leg(tunnel, works=works[tunnel.id])) is not None
-        ]
+        words, legs, working = [], [], 0
+        for tunnel in self._mirror.children("vpn_tunnel", connection.id):
+            node = str(tunnel.allocated.get("node") or "")
+            state = self._states.get(tunnel.id)
+            word = self._operational(node, state)[0]
+            works = word == "up" and state.get("bgp", "") in _NO_BGP
+            words.append(word)
+            working += works
+            if (leg := _leg(tunnel, works=works)) is not None:
+                legs.append(leg)
         return {
-            "working": sum(works.values()),
-            "operational": together([self._state_word(tunnel) for tunnel in tunnels]),
+            "working": working,
+            "operational": together(words),
             "ha_status": ha_status(legs).value if legs else "no_redundancy",
         }
-
-    def _state_word(self, tunnel: Record) -> str:
-        node = str(tunnel.allocated.get("node") or "")
-        return self._operational(node, self._states.get(tunnel.id))[0]
-
-    def _works(self, tunnel: Record) -> bool:
-        node, state = str(tunnel.allocated.get("node") or ""), self._states.get(tunnel.id)
-        is_up = state.get("operational") == "up" and self._reports.is_alive(node)
-        return is_up and state.get("bgp", "") in _NO_BGP
 
     def of_node(self, node: Record) -> Table:
         """Return the status of a node."""

@@ -36,12 +36,12 @@ class Record:
         """Its name in the store."""
         return Key(self.kind, self.id)
 
-    @property
+    @cached_property  # a list of a thousand asks each one, each time
     def tenant(self) -> str:
         """The tenant whose it is, "" is the operator."""
         return str(self.value.get("tenant", ""))
 
-    @property
+    @cached_property
     def name(self) -> str:
         """What people call it; its id if nobody has named it."""
         return str(self.value.get("name") or self.id)
@@ -55,6 +55,11 @@ class Record:
     def allocated(self) -> Mapping[str, Any]:
         """What the control plane has chosen for it."""
         return dict(self.value.get("allocated") or {})
+
+    @cached_property
+    def memo(self) -> Table:
+        """What others have made of it, which holds as long as it does: a change is a new record."""
+        return {}
 
     @property
     def generation(self) -> int:
