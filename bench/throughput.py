@@ -4,9 +4,8 @@ Throughput through two gateways, beside plain forwarding, strongSwan and wiregua
     host a --- gw a ===== wan1 ===== gw b --- host b        one set of these for each way to join
 
 All sets stand at once, and for each kind of traffic the ways take turns, so that what else the
-machine does falls on all of them. The figure is the median of the rounds. UDP sizes are of the
-packet inside the tunnel (so nobody has to fragment), as fast as iperf3 can; what counts is what
-arrives. `loss500` and `loss1000` are the loss of paced UDP of 1400 bytes at 500 and 1000 Mbit/s.
+machine does falls on all of them. The figure is the median of the rounds. Packet sizes are those
+inside the tunnel (so nobody has to fragment). What counts is what arrives.
 
 CPU is user and system time of a gateway's processes (mean of the two gateways) per gigabit carried.
 """
@@ -18,124 +17,129 @@ import json
 import os
 import statistics
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from rich.console import Console
 from rich.table import Table
 
-from lab import cpu, iperf
+from bench.load import bulk, delay, rates
 from lab.commands import LabError, end_cleanly
 from lab.peers import PEERS, Joined, join
 
-# Lengths are of the UDP payload: 28 bytes less than the packet.
-KINDS: Mapping[str, tuple[str, ...]] = {
-    "tcp1": (),
-    "tcp4": ("-P", "4"),
-    "tcp1_reverse": ("-R",),
-    "udp64": ("-u", "-b", "0", "-l", "36"),
-    "udp512": ("-u", "-b", "0", "-l", "484"),
-    "udp1400": ("-u", "-b", "0", "-l", "1372"),
-    "loss500": ("-u", "-b", "500M", "-l", "1372"),
-    "loss1000": ("-u", "-b", "1000M", "-l", "1372"),
-}
-_UDP_BYTES = {"udp64": 64, "udp512": 512, "udp1400": 1400, "loss500": 1400, "loss1000": 1400}
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One run of one kind of traffic."""
-
-    gbps: float
-    kpps: float
-    loss_percent: float
-    cpu_s_per_gbit: float  # of one gateway
-
-
-def sample(joined: Joined, kind: str, seconds: float) -> Sample:
-    """Run one kind of traffic from site a to site b and return what it carried and cost."""
-    before = [cpu.cpu_s(pids) for pids in joined.pids]
-    pair = joined.pair
-    flow = iperf.measure(pair.a.host, pair.b.host, pair.b.host4, *KINDS[kind], seconds=seconds)
-    used = [cpu.cpu_s(pids) - b for pids, b in zip(joined.pids, before, strict=True)]
-    size = _UDP_BYTES.get(kind)
-    gbps = flow.gbps if size is None else flow.kpps * size * 8 / 1e6
-    return Sample(
-        gbps=gbps,
-        kpps=flow.kpps,
-        loss_percent=100.0 * (1.0 - flow.arrived / flow.sent) if flow.sent else 0.0,
-        cpu_s_per_gbit=statistics.fmean(used) / (gbps * flow.seconds) if used and gbps else 0.0,
-    )
-
-
-def figures(kind: str, way: str, samples: Sequence[Sample]) -> dict[str, float]:
-    """Return the named figures of one kind of traffic over one way: medians."""
-    name = f"{kind}.{way}"
-    loss = statistics.median(each.loss_percent for each in samples)
-    if kind.startswith("loss"):
-        return {f"{name}.percent": round(loss, 2)}
-    named = {name: round(statistics.median(each.gbps for each in samples), 4)}
-    if kind in _UDP_BYTES:
-        named[f"{name}.kpps"] = round(statistics.median(each.kpps for each in samples), 2)
-    if way != "plain":
-        cost = round(statistics.median(each.cpu_s_per_gbit for each in samples), 4)
-        named[f"{name}.cpu_s_per_gbit"] = cost
-        if way == "twinspan":
-            named[f"{kind}.cpu_s_per_gbit"] = cost
-    return named
-
-
-def ratios(found: Mapping[str, float]) -> dict[str, float]:
-    """Return how many times faster than the others our gateway is, for each kind of traffic."""
-    made = {}
-    for kind in KINDS:
-        ours = found.get(f"{kind}.twinspan")
-        for other in ("plain", "strongswan", "wireguard_go"):
-            theirs = found.get(f"{kind}.{other}")
-            if ours and theirs:
-                made[f"{kind}.times_{other}"] = round(ours / theirs, 2)
-    return made
+T = TypeVar("T")
+KINDS = (*bulk.KINDS, *rates.SIZES, *delay.KINDS)
+_SEARCH_S = 1.0  # length of one try of a rate
 
 
 def measure(
     ways: Sequence[str], kinds: Sequence[str], rounds: int, seconds: float
 ) -> dict[str, float]:
     """Return all figures. Progress goes to standard error."""
-    with ExitStack() as stack:
-        joined: dict[str, Joined] = {}
-        for way in ways:
-            print(f"joining two sites by {way}", file=sys.stderr)
-            lab, joined[way] = join(way, _prefix(way))
-            stack.callback(lab.close)
-        found: dict[str, float] = {}
-        for kind in kinds:
-            samples: dict[str, list[Sample]] = {way: [] for way in ways}
-            for turn in range(rounds):
-                for way in ways:
-                    print(f"{kind} {way} {turn + 1}/{rounds}", file=sys.stderr, end=" ", flush=True)
-                    samples[way].append(sample(joined[way], kind, seconds))
-                    print(_words(kind, samples[way][-1]), file=sys.stderr)
-            for way in ways:
-                found |= figures(kind, way, samples[way])
+    found: dict[str, float] = {}
+    for mtu in (1500, bulk.JUMBO):
+        wanted = [name for name in kinds if _mtu(name) == mtu]
+        if not wanted:
+            continue
+        with ExitStack() as stack:
+            joined = _join_all(stack, ways, mtu)
+            for name in wanted:
+                found |= _figures(name, joined, rounds, seconds)
     return found | ratios(found)
 
 
-def _prefix(way: str) -> str:
-    return f"tp{os.getpid()}{way[0]}"
+def _mtu(name: str) -> int:
+    return bulk.KINDS[name].mtu if name in bulk.KINDS else 1500
 
 
-def _words(kind: str, one: Sample) -> str:
-    if kind.startswith("loss"):
-        return f"{one.loss_percent:.2f} % lost"
-    rate = f"{one.gbps:.2f} Gbit/s"
-    return rate if kind not in _UDP_BYTES else f"{rate}, {one.kpps:.0f} kpps"
+def _join_all(stack: ExitStack, ways: Sequence[str], mtu: int) -> dict[str, Joined]:
+    joined = {}
+    for way in ways:
+        print(f"joining two sites by {way}, MTU {mtu}", file=sys.stderr)
+        lab, joined[way] = join(way, f"tp{os.getpid()}{way[0]}", mtu)
+        stack.callback(lab.close)
+    return joined
+
+
+def _figures(
+    name: str, joined: Mapping[str, Joined], rounds: int, seconds: float
+) -> dict[str, float]:
+    """Return the figures of one kind of traffic."""
+    found: dict[str, float] = {}
+    if name in bulk.KINDS:
+        kind = bulk.KINDS[name]
+        taken = _in_turns(
+            name,
+            joined,
+            rounds,
+            lambda one: bulk.sample(one, kind, seconds),
+            lambda got: bulk.words(name, got),
+        )
+        for way, samples in taken.items():
+            found |= bulk.figures(name, way, samples)
+    elif name in rates.SIZES:
+        sizes = rates.SIZES[name]
+        searched = _in_turns(
+            name,
+            joined,
+            rounds,
+            lambda one: rates.search(one, sizes, _SEARCH_S),
+            lambda kpps: f"{kpps:.1f} kpps",
+        )
+        for way, kpps in searched.items():
+            found[f"{name}.{way}.kpps"] = round(statistics.median(kpps), 2)
+    else:
+        probed = _in_turns(
+            name,
+            joined,
+            rounds,
+            lambda one: delay.delays(one, name, 2 * seconds),
+            lambda values: f"p99 {delay.percentile(values, 99.0):.0f} us",
+        )
+        for way, runs in probed.items():
+            found |= delay.figures(name, way, [value for run in runs for value in run])
+    return found
+
+
+def _in_turns(
+    name: str,
+    joined: Mapping[str, Joined],
+    rounds: int,
+    run: Callable[[Joined], T],
+    words: Callable[[T], str],
+) -> dict[str, list[T]]:
+    """Return the results of each way, which take turns."""
+    results: dict[str, list[T]] = {way: [] for way in joined}
+    for turn in range(rounds):
+        for way, one in joined.items():
+            print(f"{name} {way} {turn + 1}/{rounds}", file=sys.stderr, end=" ", flush=True)
+            results[way].append(run(one))
+            print(words(results[way][-1]), file=sys.stderr)
+    return results
+
+
+def ratios(found: Mapping[str, float]) -> dict[str, float]:
+    """Return ours divided by that of each other way: rates, and the p99 of the probes' delay."""
+    made = {}
+    for kind in KINDS:
+        for ending in ("", ".kpps", ".p99_us"):
+            ours = found.get(f"{kind}.twinspan{ending}")
+            for other in ("plain", "strongswan", "wireguard_go"):
+                theirs = found.get(f"{kind}.{other}{ending}")
+                name = f"{kind}.times_{other}"
+                if ours and theirs and name not in made:
+                    made[name] = round(ours / theirs, 2)
+    return made
 
 
 def table(found: Mapping[str, float], ways: Sequence[str], kinds: Sequence[str]) -> Table:
     """Return the figures for a person."""
-    made = Table(title="Two gateways, one machine; Gbit/s (kpps), CPU s per Gbit and gateway")
+    made = Table(
+        title="Two gateways, one machine; Gbit/s (kpps), CPU s per Gbit and gateway",
+        caption="rate: highest with < 0.1 % lost; probe: one-way delay p50 / p99 / p99.9",
+    )
     made.add_column("traffic")
     for way in ways:
         made.add_column(way.replace("_", "-"), justify="right")
@@ -147,6 +151,10 @@ def table(found: Mapping[str, float], ways: Sequence[str], kinds: Sequence[str])
 def _cell(found: Mapping[str, float], name: str) -> str:
     if f"{name}.percent" in found:
         return f"{found[f'{name}.percent']:.2f} % lost"
+    if f"{name}.p99_us" in found:
+        return " / ".join(f"{found[f'{name}.{key}']:.0f}" for key in delay.PERCENTILES) + " us"
+    if name not in found:
+        return f"{found[f'{name}.kpps']:.1f} kpps"
     words = f"{found[name]:.2f}"
     if f"{name}.kpps" in found:
         words += f" ({found[f'{name}.kpps']:.0f})"
@@ -159,11 +167,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the bench from the command line."""
     parser = argparse.ArgumentParser(prog="run bench throughput", description=__doc__)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here")
+    parser.add_argument(
+        *("--plot", "-p"),
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="draw them here, as .png or .svg",
+    )
     parser.add_argument("--rounds", type=int, default=2, help="runs a figure is the median of")
     parser.add_argument("--seconds", type=float, default=2.0, help="length of one run")
     parser.add_argument("--ways", nargs="+", choices=list(PEERS), default=list(PEERS))
     parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS))
     chosen = parser.parse_args(arguments)
+    if chosen.seconds < 1.0:
+        parser.error(f"--seconds: at least 1, not {chosen.seconds}: iperf3 takes less for no end")
     end_cleanly()
     try:
         found = measure(chosen.ways, chosen.kinds, chosen.rounds, chosen.seconds)
@@ -175,6 +193,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     if chosen.json is not None:
         chosen.json.write_text(json.dumps(found, indent=1) + "\n")
+    if chosen.plot:
+        from bench.load.draw import draw  # matplotlib takes its time
+
+        draw(found, chosen.ways, chosen.plot)
     return 0
 
 

@@ -48,9 +48,9 @@ def measure(
         # 3 s to connect, then its own end; UDP overload makes the end late.
         words += ["--connect-timeout", "3000"]
         sink = sender if "-R" in arguments else receiver
-        before = _datagrams(sink)
+        before = datagrams(sink)
         out = sender.run(*words, timeout_s=seconds + 20.0, check=False)
-        return _flow(out, _datagrams(sink) - before)
+        return _flow(out, datagrams(sink) - before)
     finally:
         server.stop(2.0)
 
@@ -59,7 +59,7 @@ def _listens(machine: Namespace, port: int) -> bool:
     return f":{port}" in machine.run("ss", "-Hltn")
 
 
-def _datagrams(machine: Namespace) -> int:
+def datagrams(machine: Namespace) -> int:
     """Return how many datagrams have come to the UDP sockets of a machine."""
     lines = machine.run("cat", "/proc/net/snmp").splitlines()
     names, values = (line.split()[1:] for line in lines if line.startswith("Udp:"))

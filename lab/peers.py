@@ -21,16 +21,16 @@ class Joined:
     pids: tuple[tuple[int, ...], ...]
 
 
-def plain(lab: Lab) -> Joined:
+def plain(lab: Lab, mtu: int) -> Joined:
     """Join the sites by plain forwarding."""
-    pair = topology.four_machines(lab, paths=1)
+    pair = topology.four_machines(lab, 1, mtu)
     topology.plain_routes(pair)
     return Joined(pair, ())
 
 
-def strongswan(lab: Lab) -> Joined:
+def strongswan(lab: Lab, mtu: int) -> Joined:
     """Join the sites by strongSwan's kernel-libipsec at both ends, AES-256-GCM."""
-    pair, keys = topology.four_machines(lab, paths=1), sites.Secrets()
+    pair, keys = topology.four_machines(lab, 1, mtu), sites.Secrets()
     ends = [
         StrongSwan(here.gateway, [sites.swan_connection(here, there, keys)]).start()
         for here, there in ((pair.a, pair.b), (pair.b, pair.a))
@@ -39,15 +39,15 @@ def strongswan(lab: Lab) -> Joined:
     return Joined(pair, tuple((end.pid,) for end in ends))
 
 
-def wireguard_go(lab: Lab) -> Joined:
+def wireguard_go(lab: Lab, mtu: int) -> Joined:
     """Join the sites by wireguard-go at both ends."""
-    pair = topology.four_machines(lab, paths=1)
-    return Joined(pair, tuple((pid,) for pid in wireguard.start_pair(pair)))
+    pair = topology.four_machines(lab, 1, mtu)
+    return Joined(pair, tuple((pid,) for pid in wireguard.start_pair(pair, mtu)))
 
 
-def twinspan(lab: Lab) -> Joined:
+def twinspan(lab: Lab, mtu: int) -> Joined:
     """Join the sites by our gateway at both ends, AES-256-GCM, one tunnel."""
-    pair, keys = topology.four_machines(lab, paths=1), sites.Secrets()
+    pair, keys = topology.four_machines(lab, 1, mtu), sites.Secrets()
     first = Twinspan(
         pair.a.gateway, sites.document(pair.a, pair.b, keys, settings=_suite("initiate"))
     )
@@ -69,7 +69,7 @@ def _suite(start: str) -> dict[str, Value]:
     }
 
 
-PEERS: Mapping[str, Callable[[Lab], Joined]] = {
+PEERS: Mapping[str, Callable[[Lab, int], Joined]] = {
     "plain": plain,
     "twinspan": twinspan,
     "strongswan": strongswan,
@@ -91,11 +91,15 @@ def reaches(machine: Namespace, address: str, timeout_s: float = 10.0) -> None:
         raise LabError(f"{error}\n{state}") from error
 
 
-def join(name: str, prefix: str) -> tuple[Lab, Joined]:
-    """Make a lab in which the two sites are joined in the way `name`, and try it with a ping."""
+def join(name: str, prefix: str, mtu: int = 1500) -> tuple[Lab, Joined]:
+    """
+    Make a lab in which the two sites are joined in the way `name`, and try it with a ping.
+
+    `mtu` is that of all wires.
+    """
     lab = Lab(prefix)
     try:
-        joined = PEERS[name](lab)
+        joined = PEERS[name](lab, mtu)
         reaches(joined.pair.a.host, joined.pair.b.host4)
     except BaseException:
         lab.close()

@@ -63,6 +63,7 @@ def site(
     public4: tuple[str, ...],
     paths: int,
     machines: tuple[str, str] | None = None,
+    mtu: int = 1500,
 ) -> Site:
     """Make site a or b: a gateway and a host with a wire between them, no way to anywhere else."""
     gateway_name, host_name = machines or (f"gw{name}", f"host{name}")
@@ -72,6 +73,7 @@ def site(
     lab.wire(
         (gateway, "lan", (f"{net4}.1/24", f"{net6}:1/64")),
         (host, "eth0", (f"{net4}.2/24", f"{net6}:2/64")),
+        mtu,
     )
     host.route("default", "via", f"{net4}.1")
     host.route("default", "via", f"{net6}:1")
@@ -97,11 +99,12 @@ def four_machines(
     """
     Make two sites joined by one or two wires; site a is .1 and site b is .2 on each.
 
-    `names` are those of the machines, (gateway, host) of site a and of site b.
+    `names` are those of the machines, (gateway, host) of site a and of site b. `mtu` is that of
+    all wires.
     """
     named = names or (None, None)
-    a = site(lab, "a", public4("a", paths), paths, named[0])
-    b = site(lab, "b", public4("b", paths), paths, named[1])
+    a = site(lab, "a", public4("a", paths), paths, named[0], mtu)
+    b = site(lab, "b", public4("b", paths), paths, named[1], mtu)
     for number in range(1, paths + 1):
         path(lab, number, a.gateway, b.gateway, mtu)
     return Pair(a, b)

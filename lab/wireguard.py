@@ -9,19 +9,24 @@ from lab.commands import LabError, run, wait_for
 from lab.topology import Pair, Site
 
 _SOCKETS = Path("/var/run/wireguard")
+_AROUND = 80  # bytes around a packet, over IPv6
 
 
-def start_pair(pair: Pair) -> list[int]:
-    """Start wireguard-go at both sites over the first wire and return the two process ids."""
+def start_pair(pair: Pair, mtu: int) -> list[int]:
+    """
+    Start wireguard-go at both sites over the first wire and return the two process ids.
+
+    `mtu` is that of the wire.
+    """
     keys = {site.name: run("wg", "genkey").strip() for site in (pair.a, pair.b)}
     public = {name: run("wg", "pubkey", text=key).strip() for name, key in keys.items()}
     return [
-        _start(here, there, keys[here.name], public[there.name])
+        _start(here, there, keys[here.name], public[there.name], mtu - _AROUND)
         for here, there in ((pair.a, pair.b), (pair.b, pair.a))
     ]
 
 
-def _start(here: Site, there: Site, key: str, peer: str) -> int:
+def _start(here: Site, there: Site, key: str, peer: str, mtu: int) -> int:
     # The control socket's name is the device's, in one directory for the whole machine.
     device = f"wg{os.getpid()}{here.name}"
     machine = here.gateway
@@ -40,7 +45,7 @@ def _start(here: Site, there: Site, key: str, peer: str) -> int:
         *("peer", peer, "endpoint", f"{there.public4[0]}:51820"),
         *("allowed-ips", f"{there.lan4},{there.lan6}"),
     )
-    machine.ip("link", "set", device, "mtu", "1420", "up")
+    machine.ip("link", "set", device, "mtu", str(mtu), "up")
     machine.route(there.lan4, "dev", device)
     machine.route(there.lan6, "dev", device)
     return process.pid
