@@ -47,6 +47,7 @@ PURE = [
     "gateway/control/api/render.py",
     "gateway/control/api/status.py",
     "gateway/control/problems.py",
+    "gateway/control/waits.py",
     "gateway/control/auth/buckets.py",
     "gateway/control/auth/claims.py",
     "gateway/control/auth/credentials.py",

@@ -65,6 +65,7 @@ from gateway.control.resources.settings import SETTINGS
 from gateway.control.secrets import KeyRing, load_key_ring
 from gateway.control.store.interface import Store, StoreError
 from gateway.control.store.place import open_store
+from gateway.control.waits import Waits
 from gateway.errors import ConfigError, GatewayError
 from gateway.node.journal import Journal, Level
 from gateway.node.notify import Notifier
@@ -270,14 +271,15 @@ def build_routers(parts: Parts) -> list[APIRouter]:
     act, authenticator = parts.nodes.actions.act, parts.auth.authenticator
     timeline = Timeline(parts.store, parts.events, parts.mirror)
     alarms = Alarms(parts.store, parts.mirror, parts.events, parts.alarming.deliveries)
-    console = make_console(api, parts.store, timeline, authenticator, parts.history, act)
+    waits = Waits(parts.mirror)
+    console = make_console(api, parts.store, timeline, authenticator, parts.history, act, waits)
     return [
         *(collection_router(each, parts.answers) for each in collections),
         verb_router(api, act, parts.accesses, parts.answers),
         customer_router(api, CustomerConfigs(parts.registry, parts.accesses)),
         apply_router(parts.applies),
         node_router(api, parts.nodes),
-        event_router(timeline),
+        event_router(timeline, waits),
         alarm_router(alarms),
         log_router(parts.store),
         settings_router(SettingDesk(parts.auth.desk, SETTINGS), SETTINGS),

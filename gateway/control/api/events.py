@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import nullcontext
 from datetime import datetime
 
 from fastapi import APIRouter
@@ -21,6 +22,7 @@ from gateway.control.events.events import Wanted
 from gateway.control.events.kept import Kept
 from gateway.control.events.timeline import Timeline
 from gateway.control.problems import invalid
+from gateway.control.waits import Waits
 from gateway.model.codes import CODES, Severity
 
 WAIT_MOST_S = 60
@@ -28,8 +30,8 @@ FILTERS = frozenset({"code", "severity", "kind", "resource", "node", "since", "u
 _NUMBER = re.compile(r"[0-9]{1,18}")
 
 
-def event_router(timeline: Timeline) -> APIRouter:
-    """Return the routes of events."""
+def event_router(timeline: Timeline, waits: Waits) -> APIRouter:
+    """Return the routes of events. `waits` says who may wait for them."""
     router = APIRouter(tags=["Events"])
 
     async def list_(who: Who, named: NamedTenant, query: Query) -> Response:
@@ -53,7 +55,9 @@ def event_router(timeline: Timeline) -> APIRouter:
         wait_s = _number("wait", query.get("wait")) or 0
         if wait_s > WAIT_MOST_S:
             raise invalid("wait", wait_s, f"must be 0 to {WAIT_MOST_S} seconds")
-        news = await timeline.news(wanted_by(who, named, asked), after, wait_s)
+        wanted = wanted_by(who, named, asked)
+        with waits.hold(who) if wait_s else nullcontext():
+            news = await timeline.news(wanted, after, wait_s)
         items = [shown(each) for each in news.items]
         return answer_json({"items": items, "revision": news.revision})
 

@@ -66,6 +66,7 @@ SETTING_EXAMPLES: Mapping[str, Table] = {
     "allocation": {"inner_ranges": ["169.254.64.0/18"]},
     "events": {"kept_days": 90},
     "quotas": {"vpn_connection": 100, "vpn_tunnel": 400},
+    "waits": {"per_tenant": 500},
 }
 
 # What the control plane adds to them, in the answers that the description shows.

@@ -6,17 +6,18 @@ from collections.abc import Awaitable, Callable
 
 from fastapi import APIRouter
 from starlette.requests import Request
-from starlette.responses import FileResponse, RedirectResponse, Response, StreamingResponse
+from starlette.responses import FileResponse, RedirectResponse, Response
 
 from gateway.control.auth.authenticate import Authenticator
 from gateway.control.console.connect import Connect
 from gateway.control.console.edits import Edits
-from gateway.control.console.live import Streams
+from gateway.control.console.live import Streams, StreamOf
 from gateway.control.console.pages import Pages, kind_or_404
 from gateway.control.console.render import HEADERS, STATIC, Visit, page
 from gateway.control.console.source import Source
 from gateway.control.console.visit import HOME, Door, NeedsLogin, PeerOf, local
 from gateway.control.problems import ApiProblem, not_found
+from gateway.control.waits import Waits
 
 KEPT_S = 365 * 86400  # the address of a static file has its hash
 ASSETS = frozenset(
@@ -36,8 +37,11 @@ Page = Callable[..., Awaitable[Response]]
 class Console:
     """All pages over one source. `router` belongs into the app of the API."""
 
-    def __init__(self, source: Source, authenticator: Authenticator, peer_of: PeerOf) -> None:
+    def __init__(
+        self, source: Source, authenticator: Authenticator, peer_of: PeerOf, waits: Waits
+    ) -> None:
         self._source = source
+        self._waits = waits
         self._door = Door(authenticator, peer_of)
         self._pages = Pages(source)
         self._edits = Edits(source)
@@ -159,12 +163,8 @@ class Console:
         def look() -> list[dict[str, object]]:
             return self._source.all("vpn_tunnel", visit.who, visit.tenant)
 
-        headers = {**HEADERS, "X-Accel-Buffering": "no"}
-        return StreamingResponse(
-            self.streams.open(name, look, self._source.version),
-            media_type="text/event-stream",
-            headers=headers,
-        )
+        stream = self.streams.open(name, look, self._source.version)
+        return StreamOf(stream, self._waits.hold(visit.who))
 
     async def _list(self, request: Request, visit: Visit) -> Response:
         return await self._pages.listing(request, visit, kind_or_404(request.path_params["path"]))

@@ -17,6 +17,7 @@ from gateway.control.events.timeline import Timeline
 from gateway.control.mirror import Mirror
 from gateway.control.resources.record import Record
 from gateway.control.store.interface import Store
+from gateway.control.waits import Waits
 from gateway.customer.catalog import DEVICES
 
 CountersOf = Callable[[Record], Counters | None]  # of a tunnel, None where nobody reports
@@ -29,12 +30,13 @@ def make_console(
     authenticator: Authenticator,
     history: History,
     act: Act,
+    waits: Waits,
 ) -> Console:
     """Return the console; its `router` belongs into the app of the API."""
     devices = [(device.name, device.title) for device in DEVICES.values()]
     happened = Happened(timeline, api.registry.mirror)
     source = OwnSource(api, store, happened, act, history.of, devices)
-    return Console(source, authenticator, peer_of_request)
+    return Console(source, authenticator, peer_of_request, waits)
 
 
 async def keep_history(history: History, mirror: Mirror, of: CountersOf) -> None:

@@ -11,8 +11,14 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Send
+from starlette.types import Scope as Asked
+
+from gateway.control.console.render import HEADERS
 from gateway.control.console.states import LOOKS, counted, look_of, state_of
 
 Table = Mapping[str, Any]
@@ -140,3 +146,16 @@ class Streams:
             if scope.is_due(time.monotonic()):
                 for event, data in scope.news():
                     self.tell(name, event, data)
+
+
+class StreamOf(StreamingResponse):
+    """The answer that is a stream. `held` lasts as long as it does, or refuses it: ApiProblem."""
+
+    def __init__(self, stream: AsyncGenerator[bytes, None], held: AbstractContextManager[None]):
+        headers = {**HEADERS, "X-Accel-Buffering": "no"}
+        super().__init__(stream, media_type="text/event-stream", headers=headers)
+        self._held = held
+
+    async def __call__(self, scope: Asked, receive: Receive, send: Send) -> None:
+        with self._held:  # not before: a stream that nobody begins to read would hold it for ever
+            await super().__call__(scope, receive, send)

@@ -14,6 +14,7 @@ from gateway.control.changes.allocate import INNER_RANGES as INNER_RANGES_4
 from gateway.control.changes.allocate import INNER_RANGES_6
 from gateway.control.changes.quotas import DEFAULTS
 from gateway.control.events.settings import EventSettings
+from gateway.control.waits import WaitSettings
 from gateway.model.check_tunnels import INNER_RANGES
 from gateway.model.settings import CONFIG
 from gateway.model.types import AnyNetwork, Prefix
@@ -84,6 +85,7 @@ SETTINGS: Mapping[str, type[BaseModel]] = MappingProxyType(
         "allocation": AllocationSettings,
         "events": EventSettings,
         "quotas": QuotaSettings,
+        "waits": WaitSettings,
     }
 )
 PER_TENANT = frozenset({"quotas"})

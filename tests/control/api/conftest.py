@@ -47,6 +47,7 @@ from gateway.control.resources.settings import SETTINGS
 from gateway.control.secrets import KeyRing, new_master_key
 from gateway.control.store.interface import Store
 from gateway.control.store.sqlite import open_sqlite
+from gateway.control.waits import Waits
 from gateway.node.journal import Journal
 
 Json = dict[str, object]
@@ -120,7 +121,7 @@ def make_plane(store: Store, ring: KeyRing, now: Callable[[], float] = time.time
     events = Events(store, journal, now)
     deliveries = Deliveries(mirror, ring, events, journal)
     routers.append(alarm_router(Alarms(store, mirror, events, deliveries)))
-    routers.append(event_router(Timeline(store, events, mirror)))
+    routers.append(event_router(Timeline(store, events, mirror), Waits(mirror)))
     authenticate = authenticate_by(auth.authenticator)
     app = make_app(
         routers, authenticate=authenticate, loaded=mirror.loaded, ready=ready, report=report

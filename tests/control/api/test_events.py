@@ -91,3 +91,23 @@ async def test_what_makes_no_sense_is_refused_with_its_field(
 @pytest.mark.parametrize("query", ["wait=61", "wait=x", "after=x", "after=-1"])
 async def test_who_follows_must_ask_with_numbers(api: httpx.AsyncClient, query: str) -> None:
     assert (await api.get(f"/v1/events/follow?{query}")).status_code == 422
+
+
+async def test_a_tenant_that_waits_too_often_is_refused_and_others_wait_on(plane: Plane) -> None:
+    async with plane.client() as root, plane.client("acme") as acme, plane.client("main") as main:
+        limits = {"per_credential": 1, "per_tenant": 2}
+        assert (await root.patch("/v1/settings/waits", json=limits)).status_code == 200
+        start = (await acme.get("/v1/events/follow")).json()["revision"]
+        path = f"/v1/events/follow?after={start}&wait=20"
+        both = [asyncio.create_task(acme.get(path)) for _ in range(2)]
+        done, left = await asyncio.wait(both, timeout=5, return_when=asyncio.FIRST_COMPLETED)
+        (refused,), (waiting,) = [one.result() for one in done], left
+        assert refused.status_code == 429
+        assert refused.headers["retry-after"] == "10"
+        assert refused.json()["code"] == "rate_limited"
+        assert "per_credential of the setting waits" in refused.json()["detail"]
+        other = asyncio.create_task(main.get(path))
+        plane.events.record(event(1, tenant="acme"), event(2))
+        async with asyncio.timeout(5):
+            assert [one.status_code for one in (await waiting, await other)] == [200, 200]
+            assert (await acme.get("/v1/events/follow?after=0&wait=1")).status_code == 200

@@ -31,6 +31,7 @@ from gateway.control.registry import Registry
 from gateway.control.resources.record import Record
 from gateway.control.secrets import KeyRing, new_master_key
 from gateway.control.store.sqlite import open_sqlite
+from gateway.control.waits import Waits
 from tests.control.registry import fleet
 
 NAME, PASSWORD = "olga", "correct horse battery staple"
@@ -59,6 +60,7 @@ class Site:
     browser: httpx.AsyncClient
     live: dict[str, dict[str, object]]
     acted: list[tuple[str, str]]
+    waits: Waits
     bugs: list[Exception] = field(default_factory=list)
 
     async def login(self, name: str = NAME, password: str = PASSWORD) -> httpx.Response:
@@ -114,7 +116,8 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
 
     api = Api(registry, Status(mirror, state).of)
     source = OwnSource(api, store, Nothing(), act, lambda id: {"at": []}, (("x", "X"),))
-    console = Console(source, auth.authenticator, lambda request: Peer("127.0.0.1"))
+    peer, waits = Peer("127.0.0.1"), Waits(mirror)
+    console = Console(source, auth.authenticator, lambda request: peer, waits)
     app = make_app(
         [console.router()], authenticate=nobody, loaded=mirror.loaded, ready=ready, report=report
     )
@@ -129,7 +132,7 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
     await fleet(registry)
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://control") as browser:
-        yield Site(app, registry, auth, console, browser, live, acted, bugs)
+        yield Site(app, registry, auth, console, browser, live, acted, waits, bugs)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     await store.close()

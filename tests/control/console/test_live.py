@@ -9,8 +9,12 @@ from typing import Any
 
 import pytest
 
+from gateway.control.api.settings import SettingDesk
+from gateway.control.auth.principal import OPERATOR, Principal, Scope
 from gateway.control.console import live
 from gateway.control.console.live import Streams
+from gateway.control.resources.settings import SETTINGS
+from tests.control.console.conftest import NAME, Site
 from tests.control.console.test_picture import tunnel
 
 
@@ -87,3 +91,15 @@ async def test_a_stream_ends_so_that_the_page_must_show_its_session_again(
     monkeypatch.setattr(live, "QUIET_S", 0.02)
     async with asyncio.timeout(2):
         assert len([each async for each in Streams().open("main", list)]) >= 3
+
+
+async def test_a_page_too_many_is_refused_until_another_one_has_gone(site: Site) -> None:
+    await site.login()
+    spec = {"per_credential": 1}
+    root = Principal("local:root", OPERATOR, Scope.ADMIN)
+    desk = SettingDesk(site.auth.desk, SETTINGS)
+    await desk.change("waits", spec, root, None, expected=None, dry_run=False)
+    with site.waits.hold(Principal(f"user:{NAME}", OPERATOR, Scope.ADMIN)):
+        answer = await site.browser.get("/console/stream")
+        assert (answer.status_code, answer.headers["retry-after"]) == (429, "10")
+        assert answer.json()["code"] == "rate_limited"

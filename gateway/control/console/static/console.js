@@ -43,6 +43,8 @@ function showState(tunnel) {
   }
 }
 
+const REFUSED_MS = 30000;
+
 function follow(address) {
   const stream = new EventSource(address);
   stream.addEventListener("tunnels", (event) => JSON.parse(event.data).forEach(showState));
@@ -71,6 +73,10 @@ function follow(address) {
       place.prepend(...lines);
       localTimes(place);
     }
+  });
+  stream.addEventListener("error", () => {
+    // A broken stream comes again by itself; one that is refused (too many are open) does not.
+    if (stream.readyState === EventSource.CLOSED) setTimeout(() => follow(address), REFUSED_MS);
   });
 }
 
