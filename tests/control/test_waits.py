@@ -9,7 +9,7 @@ import pytest
 from gateway.control.auth.principal import OPERATOR, Principal, Scope
 from gateway.control.problems import ApiProblem
 from gateway.control.resources.record import Record
-from gateway.control.waits import WaitSettings, Waits, wait_settings
+from gateway.control.waits import Waits, WaitSettings, wait_settings
 
 
 class Set:

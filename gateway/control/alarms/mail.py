@@ -10,30 +10,27 @@ from collections.abc import Mapping
 from email.message import EmailMessage
 from typing import Any
 
+from gateway.control.alarms.deadline import connected
 from gateway.control.alarms.reach import NotDelivered, Reach
 
 TIMEOUT_S = 20.0
+MOST_S = 60.0  # for all that is said to a server
 _PORTS = {"tls": 465, "starttls": 587, "none": 25}
 _REFUSED = 500  # from here on the server will not take it later either
 
 
 class _Smtp(smtplib.SMTP):
-    """SMTP over a connection to an address that may be reached; with TLS from the start or not."""
+    """SMTP over a connection that there is already; with TLS from the start or not."""
 
-    def __init__(self, reach: Reach, context: ssl.SSLContext | None) -> None:
+    def __init__(self, sock: socket.socket, context: ssl.SSLContext | None) -> None:
         super().__init__(timeout=TIMEOUT_S)
-        self._reach = reach
+        self._over = sock
         self._context = context
 
     def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
-        sock = self._reach.connect(host, port, timeout)
         if self._context is None:
-            return sock
-        try:
-            return self._context.wrap_socket(sock, server_hostname=host)
-        except OSError:
-            sock.close()
-            raise
+            return self._over
+        return self._context.wrap_socket(self._over, server_hostname=host)
 
 
 def send(
@@ -47,9 +44,22 @@ def send(
     Send a mail by a target's server. `context` says whom TLS trusts. Raises NotDelivered.
     """
     security = spec.get("security", "starttls")
-    trust = context or ssl.create_default_context()
     host, port = str(spec["server"]), int(spec.get("port") or _PORTS[security])
-    smtp = _Smtp(reach, trust if security == "tls" else None)
+    with connected(reach, host, port, TIMEOUT_S, MOST_S) as sock:
+        _say(spec, password, mail, sock, host, port, context or ssl.create_default_context())
+
+
+def _say(
+    spec: Mapping[str, Any],
+    password: str | None,
+    mail: EmailMessage,
+    sock: socket.socket,
+    host: str,
+    port: int,
+    trust: ssl.SSLContext,
+) -> None:
+    security = spec.get("security", "starttls")
+    smtp = _Smtp(sock, trust if security == "tls" else None)
     try:
         smtp.connect(host, port)
         smtp._host = host  # type: ignore[attr-defined]  # whose certificate STARTTLS expects

@@ -19,6 +19,7 @@ from gateway.control.auth.principal import MAIN_TENANT
 from gateway.errors import GatewayError
 
 Address = IPv4Address | IPv6Address
+ADDRESSES_MAX = 4  # of a name, that are tried one after the other
 
 
 class NotDelivered(GatewayError):
@@ -61,7 +62,7 @@ class Reach:
         addresses = list(dict.fromkeys(str(each[4][0]) for each in found))
         self._judge(host, addresses)
         why = "has no address"
-        for address in addresses:
+        for address in addresses[:ADDRESSES_MAX]:
             try:
                 return socket.create_connection((address, port), timeout_s)
             except OSError as error:

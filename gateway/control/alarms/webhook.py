@@ -10,9 +10,11 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 import gateway
+from gateway.control.alarms.deadline import connected
 from gateway.control.alarms.reach import NotDelivered, Reach
 
 TIMEOUT_S = 10.0
+MOST_S = 30.0  # for the whole request and its answer
 ANSWER_MAX = 1024  # bytes of the answer that are read
 
 
@@ -23,9 +25,12 @@ def post(url: str, body: bytes, headers: Mapping[str, str], reach: Reach) -> Non
     is_tls = parts.scheme == "https"
     port = parts.port or (443 if is_tls else 80)
     connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT_S)
-    with contextlib.closing(connection):
+    with (
+        connected(reach, host, port, TIMEOUT_S, MOST_S) as sock,
+        contextlib.closing(connection),
+    ):
         try:
-            connection.sock = _connected(host, port, reach, is_tls=is_tls)
+            connection.sock = _wrapped(sock, host) if is_tls else sock
             path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
             connection.request("POST", path, body, {**_HEADERS, **headers})
             answer = connection.getresponse()
@@ -42,15 +47,8 @@ _HEADERS = {
 }
 
 
-def _connected(host: str, port: int, reach: Reach, *, is_tls: bool) -> socket.socket:
-    sock = reach.connect(host, port, TIMEOUT_S)
-    if not is_tls:
-        return sock
-    try:
-        return ssl.create_default_context().wrap_socket(sock, server_hostname=host)
-    except OSError:
-        sock.close()
-        raise
+def _wrapped(sock: socket.socket, host: str) -> socket.socket:
+    return ssl.create_default_context().wrap_socket(sock, server_hostname=host)
 
 
 def _judge(host: str, status: int, said: bytes) -> None:

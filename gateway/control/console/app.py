@@ -11,9 +11,9 @@ from starlette.responses import FileResponse, RedirectResponse, Response
 from gateway.control.auth.authenticate import Authenticator
 from gateway.control.console.connect import Connect
 from gateway.control.console.edits import Edits
-from gateway.control.console.live import Streams, StreamOf
+from gateway.control.console.live import StreamOf, Streams
 from gateway.control.console.pages import Pages, kind_or_404
-from gateway.control.console.render import HEADERS, STATIC, Visit, page
+from gateway.control.console.render import STATIC, Visit, page
 from gateway.control.console.source import Source
 from gateway.control.console.visit import HOME, Door, NeedsLogin, PeerOf, local
 from gateway.control.problems import ApiProblem, not_found

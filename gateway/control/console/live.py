@@ -151,7 +151,9 @@ class Streams:
 class StreamOf(StreamingResponse):
     """The answer that is a stream. `held` lasts as long as it does, or refuses it: ApiProblem."""
 
-    def __init__(self, stream: AsyncGenerator[bytes, None], held: AbstractContextManager[None]):
+    def __init__(
+        self, stream: AsyncGenerator[bytes, None], held: AbstractContextManager[None]
+    ) -> None:
         headers = {**HEADERS, "X-Accel-Buffering": "no"}
         super().__init__(stream, media_type="text/event-stream", headers=headers)
         self._held = held

@@ -118,3 +118,23 @@ def _free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])
+
+
+@contextlib.contextmanager
+def drip(said: bytes) -> Iterator[int]:
+    """Run a server that says something, then a byte every few milliseconds for ever; its port."""
+
+    def serve(listening: socket.socket, over: threading.Event) -> None:
+        connection, _ = listening.accept()
+        with connection, contextlib.suppress(OSError):
+            connection.sendall(said)
+            while not over.wait(0.02):
+                connection.sendall(b"x")
+
+    over = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=serve, args=(listening, over))
+        thread.start()
+        yield listening.getsockname()[1]
+        over.set()
+        thread.join()

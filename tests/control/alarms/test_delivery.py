@@ -10,6 +10,7 @@ import io
 import json
 import socket
 import ssl
+import threading
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -34,7 +35,7 @@ from gateway.control.registry import Registry
 from gateway.control.store.interface import Create, Key, Store
 from gateway.control.store.sqlite import open_sqlite
 from gateway.node.journal import Journal
-from tests.control.alarms.receivers import hook, mailbox
+from tests.control.alarms.receivers import drip, hook, mailbox
 from tests.control.registry import RING, ROOT, make, running
 
 HERE = Reach(AlarmSettings.model_validate({"target_networks": ["127.0.0.0/8"]}), "main")
@@ -92,6 +93,19 @@ def test_nobody_and_nonsense_at_the_other_end_are_told() -> None:
         webhook.post(f"http://127.0.0.1:{box.port}/", b"{}", {}, HERE)
     with hook() as seen, pytest.raises(NotDelivered):
         webhook.post(f"https://127.0.0.1:{seen.port}/", b"{}", {}, HERE)
+
+
+def test_who_answers_by_drips_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webhook, "MOST_S", 0.3)
+    monkeypatch.setattr(mail, "MOST_S", 0.3)
+    late = "was not done within 0 s"
+    with drip(b"HTTP/1.1 200 OK\r\nX: ") as port, pytest.raises(NotDelivered, match=late):
+        webhook.post(f"http://127.0.0.1:{port}/", b"{}", {}, HERE)
+    with drip(b"220-") as port, pytest.raises(NotDelivered, match=late):
+        deliver({"port": port, "security": "none"})
+    with drip(b"") as port, pytest.raises(NotDelivered):  # it is no TLS either
+        webhook.post(f"https://127.0.0.1:{port}/", b"{}", {}, HERE)
+    assert [one for one in threading.enumerate() if isinstance(one, threading.Timer)] == []
 
 
 # ---- mail ----
