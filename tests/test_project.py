@@ -41,6 +41,7 @@ PURE = [
     "gateway/control/api/body.py",
     "gateway/control/api/conditions.py",
     "gateway/control/api/describe.py",
+    "gateway/control/api/pace.py",
     "gateway/control/api/schemas.py",
     "gateway/control/api/examples.py",
     "gateway/control/api/find.py",

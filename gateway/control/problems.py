@@ -38,6 +38,7 @@ TITLES = {
     "quota_exceeded": "A quota is used up",
     "rate_limited": "Too many requests",
     "too_large": "The request is too large",
+    "too_slow": "The request comes too slowly",
     "unauthenticated": "The request needs a valid credential",
     "unavailable": "The store can not be reached",
     "unknown_field": "There is no such field",

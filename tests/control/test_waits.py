@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from typing import cast
 
 import pytest
 
 from gateway.control.auth.principal import OPERATOR, Principal, Scope
+from gateway.control.changes.view import View
 from gateway.control.problems import ApiProblem
 from gateway.control.resources.record import Record
 from gateway.control.waits import Waits, WaitSettings, wait_settings
 
 
-class Set:
-    """A view in which the setting `waits` is what a test says."""
+class Settings:
+    """A view that has nothing but the setting `waits`."""
 
     def __init__(self, **spec: object) -> None:
         self.spec = spec
@@ -22,8 +24,9 @@ class Set:
         assert (kind, id) == ("setting", "waits")
         return Record(kind, id, {"spec": self.spec}, 1)
 
-    def of_kind(self, kind: str, tenant: str | None = None) -> list[Record]:
-        return []
+
+def set_to(**spec: object) -> View:
+    return cast("View", Settings(**spec))
 
 
 def someone(name: str, tenant: str = "acme") -> Principal:
@@ -41,7 +44,7 @@ def someone(name: str, tenant: str = "acme") -> Principal:
 def test_who_waits_beyond_a_limit_is_refused_and_let_in_again(
     limit: str, others: list[Principal]
 ) -> None:
-    waits = Waits(Set(**{"per_credential": 9, "per_tenant": 9, "total": 9, limit: 2}))
+    waits = Waits(set_to(**{"per_credential": 9, "per_tenant": 9, "total": 9, limit: 2}))
     with ExitStack() as stack:
         for each in others:
             stack.enter_context(waits.hold(each))
@@ -56,7 +59,7 @@ def test_who_waits_beyond_a_limit_is_refused_and_let_in_again(
 
 
 def test_nothing_is_kept_of_who_waited() -> None:
-    waits = Waits(Set())
+    waits = Waits(set_to())
     with waits.hold(someone("ann")):
         pass
     assert not waits._of_actor
@@ -64,4 +67,4 @@ def test_nothing_is_kept_of_who_waited() -> None:
 
 
 def test_what_another_version_has_set_is_the_default() -> None:
-    assert wait_settings(Set(per_tenant="many")) == WaitSettings()
+    assert wait_settings(set_to(per_tenant="many")) == WaitSettings()

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.control.api.body import MAX_BODY
@@ -69,6 +70,8 @@ class Guard:
             await self._app(scope, _limited(receive), answer.send)
         except ApiProblem as problem:
             await answer_problem(problem)(scope, receive, answer.send)
+        except ClientDisconnect:  # in the middle of its request: there is nobody to answer
+            return
         except Exception as error:
             number = self._report(f"{scope['method']} {scope['path'][:200]!r}", error)
             if answer.begun:

@@ -10,6 +10,7 @@ import json
 import socket
 import ssl
 from collections.abc import Generator, Sequence
+from http import HTTPStatus
 from pathlib import Path
 
 import h11
@@ -17,13 +18,15 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from gateway.control.api.pace import Pace, Part
 from gateway.control.problems import MEDIA_TYPE, ApiProblem
 from gateway.errors import ConfigError
 from gateway.unix import bind_private, peer_of
 
 PEER = "twinspan.peer_uid"  # in the ASGI scope: the user id at the other end of the Unix socket
 STOP_S = 5  # for answers that are on their way when the process ends
-HEAD_S = 20.0  # for the first request's line and headers; who sends them slower is let go
+LOOK_S = 1.0  # between two looks how fast a request comes
+UNREAD_S = 30.0  # for an answer that waits to be read
 MAX_HEAD = 64 << 10  # bytes of a request's line and headers
 BACKLOG = 512
 
@@ -33,33 +36,90 @@ class Protocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as its base
         super().connection_made(transport)
-        self._head_timer = self.loop.call_later(HEAD_S, self._judge_head)
+        self._pace = Pace(self.loop.time())
+        self._looking: asyncio.TimerHandle | None = None
+        self._unread: asyncio.TimerHandle | None = None
+        self._watch()
         sock = transport.get_extra_info("socket")
         if sock is not None and sock.family == socket.AF_UNIX:
             self.app = _Peered(self.app, peer_of(sock)[1])
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._head_timer.cancel()
+        for timer in (self._looking, self._unread):
+            if timer is not None:
+                timer.cancel()
+        self._looking = self._unread = None
         super().connection_lost(exc)
 
-    def _judge_head(self) -> None:
-        """Close a connection on which nothing has been asked yet."""
-        if self.cycle is None:
-            self.transport.close()
+    # ---- how slowly a request comes, and an answer goes ----
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._pace.got(self._incomplete(is_begun=True), len(data))
+        self._watch()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        rest, _ = self.conn.trailing_data
+        self._pace.got(self._incomplete(is_begun=bool(rest)), 0)
+        self._watch()
+
+    def _incomplete(self, *, is_begun: bool) -> Part:
+        """Return what is still to come; `is_begun`: of the next head there is something."""
+        state = self.conn.their_state
+        if state is h11.SEND_BODY:
+            return Part.BODY
+        return Part.HEAD if state is h11.IDLE and is_begun else Part.NOTHING
+
+    def _watch(self) -> None:
+        is_needed = self._pace.part is not Part.NOTHING and not self.transport.is_closing()
+        if is_needed and self._looking is None:
+            self._pace.at = self.loop.time()
+            self._looking = self.loop.call_later(LOOK_S, self._look)
+
+    def _look(self) -> None:
+        self._looking = None
+        pace = self._pace
+        if pace.look(self.loop.time(), is_reading=not self.flow.read_paused):
+            if not pace.size:  # a browser connects ahead of what it may ask for
+                self.transport.close()
+                return
+            text = f"the {pace.part.value} of the request comes too slowly"
+            self._refuse(ApiProblem(408, "too_slow", text))
+        self._watch()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._unread = self.loop.call_later(UNREAD_S, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._unread is not None:
+            self._unread.cancel()
+
+    # ---- what the app never sees ----
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP, or has too long headers."""
-        problem = ApiProblem(400, "bad_request", "this is no HTTP request, or its head is too long")
+        text = "this is no HTTP request, or its head is too long"
+        self._refuse(ApiProblem(400, "bad_request", text))
+
+    def _refuse(self, problem: ApiProblem) -> None:
+        """Answer with a problem, unless an answer has begun already, and close the connection."""
         body = json.dumps(problem.as_json()).encode()
         headers = [("content-type", MEDIA_TYPE), ("connection", "close")]
         headers.append(("content-length", str(len(body))))
+        reason = HTTPStatus(problem.status).phrase.encode()
         with contextlib.suppress(h11.LocalProtocolError):  # an answer has begun already
             for event in (
-                h11.Response(status_code=400, headers=headers, reason=b"Bad Request"),
+                h11.Response(status_code=problem.status, headers=headers, reason=reason),
                 h11.Data(data=body),
                 h11.EndOfMessage(),
             ):
                 self.transport.write(self.conn.send(event) or b"")
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True  # the app has nobody to answer any more
+            self.cycle.message_event.set()
         self.transport.close()
 
 
@@ -142,6 +202,8 @@ def listen_tcp(host: str, port: int, option: str = "--listen") -> socket.socket:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        # Of all its connections: who lives but reads nothing is no reason to keep an answer.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(2000 * UNREAD_S))
         sock.bind((host, port))
         sock.listen(BACKLOG)
     except OSError as error:

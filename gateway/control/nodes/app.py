@@ -7,7 +7,6 @@ import gzip
 import json
 import time
 import zlib
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable
 
 from starlette.applications import Starlette
@@ -15,6 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from gateway.control.auth.buckets import Buckets, Rate, source_of
 from gateway.control.nodes.actions import Actions
 from gateway.control.nodes.credentials import Credentials
 from gateway.control.nodes.documents import Current, Documents
@@ -39,8 +39,7 @@ from gateway.fleet.messages import (
 
 SMALL_BYTES = 32 * 1024  # of a body that comes without a certificate
 COMPRESS_FROM = 2048
-TRIES, TRIES_S = 10, 60.0  # registrations of one address
-ADDRESSES = 4096  # that are remembered for it
+TRIES = Rate(burst=10, per_s=1 / 6)  # registrations of one address, of IPv6 of its /64
 
 Answer = Callable[[Request], Awaitable[Response]]
 Fault = Callable[[str, Exception], str]  # logs a mistake of ours, returns its number
@@ -70,7 +69,7 @@ class NodeApp:
         self._fault = fault
         self._is_ready = is_ready
         self._say = say
-        self._tries: OrderedDict[str, list[float]] = OrderedDict()
+        self._tries = Buckets(TRIES)
         self.asgi = Starlette(
             routes=[
                 Route(f"{PATH}/ca", self._guarded(self._show_ca), methods=["GET"]),
@@ -117,14 +116,10 @@ class NodeApp:
 
     def _judge_rate(self, address: str) -> None:
         """Raise ApiProblem 429 for an address that tries too often."""
-        now = time.monotonic()
-        tries = [at for at in self._tries.pop(address, []) if now - at < TRIES_S]
-        self._tries[address] = [*tries, now]
-        while len(self._tries) > ADDRESSES:
-            self._tries.popitem(last=False)
-        if len(tries) >= TRIES:
-            text = f"more than {TRIES} registrations a minute from {address}"
-            raise ApiProblem(429, "rate_limited", text, retry_after_s=int(TRIES_S))
+        source = source_of(address)
+        if wait_s := self._tries.take(source, time.monotonic()):
+            text = f"too many registrations from {source}"
+            raise ApiProblem(429, "rate_limited", text, retry_after_s=wait_s)
 
     # ---- with one ----
 

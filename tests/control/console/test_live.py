@@ -95,7 +95,7 @@ async def test_a_stream_ends_so_that_the_page_must_show_its_session_again(
 
 async def test_a_page_too_many_is_refused_until_another_one_has_gone(site: Site) -> None:
     await site.login()
-    spec = {"per_credential": 1}
+    spec: dict[str, object] = {"per_credential": 1}
     root = Principal("local:root", OPERATOR, Scope.ADMIN)
     desk = SettingDesk(site.auth.desk, SETTINGS)
     await desk.change("waits", spec, root, None, expected=None, dry_run=False)
