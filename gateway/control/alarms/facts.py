@@ -6,7 +6,7 @@ The conditions that hold now, read from the mirror and from the status of resour
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import combinations
@@ -24,19 +24,6 @@ DAY_S = 86_400.0
 
 Status = Mapping[str, object]
 StatusOf = Callable[[Record], Status]
-
-
-def once_each(status_of: StatusOf) -> StatusOf:
-    """Return `status_of` that computes the status of each resource once: it costs."""
-    found: dict[tuple[str, str], Status] = {}
-
-    def status(record: Record) -> Status:
-        name = (record.kind, record.id)
-        if name not in found:
-            found[name] = status_of(record)
-        return found[name]
-
-    return status
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,89 +44,93 @@ class Reading:
     now: float
     certificate: Certificate | None = None
 
-    def facts(self, more: Iterable[Condition] = ()) -> Facts:
-        """Return all conditions that hold, with `more` that events say."""
-        lost = frozenset(each.resource.id for each in self._lost_nodes())
-        unknown = frozenset(self._unknown())
+    def facts(self, parts: Iterable[Facts], more: Iterable[Condition] = ()) -> Facts:
+        """
+        Return all conditions that hold.
+
+        `parts` are those of each connection, as `of_connection` returns them, `more` what events
+        say.
+        """
+        parts = tuple(parts)
         found = [
-            *self._lost_nodes(),
-            *self._tunnels(),
-            *self._connections(unknown),
-            *self._nodes(lost),
+            *(each for node in self.view.of_kind("node") for each in self._node(node)),
+            *(each for part in parts for each in part.conditions),
             *self._tokens(),
             *self._certificates(),
             *self._quotas(),
             *(each for each in more if self._exists(each.resource)),
         ]
-        return Facts(tuple(found), unknown)
+        return Facts(tuple(found), frozenset().union(*(part.unknown for part in parts)))
 
     def _exists(self, resource: Resource) -> bool:
         return self.view.get(resource.kind, resource.id) is not None
 
     # ---- nodes ----
 
-    def _lost_nodes(self) -> Iterator[Condition]:
-        for node in self.view.of_kind("node"):
-            if self.status_of(node).get("operational") == "lost":
-                text = f"node {node.name} does not report"
-                yield self._of("node_lost", node, text, reason="node_lost")
-
-    def _nodes(self, lost: frozenset[str]) -> Iterator[Condition]:
-        for node in self.view.of_kind("node"):
-            status = self.status_of(node)
-            ends_at = seconds(status.get("certificate_until"))
-            if ends_at is not None and self._is_soon(ends_at):
-                text = f"the certificate of node {node.name} ends {when(ends_at)}"
-                yield self._of("credential_ending", node, text)
-            wanted, applied = (status.get(f"generation_{each}") for each in ("wanted", "applied"))
-            is_late = wanted is not None and wanted != applied
-            if is_late and node.id not in lost and status.get("operational") == "up":
-                text = f"node {node.name} has generation {applied}, wanted is {wanted}"
-                reason = _code(status.get("reason"))
-                hold_s = self.settings.generation_late_s
-                yield self._of("generation_late", node, text, reason=reason, hold_s=hold_s)
+    def _node(self, node: Record) -> Iterator[Condition]:
+        status = self.status_of(node)
+        if status.get("operational") == "lost":
+            text = f"node {node.name} does not report"
+            yield self._of("node_lost", node, text, reason="node_lost")
+        ends_at = seconds(status.get("certificate_until"))
+        if ends_at is not None and self._is_soon(ends_at):
+            text = f"the certificate of node {node.name} ends {when(ends_at)}"
+            yield self._of("credential_ending", node, text)
+        wanted, applied = (status.get(f"generation_{each}") for each in ("wanted", "applied"))
+        is_late = wanted is not None and wanted != applied
+        if is_late and status.get("operational") == "up":
+            text = f"node {node.name} has generation {applied}, wanted is {wanted}"
+            reason = _code(status.get("reason"))
+            hold_s = self.settings.generation_late_s
+            yield self._of("generation_late", node, text, reason=reason, hold_s=hold_s)
 
     # ---- tunnels and connections ----
 
-    def _unknown(self) -> Iterator[str]:
-        """Yield the ids of tunnels nothing is known of, and of their connections."""
-        for tunnel in self.view.of_kind("vpn_tunnel"):
-            if self.status_of(tunnel).get("operational") in ("unknown", None):
-                yield tunnel.id
-                yield str(tunnel.of("vpn_connection"))
+    def of_connection(self, connection: Record) -> Facts:
+        """
+        Return what holds of a connection and its tunnels.
 
-    def _tunnels(self) -> Iterator[Condition]:
-        for tunnel in self.view.of_kind("vpn_tunnel"):
-            status = self.status_of(tunnel)
-            is_wanted = status.get("admin") != "down"
-            if is_wanted and status.get("operational") in ("down", "connecting"):
-                reason = status.get("reason")
-                said = reason.get("text") if isinstance(reason, Mapping) else ""
-                text = f"tunnel {tunnel.name} is down" + (f": {said}" if said else "")
-                yield self._of(
-                    "tunnel_down",
-                    tunnel,
-                    text,
-                    since=seconds(status.get("since")),
-                    reason=_code(reason),
-                    hold_s=self.settings.tunnel_down_s,
-                )
+        If of one of them nothing is known, nothing is concluded of the connection either.
+        """
+        tunnels = [
+            (one, self.status_of(one)) for one in self.view.children("vpn_tunnel", connection.id)
+        ]
+        wanted = [(one, status) for one, status in tunnels if status.get("admin") != "down"]
+        found = [each for one, status in wanted for each in self._tunnel(one, status)]
+        unknown = {
+            one.id for one, status in tunnels if status.get("operational") in ("unknown", None)
+        }
+        if unknown:
+            unknown.add(connection.id)
+        elif wanted:
+            found += self._connection(connection, [one for one, _ in wanted])
+        return Facts(tuple(found), frozenset(unknown))
 
-    def _connections(self, unknown: frozenset[str]) -> Iterator[Condition]:
-        for connection in self.view.of_kind("vpn_connection"):
-            tunnels = list(self.view.children("vpn_tunnel", connection.id))
-            allowed = [one for one in tunnels if self.status_of(one).get("admin") != "down"]
-            if not allowed or connection.id in unknown:
-                continue
-            status = self.status_of(connection)
-            if status.get("working") == 0:
-                text = f"no tunnel of connection {connection.name} works"
-                hold_s = self.settings.connection_down_s
-                yield self._of("connection_down", connection, text, hold_s=hold_s)
-            if status.get("ha_status") == "no_redundancy" and _can_be_redundant(allowed):
-                text = f"connection {connection.name} would not outlive the loss of one address"
-                hold_s = self.settings.redundancy_lost_s
-                yield self._of("redundancy_lost", connection, text, hold_s=hold_s)
+    def _tunnel(self, tunnel: Record, status: Status) -> Iterator[Condition]:
+        if status.get("operational") not in ("down", "connecting"):
+            return
+        reason = status.get("reason")
+        said = reason.get("text") if isinstance(reason, Mapping) else ""
+        text = f"tunnel {tunnel.name} is down" + (f": {said}" if said else "")
+        yield self._of(
+            "tunnel_down",
+            tunnel,
+            text,
+            since=seconds(status.get("since")),
+            reason=_code(reason),
+            hold_s=self.settings.tunnel_down_s,
+        )
+
+    def _connection(self, connection: Record, wanted: Sequence[Record]) -> Iterator[Condition]:
+        status = self.status_of(connection)
+        if status.get("working") == 0:
+            text = f"no tunnel of connection {connection.name} works"
+            hold_s = self.settings.connection_down_s
+            yield self._of("connection_down", connection, text, hold_s=hold_s)
+        if status.get("ha_status") == "no_redundancy" and _can_be_redundant(wanted):
+            text = f"connection {connection.name} would not outlive the loss of one address"
+            hold_s = self.settings.redundancy_lost_s
+            yield self._of("redundancy_lost", connection, text, hold_s=hold_s)
 
     # ---- what ends, what is used up ----
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from gateway.control.alarms.delivery import Deliveries
-from gateway.control.alarms.facts import Certificate, Reading, StatusOf, once_each
-from gateway.control.alarms.judge import Condition, Judge, Name
+from gateway.control.alarms.facts import Certificate, Reading, StatusOf
+from gateway.control.alarms.judge import Condition, Facts, Judge, Name
 from gateway.control.alarms.kept import (
     KIND,
     alarm_key,
@@ -26,12 +26,13 @@ from gateway.control.alarms.kept import (
     raised,
 )
 from gateway.control.alarms.message import message_of
-from gateway.control.alarms.settings import alarm_settings
+from gateway.control.alarms.settings import SETTING, alarm_settings
 from gateway.control.alarms.signs import Signs
 from gateway.control.events.events import DAY_S, Events, Wanted
 from gateway.control.events.settings import kept_days
 from gateway.control.events.timeline import told as events_in
 from gateway.control.mirror import Lagging, Mirror
+from gateway.control.nodes.by_connection import ByConnection
 from gateway.control.resources.record import Record, Table, bytes_of
 from gateway.control.store.interface import (
     MAX_WRITES,
@@ -97,6 +98,7 @@ class Keeper:
         self._clock = clock
         self._certificate = certificate
         self._moved = asyncio.Event()
+        self._parts: ByConnection[Facts] = ByConnection(mirror)
         self._told: dict[str, str] = {}  # alarm, and the state that was told to the end
         self.is_holder = False
 
@@ -120,6 +122,7 @@ class Keeper:
         self.is_holder = True
         try:
             async with self._mirror.subscribed() as commits:
+                self._parts.forget()  # of what came before nobody has told
                 await self._mirror.reached(lease.revision)
                 signs = await self._signs()
                 self._tell_rest()
@@ -173,6 +176,9 @@ class Keeper:
         async for commit in commits:
             for kept in events_in(commit):
                 signs.take(kept)
+            self._parts.take(commit)
+            if any((change.key.kind, change.key.id) == SETTING for change in commit.changes):
+                self._parts.forget()
             if any(change.key.kind not in _QUIET for change in commit.changes):
                 self._moved.set()
 
@@ -181,10 +187,9 @@ class Keeper:
     async def _look(self, lease: Lease, judge: Judge, signs: Signs) -> float:
         """Raise and clear what is to be; return in how many seconds to look again."""
         settings, now = alarm_settings(self._mirror), self._clock()
-        reading = Reading(
-            self._mirror, once_each(self._status_of), settings, now, self._certificate()
-        )
-        facts = reading.facts(signs.conditions(settings, now))
+        reading = Reading(self._mirror, self._status_of, settings, now, self._certificate())
+        parts = await self._parts.current(reading.of_connection)
+        facts = reading.facts(parts, signs.conditions(settings, now))
         standing = {name_of(one): one for one in self._mirror.of_kind(KIND) if is_raised(one)}
         verdict = judge.judge(facts, standing, now, settings.clear_s)
         changes = [self._raise(each, now) for each in verdict.raised]

@@ -14,11 +14,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
-import json
 import time
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+
+from pydantic_core import to_json
 
 from gateway.control.changes.compose import node_table
 from gateway.control.mirror import Lagging, Mirror
@@ -235,9 +236,8 @@ def _text(table: Table) -> bytes:
     parts = []
     for key, value in table.items():
         if isinstance(value, list):
-            items = sorted(json.dumps(item, separators=(",", ":")) for item in value)
-            text = f"[{','.join(items)}]"
+            text = b"[%b]" % b",".join(sorted(to_json(item) for item in value))
         else:
-            text = json.dumps(value, separators=(",", ":"))
-        parts.append(f"{json.dumps(key)}:{text}")
-    return f"{{{','.join(parts)}}}".encode()
+            text = to_json(value)
+        parts.append(b"%b:%b" % (to_json(key), text))
+    return b"{%b}" % b",".join(parts)

@@ -18,6 +18,7 @@ from gateway.control.nodes.actions import Actions
 from gateway.control.nodes.documents import Documents
 from gateway.control.nodes.questions import Questions
 from gateway.control.nodes.states import States
+from gateway.control.nodes.touched import NODE_LEASE
 from gateway.control.resources.record import Record, Table
 from gateway.control.store.interface import LEASE, Conflict, Lease, NotFound, Store
 from gateway.fleet.messages import (
@@ -211,4 +212,4 @@ class Reports:
 
 def lease_name(node: str) -> str:
     """Return the name of the lease of a node that lives."""
-    return f"node:{node}"
+    return NODE_LEASE + node

@@ -1,14 +1,17 @@
-"""Which nodes' documents a change may touch. Pure."""
+"""Which nodes' documents a change may touch, and which connections' status. Pure."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 from gateway.control.changes.compose import has_tunnels, nodes_of
 from gateway.control.changes.view import View
 from gateway.control.resources.kinds import KINDS
 from gateway.control.resources.record import Record, record_of
-from gateway.control.store.interface import Change, Commit, Object
+from gateway.control.store.interface import LEASE, Change, Commit, Object
+
+NODE_LEASE = "node:"  # before a node's id: the lease that it lives by
 
 
 def nodes_touched(view: View, commit: Commit) -> set[str]:
@@ -65,3 +68,37 @@ def _of(view: View, record: Record, seen: set[str]) -> Iterator[str]:
         parent = view.get(kind, str(record.spec.get(kind)))
         if parent is not None and record.kind in ("route", "vpc_attachment", "direct_line"):
             yield from _of(view, parent, seen)
+
+
+def connections_touched(view: View, commit: Commit) -> set[str]:
+    """Return the ids of the VPN Connections whose status, or a tunnel's of them, may be new."""
+    return {id for change in commit.changes for id in _connections(view, change)}
+
+
+def _connections(view: View, change: Change) -> Iterator[str]:
+    kind, id = change.key.kind, change.key.id
+    if kind == "vpn_connection":
+        yield id
+    elif kind == "vpn_tunnel":
+        yield from (str(one.of("vpn_connection")) for one in _both(change))
+    elif kind == "state" and (tunnel := view.get("vpn_tunnel", id)) is not None:
+        yield str(tunnel.of("vpn_connection"))
+    elif _is_of_all(change):
+        tunnels = view.children("vpn_tunnel", id.removeprefix(NODE_LEASE))
+        yield from (str(one.of("vpn_connection")) for one in tunnels)
+
+
+def _is_of_all(change: Change) -> bool:
+    """Say whether a change at a node is one for all tunnels that are on it."""
+    has_come_or_gone = None in (change.before, change.value)
+    if change.key.kind == LEASE:
+        return change.key.id.startswith(NODE_LEASE) and has_come_or_gone
+    if change.key.kind != "state":
+        return False
+    # It tells its generation after every change, but a problem only with a document it refuses.
+    return has_come_or_gone or len({_problem(change.before), _problem(change.value)}) > 1
+
+
+def _problem(state: bytes | None) -> str:
+    """Return what a node refuses its document for, as text that can be compared."""
+    return json.dumps(json.loads(state or b"{}").get("problem"))

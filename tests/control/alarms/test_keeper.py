@@ -135,9 +135,9 @@ async def settings(store: Store, **more: Any) -> None:
     await store.commit([Create(key, value)], "system:test")
 
 
-async def stir(store: Store) -> None:
-    """Commit something, as a report would: whoever waits looks again."""
-    key = Key("state", "stir")
+async def stir(store: Store, tunnel: Record) -> None:
+    """Commit what a report of a tunnel would: whoever waits looks again."""
+    key = Key("state", tunnel.id)
     try:
         old = await store.get(key)
     except NotFound:
@@ -155,7 +155,7 @@ async def test_an_alarm_is_raised_once_told_acknowledged_and_cleared(store: Stor
         with hook() as seen:
             await make(one.registry, "alarm_target", name="t", type="webhook", url=seen.url)
             world.status[tunnel.id] = DOWN
-            await stir(store)
+            await stir(store, tunnel)
             await one.until(lambda: one.raised() == [("tunnel_down", "office-1")])
             (alarm,) = one.alarms.of(ROOT, None)
             assert alarm.value["text"] == "tunnel office-1 is down: no response"
@@ -165,7 +165,7 @@ async def test_an_alarm_is_raised_once_told_acknowledged_and_cleared(store: Stor
             assert done.value["acknowledged_by"] == "user:ops"
             assert (await one.alarms.acknowledge(alarm.id, ROOT)).revision == done.revision
             del world.status[tunnel.id]
-            await stir(store)
+            await stir(store, tunnel)
             await one.until(lambda: one.raised() == [])
             await asyncio.to_thread(seen.wait_for, 2)
         told = [json.loads(body) for body in seen.bodies]
@@ -195,7 +195,7 @@ async def test_another_process_goes_on_within_seconds_and_raises_nothing_twice(
             with hook() as seen:
                 await make(first.registry, "alarm_target", name="t", type="webhook", url=seen.url)
                 world.status[one.id] = DOWN
-                await stir(second_store)
+                await stir(second_store, one)
                 await second.until(lambda: second.raised() == [("tunnel_down", "office-1")])
                 assert not second.keeper.is_holder
                 line.is_cut = True
@@ -226,12 +226,12 @@ async def test_a_node_that_is_lost_is_one_alarm_and_its_tunnels_are_not_judged(
             "ha_status": "no_redundancy",
             "working": 1,
         }
-        await stir(store)
+        await stir(store, tunnel)
         await one.until(lambda: one.raised() == [("node_lost", "gw-a")])
         await asyncio.sleep(1.5)
         assert one.raised() == [("node_lost", "gw-a")]
         world.status.clear()
-        await stir(store)
+        await stir(store, tunnel)
         await one.until(lambda: one.raised() == [])
 
 
@@ -262,7 +262,8 @@ async def registry(store: Store) -> AsyncIterator[Registry]:
 def held(registry: Registry, world: World, **more: Any) -> dict[str, str]:
     """Return the texts of the conditions that hold, by code."""
     reading = Reading(registry.mirror, world.of, more.pop("settings", AlarmSettings()), NOW, **more)
-    return {each.code: each.text for each in reading.facts().conditions}
+    parts = [reading.of_connection(one) for one in registry.mirror.of_kind("vpn_connection")]
+    return {each.code: each.text for each in reading.facts(parts).conditions}
 
 
 async def test_what_is_well_is_no_condition(registry: Registry) -> None:
