@@ -1,5 +1,5 @@
 """
-Many tunnels between two of our gateways: memory, time until all are up, a reload that changes one.
+Many tunnels between two of our gateways: memory, time until all are up, a reload, cost of a packet.
 
     hub 192.0.2.1, 198.51.100.1 ======== branches 203.0.112.1 to 203.0.113.244
 
@@ -22,6 +22,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from bench.load import spread
 from lab import cpu
 from lab.commands import LabError, end_cleanly, wait_for
 from lab.netns import Lab
@@ -143,8 +144,19 @@ def reload_one(hub: Twinspan, before: dict[str, TunnelView]) -> tuple[float, int
     return took, changed(before, hub.tunnels())
 
 
-def measure(prefix: str, count: int) -> Figures:
-    """Return the figures of one run with `count` tunnels."""
+def spread_over(count: int) -> list[int]:
+    """Return over how many of `count` tunnels packets are spread: of each pair one carries them."""
+    return [*(n for n in (1, 10, 100) if n < count // 2), count // 2]
+
+
+def packets(hub: Twinspan, branches: Twinspan, count: int, rounds: int) -> dict[str, float]:
+    """Return what a packet costs, by how many of the tunnels carry packets at once."""
+    branches.machine.route("local", f"{_BRANCH_NETS}/14", "dev", "lo")
+    return spread.measure(hub, branches, str(_BRANCH_NETS + 1), 256, spread_over(count), rounds)
+
+
+def measure(prefix: str, count: int, rounds: int) -> tuple[Figures, dict[str, float]]:
+    """Return the figures of one run with `count` tunnels, and those of its packets."""
     with Lab(prefix) as lab:
         hub, branches = build(lab, count)
         print(f"starting two gateways with {count} tunnels", file=sys.stderr)
@@ -159,7 +171,7 @@ def measure(prefix: str, count: int) -> Figures:
         idle = (cpu.cpu_s(pids) - before) / _IDLE_S
         views = hub.tunnels()
         took, touched = reload_one(hub, views)
-        return Figures(
+        figures = Figures(
             tunnels_up=sum(view.is_up for view in views.values()),
             established_s=round(established_s, 2),
             resident_mib=round(cpu.resident_mib(pids), 1),
@@ -169,6 +181,7 @@ def measure(prefix: str, count: int) -> Figures:
             reload_s=round(took, 3),
             reload_changed=touched,
         )
+        return figures, packets(hub, branches, count, rounds)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -176,16 +189,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="run bench scale", description=__doc__)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here")
     parser.add_argument("--tunnels", type=int, default=_USUAL, help=f"an even number up to {MOST}")
+    parser.add_argument(
+        "--rounds", type=int, default=3, help="runs a packet's cost is the median of"
+    )
     chosen = parser.parse_args(arguments)
     if chosen.tunnels % 2 or not 2 <= chosen.tunnels <= MOST:
         parser.error(f"--tunnels: an even number from 2 to {MOST}, not {chosen.tunnels}")
     end_cleanly()
     try:
-        figures = measure(f"sc{os.getpid()}", chosen.tunnels)
+        figures, packet = measure(f"sc{os.getpid()}", chosen.tunnels, chosen.rounds)
     except LabError as error:
         print(f"scale: {error}", file=sys.stderr)
         return 1
-    found = {name: getattr(figures, name) for name in Figures.__slots__}
+    found = {name: getattr(figures, name) for name in Figures.__slots__} | packet
     table = Table("figure", "value", title=f"{chosen.tunnels} tunnels between two of our gateways")
     for name, value in found.items():
         table.add_row(name, str(value))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -23,6 +24,23 @@ def _cpu_of(pid: int) -> float:
     # The name, in brackets, may hold spaces; utime and stime are fields 14 and 15.
     fields = stat.rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
+
+
+def run_s(pids: Iterable[int]) -> float:
+    """
+    Return the same to the nanosecond, for what takes too short for the kernel's ticks.
+
+    A thread that has ended is no longer in it.
+    """
+    return sum(_run_of(pid) for pid in pids)
+
+
+def _run_of(pid: int) -> float:
+    ns = 0
+    for task in Path(f"/proc/{pid}/task").glob("*"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            ns += int((task / "schedstat").read_text().split()[0])
+    return ns / 1e9
 
 
 def resident_mib(pids: Iterable[int]) -> float:

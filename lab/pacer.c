@@ -2,6 +2,7 @@
  * A paced source of UDP datagrams, and the two ends that may take them.
  *
  *   pacer send ADDRESS PORT RATE SECONDS CPU SIZE...   datagrams a second, for so long, on that CPU
+ *   pacer send ADDRESS/STEP/COUNT/RUN PORT ...         to so many addresses in turn, a run to each
  *   pacer take PORT                                    delay of each that arrives, until SIGTERM
  *   pacer sink PORT                                    a socket that nobody reads, until SIGTERM
  *
@@ -83,18 +84,22 @@ bound_socket(int port)
 	return fd;
 }
 
+/* To whom datagrams go, and how large their packets are; both take turns. */
+struct plan {
+	struct sockaddr_in first;
+	uint32_t step,
+		addresses; /* from one address to the next, and how many there are */
+	int64_t run;       /* datagrams to one before the next has its turn */
+	int sizes, size[SIZES_MAX];
+};
+
 static int
-connected_socket(const char *address, int port)
+sending_socket(void)
 {
-	struct sockaddr_in there = {.sin_family = AF_INET, .sin_port = htons(port)};
 	int fd = socket(AF_INET, SOCK_DGRAM, 0), bytes = BUFFER_BYTES;
 
-	if (inet_pton(AF_INET, address, &there.sin_addr) != 1) {
-		errno = EINVAL;
-		fail(address);
-	}
-	if (fd < 0 || connect(fd, (struct sockaddr *)&there, sizeof(there)) < 0)
-		fail("connect");
+	if (fd < 0)
+		fail("socket");
 	setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof(bytes));
 	return fd;
 }
@@ -115,34 +120,48 @@ stay_on(int cpu)
 struct burst {
 	struct mmsghdr message[BURST];
 	struct iovec part[BURST];
+	struct sockaddr_in there[BURST];
 	uint8_t data[BURST][PACKET_MAX];
 };
 
-/* Send the next `count` datagrams of the run and return how many went out. */
+static void
+fill(struct burst *burst, int i, const struct plan *plan, int64_t number, int64_t at)
+{
+	uint32_t turn = (uint32_t)(number / plan->run) % plan->addresses;
+	struct msghdr *message = &burst->message[i].msg_hdr;
+
+	memcpy(burst->data[i], &at, sizeof(at));
+	burst->part[i].iov_base = burst->data[i];
+	burst->part[i].iov_len = plan->size[number % plan->sizes] - HEADERS;
+	burst->there[i] = plan->first;
+	burst->there[i].sin_addr.s_addr =
+		htonl(ntohl(plan->first.sin_addr.s_addr) + turn * plan->step);
+	message->msg_iov = &burst->part[i];
+	message->msg_iovlen = 1;
+	message->msg_name = &burst->there[i];
+	message->msg_namelen = sizeof(burst->there[i]);
+}
+
+/* Send the next `count` datagrams after `sent` and return how many went out. */
 static int
-send_burst(
-	int fd, struct burst *burst, int count, const int *size, int sizes, int64_t sent)
+send_burst(int fd, struct burst *burst, int count, const struct plan *plan, int64_t sent)
 {
 	int64_t at = now_ns(CLOCK_REALTIME);
 	int done;
 
-	for (int i = 0; i < count; i++) {
-		memcpy(burst->data[i], &at, sizeof(at));
-		burst->part[i].iov_base = burst->data[i];
-		burst->part[i].iov_len = size[(sent + i) % sizes] - HEADERS;
-		burst->message[i].msg_hdr.msg_iov = &burst->part[i];
-		burst->message[i].msg_hdr.msg_iovlen = 1;
-	}
+	for (int i = 0; i < count; i++)
+		fill(burst, i, plan, sent + i, at);
 	done = sendmmsg(fd, burst->message, count, 0);
-	if (done < 0 && errno != ENOBUFS && errno != ECONNREFUSED)
+	if (done < 0 && errno != ENOBUFS)
 		fail("sendmmsg");
 	return done < 0 ? 0 : done;
 }
 
 static void
-run_source(int fd, int64_t rate, double seconds, const int *size, int sizes)
+run_source(const struct plan *plan, int64_t rate, double seconds)
 {
 	static struct burst burst;
+	int fd = sending_socket();
 	int64_t total = (int64_t)(rate * seconds), sent = 0,
 		began = now_ns(CLOCK_MONOTONIC);
 	/* A source that can not keep up ends after twice its time, and has then sent less. */
@@ -163,8 +182,7 @@ run_source(int fd, int64_t rate, double seconds, const int *size, int sizes)
 			continue;
 		}
 		sent += send_burst(fd, &burst,
-			due - sent > BURST ? BURST : (int)(due - sent), size, sizes,
-			sent);
+			due - sent > BURST ? BURST : (int)(due - sent), plan, sent);
 	}
 	printf("{\"sent\": %lld, \"seconds\": %.6f}\n", (long long)sent,
 		(double)(now_ns(CLOCK_MONOTONIC) - began) / NS_PER_S);
@@ -228,19 +246,39 @@ number(const char *word, int64_t least, int64_t most)
 	return value;
 }
 
+/* Read ADDRESS or ADDRESS/STEP/COUNT/RUN; `word` is changed. */
+static void
+read_addresses(char *word, struct plan *plan)
+{
+	char *part[4];
+	int parts = 0;
+
+	for (char *each = strtok(word, "/"); each && parts < 4; each = strtok(NULL, "/"))
+		part[parts++] = each;
+	if ((parts != 1 && parts != 4) ||
+		inet_pton(AF_INET, part[0], &plan->first.sin_addr) != 1) {
+		errno = EINVAL;
+		fail("address");
+	}
+	plan->first.sin_family = AF_INET;
+	plan->step = parts == 1 ? 0 : (uint32_t)number(part[1], 0, 1 << 24);
+	plan->addresses = parts == 1 ? 1 : (uint32_t)number(part[2], 1, 1 << 16);
+	plan->run = parts == 1 ? 1 : number(part[3], 1, 1 << 16);
+}
+
 static int
 send_main(int count, char **words)
 {
-	int size[SIZES_MAX], sizes = count - 5;
+	struct plan plan = {.sizes = count - 5};
 
-	if (sizes < 1 || sizes > SIZES_MAX)
+	if (plan.sizes < 1 || plan.sizes > SIZES_MAX)
 		return 2;
-	for (int i = 0; i < sizes; i++)
-		size[i] = (int)number(words[5 + i], PACKET_MIN, PACKET_MAX);
+	read_addresses(words[0], &plan);
+	plan.first.sin_port = htons((int)number(words[1], 1, 65535));
+	for (int i = 0; i < plan.sizes; i++)
+		plan.size[i] = (int)number(words[5 + i], PACKET_MIN, PACKET_MAX);
 	stay_on((int)number(words[4], 0, CPU_SETSIZE - 1));
-	run_source(connected_socket(words[0], (int)number(words[1], 1, 65535)),
-		number(words[2], 1, 100 * 1000 * 1000), strtod(words[3], NULL), size,
-		sizes);
+	run_source(&plan, number(words[2], 1, 100 * 1000 * 1000), strtod(words[3], NULL));
 	return 0;
 }
 

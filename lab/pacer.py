@@ -55,7 +55,8 @@ def send(
     """
     Send `rate` datagrams a second, of these IPv4 packet sizes in turn, and return what arrived.
 
-    A source that can not keep up sends fewer, which `kpps` of the result shows.
+    `address` may be FIRST/STEP/COUNT/RUN: so many addresses, each with its turn of so many. A
+    source that can not keep up sends fewer, which `kpps` of the result shows.
     """
     sink = _end(receiver, "sink", _SINK_PORT)
     try:
