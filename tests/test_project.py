@@ -93,6 +93,7 @@ PURE = [
     "gateway/routing/names.py",
     "gateway/routing/replies.py",
     "gateway/routing/state.py",
+    "gateway/routing/tables.py",
     "gateway/routing/view.py",
     "gateway/routing/wanted.py",
     "gateway/routing/why.py",

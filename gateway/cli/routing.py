@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -12,8 +11,11 @@ import typer
 
 from gateway.cli.client import DEFAULT_RUNTIME_DIR, Json, RuntimeDir, ask_one
 from gateway.cli.output import AsJson, OutputOption, View, Watch, format_of, present
+from gateway.cli.remote.session import ContextOption, TenantOption
+from gateway.cli.show import is_fleet_meant
 from gateway.cli.table import paint, table_by_gateway
 from gateway.cli.table import table as table_of
+from gateway.routing.tables import Table, is_in
 
 _BGP_HEAD = (
     "NAME",
@@ -113,17 +115,6 @@ def _line_row(line: Json, *, colours: bool) -> tuple[str, ...]:
     return (str(line["name"]), str(line["remote"]), "", shown, str(line["bfd"]), *[""] * 5)
 
 
-class Table(StrEnum):
-    """The tables of a Border Gateway that the product knows."""
-
-    STATIC = "static"
-    PROPAGATED = "propagated"
-    EFFECTIVE = "effective"
-
-
-_EFFECTIVE = ("best", "shares")
-
-
 def routes(
     as_json: AsJson = False,
     table: Annotated[
@@ -138,18 +129,36 @@ def routes(
     ] = None,
     output: OutputOption = None,
     watching: Watch = False,
+    fleet: Annotated[
+        bool, typer.Option("--fleet", help="ask the control plane, also where a gateway runs")
+    ] = False,
+    context: ContextOption = None,
+    tenant: TenantOption = None,
     runtime_dir: RuntimeDir = Path(DEFAULT_RUNTIME_DIR),
 ) -> None:
-    """Show every route to and from the customers: what became of it, and why."""
+    """
+    Show every route to and from the customers: what became of it, and why. Where no gateway runs,
+    the control plane asks the nodes.
+    """
     view = View(
         partial(routes_lines, colours=sys.stdout.isatty()),
         lambda answer: [str(route["prefix"]) for route in _objects(answer["routes"])],
         _route_states,
     )
-    present(
+    form = format_of(output, as_json)
+    if is_fleet_meant(runtime_dir, context, fleet=fleet):
+        # Imported here: a node has no use for it.
+        from gateway.cli.remote.asked import routes_of_fleet
+        from gateway.cli.remote.session import speaking
+
+        with speaking(context, tenant) as api:
+            return present(
+                lambda: routes_of_fleet(api, table, border_gateway), view, form, watching=watching
+            )
+    return present(
         lambda: chosen(ask_one(runtime_dir, "routes"), table, border_gateway),
         view,
-        format_of(output, as_json),
+        form,
         watching=watching,
     )
 
@@ -169,28 +178,25 @@ def chosen(answer: Json, table: Table | None, border_gateway: str | None) -> Jso
     found = [
         route
         for route in _objects(answer["routes"])
-        if _is_in(route, table) and border_gateway in (None, route["border_gateway"])
+        if is_in(table, route["origin"], route["standing"])
+        and border_gateway in (None, route["border_gateway"])
     ]
     return {**answer, "routes": found}
-
-
-def _is_in(route: Json, table: Table | None) -> bool:
-    if table is None:
-        return True
-    if table is Table.EFFECTIVE:
-        return route["standing"] in _EFFECTIVE
-    return (route["origin"] == "static") == (table is Table.STATIC)
 
 
 def routes_lines(answer: Json, *, colours: bool) -> list[str]:
     """Return the lines of `twinspan routes`, those of each Border Gateway together."""
     found = sorted(_objects(answer["routes"]), key=lambda route: str(route["border_gateway"]))
+    notes = answer.get("notes")
+    lines = [str(note) for note in notes] if isinstance(notes, list) else []
+    if answer.get("left_off"):
+        lines.append(f"and {answer['left_off']} routes more: ask for one table")
     if not found:
-        return ["no routes"]
+        return ["no routes", *lines]
     rows = [_route_row(route, colours=colours) for route in found]
     if len({route["border_gateway"] for route in found}) == 1:
-        return table_of(_ROUTES_HEAD[1:], [row[1:] for row in rows])
-    return table_of(_ROUTES_HEAD, rows)
+        return table_of(_ROUTES_HEAD[1:], [row[1:] for row in rows]) + lines
+    return table_of(_ROUTES_HEAD, rows) + lines
 
 
 def _route_row(route: Json, *, colours: bool) -> tuple[str, ...]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -19,8 +20,11 @@ from gateway.cli.client import (
     TunnelName,
     Unreachable,
     ask,
+    ask_one,
     give_up,
 )
+from gateway.cli.remote.session import ContextOption, TenantOption
+from gateway.cli.show import is_fleet_meant
 
 _SENT, _RECEIVED, _BETWEEN = "|---->|", "|<----|", "|     |"
 
@@ -37,18 +41,32 @@ def trace(
     count: Annotated[
         int, typer.Option("--count", "-n", min=0, help="end after so many messages; 0: never")
     ] = 0,
+    last: Annotated[
+        bool, typer.Option("--last", help="what was said lately, and end; also of a fleet's tunnel")
+    ] = False,
     brief: Annotated[bool, typer.Option("--brief", help="without what the payloads say")] = False,
     output: Annotated[
         Output, typer.Option("--output", "-o", help="json: one object a line")
     ] = Output.TABLE,
+    fleet: Annotated[
+        bool, typer.Option("--fleet", help="with --last: ask the control plane, not a gateway here")
+    ] = False,
+    context: ContextOption = None,
+    tenant: TenantOption = None,
     runtime_dir: RuntimeDir = Path(DEFAULT_RUNTIME_DIR),
 ) -> None:
     """
     Show the IKE messages of a tunnel as they come and go, decrypted: who says what, in the notation
     of RFC 7296, with proposals, identities and selectors. No key is shown. Ends with Ctrl-C.
     """
+    if last:
+        follow: Callable[[], Iterable[Json]] = partial(
+            _remembered, runtime_dir, tunnel, context, tenant, fleet=fleet
+        )
+    else:
+        follow = partial(_counted, runtime_dir, tunnel, count)
     try:
-        for line in _counted(runtime_dir, tunnel, count):
+        for line in follow():
             if output is Output.JSON:
                 typer.echo(json.dumps(line))
             else:
@@ -57,6 +75,24 @@ def trace(
         give_up(error)
     except KeyboardInterrupt:
         raise typer.Exit(0) from None
+
+
+def _remembered(
+    runtime_dir: Path, tunnel: str, context: str | None, tenant: str | None, *, fleet: bool
+) -> Iterable[Json]:
+    """Return what was said lately with the peer of a tunnel: of the gateway here, or a node."""
+    if is_fleet_meant(runtime_dir, context, fleet=fleet):
+        # Imported here: a node has no use for it.
+        from gateway.cli.remote.asked import negotiation
+        from gateway.cli.remote.session import speaking
+
+        with speaking(context, tenant) as api:
+            answer = negotiation(api, tunnel)
+    else:
+        answer = ask_one(runtime_dir, "negotiation", tunnel=tunnel)
+    lines = answer["lines"]
+    assert isinstance(lines, list)
+    return lines
 
 
 def _counted(runtime_dir: Path, tunnel: str, count: int) -> Iterator[Json]:
@@ -77,7 +113,9 @@ def chart_lines(line: Json, *, brief: bool) -> list[str]:
     clock = time.strftime("%H:%M:%S", time.localtime(at)) + f".{int(at % 1 * 1000):03d}"
     lines = [f"{clock} {_BETWEEN} {line['lost']} lines lost"] if line.get("lost") else []
     if line["kind"] != "message":
-        return [*lines, f"{clock} {_BETWEEN} {line['text']}"]
+        count = line.get("times", 1)
+        times = f" ({count} times)" if count != 1 else ""
+        return [*lines, f"{clock} {_BETWEEN} {line['text']}{times}"]
     arrow = _SENT if line["sent"] else _RECEIVED
     lines.append(f"{clock} {arrow} {line['exchange']}: {line['line']}")
     details = line["details"]

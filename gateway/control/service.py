@@ -37,6 +37,7 @@ from gateway.control.api.customer import customer_router
 from gateway.control.api.depends import authenticate_by
 from gateway.control.api.events import event_router
 from gateway.control.api.idempotency import Answers
+from gateway.control.api.inquiries import inquiry_router
 from gateway.control.api.log import log_router
 from gateway.control.api.login import login_router, oidc_router
 from gateway.control.api.nodes import node_router, token_of_new_node
@@ -279,6 +280,7 @@ def build_routers(parts: Parts) -> list[APIRouter]:
         customer_router(api, CustomerConfigs(parts.registry, parts.accesses)),
         apply_router(parts.applies),
         node_router(api, parts.nodes),
+        inquiry_router(api, parts.nodes.inquiries),
         event_router(timeline, waits),
         alarm_router(alarms),
         log_router(parts.store),

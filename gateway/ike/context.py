@@ -112,6 +112,7 @@ class Context:
     tokens: TokenMaker | None = None  # None: peers learn of our crashes by silence
     sas: dict[bytes, IkeSa] = field(default_factory=dict)  # by the SPI that we chose
     traced: frozenset[str] = frozenset()  # tunnels whose messages are shown as they come and go
+    is_recorded: bool = False  # those of all tunnels are, as `record` says
     spare_keys: dict[int, KeyPair] = field(default_factory=dict)  # by group, met by bad values only
 
     def emit(self, event: Event) -> None:
@@ -131,7 +132,24 @@ class Context:
         self, tunnels: tuple[str, ...], message: Message, path: Path, *, is_sent: bool
     ) -> None:
         """Show a message of these tunnels, or for one of them, where somebody traces it."""
-        for tunnel in self.traced.intersection(tunnels):
+        self._show(self.traced.intersection(tunnels), message, path, is_sent=is_sent)
+
+    def record(
+        self, tunnels: tuple[str, ...], message: Message, path: Path, *, is_sent: bool
+    ) -> None:
+        """
+        Show a message that nobody traces, if all are recorded and it is clear which tunnel's it is.
+
+        Not what only says that an end is there. A stranger's message must have been let in before:
+        the words for it cost more than its refusal.
+        """
+        if self.is_recorded and len(tunnels) == 1 and message.payloads:
+            self._show(frozenset(tunnels) - self.traced, message, path, is_sent=is_sent)
+
+    def _show(
+        self, tunnels: frozenset[str], message: Message, path: Path, *, is_sent: bool
+    ) -> None:
+        for tunnel in tunnels:
             exchange, line, details = notation.told(message)
             self.emit(Spoken(tunnel, path, is_sent, exchange, line, details))
 

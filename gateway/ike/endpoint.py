@@ -185,6 +185,10 @@ class IkeEndpoint:
         """Have the messages of these tunnels, and of no others, shown as `Spoken`."""
         self._context.traced = tunnels
 
+    def record(self) -> None:
+        """Have the messages of all tunnels shown, but for those that only say: still here."""
+        self._context.is_recorded = True
+
     # ---- what the data plane says ----
 
     def soft_limit(self, spi: int, now: float) -> list[Event]:

@@ -160,6 +160,7 @@ class Entrance:
             self._context.trace(names, message, path, is_sent=False)
             if not self._may_enter(message, tunnels, path, now):
                 return None
+            self._context.record(names, message, path, is_sent=False)
             self._context.count("in.request.ike_sa_init")
             sa = init.answer_request(self._context, tunnels, message, datagram, path, now)
         except PeerError as error:

@@ -424,13 +424,17 @@ class IkeSa:
 
     def trace(self, whole: Message, path: Path, *, is_sent: bool) -> None:
         """Show a message to whoever traces this tunnel, or one that it may still be for."""
-        self.context.trace(self._names(), whole, path, is_sent=is_sent)
+        names = self._names()
+        self.context.trace(names, whole, path, is_sent=is_sent)
+        self.context.record(names, whole, path, is_sent=is_sent)
 
     def trace_again(self, request: Request) -> None:
         """Show that a request is sent once more."""
         exchange = f"{ExchangeType(request.exchange).name} {request.message_id} request"
         line = f"again, try {request.tries} of {len(request.schedule)}"
-        for name in self.context.traced.intersection(self._names()):
+        names = self._names()
+        is_recorded = self.context.is_recorded and len(names) == 1
+        for name in names if is_recorded else self.context.traced.intersection(names):
             self.context.emit(Spoken(name, self.path, True, exchange, line, ()))
 
     def _names(self) -> tuple[str, ...]:

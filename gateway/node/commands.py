@@ -15,14 +15,17 @@ from gateway.node.journal import Journal
 from gateway.node.path import FlowReport
 from gateway.node.plan import TunnelPlan
 from gateway.node.reconcile import Reconciler
+from gateway.node.recorder import Recorder
 from gateway.node.routing import RoutingReport
 from gateway.node.status import StatusView
 from gateway.node.trace import Tracer
 from gateway.node.tunnel import Tunnels
 from gateway.routing.replies import BirdError
+from gateway.routing.tables import Table
 
 LOG_LINES = 100
 LOG_LINES_MAX = 2000
+ROUTES_OF = ("border_gateway", "connection")  # what routes can be asked for by
 
 
 class Life(Protocol):
@@ -69,6 +72,7 @@ class Commands:
         self._events = events
         self._flow = flow
         self._tracer = Tracer(daemon, journal, time.time)
+        self._recorder = Recorder(daemon, time.time)
         self._captures = CaptureDesk(daemon, journal)
         self._flows = {
             "log": self._log,
@@ -88,6 +92,7 @@ class Commands:
             "bgp": self._bgp,
             "routes": self._routes,
             "path": self._path,
+            "negotiation": self._negotiation,
             "stop": self._stop,
             "version": self._version,
         }
@@ -174,8 +179,15 @@ class Commands:
         return await self._routing.bgp()
 
     async def _routes(self, request: Request) -> object:
+        wanted = {key: str(request[key]) for key in ROUTES_OF if request.get(key) is not None}
+        most, table = request.get("limit"), request.get("table")
+        if most is not None and not isinstance(most, int):
+            raise ControlError(f'"limit" is {most!r}, must be a number')
+        if table is not None and table not in list(Table):
+            raise ControlError(f'"table" is {table!r}, must be one of {", ".join(Table)}')
         try:
-            return await self._routing.routes()
+            chosen = Table(str(table)) if table is not None else None
+            return await self._routing.routes(wanted, chosen, most)
         except BirdError as error:
             raise ControlError(f"the routes of BGP are not known: {error}") from None
 
@@ -184,6 +196,10 @@ class Commands:
             return await self._flow.path(request)
         except BirdError as error:
             raise ControlError(f"the routes of BGP are not known: {error}") from None
+
+    async def _negotiation(self, request: Request) -> object:
+        name = self._planned(request)
+        return {"tunnel": name, "lines": self._recorder.of(name)}
 
     async def _stop(self, request: Request) -> object:
         self._life.stop(stop_dataplane=True)

@@ -204,10 +204,14 @@ class IkeDaemon:
 
     # ---- the way out ----
 
+    def look_on(self, see: Callable[[Event], None]) -> None:
+        """Call `see` as `watch` does, for as long as the daemon lives."""
+        self._watchers.append(see)
+
     @contextlib.contextmanager
     def watch(self, see: Callable[[Event], None]) -> Iterator[None]:
         """Call `see` with each event of the core just before it is carried out."""
-        self._watchers.append(see)
+        self.look_on(see)
         try:
             yield
         finally:

@@ -16,10 +16,12 @@ from gateway.routing.choice import Fate, Judged
 from gateway.routing.names import NOWHERE, Origin, Place
 from gateway.routing.plan import Hop
 from gateway.routing.routers import Routers
+from gateway.routing.tables import Table, is_in
 from gateway.routing.view import LineView, PeerView
 from gateway.routing.why import asns_text, bgp_reason
 
 Json = dict[str, object]
+ALL: Mapping[str, str] = {}
 
 
 class RoutingReport:
@@ -46,12 +48,29 @@ class RoutingReport:
             "static_lines": [_line(line) for line in self._routers.lines],
         }
 
-    async def routes(self) -> Json:
-        """Return every route to and from the customers, with what became of it and why."""
+    async def routes(
+        self,
+        wanted: Mapping[str, str] = ALL,
+        table: Table | None = None,
+        most: int | None = None,
+    ) -> Json:
+        """
+        Return every route to and from the customers, with what became of it and why.
+
+        `wanted` are values that they must have; of more than `most` the rest is counted.
+        """
         learned = await self._routers.routes()
         places = self._routers.places
         found = [_judged(one, name, places) for name, judged in learned.items() for one in judged]
-        return {"routes": [*found, *self._static()]}
+        found += self._static()
+        found = [
+            one
+            for one in found
+            if all(one[key] == text for key, text in wanted.items())
+            and is_in(table, one["origin"], one["standing"])
+        ]
+        most = len(found) if most is None else most
+        return {"routes": found[:most], "left_off": max(0, len(found) - most)}
 
     def of_tunnel(self, name: str) -> Json | None:
         """Return state and counts of a tunnel's BGP session; None where it has none."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from gateway.cli.client import Json
-from gateway.cli.routing import Table, bgp_lines, chosen, routes_lines
+from gateway.cli.routing import bgp_lines, chosen, routes_lines
+from gateway.routing.tables import Table
 
 PEER: Json = {
     "name": "office-1",

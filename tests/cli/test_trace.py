@@ -80,6 +80,15 @@ def test_for_programs_each_line_is_an_object(running: Running) -> None:
     assert found[-1]["exchange"] == "IKE_SA_INIT 0 request"
 
 
+def test_what_was_said_lately_is_remembered(running: Running) -> None:
+    environment = {"TWINSPAN_RUNTIME_DIR": str(running.place)}
+    trace(running, "-n", "1")
+    shown = CliRunner().invoke(app, ["trace", "office-1", "--last", "--brief"], env=environment)
+    assert shown.exit_code == 0
+    assert "|---->| IKE_SA_INIT 0 request: HDR, SAi1, KEi, Ni, N(NAT_" in shown.output
+    assert "is traced" not in shown.output
+
+
 def test_a_tunnel_that_is_not_there_is_refused(running: Running) -> None:
     environment = {"TWINSPAN_RUNTIME_DIR": str(running.place)}
     refused = CliRunner().invoke(app, ["trace", "offcie-1"], env=environment)
@@ -91,6 +100,11 @@ def test_who_reads_too_slowly_is_told_what_is_missing() -> None:
     first, second, *_ = chart_lines({**SAID, "lost": 7}, brief=True)
     assert first.endswith("|     | 7 lines lost")
     assert second.endswith("|---->| IKE_SA_INIT 0 request: HDR, SAi1, KEi, Ni")
+
+
+def test_what_repeats_has_its_number() -> None:
+    line = {"at": 1.0, "kind": "dropped", "text": "a datagram: replayed", "times": 7}
+    assert chart_lines(line, brief=True)[0].endswith("|     | a datagram: replayed (7 times)")
 
 
 def test_brief_leaves_out_what_the_payloads_say() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from gateway.ike.context import EndpointLimits
 from gateway.ike.events import Spoken
 from gateway.ike.iana import ExchangeType
 from gateway.ike.message import Message
@@ -102,6 +103,48 @@ def test_nothing_is_told_of_a_tunnel_that_nobody_traces() -> None:
     pair.deliver_all()
     assert len(said(pair.a)) == count
     assert len(said(pair.b)) > count
+
+
+def recorded() -> IkePair:
+    """Return a pair that is established while both ends record, and nobody traces."""
+    pair = IkePair(config_a(), config_b())
+    for side in pair.sides():
+        side.endpoint.record()
+    pair.start()
+    pair.deliver_all()
+    return pair
+
+
+def test_what_is_recorded_is_what_is_traced_once() -> None:
+    both = recorded()
+    assert (said(both.a), said(both.b)) == (said(traced().a), said(traced().b))
+    for side in both.sides():
+        side.endpoint.trace(frozenset({TUNNEL}))
+    before = len(said(both.a))
+    both.a.rekey_child()
+    both.deliver_all()
+    assert len(said(both.a)) == before + 4
+
+
+def test_what_only_says_that_an_end_is_there_is_traced_and_not_recorded() -> None:
+    lines = {}
+    for pair in (recorded(), traced()):
+        before = len(said(pair.a))
+        pair.advance(60.0)
+        lines[pair.a.endpoint._context.is_recorded] = said(pair.a)[before:]
+    assert lines[True] == []
+    assert "> INFORMATIONAL 2 request: HDR, SK {}" in lines[False]
+
+
+def test_a_request_is_recorded_only_once_it_is_let_in() -> None:
+    pair = IkePair(config_a(), config_b(), limits_b=EndpointLimits(half_open_per_address=0))
+    pair.b.endpoint.record()
+    pair.start()
+    pair.deliver_to_b()
+    assert said(pair.b) == []  # it was asked for a cookie
+    pair.deliver_all()
+    assert said(pair.b)[0].startswith("< IKE_SA_INIT 0 request: HDR, N(COOKIE), SAi1")
+    assert pair.b.state == "established"
 
 
 def message(*payloads: Payload, exchange: int = ExchangeType.INFORMATIONAL) -> Message:

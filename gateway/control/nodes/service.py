@@ -15,6 +15,7 @@ from gateway.control.nodes.app import Fault, NodeApp
 from gateway.control.nodes.authority import Trust, load_trust
 from gateway.control.nodes.credentials import Credentials
 from gateway.control.nodes.documents import Documents
+from gateway.control.nodes.inquiries import Inquiries
 from gateway.control.nodes.questions import Questions
 from gateway.control.nodes.reports import Keep, Reports
 from gateway.control.nodes.server import (
@@ -54,6 +55,7 @@ class Nodes:
         self.states = States(store, mirror)
         self.actions = Actions(store, mirror)
         self.questions = Questions(store, mirror)
+        self.inquiries = Inquiries(mirror, self.questions.ask)
         self.reports = Reports(
             store,
             mirror,

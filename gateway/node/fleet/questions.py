@@ -16,7 +16,7 @@ from gateway.fleet.messages import ANSWER_BYTES_MAX, Answer, Question
 from gateway.node.life import report_bug
 from gateway.node.source import Node
 
-READING = frozenset({"bgp", "explain", "path", "routes"})
+READING = frozenset({"bgp", "explain", "negotiation", "path", "routes"})
 AT_ONCE = 2
 WAITING_MAX = 64
 ANSWER_S = 4.0  # nobody waits for longer

@@ -1,0 +1,56 @@
+"""What a node answers when it is asked what it sees: routes and negotiations. Pure."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from gateway.fleet.messages import Message, Number, Text, Word
+
+ROUTES_MAX = 500  # in one answer: some 170 KB of JSON
+LINES_MAX = 64
+DETAILS_MAX = 64  # payloads of a message
+
+
+class Route(Message):
+    """A route as `twinspan routes` has it; names are those of the node's document, so ids."""
+
+    prefix: Word
+    border_gateway: Word = ""
+    connection: Word = ""
+    standing: Word = ""
+    next_hop_type: Word = ""
+    origin: Word = ""
+    owner: Word = ""
+    next_hops: tuple[Word, ...] = Field(default=(), max_length=64)
+    as_path: Text = ""
+    why: Text = ""
+
+
+class Routes(Message):
+    """Routes, and how many more there are."""
+
+    routes: tuple[Route, ...] = Field(default=(), max_length=ROUTES_MAX)
+    left_off: Number = 0
+
+
+class Line(Message):
+    """A line of `twinspan trace`: a message, or what happened between two. `at` since 1970."""
+
+    at: Annotated[float, Field(ge=0, le=2**40)]
+    kind: Literal["message", "state", "failed", "dropped", "note"]
+    text: Text = ""
+    times: Number = 1
+    sent: bool = False
+    local: Word = ""
+    remote: Word = ""
+    exchange: Word = ""
+    line: Text = ""
+    details: tuple[Text, ...] = Field(default=(), max_length=DETAILS_MAX)
+
+
+class Negotiation(Message):
+    """What was said with a tunnel's peer lately, the oldest first."""
+
+    lines: tuple[Line, ...] = Field(default=(), max_length=LINES_MAX)
