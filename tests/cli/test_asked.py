@@ -1,4 +1,4 @@
-"""`twinspan routes` and `trace --last` of a fleet, whose nodes a real control process can not ask."""
+"""`twinspan routes` and `trace --last` of a fleet; a real control process without its nodes."""
 
 from __future__ import annotations
 
