@@ -15,12 +15,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from gateway.control.auth.principal import MAIN_TENANT, OPERATOR, Principal, Scope
-from gateway.control.changes import edit, judge, quotas
+from gateway.control.changes import edit, quotas
 from gateway.control.changes.allocate import Draw
+from gateway.control.changes.judge import drafts
 from gateway.control.changes.make import Maker
 from gateway.control.changes.steps import Rehearsal, Step
 from gateway.control.changes.view import Pair
 from gateway.control.changes.writes import writes_of
+from gateway.control.judging import judged
 from gateway.control.mirror import Mirror
 from gateway.control.problems import ApiProblem, forbidden, not_found
 from gateway.control.resources.kinds import KINDS, Kind
@@ -189,14 +191,15 @@ class Registry:
         for step in steps:
             owner = self._tenant(KINDS[step.kind], who, tenant)
         rehearsal = Rehearsal(self.mirror, owner, self._draw, self._clock())
+        warnings: dict[str, None] = {}
         for index, step in enumerate(steps):
             try:
-                rehearsal.judge(step)
+                warnings |= dict.fromkeys(await judged(rehearsal.take(step)))
             except ApiProblem as error:
                 error.extra["step"] = index
                 raise
             await asyncio.sleep(0)  # others have their turn
-        return rehearsal.warnings
+        return list(warnings)
 
     def _tenant(self, kind: Kind, who: Principal, tenant: str | None) -> str:
         """Return the tenant that a new resource is of."""
@@ -232,7 +235,7 @@ class Registry:
                 changes, record = decide()
                 assert record is not None
                 _judge_machine(changes, who)
-                warnings = judge.judge(self.mirror, changes) if _is_more(changes) else []
+                warnings = await judged(drafts(self.mirror, changes))
                 if dry_run or not changes:
                     return _done(changes, record, warnings)
                 writes = writes_of(self.mirror, changes, self._ring.seal)
@@ -298,10 +301,6 @@ def _judge_machine(changes: Sequence[Pair], who: Principal) -> None:
             if new.spec.get(field) != before.get(field):
                 text = f"{new.kind}.{field}: names what is of the gateway VMs: the operator sets it"
                 raise forbidden(text)
-
-
-def _is_more(changes: Sequence[Pair]) -> bool:
-    return any(new is not None for _, new in changes)
 
 
 def _done(changes: Sequence[Pair], record: Record, warnings: Sequence[str]) -> Done:

@@ -50,6 +50,7 @@ from gateway.control.api.verbs import verb_router
 from gateway.control.applies import Applies
 from gateway.control.auth.desk import Desk as AuthDesk
 from gateway.control.auth.service import Auth, make_auth
+from gateway.control.collecting import short_collections
 from gateway.control.console.assemble import keep_history, make_console
 from gateway.control.console.history import History
 from gateway.control.customer import CustomerConfigs
@@ -201,7 +202,7 @@ async def _run(
     serving = [group.create_task(each.serve(sockets)) for each, sockets in servers]
     running = [group.create_task(task) for task in background(parts)]
     running.append(group.create_task(notifier.keep_watchdog_quiet()))
-    with _signals(tls, settings.listening, parts.journal) as stop:
+    with short_collections(), _signals(tls, settings.listening, parts.journal) as stop:
         for each, _ in servers:
             await each.is_up.wait()
         places = [_name(sock) for _, sockets in servers for sock in sockets]

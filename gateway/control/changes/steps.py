@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from gateway.control.changes import edit, judge, quotas
+from gateway.control.changes import edit, quotas
 from gateway.control.changes.allocate import Draw
+from gateway.control.changes.judge import Draft, drafts
 from gateway.control.changes.make import Maker
 from gateway.control.changes.view import After, Pair, View
 from gateway.control.problems import invalid, not_found
@@ -77,26 +78,20 @@ def _step(one: object, place: str) -> Step:
 
 
 class Rehearsal:
-    """Judges several changes one after the other as if each had been made. Nothing is changed."""
+    """Makes several changes one after the other, but only in its own view. Nothing is changed."""
 
     def __init__(self, view: View, tenant: str, draw: Draw, now: float) -> None:
         self._after = After(view)
         self._tenant = tenant
         self._draw = draw
         self._now = now
-        self._warnings: dict[str, None] = {}
 
-    @property
-    def warnings(self) -> list[str]:
-        """What would probably not be meant, in words."""
-        return list(self._warnings)
-
-    def judge(self, step: Step) -> None:
-        """Judge the next step. Raises ApiProblem."""
+    def take(self, step: Step) -> list[Draft]:
+        """Return what is to be judged of the next step. Raises ApiProblem."""
         made = _pairs(self._after, step, self._tenant, self._draw, self._now)
-        if any(new is not None for _, new in made):
-            self._warnings |= dict.fromkeys(judge.judge(self._after, made))
+        found = drafts(self._after, made)
         self._after.add(made)
+        return found
 
 
 def _pairs(view: View, step: Step, tenant: str, draw: Draw, now: float) -> list[Pair]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from gateway.control.changes.compose import has_tunnels, nodes_of
 from gateway.control.changes.view import View
@@ -19,9 +19,7 @@ def nodes_touched(view: View, commit: Commit) -> set[str]:
     if any(change.key.kind == "tenant" for change in commit.changes):
         return {node.id for node in view.of_kind("node")}  # namespaces may be others
     changes = [change for change in commit.changes if change.key.kind in KINDS]
-    found = {
-        node for change in changes for record in _both(change) for node in _of(view, record, set())
-    }
+    found = _of_all(view, [record for change in changes for record in _both(change)])
     # A tunnel that comes or goes may put its Border Gateway on one node more or less.
     ends = [
         one for one in changes if one.key.kind == "vpn_tunnel" and None in (one.before, one.value)
@@ -30,6 +28,20 @@ def nodes_touched(view: View, commit: Commit) -> set[str]:
     for change in ends:
         for tunnel in _both(change):
             found |= _around(view, tunnel, ids)
+    return found
+
+
+def _of_all(view: View, records: Iterable[Record]) -> set[str]:
+    """Return the nodes of some resources. It ends with the last node, not with the last tunnel."""
+    found: set[str] = set()
+    missing = {node.id for node in view.of_kind("node")}
+    for record in records:
+        for node in _of(view, record, set()):
+            found.add(node)
+            if node in missing:
+                missing.remove(node)
+                if not missing:
+                    return found
     return found
 
 
