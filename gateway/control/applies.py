@@ -1,5 +1,6 @@
 """
 Several changes as one: carried out one after the other, and taken back unless confirmed in time.
+Of the applies of a tenant one is carried out at a time; a few may wait.
 
 An apply is an object of the store (kind `apply`) with one object for each step that was done
 (`apply_step`), written in the commit of the change itself. A step keeps what the resource was
@@ -15,11 +16,16 @@ time to confirm is over, or where the process that carried it out has ended.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from hashlib import sha256
 from secrets import token_bytes
 
+from gateway.control.api.failures import Report, bug_problem
 from gateway.control.api.render import moment
 from gateway.control.auth.principal import Principal, Scope, system
 from gateway.control.changes.steps import Step
@@ -30,6 +36,7 @@ from gateway.control.resources.record import Record, Table, bytes_of
 from gateway.control.store.interface import (
     LEASE,
     MAX_BYTES,
+    Check,
     Conflict,
     Create,
     Delete,
@@ -41,14 +48,19 @@ from gateway.control.store.interface import (
     StoreError,
     Write,
 )
+from gateway.control.turns import Turns
 
 APPLY = "apply"
 STEP = "apply_step"
 LEASE_S = 15
+WAITING_MAX = 16  # applies of a tenant that are carried out, or wait for that
+KEPT_MAX = 500  # of a tenant, those that are over too
+AGAIN_S = 5
 KEPT_S = 86_400.0  # an apply that is over
 SWEEP_S = 0.5
 UNDER_WAY = ("running", "taking_back")
 WAITING = "waiting"
+HIDDEN = {"key", "request"}  # what only the process itself needs
 OVER = ("done", "failed", "confirmed", "taken_back")
 
 
@@ -61,7 +73,7 @@ class _Job:
     who: Principal
     tenant: str
     lease: Lease
-    kept_alive_at: float
+    revision: int  # of the apply: nobody else has moved it while it has this one
 
 
 @dataclass(slots=True)
@@ -73,7 +85,9 @@ class Applies:
     clock: Callable[[], float] = time.time
     holder: str = field(default_factory=lambda: token_bytes(8).hex())
     sweep_s: float = SWEEP_S
-    _jobs: asyncio.Queue[_Job] = field(default_factory=asyncio.Queue)
+    report: Report = lambda where, error: ""
+    _jobs: dict[str, _Job] = field(default_factory=dict)
+    _turns: Turns = field(default_factory=lambda: Turns(WAITING_MAX))
 
     # ---- what the API asks ----
 
@@ -98,7 +112,7 @@ class Applies:
             done = max((each.value["index"] + 1 for each in self._steps(record.id)), default=0)
         times = {key: moment(record.value[key]) for key in ("created_at", "confirm_by")}
         told = {**record.value, **times, "done": done, "revision": record.revision}
-        return {"id": record.id, **{name: one for name, one in told.items() if name != "key"}}
+        return {"id": record.id, **{name: one for name, one in told.items() if name not in HIDDEN}}
 
     async def begin(
         self,
@@ -111,17 +125,22 @@ class Applies:
         """
         Begin an apply; it goes on after this has returned. Raises ApiProblem.
 
-        With an Idempotency-Key that the same one has used already, return that apply.
+        With an Idempotency-Key that the same one has used already, return that apply: 422 if it
+        was another one.
         """
         who.need(Scope.ADMIN)
-        for known in self.all(who, tenant):
-            if key is not None and (known.value["actor"], known.value["key"]) == (who.actor, key):
-                return known
-        id = random_id(APPLY, token_bytes(16))
+        asked = [who.actor, tenant, key, [asdict(step) for step in steps], confirm_s]
+        request = sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+        noise = token_bytes(16) if key is None else _noise(who, tenant, key)
+        id = random_id(APPLY, noise)  # of one key there is one, whichever processes are asked
+        if (known := self.registry.mirror.get(APPLY, id)) is not None:
+            return _same(known, request)
+        await self._make_room(tenant)
         value = {
             "tenant": tenant,
             "actor": who.actor,
             "key": key,
+            "request": request,
             "state": "running",
             "confirm_s": confirm_s,
             "confirm_by": None,
@@ -132,10 +151,28 @@ class Applies:
             "steps": [step.named() for step in steps],
         }
         _judge_size(value)
-        lease = await self.store.acquire(_lease(id), self.holder, LEASE_S)
-        await self._commit([Create(Key(APPLY, id), bytes_of(value))], who)
-        await self._jobs.put(_Job(id, steps, who, tenant, lease, self.clock()))
+        try:
+            lease = await self.store.acquire(_lease(id), self.holder, LEASE_S)
+        except Conflict:
+            raise _busy() from None
+        revision = await self._commit([Create(Key(APPLY, id), bytes_of(value))], who)
+        job = self._jobs[id] = _Job(id, steps, who, tenant, lease, revision)
+        self._turns.add(tenant, partial(self._take_turn, job))
         return self.get(id, who)
+
+    async def _make_room(self, tenant: str) -> None:
+        """Forget a tenant's oldest apply if he has many. Raises ApiProblem 429 if he may not."""
+        if self._turns.is_full(tenant):
+            text = f"{WAITING_MAX} applies of this tenant wait to be carried out already"
+            raise ApiProblem(429, "rate_limited", text, retry_after_s=AGAIN_S)
+        found = list(self.registry.mirror.of_kind(APPLY, tenant))
+        if len(found) < KEPT_MAX:
+            return
+        over = [each for each in found if each.value["state"] in OVER]
+        if not over:
+            text = f"{KEPT_MAX} applies of this tenant wait to be confirmed"
+            raise ApiProblem(429, "rate_limited", text, retry_after_s=AGAIN_S)
+        await self._forget(min(over, key=lambda each: float(each.value["created_at"])))
 
     async def confirm(self, id: str, who: Principal) -> Record:
         """Keep what an apply has changed. Raises ApiProblem 409 if it does not wait for that."""
@@ -161,12 +198,27 @@ class Applies:
 
     async def run(self) -> None:
         """Carry out what is begun here, for ever."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._turns.run())
+            group.create_task(self._keep_alive_for_ever())
+
+    async def _keep_alive_for_ever(self) -> None:
+        """Hold on to what is carried out, and to what waits for its turn."""
         while True:
-            job = await self._jobs.get()
-            try:
-                await self._carry_out(job)
-            except StoreError:
-                continue  # the lease runs out, and the sweep sees to what was done
+            await asyncio.sleep(LEASE_S / 3)
+            for job in list(self._jobs.values()):
+                with contextlib.suppress(StoreError):  # the check of each step says if it is lost
+                    await self.store.keep_alive(job.lease)
+
+    async def _take_turn(self, job: _Job) -> None:
+        try:
+            await self._carry_out(job)
+        except (StoreError, ApiProblem):
+            return  # the lease runs out, and the sweep sees to what was done
+        except Exception as error:
+            self.report(f"apply {job.id}", error)
+        finally:
+            del self._jobs[job.id]
 
     async def sweep_for_ever(self) -> None:
         """Take back what was not confirmed or not finished, and forget what is long over."""
@@ -183,10 +235,14 @@ class Applies:
         done = 0
         for step in job.steps:
             try:
-                await self._keep_alive(job)
                 await self._do(job, done, step)
             except ApiProblem as error:
                 problem = error
+                break
+            except StoreError:
+                raise
+            except Exception as error:
+                problem = bug_problem(self.report(f"apply {job.id}, step {done}", error))
                 break
             done += 1
         record = self.get(job.id, job.who)
@@ -209,7 +265,8 @@ class Applies:
         step = await self.without_known_secrets(step)
 
         def note(before: Table | None) -> Callable[[Record], list[Write]]:
-            return lambda record: [self._note(job, index, record, before)]
+            is_ours = Check(Key(APPLY, job.id), job.revision)
+            return lambda record: [is_ours, self._note(job, index, record, before)]
 
         if step.action == "create":
             await self.registry.create(
@@ -255,11 +312,6 @@ class Applies:
                 del body[name]
         return step.with_body(body)
 
-    async def _keep_alive(self, job: _Job) -> None:
-        if self.clock() - job.kept_alive_at > LEASE_S / 3:
-            await self.store.keep_alive(job.lease)
-            job.kept_alive_at = self.clock()
-
     # ---- taking back ----
 
     async def _see_to(self, record: Record) -> None:
@@ -273,8 +325,7 @@ class Applies:
             finally:
                 await self.store.release(lease)
         elif state in OVER and now - record.value["created_at"] > KEPT_S:
-            await self._forget_steps(record.id)
-            await self.store.commit([Delete(record.key, record.revision)], "system:apply")
+            await self._forget(record)
 
     async def _end(self, record: Record, lease: Lease) -> None:
         """Take an apply back, or, if nobody was asked to confirm it, say how far it came."""
@@ -321,6 +372,10 @@ class Applies:
         steps = (each for each in found if each.value["apply"] == id)
         return sorted(steps, key=lambda each: int(each.value["index"]))
 
+    async def _forget(self, record: Record) -> None:
+        await self._forget_steps(record.id)
+        await self.store.commit([Delete(record.key, record.revision)], "system:apply")
+
     async def _forget_steps(self, id: str) -> None:
         for step in self._steps(id):
             try:
@@ -333,13 +388,13 @@ class Applies:
     def _moved(self, record: Record, **changes: object) -> Replace:
         return Replace(record.key, bytes_of({**record.value, **changes}), record.revision)
 
-    async def _commit(self, writes: Sequence[Write], who: Principal) -> None:
+    async def _commit(self, writes: Sequence[Write], who: Principal) -> int:
         try:
             revision = await self.store.commit(writes, who.actor)
         except (Conflict, NotFound):
-            text = "somebody else changes the same apply at this moment"
-            raise ApiProblem(409, "conflict", text) from None
+            raise _busy() from None
         await self.registry.mirror.caught_up(revision)
+        return revision
 
 
 def _judge_size(value: Table) -> None:
@@ -347,6 +402,24 @@ def _judge_size(value: Table) -> None:
     if len(bytes_of(value)) > MAX_BYTES // 2:  # what it comes to is written with it
         text = f"{len(value['steps'])} steps are more than one apply can have: make several of them"
         raise ApiProblem(413, "too_large", text)
+
+
+def _noise(who: Principal, tenant: str, key: str) -> bytes:
+    """Return what the id of an apply with an Idempotency-Key is made of."""
+    return sha256(json.dumps([who.actor, tenant, key]).encode()).digest()
+
+
+def _same(known: Record, request: str) -> Record:
+    """Return the apply of a key that is asked for again. Raises ApiProblem 422."""
+    if known.value.get("request", request) != request:
+        text = "Idempotency-Key: was used within the last 24 hours with another request"
+        raise ApiProblem(422, "idempotency_key_reused", text)
+    return known
+
+
+def _busy() -> ApiProblem:
+    text = "somebody else changes the same apply at this moment"
+    return ApiProblem(409, "conflict", text)
 
 
 def _lease(id: str) -> str:

@@ -160,7 +160,7 @@ async def open_parts(settings: Settings, journal: Journal) -> AsyncIterator[Part
             registry,
             Answers(store, ring, time.time),
             Accesses(store, time.time),
-            Applies(store, registry),
+            Applies(store, registry, report=partial(report, journal)),
             events,
             make_auth(AuthDesk(store, mirror, ring), journal=journal),
             status_of,

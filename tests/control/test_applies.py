@@ -6,17 +6,19 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
-from gateway.control.applies import APPLY, STEP, Applies
+from gateway.control import applies
+from gateway.control.applies import APPLY, STEP, WAITING_MAX, Applies
 from gateway.control.auth.principal import Principal, Scope
 from gateway.control.changes.steps import Step, steps_from
 from gateway.control.problems import ApiProblem
-from gateway.control.registry import Registry
+from gateway.control.registry import Done, Registry
 from gateway.control.resources.kinds import KINDS
-from gateway.control.resources.record import Record
-from gateway.control.store.interface import LEASE, Store
+from gateway.control.resources.record import Record, bytes_of
+from gateway.control.store.interface import LEASE, Create, Key, Store
 from tests.control.registry import ROOT, connect, fleet, running
 
 PSK = "correct horse battery staple"
@@ -228,11 +230,117 @@ async def test_to_another_tenant_it_does_not_exist_and_a_key_begins_it_once(stor
         first = await one.applies.begin(steps, 60, ROOT, "main", "key")
         again = await one.applies.begin(steps, 60, ROOT, "main", "key")
         assert again.id == first.id
+        with pytest.raises(ApiProblem) as caught:
+            await one.applies.begin(steps, 61, ROOT, "main", "key")
+        assert (caught.value.status, caught.value.code) == (422, "idempotency_key_reused")
+        assert "key" not in one.applies.rendered(first)
+        assert "request" not in one.applies.rendered(first)
         acme = Principal("user:ada", "acme", Scope.ADMIN)
         assert one.applies.all(acme, "main") == []
         for refused in (one.applies.confirm, one.applies.take_back):
             with pytest.raises(ApiProblem, match="does not exist"):
                 await refused(first.id, acme)
+
+
+async def test_of_two_requests_with_one_key_at_the_same_time_one_begins(store: Store) -> None:
+    async with machine(store) as one:
+        await fleet(one.registry)
+        (gateway,) = one.registry.mirror.of_kind("border_gateway")
+        steps = [update(gateway, description="changed")]
+        begun = await asyncio.gather(
+            *(one.applies.begin(steps, 0, ROOT, "main", "key") for _ in range(3)),
+            return_exceptions=True,
+        )
+        ids = {each.id for each in begun if isinstance(each, Record)}
+        assert len(ids) == 1
+        assert all(isinstance(each, Record) or each.args for each in begun)
+        await one.until(ids.pop(), "done")
+        assert len(list(one.registry.mirror.of_kind(APPLY))) == 1
+
+
+async def test_a_tenant_holds_up_no_other_and_may_have_a_few_waiting(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = asyncio.Event()
+    create_now = Registry.create
+
+    async def slow(self: Registry, *given: Any, tenant: str, **more: Any) -> Done:
+        if tenant == "main":
+            await go_on.wait()
+        return await create_now(self, *given, tenant=tenant, **more)
+
+    async with machine(store) as one:
+        acme = {"tenant": "", "name": "acme", "spec": {}, "created_at": 0.0, "updated_at": 0.0}
+        made = await store.commit([Create(Key("tenant", "acme"), bytes_of(acme))], "test")
+        await one.registry.mirror.caught_up(made)
+        monkeypatch.setattr(Registry, "create", slow)
+        steps = [[create("border_gateway", name=f"g{n}")] for n in range(WAITING_MAX + 1)]
+        held = [await one.applies.begin(each, 0, ROOT, "main") for each in steps[:-1]]
+        with pytest.raises(ApiProblem) as refused:
+            await one.applies.begin(steps[-1], 0, ROOT, "main")
+        assert (refused.value.status, refused.value.retry_after_s) == (429, 5)
+        other = await one.applies.begin(steps[0], 0, ROOT, "acme")
+        await one.until(other.id, "done")
+        assert {one.applies.get(each.id, ROOT).value["state"] for each in held} == {"running"}
+        go_on.set()
+        for each in held:
+            await one.until(each.id, "done")
+        names = [each.name for each in one.registry.mirror.of_kind("border_gateway", "main")]
+        assert sorted(names) == sorted(str(each[0].name) for each in steps[:-1])
+
+
+async def test_what_waits_for_its_turn_is_held_on_to(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(applies, "LEASE_S", 1)
+    async with machine(store, works=False) as one:
+        keeping = asyncio.create_task(one.applies._keep_alive_for_ever())
+        id = (await one.begun([create("border_gateway", name="x")])).id
+        await asyncio.sleep(2.5)  # the store's own time
+        assert one.applies.get(id, ROOT).value["state"] == "running"
+        keeping.cancel()
+        await one.until(id, "failed")
+        await one.applies._take_turn(one.applies._jobs[id])  # it comes too late
+        assert not list(one.registry.mirror.of_kind("border_gateway"))
+
+
+async def test_a_bug_in_one_apply_ends_neither_the_process_nor_the_next_apply(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*given: object, **more: object) -> Record:
+        raise ZeroDivisionError
+
+    async with machine(store) as one:
+        bugs: list[str] = []
+
+        def report(where: str, error: Exception) -> str:
+            bugs.append(where)
+            return "b1"
+
+        one.applies.report = report
+        with monkeypatch.context() as patched:
+            patched.setattr(Registry, "create", broken)
+            id = (await one.begun([create("border_gateway", name="x")])).id
+            problem = (await one.until(id, "failed")).value["problem"]
+        assert (problem["code"], problem["number"]) == ("internal", "b1")
+        assert bugs == [f"apply {id}, step 0"]
+        await one.until((await one.begun([create("border_gateway", name="x")])).id, "done")
+
+
+async def test_the_oldest_that_is_over_makes_room(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(applies, "KEPT_MAX", 2)
+    async with machine(store) as one:
+        ids = []
+        for number in range(3):
+            one.clock.now += 1
+            begun = await one.begun([create("border_gateway", name=f"x{number}")], 9 * (number > 0))
+            ids.append((await one.until(begun.id, "done", "waiting")).id)
+        assert [each.id for each in one.applies.all(ROOT, "main")] == ids[:0:-1]
+        assert {each.value["apply"] for each in one.registry.mirror.of_kind(STEP)} == set(ids[1:])
+        with pytest.raises(ApiProblem, match="2 applies of this tenant wait to be confirmed"):
+            await one.begun([create("border_gateway", name="x")])
 
 
 async def test_an_apply_that_the_store_could_not_keep_is_refused(store: Store) -> None:
