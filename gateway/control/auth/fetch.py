@@ -22,6 +22,7 @@ from gateway.errors import GatewayError
 TIMEOUT_S = 5.0
 MAX_BYTES = 256 << 10
 AT_ONCE = 4
+WAITING_MAX = 32  # that may wait for their turn
 
 Table = dict[str, Any]
 
@@ -56,6 +57,7 @@ class Fetch:
     def __init__(self, timeout_s: float = TIMEOUT_S) -> None:
         self._timeout_s = timeout_s
         self._slots = asyncio.Semaphore(AT_ONCE)
+        self._asking = 0
         self._opener = urllib.request.build_opener(_NoRedirect)
 
     async def get(self, url: str) -> Table:
@@ -75,8 +77,14 @@ class Fetch:
 
     async def _run(self, request: urllib.request.Request) -> Table:
         request.add_header("Accept", "application/json")
-        async with self._slots:
-            return await asyncio.to_thread(self._open, request)
+        if self._asking >= AT_ONCE + WAITING_MAX:
+            raise FetchError(f"{request.full_url}: {self._asking} others wait for an answer")
+        self._asking += 1
+        try:
+            async with self._slots:
+                return await asyncio.to_thread(self._open, request)
+        finally:
+            self._asking -= 1
 
     def _open(self, request: urllib.request.Request) -> Table:
         url = request.full_url

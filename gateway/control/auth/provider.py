@@ -2,7 +2,9 @@
 An identity provider as it describes itself: its endpoints and its keys, kept for a while.
 
 A key that is not known makes us ask again, but not more often than each half minute: else everyone
-could make us ask with tokens that name keys of their own invention.
+could make us ask with tokens that name keys of their own invention. While the provider does not
+answer it is asked again after some seconds only, and all who come meanwhile, or who waited for that
+one answer, are told at once.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import jwt
 
@@ -20,6 +22,7 @@ from gateway.control.problems import ApiProblem
 
 FRESH_S = 3600.0
 AGAIN_S = 30.0
+DOWN_S = 5.0  # after it has not answered
 KEYS_MAX = 64
 TOKEN_MAX = 16 << 10  # characters
 LEEWAY_S = 60  # how far its clock may be from ours
@@ -28,6 +31,9 @@ ALGORITHMS = (
     *("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
     *("ES256", "ES384", "ES512", "EdDSA"),
 )
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +58,7 @@ class Provider:
         self._metadata: tuple[float, Metadata] | None = None
         self._keys: dict[str, jwt.PyJWK] = {}
         self._asked = -FRESH_S
+        self._down: tuple[float, str] | None = None  # since when, and why
 
     async def metadata(self) -> Metadata:
         """Return its description, not older than an hour. Raises ApiProblem 503."""
@@ -89,18 +96,28 @@ class Provider:
         if self._metadata is not None and self._now() - self._metadata[0] < FRESH_S:
             return self._metadata[1]
         url = self.issuer.rstrip("/") + "/.well-known/openid-configuration"
-        try:
-            found = _metadata(await self._fetch.get(url), self.issuer)
-        except FetchError as error:
-            raise unavailable(str(error)) from None
+        found = await self._get(url, lambda table: _metadata(table, self.issuer))
         self._metadata = self._now(), found
+        return found
+
+    async def _get(self, url: str, read: Callable[[Mapping[str, Any]], T]) -> T:
+        """Return what a document says. Raises ApiProblem 503, for a while without asking."""
+        if self._down is not None and self._now() - self._down[0] < DOWN_S:
+            raise unavailable(self._down[1])
+        try:
+            found = read(await self._fetch.get(url))
+        except FetchError as error:
+            self._down = self._now(), str(error)
+            raise unavailable(str(error)) from None
+        self._down = None
         return found
 
     async def _key(self, kid: object) -> jwt.PyJWK:
         """Return a key by its id; without an id, the only one. Raises PyJWTError, ApiProblem."""
         async with self._turn:
             age_s = self._now() - self._asked
-            if age_s >= FRESH_S or (self._find(kid) is None and age_s >= AGAIN_S):
+            is_unknown = self._find(kid) is None
+            if age_s >= FRESH_S or (is_unknown and (age_s >= AGAIN_S or not self._keys)):
                 await self._ask()
             found = self._find(kid)
         if found is None:
@@ -116,11 +133,7 @@ class Provider:
         """Get the keys. If the provider is away, the ones we have go on; none: ApiProblem 503."""
         self._asked = self._now()
         try:
-            found = await self._fetch.get((await self._described()).jwks_uri)
-            self._keys = _keys(found)
-        except FetchError as error:
-            if not self._keys:
-                raise unavailable(str(error)) from None
+            self._keys = await self._get((await self._described()).jwks_uri, _keys)
         except ApiProblem:
             if not self._keys:
                 raise

@@ -94,7 +94,7 @@ class Console:
                 visit = await self._door.visit(request)
                 return await make(request, visit)
             except NeedsLogin as needed:
-                return self._door.form(needed.next, needed.kept, status=401)
+                return self._door.form(request, needed.next, needed.kept, status=401)
             except ApiProblem as problem:
                 return _problem(problem, visit)
 
@@ -111,7 +111,7 @@ class Console:
                 visit, typed = await self._door.typed(request)
                 return await make(visit, dict(request.path_params), typed)
             except NeedsLogin as needed:
-                return self._door.form(needed.next, needed.kept, status=401)
+                return self._door.form(request, needed.next, needed.kept, status=401)
             except ApiProblem as problem:
                 return _problem(problem, visit)
 
@@ -136,7 +136,7 @@ class Console:
         return RedirectResponse(HOME, 307)
 
     async def _login_form(self, request: Request) -> Response:
-        return self._door.form(local(request.query_params.get("next", HOME)), {})
+        return self._door.form(request, local(request.query_params.get("next", HOME)), {})
 
     async def _static(self, request: Request) -> Response:
         name = str(request.path_params["name"])

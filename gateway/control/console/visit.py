@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from secrets import token_urlsafe
 from typing import Protocol
 from urllib.parse import quote
 
@@ -11,9 +12,9 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from gateway.control.auth.authenticate import CSRF_HEADER, Authenticator, Peer
-from gateway.control.auth.credentials import cookie, cookie_name, csrf_token
+from gateway.control.auth.credentials import cookie, cookie_name, csrf_token, is_csrf_token
 from gateway.control.auth.principal import MAIN_TENANT
-from gateway.control.auth.sessions import COOKIE, Started
+from gateway.control.auth.sessions import COOKIE
 from gateway.control.console.render import THEMES, Visit, page
 from gateway.control.problems import ApiProblem
 from gateway.control.resources.kinds import SECRETS
@@ -22,7 +23,10 @@ HOME = "/console/"
 THEME_COOKIE = "twinspan-theme"
 TENANT_COOKIE = "twinspan-tenant"
 TYPED_MAX = 64  # fields that are kept over a login
-YEAR_S = 365 * 86400
+DAY_S = 86400
+YEAR_S = 365 * DAY_S
+LOGIN_COOKIE = "twinspan-login"
+OLD_FORM = "This form was not from here, or too old: please log in once more"
 
 
 class NeedsLogin(Exception):
@@ -81,16 +85,26 @@ class Door:
 
     def form(
         self,
+        request: Request,
         next: str,
         kept: Mapping[str, str],
         problem: str = "",
         status: int = 200,
         name: str = "",
     ) -> Response:
-        """Return the form to log in, which carries on what had been typed before."""
+        """
+        Return the form to log in, which carries on what had been typed before.
+
+        Its token belongs to a cookie: another site's page has neither, so it can not log a browser
+        in as somebody else, whose settings the user would then take for his own.
+        """
+        peer = self._peer_of(request)
+        ours = _login_cookie(request, peer) or _new_word()
         values = {"next": next, "kept": dict(kept), "problem": problem, "name": name}
-        has_oidc = self._authenticator.has_provider
-        return page("login.html", None, "login", status, has_oidc=has_oidc, **values)
+        has_oidc, csrf = self._authenticator.has_provider, csrf_token(ours)
+        answer = page("login.html", None, "login", status, has_oidc=has_oidc, csrf=csrf, **values)
+        _set_cookie(answer, LOGIN_COOKIE, ours, DAY_S, peer)
+        return answer
 
     async def login(self, request: Request) -> Response:
         """Begin a session and go on where it ended, with what had been typed."""
@@ -98,15 +112,18 @@ class Door:
         kept = {k.removeprefix("kept."): v for k, v in fields.items() if k.startswith("kept.")}
         next = local(fields.get("next", HOME))
         peer = self._peer_of(request)
+        ours = _login_cookie(request, peer)
+        if ours is None or not is_csrf_token(ours, fields.get("csrf", "")):
+            return self.form(request, next, kept, OLD_FORM, 403, fields.get("name", ""))
         try:
             started = await self._authenticator.login(
                 fields.get("name", ""), fields.get("password", ""), peer
             )
         except ApiProblem as problem:
             name = fields.get("name", "")
-            return self.form(next, kept, problem.detail, problem.status, name)
+            return self.form(request, next, kept, problem.detail, problem.status, name)
         answer = RedirectResponse(_with(next, kept), 303)
-        _set_session(answer, started, peer)
+        _set_cookie(answer, COOKIE, started.cookie, started.max_age_s, peer)
         return answer
 
     async def logout(self, request: Request) -> Response:
@@ -140,11 +157,22 @@ def local(path: str) -> str:
     return path if is_ours and path.isprintable() else HOME
 
 
-def _set_session(answer: Response, started: Started, peer: Peer) -> None:
+def _login_cookie(request: Request, peer: Peer) -> str | None:
+    """Return what the form to log in has set, None if there is nothing that it would set."""
+    name = cookie_name(LOGIN_COOKIE, is_secure=peer.is_secure)
+    found = cookie(request.headers.get("cookie"), name) or ""
+    return found if len(found) == len(_new_word()) else None
+
+
+def _new_word() -> str:
+    return token_urlsafe(32)
+
+
+def _set_cookie(answer: Response, base: str, value: str, max_age_s: int, peer: Peer) -> None:
     answer.set_cookie(
-        cookie_name(COOKIE, is_secure=peer.is_secure),
-        started.cookie,
-        max_age=started.max_age_s,
+        cookie_name(base, is_secure=peer.is_secure),
+        value,
+        max_age=max_age_s,
         path="/",
         secure=peer.is_secure,
         httponly=True,

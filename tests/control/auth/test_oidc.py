@@ -13,6 +13,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from gateway.control.auth import fetch
 from gateway.control.auth.fetch import Fetch
 from gateway.control.auth.oidc import COOKIE, Oidc
 from gateway.control.auth.principal import Principal, Scope
@@ -156,6 +157,31 @@ async def test_a_provider_that_describes_itself_wrongly_is_not_used(
     problem = await refused(oidc.begin())
     assert (problem.status, problem.code) == (503, "unavailable")
     assert "/elsewhere" not in provider.asked
+
+
+async def test_while_the_provider_is_down_nobody_waits_for_another_one(
+    oidc: Oidc, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provider.wrong = "issuer"
+    before = len(provider.asked)
+    problems = await asyncio.gather(*(refused(oidc.begin()) for _ in range(50)))
+    assert {one.status for one in problems} == {503}
+    assert len(provider.asked) == before + 1  # all were told by the answer to the first one
+    provider.wrong = ""
+    assert (await refused(oidc.begin())).status == 503
+    monkeypatch.setattr("gateway.control.auth.provider.DOWN_S", 0.0)
+    assert (await oidc.begin()).url
+
+
+async def test_no_more_than_some_wait_for_answers(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetch, "WAITING_MAX", 0)
+    place = f"{provider.issuer}/.well-known/openid-configuration"
+    asking = Fetch()
+    answers = await asyncio.gather(*(asking.get(place) for _ in range(6)), return_exceptions=True)
+    assert ["others wait" in str(one) for one in answers] == [False] * 4 + [True] * 2
+    assert (await asking.get(place))["issuer"] == provider.issuer
 
 
 async def test_a_code_opens_once_and_in_its_own_browser_only(

@@ -64,11 +64,7 @@ class Site:
     bugs: list[Exception] = field(default_factory=list)
 
     async def login(self, name: str = NAME, password: str = PASSWORD) -> httpx.Response:
-        answer = await self.browser.post(
-            "/console/login", data={"name": name, "password": password, "next": "/console/"}
-        )
-        assert answer.status_code == 303, answer.text
-        return answer
+        return await self.send("/console/login", name=name, password=password, next="/console/")
 
     async def page(self, path: str, status: int = 200) -> str:
         answer = await self.browser.get(path)

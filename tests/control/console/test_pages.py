@@ -147,7 +147,7 @@ async def test_what_was_typed_survives_the_end_of_the_session(site: Site) -> Non
     typed = {"csrf": token[1], "name": "kept-name", "asn": "65099"}
     answer = await site.browser.post("/console/border-gateways/new", data=typed)
     assert answer.status_code == 401
-    kept = dict(re.findall(r'name="(kept\.\w+)" value="([^"]*)"', answer.text))
+    kept = dict(re.findall(r'name="(csrf|kept\.\w+)" value="([^"]*)"', answer.text))
     again = await site.browser.post(
         "/console/login",
         data={
@@ -169,6 +169,19 @@ async def test_a_form_of_another_site_does_nothing(site: Site) -> None:
     assert all(one.name != "forged" for one in site.registry.mirror.of_kind("border_gateway"))
 
 
+async def test_another_site_logs_nobody_in(site: Site) -> None:
+    typed = {"name": "olga", "password": "correct horse battery staple"}
+    foreign = re.search(r'name="csrf" value="([^"]+)"', await site.page("/console/login"))
+    assert foreign is not None
+    site.browser.cookies.clear()
+    for csrf in ("", foreign[1]):  # the attacker's own form's, in a browser without its cookie
+        answer = await site.browser.post("/console/login", data={**typed, "csrf": csrf})
+        assert answer.status_code == 403
+        assert "log in once more" in answer.text
+        assert "twinspan_session" not in answer.headers["set-cookie"]
+    await site.login()
+
+
 async def test_the_login_offers_the_identity_provider_when_there_is_one(site: Site) -> None:
     assert "/v1/oidc/login" not in await site.page("/console/login")
     rules = [{"claim": "role", "value": "net", "scope": "read", "tenant": "main"}]
@@ -184,13 +197,11 @@ async def test_the_login_offers_the_identity_provider_when_there_is_one(site: Si
 
 async def test_login_leads_nowhere_else(site: Site) -> None:
     for next in ("https://evil.example/", "//evil.example", "/console/../v1", "/\\evil"):
-        answer = await site.browser.post(
-            "/console/login",
-            data={"name": "olga", "password": "correct horse battery staple", "next": next},
-        )
+        password = "correct horse battery staple"
+        answer = await site.send("/console/login", name="olga", password=password, next=next)
         assert answer.headers["location"].startswith("/console/")
-    wrong = await site.browser.post("/console/login", data={"name": "olga", "password": "x"})
-    assert wrong.status_code == 401
+        site.browser.cookies.clear()
+    wrong = await site.send("/console/login", 401, name="olga", password="x")
     assert "name or password is wrong" in wrong.text
 
 
