@@ -71,6 +71,7 @@ PURE = [
     "gateway/node/mtu.py",
     "gateway/node/difference.py",
     "gateway/node/flow.py",
+    "gateway/node/wanted.py",
     "gateway/node/one_way.py",
     "gateway/node/redundancy.py",
     "gateway/node/traffic.py",

@@ -11,6 +11,8 @@ import typer
 
 from gateway.cli.client import DEFAULT_RUNTIME_DIR, RuntimeDir, ask_one
 from gateway.cli.output import AsJson, Json, OutputOption, View, Watch, format_of, present
+from gateway.cli.remote.session import ContextOption, TenantOption
+from gateway.cli.show import Fleet, is_fleet_meant
 from gateway.cli.table import paint
 
 EXIT_NOT_CARRIED = 1
@@ -37,11 +39,16 @@ def path(
     as_json: AsJson = False,
     output: OutputOption = None,
     watching: Watch = False,
+    fleet: Fleet = False,
+    context: ContextOption = None,
+    tenant: TenantOption = None,
     runtime_dir: RuntimeDir = Path(DEFAULT_RUNTIME_DIR),
 ) -> None:
     """
     Say which tunnel carries a flow, and why: the kernel is asked, for these very ports. If nothing
     carries it, why not. The status is 1 then.
+
+    Where no gateway runs and a control plane is known, or with --fleet, the nodes are asked by it.
     """
     asked: Json = {
         "source": source,
@@ -52,6 +59,13 @@ def path(
     }
     if border_gateway is not None:
         asked["border_gateway"] = border_gateway
+    if is_fleet_meant(runtime_dir, context, fleet=fleet):
+        # Imported here: a node has no use for it.
+        from gateway.cli.remote.explain import show_path
+
+        given = {key: str(value) for key, value in asked.items() if value}
+        is_well = show_path(given, format_of(output, as_json), context, tenant, watching=watching)
+        raise typer.Exit(0 if is_well else EXIT_NOT_CARRIED)
     view = View(partial(path_lines, colours=sys.stdout.isatty()), _names, _states)
     answer: Json = {}
 

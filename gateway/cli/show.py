@@ -24,6 +24,9 @@ from gateway.cli.remote.session import ContextOption, TenantOption, usage_error
 from gateway.cli.table import amount, duration, paint, table_by_gateway
 from gateway.errors import ConfigError
 
+Fleet = Annotated[
+    bool, typer.Option("--fleet", help="ask the control plane, also where a gateway runs")
+]
 _HEAD = (
     "CONNECTION",
     "HA",
@@ -262,9 +265,7 @@ def explain(
     output: OutputOption = None,
     context: ContextOption = None,
     tenant: TenantOption = None,
-    fleet: Annotated[
-        bool, typer.Option("--fleet", help="ask the control plane, also where a gateway runs")
-    ] = False,
+    fleet: Fleet = False,
     runtime_dir: RuntimeDir = Path(DEFAULT_RUNTIME_DIR),
 ) -> None:
     """
@@ -272,7 +273,7 @@ def explain(
     """
     form = format_of(output, as_json)
     if is_fleet_meant(runtime_dir, context, fleet=fleet):
-        from gateway.cli.remote.fleet import explain_tunnel
+        from gateway.cli.remote.explain import explain_tunnel
 
         return explain_tunnel(tunnel, form, context, tenant)
     view = View(explain_lines, lambda answer: [str(answer["name"])], lambda answer: {})

@@ -32,6 +32,7 @@ TITLES = {
     "internal": "The control plane has made a mistake",
     "invalid": "A value is not allowed",
     "method_not_allowed": "The path does not have this method",
+    "node_too_old": "The node's gateway does not know this",
     "not_found": "It does not exist",
     "not_unique": "There is one already",
     "precondition_failed": "It has been changed since it was read",

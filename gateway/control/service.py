@@ -36,6 +36,7 @@ from gateway.control.api.collection import Collection, collection_router
 from gateway.control.api.customer import customer_router
 from gateway.control.api.depends import authenticate_by
 from gateway.control.api.events import event_router
+from gateway.control.api.explain import explain_router
 from gateway.control.api.idempotency import Answers
 from gateway.control.api.inquiries import inquiry_router
 from gateway.control.api.log import log_router
@@ -58,9 +59,11 @@ from gateway.control.events.events import Events
 from gateway.control.events.nodes import NodeEvents
 from gateway.control.events.settings import kept_days
 from gateway.control.events.timeline import Timeline
+from gateway.control.explain import Explanations
 from gateway.control.listen import Listening
 from gateway.control.mirror import Mirror
 from gateway.control.nodes.service import Nodes, open_nodes
+from gateway.control.paths import Paths
 from gateway.control.registry import Registry
 from gateway.control.resources.kinds import KINDS
 from gateway.control.resources.settings import SETTINGS
@@ -272,6 +275,7 @@ def build_routers(parts: Parts) -> list[APIRouter]:
     collections += people(parts.auth)
     act, authenticator = parts.nodes.actions.act, parts.auth.authenticator
     timeline = Timeline(parts.store, parts.events, parts.mirror)
+    explanations = Explanations(parts.mirror, parts.events, parts.nodes.questions, parts.status_of)
     alarms = Alarms(parts.store, parts.mirror, parts.events, parts.alarming.deliveries)
     waits = Waits(parts.mirror)
     console = make_console(api, parts.store, timeline, authenticator, parts.history, act, waits)
@@ -282,6 +286,7 @@ def build_routers(parts: Parts) -> list[APIRouter]:
         apply_router(parts.applies),
         node_router(api, parts.nodes),
         inquiry_router(api, parts.nodes.inquiries),
+        explain_router(api, explanations, Paths(parts.mirror, parts.nodes.questions)),
         event_router(timeline, waits),
         alarm_router(alarms),
         log_router(parts.store),

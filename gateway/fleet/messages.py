@@ -219,6 +219,7 @@ class Report(Message):
     events: tuple[Table, ...] = Field(default=(), max_length=1000)  # as `model/events.py` has it
     results: tuple[Result, ...] = Field(default=(), max_length=1000)
     answers: tuple[Answer, ...] = Field(default=(), max_length=1000)
+    reads: tuple[Word, ...] = Field(default=(), max_length=256)  # what it can be asked
 
 
 class Heard(Message):

@@ -63,7 +63,7 @@ class FlowReport:
         candidates.sort(key=lambda one: -ip_network(one["prefix"]).prefixlen)
         places = [
             self._in(namespace, flow, plan, [c for c in candidates if c["namespace"] == namespace])
-            for namespace in self._wanted(plan, request.get("border_gateway"))
+            for namespace in self._wanted(plan, request)
         ]
         return {
             "source": str(flow.source),
@@ -74,9 +74,16 @@ class FlowReport:
             "places": _of_interest(places),
         }
 
-    def _wanted(self, plan: NodePlan, border_gateway: object) -> list[str]:
-        """Return the namespaces to look into. Raises ControlError."""
+    def _wanted(self, plan: NodePlan, request: Request) -> list[str]:
+        """
+        Return the namespaces to look into: of one Border Gateway, of several, of all. Raises
+        ControlError.
+        """
         owners = {tunnel.border_gateway: tunnel.namespace for tunnel in plan.tunnels}
+        several = request.get("border_gateways")
+        if isinstance(several, list):  # those of a tenant, of which this node may have none
+            return list(dict.fromkeys(owners[one] for one in several if one in owners))
+        border_gateway = request.get("border_gateway")
         if border_gateway is None:
             return list(dict.fromkeys([*owners.values()])) or [OWN]
         if border_gateway not in owners:

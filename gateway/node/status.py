@@ -17,7 +17,6 @@ from gateway.dataplane.interface import DataPlane, TunnelStats
 from gateway.errors import DataPlaneError
 from gateway.ike.endpoint import ChildStatus, TunnelIkeStatus
 from gateway.ike.events import Reason
-from gateway.ike.selectors import selector_text
 from gateway.node.daemon import IkeDaemon
 from gateway.node.machine import notes
 from gateway.node.namespaces import Namespaces
@@ -29,7 +28,7 @@ from gateway.node.rollout import Rollout
 from gateway.node.routing import RoutingReport
 from gateway.node.traffic import ConnectionFacts, Way
 from gateway.node.tunnel import Tunnel, Tunnels
-from gateway.sa import TrafficSelector
+from gateway.node.wanted import texts, wanted_of
 
 Json = dict[str, object]
 
@@ -121,22 +120,7 @@ class StatusView:
         """Return what is known about one tunnel, with both sides' proposals and selectors."""
         plans = self.plans
         plan = next(plan for plan in plans if plan.name == name)
-        ike, pairs = plan.ike, plan.ike.selectors
-        return {
-            **self._tunnel(plan, name in self._active(plans)),
-            "wanted": {
-                "local_id": str(ike.local_id),
-                "remote_id": str(ike.remote_id) if ike.remote_id else "any",
-                "ike_proposals": [str(one) for one in ike.ike_proposals],
-                "esp_proposals": [str(one) for one in ike.esp_proposals],
-                "local_ts": _texts(dict.fromkeys(ts for one in pairs for ts in one.local)),
-                "remote_ts": _texts(dict.fromkeys(ts for one in pairs for ts in one.remote)),
-                "start": ike.start.value,
-                "encap": ike.encap.value,
-                "routes": [f"{route.prefix} metric {route.metric}" for route in plan.routes],
-                "inner_address": str(plan.inner_local) if plan.inner_local else None,
-            },
-        }
+        return {**self._tunnel(plan, name in self._active(plans)), "wanted": wanted_of(plan)}
 
     # ---- one connection ----
 
@@ -262,8 +246,8 @@ class StatusView:
         spis = {child.slot: child.spi_in for child in ike.children if child.is_outbound}
         return [
             {
-                "local_ts": _texts(one.selectors.local),
-                "remote_ts": _texts(one.selectors.remote),
+                "local_ts": texts(one.selectors.local),
+                "remote_ts": texts(one.selectors.remote),
                 "status": "up" if one.is_up else "down",
                 "reason": asdict(one.reason) if one.reason else None,
                 **self._pair_traffic(tunnel, slot, spis.get(slot)),
@@ -356,10 +340,6 @@ def _status(tunnel: Tunnel | None, ike: TunnelIkeStatus | None) -> str:
     return "connecting" if ike is not None and ike.state == "connecting" else "down"
 
 
-def _texts(selectors: Iterable[TrafficSelector]) -> list[str]:
-    return [selector_text(one) for one in selectors]
-
-
 def _ike(ike: TunnelIkeStatus | None, now: float) -> Json:
     if ike is None:
         return {"state": "idle"}
@@ -394,8 +374,8 @@ def _child(child: ChildStatus, now: float) -> Json:
         "esn": child.esn,
         "age_s": round(now - child.up_at, 1),
         "rekey_in_s": _until(child.rekey_at, now),
-        "local_ts": _texts(child.local_ts),
-        "remote_ts": _texts(child.remote_ts),
+        "local_ts": texts(child.local_ts),
+        "remote_ts": texts(child.remote_ts),
     }
 
 

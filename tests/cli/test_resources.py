@@ -181,8 +181,24 @@ def test_explain_says_what_holds_for_a_tunnel_also_what_its_connection_says(
 ) -> None:
     lines = plane.done("explain", "office-1", "--fleet").splitlines()
     assert lines[0] == "office-1 of office: admin up, unknown since unknown"
-    assert "  path      192.0.2.1 - 203.0.113.50" in lines
-    assert "  wanted    liveness_s = 5.0" in lines
+    assert lines[1].startswith("  node      gw-a, not asked: node gw-a does not report")
+    for said in ("local = 192.0.2.1", "remote = 203.0.113.50", "liveness_s = 5.0"):
+        assert f"  wanted    {said}" in lines
+    answer = plane.json("explain", "office-1", "--fleet")
+    refused = answer["not_answered"]
+    assert isinstance(refused, dict)
+    assert refused["code"] == "unavailable"
+    assert answer["vpn_connection_name"] == "office"
+
+
+def test_who_carries_a_flow_is_asked_of_nodes_which_may_be_silent(plane: Control) -> None:
+    for words in (("10.0.0.1", "10.20.0.1"), ("10.0.0.1", "10.20.0.1", "--border-gateway", "main")):
+        refused = plane.run("path", *words, "--fleet")
+        assert refused.exit_code == 3
+        assert "node gw-a does not report, so it can not be asked" in refused.output
+    refused = plane.run("path", "10.0.0.1", "2001:db8::1", "--fleet")
+    assert refused.exit_code == 1
+    assert "destination: 10.0.0.1 is of another IP version" in refused.output
 
 
 def test_the_customers_configuration_is_made_by_the_control_plane(

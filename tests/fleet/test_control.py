@@ -37,6 +37,7 @@ from gateway.node.fleet import identity as identities
 from gateway.node.fleet.http import Http, LinkError, Place
 from gateway.node.fleet.identity import Identity, IdentityError
 from gateway.node.fleet.link import Link, Refused, parse_url, register
+from gateway.node.fleet.questions import READING
 from tests.control.registry import ROOT, connect
 from tests.fleet.control import Control, control
 
@@ -70,7 +71,8 @@ async def link(plane: Control, tmp_path: Path) -> AsyncIterator[Link]:
 
 
 def report(number: int = 1, **fields: object) -> Report:
-    values = {"session": "s", "number": number, "full": True, "at": Position(), **fields}
+    values: dict[str, object] = {"session": "s", "number": number, "full": True}
+    values |= {"at": Position(), "reads": sorted(READING), **fields}
     return Report.model_validate(values)
 
 

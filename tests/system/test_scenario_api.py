@@ -84,6 +84,27 @@ def test_both_tunnels_come_up_and_the_api_says_so(cloud: Cloud) -> None:
     assert node["status"]["operational"] == "up"
 
 
+def test_the_api_says_which_tunnel_carries_a_flow_and_all_about_it(cloud: Cloud) -> None:
+    """The node is asked: what its kernel does with the flow, and what both ends have agreed on."""
+    a, b = cloud.hybrid.cloud, cloud.hybrid.office.site
+    found = cloud.api.get("paths", source=a.host4, destination=b.host4)
+    assert (found["verdict"], found["not_answered"]) == ("carried", [])
+    assert found["names"][found["vpn_tunnel"]] == FIRST
+    (item,) = found["items"]
+    assert item["route"]["prefix"] == b.lan4
+    shown = cloud.fleet.cli("path", a.host4, b.host4, "--proto", "tcp", "--dport", "443")
+    assert f"  tunnel    {FIRST}" in shown
+    assert "carried: by" in shown.splitlines()[-1]
+
+    told = cloud.api.get(f"vpn-tunnels/{cloud.tunnel()['id']}/explain")
+    assert told["not_answered"] is None
+    assert told["agreed"]["peer_id"] == told["wanted"]["remote_id"]
+    (child,) = told["agreed"]["children"]
+    assert told["agreed"]["ike"].startswith("aes256gcm16")
+    assert child["local_ts"] == ["0.0.0.0/0"]
+    assert f"{FIRST} of office: admin up, up since" in cloud.fleet.cli("explain", FIRST)
+
+
 def test_a_device_that_stops_ends_redundancy_not_traffic(cloud: Cloud) -> None:
     device = cloud.hybrid.office.devices[0]
     streams = cloud.hybrid.streams()
@@ -135,6 +156,8 @@ def test_a_mistake_has_its_reason_within_ten_seconds(
     cloud.do(SECOND, "reset")
     reason = cloud.wait_reason(SECOND, code)
     assert reason["text"]
+    told = cloud.api.get(f"vpn-tunnels/{cloud.tunnel(SECOND)['id']}/explain")
+    assert (told["details"]["reason"]["code"], told["hint"]) == (code, reason["hint"])
     wait_for(f"the event {code}", lambda: code in cloud.reasons_of(SECOND), 10.0, every_s=0.2)
     back = {key: right if key == "psk" else None for key in fields}
     cloud.change(SECOND, **back)

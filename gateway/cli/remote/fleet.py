@@ -1,15 +1,13 @@
-"""`twinspan status` and `explain` as the control plane knows it: the whole fleet on one screen."""
+"""`twinspan status` as the control plane knows it: the whole fleet on one screen."""
 
 from __future__ import annotations
 
 import sys
 from collections import Counter
 
-import typer
-
-from gateway.cli.output import Format, View, data_text, present
+from gateway.cli.output import Format, View, present
 from gateway.cli.remote.http import Api, ApiRefused
-from gateway.cli.remote.names import Names, found
+from gateway.cli.remote.names import Names
 from gateway.cli.remote.nouns import NOUNS, Json, cell, value_of
 from gateway.cli.remote.session import speaking
 from gateway.cli.table import paint, table
@@ -173,50 +171,6 @@ def _states(answer: Json) -> dict[str, str]:
         state = value_of(one, "status.operational")
         lines[str(one["id"])] = f"tunnel {one['name']}: {state}: {why(one)}"
     return lines
-
-
-def explain_tunnel(name: str, form: Format, context: str | None, tenant: str | None) -> None:
-    """Print all that the control plane knows about one tunnel."""
-    with speaking(context, tenant) as api:
-        tunnel = found(api, NOUNS["tunnel"], name)
-        connection = api.get(f"{NOUNS['connection'].path}/{tunnel['vpn_connection']}")
-        answer: Json = {**tunnel, "connection": connection}
-    if form in (Format.JSON, Format.YAML):
-        typer.echo(data_text(answer, form))
-        return
-    for line in explained(answer):
-        typer.echo(line)
-
-
-def explained(tunnel: Json) -> list[str]:
-    """Return the lines of `twinspan explain` from the control plane's answers."""
-    connection = tunnel["connection"]
-    assert isinstance(connection, dict)
-    status = tunnel.get("status")
-    status = status if isinstance(status, dict) else {}
-    lines = [
-        f"{tunnel['name']} of {connection['name']}: admin {status.get('admin')},"
-        f" {status.get('operational')} since {status.get('since') or 'unknown'}"
-    ]
-    reason = status.get("reason")
-    if isinstance(reason, dict):
-        lines += [f"  why       {reason.get('code')}: {reason.get('text')}"]
-        lines += [
-            f"  {key:<9} {reason[key]}" for key in ("ours", "theirs", "hint") if reason.get(key)
-        ]
-    lines += [
-        f"  path      {cell(tunnel.get('local_address'))} - {cell(tunnel.get('remote_address'))}"
-    ]
-    told = ("admin", "operational", "since", "reason")
-    lines += _fields("status", {key: one for key, one in status.items() if key not in told})
-    left_out = ("connection", "status", "name", "local_address", "remote_address")
-    wanted = {key: one for key, one in tunnel.items() if key not in left_out}
-    inherited = {key: connection.get(key) for key, value in wanted.items() if value is None}
-    return lines + _fields("wanted", {**wanted, **inherited})
-
-
-def _fields(title: str, values: Json) -> list[str]:
-    return [f"  {title:<9} {key} = {cell(one)}" for key, one in values.items() if cell(one) != "-"]
 
 
 def _objects(value: object) -> list[Json]:

@@ -20,7 +20,7 @@ from typing import Self
 from urllib.parse import quote, urlencode, urlsplit
 
 import gateway
-from gateway.cli.client import Refused, Unreachable
+from gateway.cli.client import EXIT_UNREACHABLE, Refused, Unreachable
 from gateway.cli.remote.contexts import Context
 from gateway.errors import ConfigError
 
@@ -40,6 +40,7 @@ _EXITS = {
     404: EXIT_NOT_FOUND,
     409: EXIT_CONFLICT,
     412: EXIT_CONFLICT,
+    503: EXIT_UNREACHABLE,
 }
 
 

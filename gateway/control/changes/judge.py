@@ -40,7 +40,7 @@ def drafts(view: View, changes: Sequence[Pair]) -> list[Draft]:
     changed = [new for _, new in changes if new is not None]
     found = []
     for gateway, connections in _scopes(after, changed):
-        table = tables(after, parts_around(after, gateway, connections), _opened)
+        table = tables(after, parts_around(after, gateway, connections), stand_in)
         table["gateway"] = {"public_addresses": _addresses(table)}
         found.append(Draft(table, changed[0]))
     return found
@@ -115,7 +115,7 @@ def _prefixes(connection: Record) -> set[str]:
     return found
 
 
-def _opened(record: Record, where: str, value: str) -> str:
+def stand_in(record: Record, where: str, value: str) -> str:
     """Return a secret that is being set, or for one that is sealed a good one."""
     if not is_sealed(value):
         return value

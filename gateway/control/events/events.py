@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from gateway.control.events.kept import KIND, Kept, id_at, kept_of
@@ -158,7 +158,7 @@ class Events:
 
     # ---- out ----
 
-    async def stored(self, wanted: Wanted, after: str | None = None) -> AsyncIterator[Kept]:
+    async def stored(self, wanted: Wanted, after: str | None = None) -> AsyncGenerator[Kept, None]:
         """Yield the events that fit, the newest first, those after an id. Raises StoreError."""
         first = id_at(wanted.until) if wanted.until is not None else None
         last = id_at(wanted.since) + "~" if wanted.since is not None else None

@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterable, Sequence
 
 from gateway.control.mirror import Mirror
+from gateway.control.nodes.states import KIND as STATE
 from gateway.control.nodes.writing import decide_and_commit
 from gateway.control.problems import ApiProblem
 from gateway.control.resources.kinds import ID_CHARACTERS
@@ -48,6 +49,7 @@ class Questions:
         the actor of the audit log.
         """
         name = self._name(node)
+        self._judge_version(node, name, command)
         key = Key(KIND, "ask-" + "".join(ID_CHARACTERS[byte & 31] for byte in os.urandom(16)))
         value: Table = {
             "tenant": "",
@@ -85,6 +87,15 @@ class Questions:
             text = f"node {record.name} is asked by {WAITING_MAX} others at this moment"
             raise ApiProblem(503, "unavailable", text, retry_after_s=1)
         return record.name
+
+    def _judge_version(self, node: str, name: str, command: str) -> None:
+        """Raise ApiProblem 409 for a node whose gateway does not know what is asked."""
+        state = self._mirror.get(STATE, node)
+        if state is None or command in state.value.get("reads", ()):  # None: it has just begun
+            return
+        version = state.value.get("version") or "unknown"
+        text = f"node {name} runs version {version}, which can not be asked for {command}"
+        raise ApiProblem(409, "node_too_old", f"{text}: upgrade its gateway")
 
     async def _answer(self, id: str) -> Answer:
         """Wait for an answer, which comes to this process or another."""

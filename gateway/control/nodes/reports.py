@@ -179,6 +179,7 @@ class Reports:
             "at": report.at.model_dump(),
             "problem": report.problem.model_dump() if report.problem else None,
             "version": report.version,
+            "reads": list(report.reads),
             "since": report.since,
             "notes": self._states.get(node).get("notes", []) if notes is None else list(notes),
         }

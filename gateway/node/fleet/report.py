@@ -27,6 +27,7 @@ from gateway.fleet.messages import (
 )
 from gateway.model.events import Event
 from gateway.node.fleet.http import LinkError
+from gateway.node.fleet.questions import READING
 from gateway.node.fleet.states import counters, tunnel_state
 from gateway.node.plan import TunnelPlan
 from gateway.node.source import Node
@@ -163,6 +164,7 @@ class Reporter:
             events=tuple(event.as_json() for event in self._untold()),
             results=tuple(self._results),
             answers=tuple(self._answers[:ANSWERS_TOLD]),
+            reads=tuple(sorted(READING)),
         )
 
     def _untold(self) -> list[Event]:
