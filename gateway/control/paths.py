@@ -140,7 +140,7 @@ class Paths:
         if len(found) > NODES_MAX:
             text = f"there are tunnels on {len(found)} nodes: name one of the Border Gateways"
             raise invalid("border_gateway", None, text)
-        return {node: list(ids) for node, ids in found.items()}
+        return {node: list(found[node]) for node in sorted(found, key=self._name)}
 
     async def _asked(
         self, node: str, flow: Flow, gateways: list[str], who: Principal
