@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.control.nodes import actions
 from gateway.control.nodes.ca import new_authority
 from gateway.control.nodes.credentials import CREDENTIAL, TOKEN
 from gateway.control.nodes.documents import Effort
@@ -502,3 +503,23 @@ async def test_a_verb_that_is_none_is_refused(plane: Control) -> None:
     assert tunnel is not None
     with pytest.raises(ApiProblem, match="is none of up, down, drain"):
         await plane.nodes.actions.act("fly", tunnel, ROOT)
+
+
+async def test_of_one_tunnel_a_few_actions_wait_and_a_few_are_kept(
+    plane: Control, link: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(actions, "PENDING_MAX", 2)
+    monkeypatch.setattr(actions, "ENDED_MAX", 3)
+    tunnel = plane.registry.mirror.get("vpn_tunnel", await placed(plane))
+    assert tunnel is not None
+    made: list[str] = []
+    for _ in range(5):
+        made.append(str((await plane.nodes.actions.act("rekey", tunnel, ROOT))["action"]))
+        await link.report(report(results=(Result(id=made[-1], ok=True),)))
+    kept = [one.id for one in plane.registry.mirror.of_kind(actions.KIND)]
+    assert sorted(kept) == sorted(made[-3:])
+    for _ in range(2):
+        await plane.nodes.actions.act("rekey", tunnel, ROOT)
+    with pytest.raises(ApiProblem, match="2 actions wait for its node already") as refused:
+        await plane.nodes.actions.act("rekey", tunnel, ROOT)
+    assert refused.value.status == 429

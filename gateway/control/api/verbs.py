@@ -82,9 +82,9 @@ def _admin(api: Api, act: Act, verb: str) -> Endpoint:
         try:
             told = await act(verb, done.record, who, ike=False)
         except ApiProblem as problem:
-            if problem.status != HTTPStatus.CONFLICT:
+            if problem.status not in (HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS):
                 raise
-            told = {"action": None}  # it is on no node
+            told = {"action": None}  # it is on no node, or that is asked much: the document says it
         return answer_json({"action": told["action"], **api.told(done)}, 202)
 
     return change

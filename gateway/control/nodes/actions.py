@@ -24,9 +24,12 @@ KIND = "action"
 PENDING, DONE, FAILED = "pending", "done", "failed"
 DUE_S = 120.0  # a drain before a reset takes ten seconds, a node that comes back a minute
 KEPT_S = 24 * 3600.0
-AGAIN_S = 30.0  # told again if there is no result by then
+AGAIN_S = 30  # told again if there is no result by then
 SWEPT = 40
 DETAILS_BYTES = 64 * 1024
+PENDING_MAX = 8  # of one tunnel
+ENDED_MAX = 32  # of one tunnel, that are kept
+FORGOTTEN = 4  # at most, with each new one
 
 
 class Actions:
@@ -72,10 +75,24 @@ class Actions:
         answer = rendered(Record(KIND, key.id, value, 0))
 
         def decide() -> list[Write]:
-            return [Create(key, bytes_of(value)), *(beside(answer) if beside is not None else ())]
+            room = self._make_room(tunnel)
+            more = beside(answer) if beside is not None else ()
+            return [Create(key, bytes_of(value)), *room, *more]
 
         await decide_and_commit(self._store, self._mirror, decide, who.actor)
         return answer
+
+    def _make_room(self, tunnel: Record) -> list[Write]:
+        """Return what forgets old actions of a tunnel. Raises ApiProblem 429 if many wait."""
+        found = self._mirror.of_kind(KIND, tunnel.tenant)
+        own = [each for each in found if each.spec["tunnel"] == tunnel.id]
+        ended = [each for each in own if not _is_pending(each)]
+        if len(own) - len(ended) >= PENDING_MAX:
+            text = f"vpn_tunnel {tunnel.name}: {PENDING_MAX} actions wait for its node already"
+            raise ApiProblem(429, "rate_limited", text, retry_after_s=AGAIN_S)
+        ended.sort(key=lambda each: float(each.value["created_at"]))
+        over = max(0, len(ended) - ENDED_MAX + 1)
+        return [Delete(one.key, one.revision) for one in ended[:over][:FORGOTTEN]]
 
     def get(self, id: str, who: Principal) -> Record:
         """Return an action. One of a tenant that is not seen does not exist."""

@@ -16,7 +16,6 @@ from gateway.control.nodes.peer import NodeProtocol
 
 RENEW_S = 24 * 3600.0  # the listener's certificate holds for months
 KEEP_ALIVE_S = 75  # between reports are five seconds
-HANDSHAKE_S = 10.0
 HEAD_BYTES = 16384
 STOP_S = 2
 
