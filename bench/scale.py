@@ -32,7 +32,7 @@ HUB = ("192.0.2.1", "198.51.100.1")
 _FIRST_INNER = int(IPv4Address("169.254.100.0"))
 _BRANCHES = IPv4Network("203.0.112.0/22")
 # The networks at the branches as the hub knows them, and the other way round, one a connection.
-_BRANCH_NETS, _HUB_NETS = IPv4Address("10.64.0.0"), IPv4Address("10.128.0.0")
+BRANCH_NETS, HUB_NETS = IPv4Address("10.64.0.0"), IPv4Address("10.128.0.0")
 HUB_LAN = "10.60.0.0/16"
 MOST = 1000
 _USUAL = 500
@@ -55,7 +55,7 @@ class Figures:
 
 def branch_net(number: int) -> str:
     """Return the network at that branch."""
-    return f"{_BRANCH_NETS + 256 * number}/24"
+    return f"{BRANCH_NETS + 256 * number}/24"
 
 
 def inner(tunnel: int) -> IPv4Network:
@@ -83,7 +83,7 @@ def _connection(number: int, psk: str, is_hub: bool) -> Connection:
         name = tunnel_name(2 * number + position)
         tunnels.append(Tunnel(name, local, remote, str(network), psk, settings))
     # The hub reaches one network at each branch; the way back has one name for each connection too.
-    remote_net = branch_net(number) if is_hub else f"{_HUB_NETS + 256 * number}/24"
+    remote_net = branch_net(number) if is_hub else f"{HUB_NETS + 256 * number}/24"
     start: dict[str, Value] = {"start": "initiate" if is_hub else "respond"}
     return Connection(f"b{number}", [remote_net], tunnels, start)
 
@@ -149,10 +149,16 @@ def spread_over(count: int) -> list[int]:
     return [*(n for n in (1, 10, 100) if n < count // 2), count // 2]
 
 
+def take_packets(hub: Twinspan, branches: Twinspan) -> None:
+    """Let both machines take what is sent to any of the networks behind them."""
+    branches.machine.route("local", f"{BRANCH_NETS}/14", "dev", "lo")
+    hub.machine.route("local", f"{HUB_NETS}/14", "dev", "lo")
+
+
 def packets(hub: Twinspan, branches: Twinspan, count: int, rounds: int) -> dict[str, float]:
     """Return what a packet costs, by how many of the tunnels carry packets at once."""
-    branches.machine.route("local", f"{_BRANCH_NETS}/14", "dev", "lo")
-    return spread.measure(hub, branches, str(_BRANCH_NETS + 1), 256, spread_over(count), rounds)
+    take_packets(hub, branches)
+    return spread.measure(hub, branches, str(BRANCH_NETS + 1), 256, spread_over(count), rounds)
 
 
 def measure(prefix: str, count: int, rounds: int) -> tuple[Figures, dict[str, float]]:

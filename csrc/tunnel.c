@@ -133,17 +133,34 @@ tunnel_ok(const struct gw_dp *dp, const struct gw_tunnel *config)
 	return true;
 }
 
+/*
+ * Who takes the next queue if all have as many: the sum of the digits of the tunnel's number, in
+ * the base of the number of workers. Of the two, four or eight tunnels of a connection the first
+ * carries the packets, and these must not all come to one worker, as they would by turns.
+ */
+static uint32_t
+first_choice(uint32_t tunnel, uint32_t workers)
+{
+	uint32_t sum = 0;
+
+	for (; workers > 1 && tunnel > 0; tunnel /= workers)
+		sum += tunnel % workers;
+	return sum;
+}
+
 /* The worker with the fewest queues takes the next one; with all, each has one. */
 static uint32_t
-least_loaded(const struct gw_dp *dp, uint32_t taken)
+least_loaded(const struct gw_dp *dp, uint32_t tunnel, uint32_t taken)
 {
-	uint32_t i, best = GW_WORKERS_MAX;
+	uint32_t i, at, workers = dp->config.workers, best = GW_WORKERS_MAX;
 
-	for (i = 0; i < dp->config.workers; i++)
-		if ((taken & 1u << i) == 0 &&
-			(best == GW_WORKERS_MAX || dp->workers[i].queue_count <
+	for (i = 0; i < workers; i++) {
+		at = (first_choice(tunnel, workers) + i) % workers;
+		if ((taken & 1u << at) == 0 &&
+			(best == GW_WORKERS_MAX || dp->workers[at].queue_count <
 							   dp->workers[best].queue_count))
-			best = i;
+			best = at;
+	}
 	return best;
 }
 
@@ -154,7 +171,7 @@ assign_queues(
 	uint32_t i, worker, taken = 0;
 
 	for (i = 0; i < tunnel->queue_count; i++) {
-		worker = least_loaded(dp, taken);
+		worker = least_loaded(dp, tunnel->id, taken);
 		taken |= 1u << worker;
 		tunnel->queue[i].source =
 			(struct gw_source){GW_SOURCE_QUEUE, config->queue_fd[i]};

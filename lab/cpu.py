@@ -32,15 +32,16 @@ def run_s(pids: Iterable[int]) -> float:
 
     A thread that has ended is no longer in it.
     """
-    return sum(_run_of(pid) for pid in pids)
+    return sum(sum(threads_s(pid).values()) for pid in pids)
 
 
-def _run_of(pid: int) -> float:
-    ns = 0
+def threads_s(pid: int) -> dict[int, float]:
+    """Return the CPU seconds of each thread of a process so far."""
+    found = {}
     for task in Path(f"/proc/{pid}/task").glob("*"):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            ns += int((task / "schedstat").read_text().split()[0])
-    return ns / 1e9
+            found[int(task.name)] = int((task / "schedstat").read_text().split()[0]) / 1e9
+    return found
 
 
 def resident_mib(pids: Iterable[int]) -> float:

@@ -4,6 +4,7 @@
  */
 #include <stdatomic.h>
 
+#include "internal.h"
 #include "merge.h"
 #include "plane.h"
 
@@ -319,6 +320,36 @@ test_two_queues_share_the_sequence_numbers(void)
 	plane_free(&b);
 }
 
+/* Of each pair of tunnels the first one carries the packets: these must not come to one worker. */
+static void
+test_the_first_of_twin_tunnels_fall_on_all_workers(void)
+{
+	struct plane a;
+	struct gw_tunnel tunnel;
+	uint32_t id, all[WORKERS] = {0}, firsts[WORKERS] = {0};
+	int pairs[8][2];
+
+	plane_new(&a, 1);
+	for (id = 1; id <= 8; id++) {
+		uint32_t worker;
+
+		tunnel = tunnel_config(&a, 4500, id);
+		CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0,
+			      pairs[id - 1]) == 0);
+		tunnel.queue_count = 1;
+		tunnel.queue_fd[0] = pairs[id - 1][0];
+		CHECK(gw_dp_add_tunnel(a.dp, &tunnel) == GW_OK);
+		worker = gw_tunnel_find(a.dp, id)->queue[0].worker;
+		all[worker]++;
+		firsts[worker] += id % 2;
+	}
+	CHECK(all[0] == 4 && all[1] == 4);
+	CHECK(firsts[0] == 2 && firsts[1] == 2);
+	plane_free(&a);
+	for (id = 0; id < 8; id++)
+		(void)close(pairs[id][1]);
+}
+
 static void
 test_a_worker_runs_once_and_stops(void)
 {
@@ -334,6 +365,7 @@ int
 main(void)
 {
 	test_a_worker_runs_once_and_stops();
+	test_the_first_of_twin_tunnels_fall_on_all_workers();
 	test_a_tcp_stream_arrives_whole_and_in_order(false);
 	test_a_tcp_stream_arrives_whole_and_in_order(true);
 	test_single_packets_of_many_flows_arrive_unchanged();
