@@ -1,7 +1,9 @@
 """
-Probes through many tunnels: what they cost, and how soon routes follow when a line is cut.
+Probes through many tunnels: what they cost, and how soon routes follow when a line is cut. Then
+what it costs to measure round trip and loss of as many, inside and outside.
 
     gateway's Prober, Routes, Netlink --- 1,000 TUN devices --- a process that answers echo requests
+    gateway's Measurer ------------------ the same, and the peers' public addresses on loopback
 
 The data plane is left out: the devices' other side answers at once. Half of the tunnels are the
 first of two of their connection; the cut silences these. CPU is that of the process that probes,
@@ -19,11 +21,13 @@ import os
 import select
 import signal
 import struct
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import uvloop
 from rich.console import Console
@@ -32,6 +36,7 @@ from rich.table import Table
 from gateway.dataplane.plane import LocalPlane
 from gateway.model.document import build_document
 from gateway.node.journal import Journal, Level
+from gateway.node.measure import Measurer
 from gateway.node.namespaces import Namespaces
 from gateway.node.plan import NodePlan, plan
 from gateway.node.probes import Prober
@@ -55,9 +60,14 @@ class Figures:
     wrongly_lost: int
     moved_after_cut_s: float
     moved_back_s: float
+    echoes_per_s: float
+    measure_cpu_percent: float
+    inside_rtt_ms: float
+    outside_rtt_ms: float
+    wrong_loss: int
 
 
-def document(count: int, probe: str) -> NodePlan:
+def document(count: int, probe: str, measure_s: float) -> NodePlan:
     """Return the plan of half as many static connections as tunnels, each with two."""
     connections = [
         {
@@ -67,6 +77,7 @@ def document(count: int, probe: str) -> NodePlan:
             "remote_cidrs": [f"10.{100 + number // 256}.{number % 256}.0/24"],
             "psk": "not-a-secret-in-this-bench",
             "probe": probe,
+            "measure_s": measure_s,
             "tunnel": [
                 {"inner_cidr": f"172.{16 + at}.{number // 64}.{number % 64 * 4}/30"}
                 for at in range(2)
@@ -165,6 +176,7 @@ async def measure(wanted: NodePlan, far_end: int, seconds: float) -> Figures:
         await until(lambda: not steering.standings)
         back_s = time.monotonic() - at
         prober.close()
+        measured = await measure_ways(tunnels, namespaces, journal, seconds)
     namespaces.close()
     interval_s = wanted.tunnels[0].probe.interval_ms / 1000 if wanted.tunnels[0].probe else 1.0
     return Figures(
@@ -175,6 +187,49 @@ async def measure(wanted: NodePlan, far_end: int, seconds: float) -> Figures:
         wrongly_lost=wrong,
         moved_after_cut_s=round(cut_s, 2),
         moved_back_s=round(back_s, 2),
+        **measured,
+    )
+
+
+async def measure_ways(
+    tunnels: Tunnels, namespaces: Namespaces, journal: Journal, seconds: float
+) -> dict[str, Any]:
+    """Return the figures of measuring the tunnels; the peers' public addresses are here as well."""
+    own_addresses(tunnels)
+    sides = ("inside", "outside")
+    measurer = Measurer(tunnels, namespaces, lambda name: None, journal, time.monotonic, time.time)
+
+    def found(side: str) -> list[dict[str, Any]]:
+        reports: list[Any] = [measurer.of_tunnel(tunnel.name) or {} for tunnel in tunnels]
+        return [report[side] or {} for report in reports]
+
+    measurer.follow()
+    await until(lambda: all(one["state"] == "answered" for side in sides for one in found(side)))
+    began_at, cpu = time.monotonic(), time.process_time()
+    end = began_at + seconds
+    while time.monotonic() < end:
+        await asyncio.sleep(1.0)
+        measurer.follow()
+    share = (time.process_time() - cpu) / (time.monotonic() - began_at)
+    rtts = {side: [one["rtt_ms"] for one in found(side)] for side in sides}
+    wrong = sum(one["loss_percent"] > 0.0 for side in sides for one in found(side))
+    measurer.close()
+    every_s = next(one.plan.measure.every_s for one in tunnels if one.plan.measure)
+    return {
+        "echoes_per_s": round(2 * len(tunnels) / every_s, 1),
+        "measure_cpu_percent": round(100 * share, 1),
+        **{f"{side}_rtt_ms": round(sum(rtts[side]) / len(rtts[side]), 2) for side in sides},
+        "wrong_loss": wrong,
+    }
+
+
+def own_addresses(tunnels: Tunnels) -> None:
+    """Have every public address of both ends on loopback, which answers by itself."""
+    plans = [tunnel.plan for tunnel in tunnels]
+    addresses = {str(one) for plan in plans for one in (plan.local, plan.remote)}
+    lines = [f"addr add {address}/32 dev lo" for address in sorted(addresses)]
+    subprocess.run(
+        ["ip", "-batch", "-"], input="\n".join(["link set lo up", *lines]), text=True, check=True
     )
 
 
@@ -193,12 +248,12 @@ async def until(holds: Callable[[], bool]) -> None:
         await asyncio.sleep(0.05)
 
 
-def run(count: int, probe: str, seconds: float) -> Figures:
+def run(count: int, probe: str, measure_s: float, seconds: float) -> Figures:
     """Return the figures, measured in a network namespace of this process's own."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(_CLONE_NEWNET) != 0:
         raise SystemExit("probes: needs root")
-    wanted = document(count, probe)
+    wanted = document(count, probe, measure_s)
     far_end = start_answering([open_tun(one.interface) for one in wanted.tunnels])
     try:
         return uvloop.run(measure(wanted, far_end, seconds))
@@ -213,11 +268,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here")
     parser.add_argument("--tunnels", type=int, default=1000, help="an even number")
     parser.add_argument("--probe", default="200x3", help="as in the gateway's document")
+    parser.add_argument("--measure", type=float, default=5.0, help="measure_s of the document")
     parser.add_argument("--seconds", type=float, default=10.0, help="how long CPU is measured")
     chosen = parser.parse_args(arguments)
     if chosen.tunnels % 2 or not 2 <= chosen.tunnels <= 2000:
         parser.error(f"--tunnels: an even number from 2 to 2000, not {chosen.tunnels}")
-    found = asdict(run(chosen.tunnels, chosen.probe, chosen.seconds))
+    found = asdict(run(chosen.tunnels, chosen.probe, chosen.measure, chosen.seconds))
     table = Table(
         "figure", "value", title=f"probes {chosen.probe} through {chosen.tunnels} tunnels"
     )

@@ -37,6 +37,8 @@ HUB_LAN = "10.60.0.0/16"
 MOST = 1000
 _USUAL = 500
 _IDLE_S = 5.0
+METRICS = ("192.0.2.1", 9469)
+_SCRAPES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,8 @@ class Figures:
     gateway_mib: float
     branches_resident_mib: float
     idle_cpu_percent: float
+    scrape_ms: float
+    scrape_mib: float
     reload_s: float
     reload_changed: int
 
@@ -144,6 +148,19 @@ def reload_one(hub: Twinspan, before: dict[str, TunnelView]) -> tuple[float, int
     return took, changed(before, hub.tunnels())
 
 
+def scrape(branches: Twinspan) -> tuple[float, float]:
+    """Return the median of milliseconds that a scrape of the hub takes, and its MiB."""
+    times, size = [], 0.0
+    for _ in range(_SCRAPES):
+        url = "http://{}:{}/metrics".format(*METRICS)
+        words = ("-sf", "-o", "/dev/null", "-w", "%{time_total} %{size_download}", url)
+        seconds, size_text = branches.machine.run("curl", *words, timeout_s=30.0).split()
+        times.append(float(seconds) * 1000)
+        size = float(size_text) / 2**20
+        time.sleep(0.5)
+    return sorted(times)[_SCRAPES // 2], size
+
+
 def spread_over(count: int) -> list[int]:
     """Return over how many of `count` tunnels packets are spread: of each pair one carries them."""
     return [*(n for n in (1, 10, 100) if n < count // 2), count // 2]
@@ -168,13 +185,14 @@ def measure(prefix: str, count: int, rounds: int) -> tuple[Figures, dict[str, fl
         print(f"starting two gateways with {count} tunnels", file=sys.stderr)
         branches.start(timeout_s=120.0)
         began = time.monotonic()
-        hub.start(timeout_s=120.0)
+        hub.start(timeout_s=120.0, options=("--metrics", "{}:{}".format(*METRICS)))
         wait_all_up(hub, count, began)
         established_s = time.monotonic() - began
         pids = hub.pids()
         before = cpu.cpu_s(pids)
         time.sleep(_IDLE_S)
         idle = (cpu.cpu_s(pids) - before) / _IDLE_S
+        scrape_ms, scrape_mib = scrape(branches)
         views = hub.tunnels()
         took, touched = reload_one(hub, views)
         figures = Figures(
@@ -184,6 +202,8 @@ def measure(prefix: str, count: int, rounds: int) -> tuple[Figures, dict[str, fl
             gateway_mib=round(cpu.resident_mib([hub.pid]), 1),
             branches_resident_mib=round(cpu.resident_mib(branches.pids()), 1),
             idle_cpu_percent=round(100.0 * idle, 2),
+            scrape_ms=round(scrape_ms, 1),
+            scrape_mib=round(scrape_mib, 2),
             reload_s=round(took, 3),
             reload_changed=touched,
         )

@@ -184,12 +184,15 @@ class Twinspan:
         assert isinstance(self._document, Document)
         return self._document
 
-    def start(self, timeout_s: float = 15.0) -> Twinspan:
-        """Start the gateway and wait until it answers `status`. Raises LabError with its log."""
+    def start(self, timeout_s: float = 15.0, options: Sequence[str] = ()) -> Twinspan:
+        """
+        Start the gateway, with further options, and wait until it answers `status`. Raises LabError
+        with its log.
+        """
         self._starts += 1
         self._process = self.machine.start(
             f"twinspan{self._starts}",
-            *self._argv("gateway", *self._source(), "--runtime-dir", str(self.directory)),
+            *self._argv("gateway", *self._source(), "--runtime-dir", str(self.directory), *options),
             env={"PYTHONPATH": str(ROOT), "TWINSPAN_RUNTIME_DIR": str(self.directory)},
             shares_mounts=self._shows_namespaces,
         )

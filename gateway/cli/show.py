@@ -308,6 +308,9 @@ def explain_lines(answer: Json) -> list[str]:
     for child in _objects(answer["children"]):
         lines += _fields("child", child)
     lines += _fields("probe", answer.get("probe"))
+    trips = _object(answer.get("round_trip"))
+    for side in ("inside", "outside"):
+        lines += _fields(side, trips.get(side))
     lines += _fields("bgp", answer.get("bgp"))
     lines += _fields("wanted", answer["wanted"])
     drops = _object(answer["drops"])

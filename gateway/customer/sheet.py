@@ -91,6 +91,7 @@ class SheetTunnel:
     copy_dscp: bool
     fragment_size: int
     is_probed: bool
+    measure_s: float
     selectors: tuple[Selectors, ...]
     bgp: Bgp | None
 
@@ -233,6 +234,7 @@ def _tunnel(
         replay_window=settings.replay_window,
         copy_dscp=settings.copy_dscp,
         fragment_size=settings.fragment_size,
+        measure_s=settings.measure_s,
         is_probed=settings.probe != "off" and resolved.connection.routing != "bgp",
         selectors=tuple((theirs, ours) for ours, theirs in selector_texts(document, resolved)),
         bgp=_bgp(border, resolved) if resolved.connection.routing == "bgp" else None,

@@ -168,8 +168,29 @@ class TunnelState(Message):
     mtu: int | None = None
 
 
+Milliseconds = Annotated[float, Field(ge=0, le=1e6)]
+
+
+class RoundTrip(Message):
+    """
+    What the node measures of a tunnel, inside or outside, over the last minute; None where that is
+    not known. `by` is what was answered: "icmp" or "ike".
+    """
+
+    state: Literal["waiting", "answered", "lost", "no_answer"] = "waiting"
+    by: Word = ""
+    rtt_ms: Milliseconds | None = None
+    min_ms: Milliseconds | None = None
+    max_ms: Milliseconds | None = None
+    jitter_ms: Milliseconds | None = None
+    loss_percent: Annotated[float, Field(ge=0, le=100)] | None = None
+
+
 class Counters(Message):
-    """What a tunnel has carried since its device was made, and carries now (bits per second)."""
+    """
+    What a tunnel has carried since its device was made, and carries now (bits per second); what is
+    measured of its ways.
+    """
 
     in_bytes: int = 0
     out_bytes: int = 0
@@ -178,6 +199,8 @@ class Counters(Message):
     in_bps: int = 0
     out_bps: int = 0
     drops: int = 0
+    inside: RoundTrip | None = None
+    outside: RoundTrip | None = None
 
 
 class Result(Message):

@@ -362,6 +362,14 @@ class IkeEndpoint:
         """Return the status of a tunnel, as of the last call."""
         return tunnel_status(self._tunnel(tunnel), self._now)
 
+    def round_trip(self, tunnel: str) -> tuple[float, float] | None:
+        """
+        Return when the last liveness check of a tunnel was answered that was sent once only, and
+        how many seconds that took; None if there was none yet.
+        """
+        found = self._tunnels.get(tunnel)
+        return found.round_trip if found is not None else None
+
     @property
     def counters(self) -> Mapping[str, int]:
         """

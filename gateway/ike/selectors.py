@@ -9,6 +9,7 @@ else (RFC 4301 section 4.4.1.1).
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network, summarize_address_range
 
@@ -53,6 +54,16 @@ def _largest_around(one: TrafficSelector, among: list[TrafficSelector]) -> Traff
         if contains(other, one):
             one = other
     return one
+
+
+def passes_echo(selectors: Iterable[TrafficSelector], address: Address) -> bool:
+    """Return whether echo requests and replies of an address may be within selectors of a side."""
+    return any(
+        one.protocol in (0, *_ICMP)
+        and one.first.version == address.version
+        and int(one.first) <= int(address) <= int(one.last)
+        for one in selectors
+    )
 
 
 def is_subset(inner: tuple[TrafficSelector, ...], outer: tuple[TrafficSelector, ...]) -> bool:

@@ -67,6 +67,8 @@ class Tunnel:
         self.slot_failures: dict[int, Reason] = {}  # why a slot is empty, where that is known
         self.closed_slots: set[int] = set()  # closed by the operator: not asked for by us
         self.last_failure: Reason | None = None
+        # Of the last liveness check that was sent once only: when it was answered, after how long.
+        self.round_trip: tuple[float, float] | None = None
         self.refused: dict[Work, Reason] = {}  # rekeys that the peer refuses, until one succeeds
 
     def usable(self) -> list[IkeSa]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gateway.ike.selectors import parse_selector
+from gateway.ike.selectors import parse_selector, passes_echo
 from gateway.model.check_tunnels import TunnelRule, Tunnels
 from gateway.model.problem import Problem, shown
 from gateway.model.resources import Document
@@ -13,7 +13,6 @@ from gateway.model.tunnels import ResolvedTunnel, inner_interface, inner_peer, s
 from gateway.model.types import AnyAddress
 from gateway.routing.wanted import routes_into
 
-_ANY_OR_ICMP = (0, 1, 58)  # protocols of a selector that lets echo requests pass
 PROBE_KEYS = ("probe", "probe_address")
 
 
@@ -86,22 +85,17 @@ def _selector_text(
     outside: list[AnyAddress] = []
     for sides in selector_texts(document, tunnel):
         ends = zip((source, target), sides, strict=True)
-        stopped = [address for address, texts in ends if not _passes(address, texts)]
+        stopped = [
+            address
+            for address, texts in ends
+            if not passes_echo(map(parse_selector, texts), address)
+        ]
         if not stopped:
             return ""
         outside += stopped
     return (
         f"{outside[0]} is outside the traffic selectors of tunnel {tunnel.name}:"
         " no probe passes, so it counts as not probed"
-    )
-
-
-def _passes(address: AnyAddress, texts: tuple[str, ...]) -> bool:
-    return any(
-        one.protocol in _ANY_OR_ICMP
-        and one.first.version == address.version
-        and int(one.first) <= int(address) <= int(one.last)
-        for one in map(parse_selector, texts)
     )
 
 

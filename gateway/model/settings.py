@@ -35,10 +35,10 @@ CHILD_SAS_MAX = 32  # GW_OUTBOUND_MAX: Child SAs in use of one tunnel
 CONFIG = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
-def _zero_or_at_least(least: int) -> AfterValidator:
-    def judge(value: int) -> int:
+def _zero_or_at_least(least: int, zero: str = "no limit") -> AfterValidator:
+    def judge(value: float) -> float:
         if 0 < value < least:
-            raise ValueError(f"must be 0 (no limit) or at least {least}")
+            raise ValueError(f"must be 0 ({zero}) or at least {least}")
         return value
 
     return AfterValidator(judge)
@@ -188,4 +188,9 @@ class TunnelSettings(BgpSettings):
         default=None,
         description="who answers the probes: a host in remote_cidrs; without it, the peer's inner"
         " address",
+    )
+    measure_s: Annotated[Seconds, Field(ge=0, le=30), _zero_or_at_least(1, "off")] = Field(
+        default=5.0,
+        description="seconds between two echo requests that measure round trip and loss, to the"
+        " peer's inner address through the tunnel and to its public one outside; 0 is off",
     )

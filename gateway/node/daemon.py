@@ -305,6 +305,7 @@ class IkeDaemon:
         )
         tunnel = self._tunnels.by_name.get(event.tunnel)
         if tunnel is not None:
+            tunnel.ike_rekeys += event.replaces is not None
             tunnel.move_to(event.path)
 
     def _ike_down(self, event: IkeSaDown) -> None:
@@ -321,6 +322,7 @@ class IkeDaemon:
             return
         was_up = tunnel.is_up
         tunnel.child_up(event, self._wall())
+        tunnel.child_rekeys += event.replaces is not None
         self._journal.info(
             "child_sa up" if event.replaces is None else "child_sa rekeyed",
             tunnel=event.tunnel,

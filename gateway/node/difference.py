@@ -51,6 +51,7 @@ FACET_OF = {
     "routes": Facet.ROUTES,
     "fail_closed": Facet.ROUTES,
     "probe": Facet.PROBES,
+    "measure": Facet.PROBES,
 }
 FACET_OF_EFFECT = {  # the same for the fields of `ike`
     Effect.NEXT_IKE_SA: Facet.IKE_SETTINGS,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from gateway.dataplane.interface import DataPlane
@@ -10,7 +11,9 @@ from gateway.node.control_socket import ControlSocket
 from gateway.node.daemon import IkeDaemon
 from gateway.node.drain import Drain
 from gateway.node.event_log import EventLog
+from gateway.node.failovers import Failovers
 from gateway.node.journal import Journal
+from gateway.node.measure import Measurer
 from gateway.node.metrics import metrics_text
 from gateway.node.namespaces import Namespaces
 from gateway.node.path import FlowReport
@@ -18,9 +21,11 @@ from gateway.node.probes import Prober
 from gateway.node.reconcile import Reconciler
 from gateway.node.rollout import Rollout
 from gateway.node.routing import RoutingReport
+from gateway.node.silence import Silence
 from gateway.node.source import Node, Source
 from gateway.node.status import StatusView
 from gateway.node.tunnel import Tunnels
+from gateway.node.watching import Watching
 from gateway.prometheus.scrape import Scrape
 from gateway.vici.service import Vici
 
@@ -48,9 +53,13 @@ class Doors:
         source: Source,
         metrics: tuple[str, int] | None,
     ) -> None:
-        self.status = StatusView(
-            daemon, reconciler, tunnels, plane, namespaces, routing, rollout, prober, source.about
-        )
+        clocks = time.monotonic, time.time
+        measurer = Measurer(tunnels, namespaces, daemon.endpoint.round_trip, journal, *clocks)
+        parts = daemon, reconciler, tunnels, plane, namespaces, routing, rollout, prober, measurer
+        self.status = StatusView(*parts, source.about)
+        silence = Silence(tunnels, plane, routing, reconciler.steering, *clocks)
+        failovers = Failovers()
+        self.watching = Watching(self.status, measurer, silence, failovers, journal)
         flow = FlowReport(reconciler, namespaces, daemon, routing, self.status)
         commands = Commands(
             life, daemon, reconciler, tunnels, drain, self.status, journal, routing, events, flow
@@ -59,7 +68,9 @@ class Doors:
         self._control = ControlSocket(runtime_dir / CONTROL_SOCKET, commands.answer)
         self._vici = Vici(runtime_dir, daemon, reconciler, tunnels, plane, journal)
         self._scrape = (
-            Scrape(metrics, lambda: metrics_text(self.status.whole())) if metrics else None
+            Scrape(metrics, lambda: metrics_text(self.status.whole(), failovers))
+            if metrics
+            else None
         )
 
     async def open(self) -> None:
@@ -70,7 +81,8 @@ class Doors:
             await self._scrape.open()
 
     async def close(self) -> None:
-        """Let every client go."""
+        """Let every client go, and look no more."""
+        self.watching.close()
         if self._scrape is not None:
             await self._scrape.close()
         await self._vici.close()

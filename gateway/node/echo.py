@@ -1,9 +1,11 @@
 """
-ICMP echo requests through tunnels: packets, and the sockets of one network namespace.
+ICMP echo requests, through tunnels and outside of them: packets, and the sockets of one network
+namespace.
 
 A request has to leave by its own tunnel, also while routes lead elsewhere; so it is a whole IP
-packet that a packet socket puts into that tunnel's device, and no route is asked. The answer comes
-the way of all packets for us, to a raw socket, which tells by which device it came and when.
+packet that a packet socket puts into that tunnel's device, and no route is asked. One outside of
+the tunnels goes as the kernel's routes lead. The answer comes the way of all packets for us, to a
+raw socket, which tells by which device it came and when.
 
 Each request carries a nonce of its own, which nobody can guess. In front of it stand eight secret
 bytes, the same in all requests: the kernel drops whatever comes without them, so a stranger's
@@ -19,8 +21,9 @@ import fcntl
 import secrets
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from gateway.netns.wire import What
 from gateway.sa import Address
@@ -34,7 +37,8 @@ _IP_PKTINFO = 8
 _LOAD_HEADER_LEN, _LOAD_WORD, _JUMP_EQUAL, _RETURN = 0xB1, 0x40, 0x15, 0x06
 
 _REQUEST, _REPLY = {4: 8, 6: 128}, {4: 0, 6: 129}
-_DSCP_CS6 = 0xC0  # as routing protocols have it: not the first to be dropped (RFC 4594 section 3.2)
+# As routing protocols have it: not the first to be dropped (RFC 4594 section 3.2); or as most have.
+CONTROL_TOS, ORDINARY_TOS = 0xC0, 0
 _PRIORITY = 6  # TC_PRIO_INTERACTIVE: before bulk traffic in the device's queue
 _HOPS = 64
 _ICMP = struct.Struct("!BBHHH")  # type, code, checksum, identifier, sequence number
@@ -61,32 +65,40 @@ class Answer:
 class EchoRequest:
     """The echo requests from one address to another. Both are of one IP version."""
 
-    def __init__(self, source: Address, target: Address) -> None:
+    def __init__(self, source: Address, target: Address, tos: int = CONTROL_TOS) -> None:
         self.version = source.version
         self.ether_type = _ETH_P_IP if source.version == 4 else _ETH_P_IPV6
         self.target = str(target)
         addresses = source.packed + target.packed
         if source.version == 4:
-            self._head = _ipv4_head(addresses)
+            self._head = _ipv4_head(addresses, tos)
             self._pseudo = 0
+            # struct in_pktinfo: device, our address, their address
+            self.by_route = (socket.IPPROTO_IP, _IP_PKTINFO, bytes(4) + source.packed + bytes(4))
         else:
-            head = struct.pack("!IHBB", 6 << 28 | _DSCP_CS6 << 20, _BODY_BYTES, 58, _HOPS)
+            head = struct.pack("!IHBB", 6 << 28 | tos << 20, _BODY_BYTES, 58, _HOPS)
             self._head = head + addresses
+            # struct in6_pktinfo: our address, device
+            self.by_route = (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, source.packed + bytes(4))
             # RFC 8200 section 8.1
             self._pseudo = _sum(addresses + struct.pack("!II", _BODY_BYTES, 58))
 
     def packet(self, mark: bytes, identifier: int, number: int, nonce: bytes) -> bytes:
         """Return one request as an IP packet."""
+        return self._head + self.message(mark, identifier, number, nonce)
+
+    def message(self, mark: bytes, identifier: int, number: int, nonce: bytes) -> bytes:
+        """Return one request without IP header."""
         kind = _REQUEST[self.version]
         rest = mark + nonce
         checksum = _checksum(_ICMP.pack(kind, 0, 0, identifier, number) + rest, self._pseudo)
-        return self._head + _ICMP.pack(kind, 0, checksum, identifier, number) + rest
+        return _ICMP.pack(kind, 0, checksum, identifier, number) + rest
 
 
-def _ipv4_head(addresses: bytes) -> bytes:
+def _ipv4_head(addresses: bytes, tos: int) -> bytes:
     """Return a header without options and never fragmented, so without an id (RFC 6864)."""
     length = 20 + _BODY_BYTES
-    parts = (0x45, _DSCP_CS6, length, 0, 0x4000, _HOPS, socket.IPPROTO_ICMP)
+    parts = (0x45, tos, length, 0, 0x4000, _HOPS, socket.IPPROTO_ICMP)
     checksum = _checksum(struct.pack("!BBHHHBBH", *parts, 0) + addresses, 0)
     return struct.pack("!BBHHHBBH", *parts, checksum) + addresses
 
@@ -151,6 +163,15 @@ class EchoSockets:
         packet = request.packet(self._mark, self._identifier, number & 0xFFFF, nonce)
         self._sender.sendto(packet, (interface, request.ether_type))
 
+    def send_by_route(self, request: EchoRequest, number: int, nonce: bytes) -> None:
+        """
+        Send one request as the kernel's routes lead; `listen` was called. Raises OSError if that
+        can not be.
+        """
+        message = request.message(self._mark, self._identifier, number & 0xFFFF, nonce)
+        sock = self._receivers[request.version]
+        sock.sendmsg([message], [request.by_route], 0, (request.target, 0))
+
     def arrival(self, interface: str, address: Address) -> bytes:
         """
         Return what tells that a packet came by a device to an address of ours. Raises OSError.
@@ -177,6 +198,33 @@ class EchoSockets:
             except OSError:  # none waits
                 pass
         return found, is_all
+
+
+class EchoPool:
+    """The sockets of several network namespaces, opened when they are needed."""
+
+    def __init__(self, open_socket: Callable[[str, What], socket.socket]) -> None:
+        self._open = open_socket
+        self._sockets: dict[str, EchoSockets] = {}
+
+    def of(self, namespace: str) -> EchoSockets:
+        """Return a namespace's sockets. Raises what opening a socket raises."""
+        if namespace not in self._sockets:
+            self._sockets[namespace] = EchoSockets(partial(self._open, namespace))
+        return self._sockets[namespace]
+
+    def keep(self, used: Collection[EchoSockets]) -> None:
+        """Close all others: they would keep a namespace that is gone, and miss a new one."""
+        for namespace, sockets in list(self._sockets.items()):
+            if sockets not in used:
+                del self._sockets[namespace]
+                sockets.close()
+
+    def __iter__(self) -> Iterator[EchoSockets]:
+        return iter(self._sockets.values())
+
+    def close(self) -> None:
+        self.keep(())
 
 
 def _read(sock: socket.socket, version: int) -> Answer | None:

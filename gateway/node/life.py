@@ -46,7 +46,6 @@ from gateway.node.routing import RoutingReport
 from gateway.node.seal import Legacy, SealError, kept_key, load_key, make_key, seal, unseal
 from gateway.node.source import Planned, Source
 from gateway.node.steering import Cause, Steering
-from gateway.node.traffic import TrafficWatch
 from gateway.node.tunnel import Tunnels
 from gateway.routing.health import Health
 from gateway.routing.plan import Standing
@@ -161,7 +160,6 @@ class Gateway:
         self._report = RoutingReport(self._routers, self._reconciler, self._tunnels)
         self._propagator = Propagator(self._namespaces, self._reconciler, self._report, journal)
         self._doors = self._make_doors(events)
-        self._traffic = TrafficWatch()
 
     def _make_doors(self, events: EventLog) -> Doors:
         return Doors(
@@ -307,17 +305,13 @@ class Gateway:
             self._guarded(self._daemon.tick)
             self._guarded(self._failback.tick)
             self._guarded(self._prober.follow)
-            self._guarded(self._watch_traffic)
+            self._guarded(self._doors.watching.measure)
+            self._guarded(self._doors.watching.see_traffic)
             self._say_status()
             if count % REPAIR_TICKS == 0:
                 self._guarded(self._reconciler.repair)
             if time.monotonic() - began_at >= ORPHAN_S:
                 self._guarded(self._give_up_orphans)
-
-    def _watch_traffic(self) -> None:
-        """Log where each connection's traffic has gone."""
-        for each in self._traffic.look(self._doors.status.traffic()):
-            self._journal.say(each.level, each.event, **each.fields)
 
     def _say_status(self) -> None:
         """Keep the service manager's one line up to date."""

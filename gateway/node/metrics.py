@@ -7,10 +7,12 @@ series that is missing alarms nobody.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from gateway.prometheus.text import family, labelled, text_of
+from gateway.node.failovers import Failovers
+from gateway.prometheus.text import Sample, family, histograms, labelled, text_of
 
 Json = Mapping[str, Any]
 
@@ -24,16 +26,21 @@ _TUNNEL_COUNTERS = {
 }
 
 
-def metrics_text(status: Json) -> str:
-    """Return all series of a status as `twinspan status --json` has it."""
+def metrics_text(status: Json, failovers: Failovers) -> str:
+    """Return all series of a status as `twinspan status --json` has it, and of the failovers."""
     return text_of(
         [
             *_process(status),
-            *_tunnels(status["tunnels"]),
-            *_connections(status["connections"]),
+            *_tunnels(status["tunnels"], _titles(status["connections"])),
+            *_connections(status["connections"], failovers),
             *_counters(status["counters"]),
         ]
     )
+
+
+def _titles(connections: Iterable[Json]) -> dict[str, str]:
+    """Return what people call each connection."""
+    return {one["name"]: one.get("title") or one["name"] for one in connections}
 
 
 def _process(status: Json) -> Iterator[list[str]]:
@@ -49,8 +56,8 @@ def _process(status: Json) -> Iterator[list[str]]:
 # ---- tunnels ----
 
 
-def _tunnels(tunnels: Iterable[Json]) -> Iterator[list[str]]:
-    named = [(_tunnel_labels(one), one) for one in tunnels]
+def _tunnels(tunnels: Iterable[Json], titles: Mapping[str, str]) -> Iterator[list[str]]:
+    named = [(_tunnel_labels(one, titles), one) for one in tunnels]
     plain = [(labelled(labels), one) for labels, one in named]
     for name, text, value in _GAUGES:
         samples = [(labels, value(one)) for labels, one in plain]
@@ -63,14 +70,19 @@ def _tunnels(tunnels: Iterable[Json]) -> Iterator[list[str]]:
     for name, text in _TUNNEL_COUNTERS.items():
         samples = [(labels, int(one.get(name, 0))) for labels, one in plain]
         yield family(f"twinspan_tunnel_{name}_total", "counter", text, samples)
+    dropped = [(labels, sum(one["drops"].values())) for labels, one in plain]
+    text = "dropped packets, for whatever reason"
+    yield family("twinspan_tunnel_dropped_packets_total", "counter", text, dropped)
+    yield _rekeys(plain)
+    yield from _measured(plain)
     yield from _of_some(named)
 
 
-def _tunnel_labels(tunnel: Json) -> dict[str, object]:
+def _tunnel_labels(tunnel: Json, titles: Mapping[str, str]) -> dict[str, object]:
     return {
         "tunnel": tunnel.get("title") or tunnel["name"],
         "id": tunnel["name"],
-        "connection": tunnel["connection"],
+        "connection": titles.get(tunnel["connection"], tunnel["connection"]),
         "border_gateway": tunnel["border_gateway"],
     }
 
@@ -106,6 +118,44 @@ def _attempts(tunnel: Json) -> int:
     return int(tunnel["ike"].get("attempts") or 0)
 
 
+_MEASURED = (
+    ("rtt_seconds", "rtt_ms", 1e-3, "mean round trip over the last minute"),
+    ("rtt_min_seconds", "min_ms", 1e-3, "shortest round trip of the last minute"),
+    ("rtt_max_seconds", "max_ms", 1e-3, "longest round trip of the last minute"),
+    ("rtt_jitter_seconds", "jitter_ms", 1e-3, "mean difference from one round trip to the next"),
+    ("loss_ratio", "loss_percent", 1e-2, "part of the echo requests of the last minute lost"),
+)
+_SIDES = ("inside", "outside")
+
+
+def _measured(plain: list[tuple[str, Json]]) -> Iterator[list[str]]:
+    """Yield round trip and loss of all tunnels; NaN where nobody answers or nothing is measured."""
+    sides = [
+        (f'{labels[:-1]},path="{side}"}}', (one.get("round_trip") or {}).get(side) or {})
+        for labels, one in plain
+        for side in _SIDES
+    ]
+    for name, key, scale, text in _MEASURED:
+        samples = [(labels, _scaled(side.get(key), scale)) for labels, side in sides]
+        yield family(f"twinspan_tunnel_{name}", "gauge", text, samples)
+    answered = [(labels, side.get("state") == "answered") for labels, side in sides]
+    text = "1 if echo requests, or outside IKE, were answered of late"
+    yield family("twinspan_tunnel_answered", "gauge", text, answered)
+
+
+def _scaled(value: float | None, scale: float) -> float:
+    return math.nan if value is None else round(value * scale, 9)
+
+
+def _rekeys(plain: list[tuple[str, Json]]) -> list[str]:
+    samples: list[Sample] = [
+        (f'{labels[:-1]},sa="{sa}"}}', one["rekeys"][sa])
+        for labels, one in plain
+        for sa in ("ike", "child")
+    ]
+    return family("twinspan_tunnel_rekeys_total", "counter", "rekeys of its SAs", samples)
+
+
 def _of_some(named: list[tuple[dict[str, object], Json]]) -> Iterator[list[str]]:
     """Yield what only some tunnels have: drops by reason, BGP, BFD, probes."""
     drops = [
@@ -119,7 +169,7 @@ def _of_some(named: list[tuple[dict[str, object], Json]]) -> Iterator[list[str]]
     up = [(labels, session.get("state") == "established") for labels, session in bgp]
     yield family("twinspan_tunnel_bgp_established", "gauge", text, up)
     text = "1 if BFD in it is up"
-    bfd = [(labels, one["bfd"] == "up") for labels, one in bgp if one.get("bfd") is not None]
+    bfd = [(labels, one["bfd"] == "up") for labels, one in bgp if one["bfd"] != "off"]
     yield family("twinspan_tunnel_bfd_up", "gauge", text, bfd)
     probes = [(labelled(labels), one["probe"]) for labels, one in named if one.get("probe")]
     for key, name, text, scale in (
@@ -135,32 +185,41 @@ def _of_some(named: list[tuple[dict[str, object], Json]]) -> Iterator[list[str]]
 # ---- connections, and the whole gateway ----
 
 
-def _connections(connections: Iterable[Json]) -> Iterator[list[str]]:
-    named = [
-        (
-            labelled(
-                {
-                    "connection": one.get("title") or one["name"],
-                    "id": one["name"],
-                    "border_gateway": one["border_gateway"],
-                }
-            ),
-            one,
-        )
-        for one in connections
-    ]
+def _connections(connections: Iterable[Json], failovers: Failovers) -> Iterator[list[str]]:
+    labels_of = [(_connection_labels(one), one) for one in connections]
+    named = [(labelled(labels), one) for labels, one in labels_of]
     redundant = [(labels, one["ha_status"] == "redundancy") for labels, one in named]
     text = "1 if it outlives the loss of any one address"
     yield family("twinspan_connection_redundant", "gauge", text, redundant)
     working = [(labels, one["working"]) for labels, one in named]
     text = "tunnels of it that work"
     yield family("twinspan_connection_working_tunnels", "gauge", text, working)
+    text = "times that its traffic left a tunnel that had failed"
+    counts = [(labels, failovers.counts[one["name"]]) for labels, one in named]
+    yield family("twinspan_connection_failovers_total", "counter", text, counts)
+    text = "how long nothing came in in a failover, where that is known"
+    silences = [(labels, failovers.of(one["name"])) for labels, one in labels_of]
+    yield histograms("twinspan_connection_failover_silence_seconds", text, silences)
+
+
+def _connection_labels(connection: Json) -> dict[str, object]:
+    return {
+        "connection": connection.get("title") or connection["name"],
+        "id": connection["name"],
+        "border_gateway": connection["border_gateway"],
+    }
 
 
 def _counters(counters: Json) -> Iterator[list[str]]:
+    text = "what a worker of the data plane has counted"
+    workers = [
+        (labelled({"worker": number, "counter": key}), int(value))
+        for number, each in enumerate(counters["each_worker"])
+        for key, value in each.items()
+    ]
+    yield family("twinspan_worker_total", "counter", text, workers)
     for group, name, label, text in (
         ("ike", "twinspan_ike_total", "event", "what IKE has counted"),
-        ("workers", "twinspan_worker_total", "counter", "what the data plane's workers counted"),
         ("drops", "twinspan_drops_total", "reason", "dropped packets that belong to no tunnel"),
         ("send_errors", "twinspan_ike_send_errors_total", "error", "IKE datagrams not sent"),
     ):

@@ -6,14 +6,14 @@ The plan is what reconcile compares: everything in it is a plain value, a tunnel
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv6Interface
 
 from gateway.ike.config import ChildSelectors, Identity, Lifetime, Ppk, Timers, TunnelConfig
 from gateway.ike.iana import ProtocolId
 from gateway.ike.proposals import DEFAULT_ESP, DEFAULT_IKE, Proposal, parse_proposal
-from gateway.ike.selectors import parse_selector
+from gateway.ike.selectors import parse_selector, passes_echo
 from gateway.model.lines import chosen_by_bird
 from gateway.model.resources import Document, VpnConnection, namespaces_of
 from gateway.model.settings import TunnelSettings
@@ -63,6 +63,17 @@ class ProbePlan:
 
 
 @dataclass(frozen=True, slots=True)
+class MeasurePlan:
+    """
+    How often round trip and loss are measured, and whom to ask inside: None where the selectors let
+    no echo pass, or where we have no inner address.
+    """
+
+    every_s: float
+    inside: Address | None
+
+
+@dataclass(frozen=True, slots=True)
 class TunnelPlan:
     """One VPN Tunnel as the node makes it: its TUN device, its IKE configuration, its routes."""
 
@@ -85,6 +96,7 @@ class TunnelPlan:
     preference: int = 0  # among the tunnels of its connection; the lower one wins
     failback: Failback = AT_ONCE
     probe: ProbePlan | None = None
+    measure: MeasurePlan | None = None
     title: str = ""  # the name for people, where `name` is an id
     connection_title: str = ""
 
@@ -157,12 +169,13 @@ def _tunnel(document: Document, resolved: ResolvedTunnel, by_bird: frozenset[str
     inner = inner_interface(tunnel.inner_cidr, tunnel.inner_local)
     connection = resolved.connection
     is_bgp = connection.routing == "bgp"
+    ike = _ike(document, resolved)
     return TunnelPlan(
         name=resolved.name,
         connection=connection.name,
         border_gateway=connection.border_gateway,
         interface=resolved.interface,
-        ike=_ike(document, resolved),
+        ike=ike,
         admin_up=settings.admin == "up",
         inner_local=inner,
         inner_remote=inner_peer(inner) if inner else None,
@@ -177,6 +190,7 @@ def _tunnel(document: Document, resolved: ResolvedTunnel, by_bird: frozenset[str
         preference=resolved.preference,
         failback=_failback(connection),
         probe=_probe(settings, inner),
+        measure=_measure(settings, inner, ike.selectors),
         title=tunnel.title or "",
         connection_title=connection.title or "",
     )
@@ -195,6 +209,21 @@ def _probe(
     if rhythm is None or inner is None:
         return None
     return ProbePlan(settings.probe_address or inner_peer(inner), *rhythm)
+
+
+def _measure(
+    settings: TunnelSettings,
+    inner: IPv4Interface | IPv6Interface | None,
+    selectors: Iterable[ChildSelectors],
+) -> MeasurePlan | None:
+    if not settings.measure_s:
+        return None
+    peer = inner_peer(inner) if inner else None
+    passes = inner is not None and any(
+        passes_echo(one.local, inner.ip) and passes_echo(one.remote, inner_peer(inner))
+        for one in selectors
+    )
+    return MeasurePlan(settings.measure_s, peer if passes else None)
 
 
 def _routes(

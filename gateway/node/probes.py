@@ -5,31 +5,27 @@ Each probed tunnel gets an echo request every interval. `routing.health` judges 
 answered; a tunnel that is unhealthy is withdrawn (`Cause.PROBE`), so its static routes leave and
 traffic goes to its twin. The tunnel itself stays as it is: probes judge the path, not its keys.
 
-One timer for all: a turn reads every answer that waits, then sends what is due in the next ten
-milliseconds. Answers carry the kernel's time, so waiting for the turn lengthens no round trip. The
-tunnels' turns are spread over the interval. Who comes late to a turn, because this process stood
-still, sends nothing for it and judges nothing: silence meanwhile is no proof of a dead path.
+A turn reads every answer that waits, then sends what is due in the next ten milliseconds. Answers
+carry the kernel's time, so waiting for the turn lengthens no round trip. Who comes late to a turn,
+because this process stood still, sends nothing for it and judges nothing: silence meanwhile is no
+proof of a dead path.
 """
 
 from __future__ import annotations
 
-import asyncio
-import heapq
-import itertools
-import math
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 
 from gateway.ike.events import Reason
 from gateway.netns.wire import NamespaceError
-from gateway.node.echo import NONCE_BYTES, Answer, EchoRequest, EchoSockets
+from gateway.node.echo import NONCE_BYTES, Answer, EchoPool, EchoRequest, EchoSockets
 from gateway.node.journal import Journal, Level
 from gateway.node.namespaces import Namespaces
 from gateway.node.plan import ProbePlan, TunnelPlan
 from gateway.node.steering import Cause, Steering
 from gateway.node.tunnel import Tunnel, Tunnels
+from gateway.node.turns import Turns
 from gateway.routing.health import Health, PathHealth
 from gateway.routing.plan import Standing
 
@@ -38,8 +34,6 @@ Json = dict[str, object]
 SLOT_S = 0.01  # what is due within it is sent together
 ANSWERS_A_TURN = 2000  # of each IP version: bounds how long the loop is held
 UNANSWERED_INTERVAL_S = 5.0  # at least, toward who has never answered
-# Turns that are multiples of the golden ratio apart are spread evenly, however many there are.
-SPREAD = 0.6180339887
 
 
 @dataclass(slots=True, eq=False)
@@ -81,26 +75,20 @@ class Prober:
         wall: Callable[[], float],
     ) -> None:
         self._tunnels = tunnels
-        self._namespaces = namespaces
         self._steering = steering
         self._journal = journal
         self._clock = clock
         self._wall = wall
-        self._sockets: dict[str, EchoSockets] = {}  # by namespace
+        self._pool = EchoPool(namespaces.open_socket)
         self._probed: dict[str, Probed] = {}
         self._by_arrival: dict[tuple[EchoSockets, bytes], Probed] = {}
-        self._turns: list[tuple[float, int, Probed]] = []  # a heap of when each is due
-        self._count = itertools.count()
-        self._timer: asyncio.TimerHandle | None = None
+        self._turns: Turns[Probed] = Turns(clock, SLOT_S, self._turn)
         self._before: dict[str, Health] = {}  # what an earlier gateway process has found
 
     def close(self) -> None:
         """Send no more."""
-        self._turns.clear()
-        self._rearm()
-        for sockets in self._sockets.values():
-            sockets.close()
-        self._sockets.clear()
+        self._turns.close()
+        self._pool.close()
 
     # ---- from one gateway process to the next ----
 
@@ -136,23 +124,8 @@ class Prober:
         for name in self._before:  # not probed any more
             self._steering.say(name, Cause.PROBE, Standing.NORMAL)
         self._before.clear()
-        self._close_unused()
+        self._pool.keep({probed.sockets for probed in self._probed.values() if probed.sockets})
         self._turn()
-
-    def _close_unused(self) -> None:
-        """Close what no tunnel uses: it would keep a namespace that is gone, and miss a new one."""
-        used = {probed.sockets for probed in self._probed.values()}
-        for namespace, sockets in list(self._sockets.items()):
-            if sockets not in used:
-                del self._sockets[namespace]
-                sockets.close()
-
-    def _sockets_of(self, namespace: str) -> EchoSockets:
-        """Return a namespace's sockets. Raises NamespaceError, OSError."""
-        if namespace not in self._sockets:
-            open_socket = partial(self._namespaces.open_socket, namespace)
-            self._sockets[namespace] = EchoSockets(open_socket)
-        return self._sockets[namespace]
 
     def _begin(self, tunnel: Tunnel) -> Probed:
         plan, inner = tunnel.plan.probe, tunnel.plan.inner_local
@@ -163,9 +136,7 @@ class Prober:
         path = PathHealth(plan.missing, health, since=self._clock())
         probed = Probed(tunnel, plan, _aim(tunnel.plan), request, path)
         self._probed[tunnel.name] = probed
-        number = next(self._count)
-        phase = (number * SPREAD) % 1 * plan.interval_ms / 1000
-        heapq.heappush(self._turns, (self._clock() + phase, number, probed))
+        self._turns.add(probed)
         return probed
 
     def _locate(self, probed: Probed) -> None:
@@ -174,7 +145,7 @@ class Prober:
         plan = probed.tunnel.plan
         assert plan.inner_local is not None  # as `_aim` says
         try:
-            sockets = self._sockets_of(plan.namespace)
+            sockets = self._pool.of(plan.namespace)
             sockets.listen(probed.request.version)
             probed.arrival = sockets.arrival(plan.interface, plan.inner_local.ip)
         except (NamespaceError, OSError) as error:
@@ -202,32 +173,12 @@ class Prober:
         try:
             with self._steering.together():
                 is_read = self._read_answers()
-                self._send_due(self._clock(), is_read=is_read)
+                now = self._clock()
+                for probed in self._turns.take(now):
+                    if is_read:
+                        self._probe(probed, now)
         finally:
-            self._rearm()
-
-    def _rearm(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if self._turns:
-            delay = max(SLOT_S, self._turns[0][0] - self._clock())
-            self._timer = asyncio.get_running_loop().call_later(delay, self._turn)
-
-    def _send_due(self, now: float, *, is_read: bool) -> None:
-        while self._turns and self._turns[0][0] < now + SLOT_S:
-            due, number, probed = heapq.heappop(self._turns)
-            if probed.is_over:
-                continue
-            interval = probed.interval_s
-            late = now - due
-            if late < interval / 2:
-                if is_read:
-                    self._probe(probed, now)
-                due += probed.interval_s
-            else:
-                due += interval * math.ceil(late / interval)
-            heapq.heappush(self._turns, (due, number, probed))
+            self._turns.arm()
 
     def _probe(self, probed: Probed, now: float) -> None:
         """Send one request through a tunnel, and judge those before it."""
@@ -257,7 +208,7 @@ class Prober:
     def _read_answers(self) -> bool:
         """Take the answers that wait; return whether that were all."""
         is_all = True
-        for sockets in self._sockets.values():
+        for sockets in self._pool:
             answers, are_all = sockets.read(ANSWERS_A_TURN)
             is_all = is_all and are_all
             for answer in answers:

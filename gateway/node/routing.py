@@ -6,6 +6,7 @@ BGP part of `twinspan status`.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 
 from gateway.ike.events import Reason
 from gateway.model.codes import CODES
@@ -115,6 +116,16 @@ class RoutingReport:
         """Return whether a tunnel's BGP session is up."""
         peer = self._routers.peer(name)
         return peer is not None and peer.is_up
+
+    def since(self, name: str) -> float | None:
+        """Return since when a tunnel's BGP session is as it is, in seconds since 1970."""
+        peer = self._routers.peer(name)
+        if peer is None or peer.bgp is None:
+            return None
+        try:
+            return datetime.fromisoformat(peer.bgp.since).timestamp()
+        except ValueError:
+            return None
 
     # ---- static connections ----
 

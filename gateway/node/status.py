@@ -19,6 +19,7 @@ from gateway.ike.endpoint import ChildStatus, TunnelIkeStatus
 from gateway.ike.events import Reason
 from gateway.node.daemon import IkeDaemon
 from gateway.node.machine import notes
+from gateway.node.measure import Measurer
 from gateway.node.namespaces import Namespaces
 from gateway.node.plan import TunnelPlan
 from gateway.node.probes import Prober
@@ -52,6 +53,7 @@ class StatusView:
         routing: RoutingReport,
         rollout: Rollout,
         prober: Prober,
+        measurer: Measurer,
         about_source: Callable[[], Json] = dict,
     ) -> None:
         self._about_source = about_source
@@ -63,6 +65,7 @@ class StatusView:
         self._namespaces = namespaces
         self._routing = routing
         self._prober = prober
+        self._measurer = measurer
         self._clock = time.monotonic
         self._began_at = time.time()
         self.version = gateway.__version__
@@ -166,15 +169,7 @@ class StatusView:
         reason = self._reason(plan, tunnel, self._ike_status(plan.name))
         causes = self._reconciler.steering.causes(plan.name)
         code = reason.code if reason else (causes[0].value if causes else "")
-        return Way(plan.name, leg.works, code, self._silent_s(tunnel))
-
-    def _silent_s(self, tunnel: Tunnel | None) -> float | None:
-        """Return how long nothing had come through a tunnel when it went down, if it did."""
-        if tunnel is None or tunnel.is_up or not tunnel.samples:
-            return None
-        heard_at = tunnel.samples[-1].stats.in_at
-        left_at = self._clock() - (time.time() - tunnel.changed_at)
-        return left_at - heard_at if 0.0 < heard_at <= left_at else None
+        return Way(plan.name, leg.works, code)
 
     def _leg(self, plan: TunnelPlan, speakers: frozenset[str]) -> Leg:
         tunnel = self._tunnels.by_name.get(plan.name)
@@ -214,6 +209,11 @@ class StatusView:
             "causes": [cause.value for cause in self._reconciler.steering.causes(plan.name)],
             "bgp": self._routing.of_tunnel(plan.name),
             "probe": self._prober.of_tunnel(plan.name),
+            "round_trip": self._measurer.of_tunnel(plan.name),
+            "rekeys": {
+                "ike": tunnel.ike_rekeys if tunnel else 0,
+                "child": tunnel.child_rekeys if tunnel else 0,
+            },
             **self._traffic(tunnel),
         }
 
@@ -315,14 +315,15 @@ class StatusView:
     def _counters(self) -> Json:
         workers: Json = {}
         drops: Json = {}
-        for number in range(self._reconciler.workers):
-            stats = self._plane.worker_stats(number)
+        each = [self._plane.worker_stats(number) for number in range(self._reconciler.workers)]
+        for stats in each:
             _add(workers, stats.counters)
             _add(drops, stats.drops)
         return {
             "ike": dict(self._daemon.endpoint.counters),
             "send_errors": dict(self._daemon.sockets.send_errors),
             "workers": workers,
+            "each_worker": [dict(stats.counters) for stats in each],
             "drops": drops,
         }
 

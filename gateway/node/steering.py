@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable, Iterator
 from enum import Enum
 
@@ -36,6 +37,7 @@ class Steering:
         self._said: dict[str, dict[Cause, Standing]] = {}
         self._is_held = False
         self._has_moved = False
+        self.moved_at: dict[str, float] = {}  # when its standing became what it is, since 1970
         self.changed = asyncio.Event()  # since somebody last cleared it
 
     @property
@@ -72,6 +74,7 @@ class Steering:
             self._journal.info(
                 "standing", tunnel=tunnel, standing=self.of(tunnel).value, cause=causes or "none"
             )
+            self.moved_at[tunnel] = time.time()
             self.changed.set()
             self._has_moved = True
             self._move()
@@ -95,3 +98,4 @@ class Steering:
         """Forget all tunnels but these."""
         for name in [name for name in self._said if name not in tunnels]:
             del self._said[name]
+            self.moved_at.pop(name, None)

@@ -8,7 +8,7 @@ taken over.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from gateway.model.codes import PLANNED
@@ -17,15 +17,11 @@ from gateway.node.journal import Level, Value
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """
-    One tunnel of a connection. `reason` says why it does not carry its traffic, if that is known;
-    `silent_s` how long nothing had come through it when it was left.
-    """
+    """One tunnel of a connection. `reason` says why it does not carry its traffic, if known."""
 
     name: str
     works: bool
     reason: str = ""
-    silent_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +43,15 @@ class Happening:
     fields: Mapping[str, Value]
 
 
+# For how many seconds traffic was silent that has left these tunnels and taken those, if known.
+Silent = Callable[[Iterable[str], Iterable[str]], float | None]
+
+
 @dataclass(slots=True)
 class TrafficWatch:
     """Remembers each connection, and tells what has changed."""
 
+    _silent: Silent
     _before: dict[str, ConnectionFacts] = field(default_factory=dict)
     _carried: dict[str, frozenset[str]] = field(default_factory=dict)  # the last that were active
 
@@ -72,7 +73,7 @@ class TrafficWatch:
         did_work, works = (any(way.works for way in each.ways) for each in (before, now))
         carried = self._carried.get(now.name, frozenset())
         if did_work and not works:
-            yield _happening("connection down", now, Level.ERROR, **_why(now, carried))
+            yield _happening("connection down", now, Level.ERROR, **self._why(now, carried))
             return
         if works and not did_work:
             yield _happening("connection up", now, Level.INFO, by=_names(now.active))
@@ -80,12 +81,23 @@ class TrafficWatch:
             return
         names = {"left": _names(carried - now.active), "by": _names(now.active)}
         said = {key: value for key, value in names.items() if value}
-        why = _why(now, carried - now.active)
+        why = self._why(now, carried - now.active)
         is_failure = "reason" in why and why["reason"] not in PLANNED
         if is_failure:
             yield _happening("failover", now, Level.WARNING, **said, **why)
         else:
             yield _happening("switchover", now, Level.INFO, **said)
+
+    def _why(self, now: ConnectionFacts, left: Iterable[str]) -> dict[str, Value]:
+        """Return why tunnels do not carry the traffic any more, as far as that is a failure."""
+        names = set(left)
+        gone = [way for way in now.ways if way.name in names]
+        failed = [way for way in gone if way.reason and way.reason not in PLANNED]
+        first = next(iter(failed), next((way for way in gone if way.reason), None))
+        if first is None:
+            return {}
+        silent = self._silent([way.name for way in failed], now.active)
+        return {"reason": first.reason} | ({} if silent is None else {"silent_s": round(silent, 3)})
 
 
 def _redundancy(before: ConnectionFacts, now: ConnectionFacts) -> Iterator[Happening]:
@@ -94,18 +106,6 @@ def _redundancy(before: ConnectionFacts, now: ConnectionFacts) -> Iterator[Happe
         yield _happening("redundancy lost", now, Level.WARNING, down=_names(down))
     if now.is_redundant and not before.is_redundant:
         yield _happening("redundancy restored", now, Level.INFO)
-
-
-def _why(now: ConnectionFacts, left: Iterable[str]) -> dict[str, Value]:
-    """Return why tunnels do not carry the traffic any more, as far as that is a failure."""
-    names = set(left)
-    gone = [way for way in now.ways if way.name in names]
-    failed = [way for way in gone if way.reason and way.reason not in PLANNED]
-    first = next(iter(failed), next((way for way in gone if way.reason), None))
-    if first is None:
-        return {}
-    silent = max((way.silent_s for way in failed if way.silent_s is not None), default=None)
-    return {"reason": first.reason} | ({} if silent is None else {"silent_s": round(silent, 2)})
 
 
 def _happening(event: str, now: ConnectionFacts, level: Level, **fields: Value) -> Happening:

@@ -75,6 +75,8 @@ class Tunnel:
     samples: tuple[Sample, ...] = ()  # the last two, oldest first
     path: tuple[Path, EncapKind] | None = None  # what the data plane was told
     one_way: OneWay = field(default_factory=OneWay)
+    ike_rekeys: int = 0  # since the gateway process began
+    child_rekeys: int = 0
 
     @property
     def name(self) -> str:

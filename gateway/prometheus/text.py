@@ -34,6 +34,8 @@ def _head(name: str, kind: str, text: str) -> list[str]:
 
 def number(value: float | int) -> str:
     """Return a value as a sample has it."""
+    if value != value:
+        return "NaN"
     return str(int(value)) if float(value).is_integer() else repr(float(value))
 
 
@@ -62,12 +64,13 @@ class Histogram:
 
     def lines(self, name: str, labels: Labels) -> Iterator[str]:
         """Yield the series of one set of labels."""
-        total = 0
+        total, mine = 0, labelled(labels)
+        begin = f"{name}_bucket{mine[:-1]}," if mine else f"{name}_bucket{{"
         for bound, count in zip((*map(number, self._bounds), "+Inf"), self._counts, strict=True):
             total += count
-            yield f"{name}_bucket{labelled({**labels, 'le': bound})} {total}"
-        yield f"{name}_sum{labelled(labels)} {number(self._sum)}"
-        yield f"{name}_count{labelled(labels)} {total}"
+            yield f'{begin}le="{bound}"}} {total}'
+        yield f"{name}_sum{mine} {number(self._sum)}"
+        yield f"{name}_count{mine} {total}"
 
 
 def histograms(name: str, text: str, found: Iterable[tuple[Labels, Histogram]]) -> list[str]:

@@ -118,6 +118,16 @@ def test_explain_shows_the_probe() -> None:
     assert "  probe     address = 169.254.10.2" in lines
 
 
+def test_explain_shows_what_is_measured() -> None:
+    inside = {"state": "answered", "by": "icmp", "rtt_ms": 12.34, "loss_percent": 0.0}
+    outside = {"state": "no_answer", "by": "icmp", "rtt_ms": None, "loss_percent": None}
+    both: Json = {"inside": inside, "outside": outside}
+    lines = explain_lines({**UP, "round_trip": both})
+    assert "  inside    rtt_ms = 12.34" in lines
+    assert "  outside   state = no_answer" in lines
+    assert not any(line.startswith("  outside   loss") for line in lines)
+
+
 def test_columns_stand_below_each_other_with_colours_too() -> None:
     plain = status_lines(STATUS, colours=False)
     coloured = status_lines(STATUS, colours=True)

@@ -82,6 +82,7 @@ CHANGES: dict[str, Change] = {
     "rule, ours": on((*RULE, "local_cidrs"), ["10.77.0.0/16"], "10.77.0.0", modes=("policy",)),
     "rule, theirs": on((*RULE, "remote_cidrs"), ["10.78.0.0/16"], "10.78.0.0", modes=("policy",)),
     "probe": on((*FIRST, "probe"), "200x3", "pings", modes=("static", "policy")),
+    "measuring": on((*FIRST, "measure_s"), 29.0, "29"),
     "our AS number": on((*BORDER, "asn"), 64777, "64777", modes=BGP),
     "our AS number here": on((*CONNECTION, "local_asn"), 64778, "64778", modes=BGP),
     "their AS number": on((*CUSTOMER, "asn"), 64779, "64779", modes=BGP),
@@ -105,9 +106,8 @@ KEYS = {
 # What changes nothing at a device. BGP says the order of the tunnels by itself; a device that
 # chooses by its policies has no tunnel interface, and none of its values.
 STILL: dict[str, set[str]] = {
-    "cisco-ios-xe": {"who begins"},
-    "h3c": {"who begins"},
-    "huawei-usg": {"who begins"},
+    **{device: {"measuring"} for device in DEVICES if device != "generic"},
+    **{device: {"measuring", "who begins"} for device in ("cisco-ios-xe", "h3c", "huawei-usg")},
 }
 NO_INTERFACE = {"inner addresses", "our inner address", "MTU", "preference"}
 STILL_IN: dict[tuple[str, str], set[str]] = {

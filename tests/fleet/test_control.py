@@ -27,6 +27,7 @@ from gateway.fleet.messages import (
     Position,
     Report,
     Result,
+    RoundTrip,
     TunnelState,
     Verb,
     Why,
@@ -365,7 +366,17 @@ async def test_states_are_kept_and_counters_are_shown(plane: Control, link: Link
     assert shown["counters"]["in_bytes"] == 7  # type: ignore[index]
     assert shown["since"] == "2023-11-14T22:13:20.000Z"
     before = await plane.store.revision()
-    await link.report(report(2, full=False, counters={tunnel: Counters(in_bytes=9)}))
+    trip = RoundTrip(state="answered", by="icmp", rtt_ms=12.5, loss_percent=0.0)
+    carried = {tunnel: Counters(in_bytes=9, inside=trip)}
+    await link.report(report(2, full=False, counters=carried))
+    shown = await status(plane, tunnel)
+    assert shown["round_trip"] == {"inside": trip.model_dump(), "outside": None}
+    assert "inside" not in shown["counters"]  # type: ignore[operator]
+    record = plane.registry.mirror.get("vpn_tunnel", tunnel)
+    assert record is not None
+    drawn = plane.nodes.counters_of(record)
+    assert drawn is not None
+    assert (drawn["inside_ms"], drawn["inside_loss"], "outside_ms" in drawn) == (12.5, 0.0, False)
     await asyncio.sleep(0.1)
     written = [c for c in await plane.store.changes(before) if c.changes[0].key.kind == "state"]
     assert written == []

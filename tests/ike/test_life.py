@@ -29,6 +29,7 @@ from tests.support.forge import Forger
 from tests.support.pair import (
     A_ADDRESS,
     B_ADDRESS,
+    TUNNEL,
     IkePair,
     Side,
     config_a,
@@ -51,6 +52,25 @@ def test_silent_peer_is_asked_and_answers() -> None:
     assert 8 <= sent(pair.a, ExchangeType.INFORMATIONAL) <= 22
     assert pair.a.ike_sas == 1
     assert pair.has_traffic()
+
+
+def test_the_round_trip_of_a_check_counts_if_it_was_sent_once() -> None:
+    """Which of two sendings is answered can not be told (Karn's rule)."""
+    pair = IkePair.established()
+    assert pair.a.endpoint.round_trip(TUNNEL) is None
+    pair.advance(12.0)
+    first = pair.a.endpoint.round_trip(TUNNEL)
+    assert first is not None
+    assert 0.0 <= first[1] < 0.4
+    pair.cut()
+    pair.advance(10.2)  # a check is lost, and sent again
+    pair.cut(False)
+    pair.advance(2.0)
+    assert pair.a.ike_sas == 1
+    assert pair.a.endpoint.round_trip(TUNNEL) == first
+    pair.advance(12.0)
+    assert pair.a.endpoint.round_trip(TUNNEL) != first
+    assert pair.a.endpoint.round_trip("another") is None
 
 
 def test_esp_counts_as_life() -> None:

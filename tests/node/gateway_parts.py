@@ -20,6 +20,7 @@ from gateway.node.drain import Drain
 from gateway.node.failback import FailbackKeeper
 from gateway.node.journal import Journal
 from gateway.node.life import SystemRandom
+from gateway.node.measure import Measurer
 from gateway.node.namespaces import Namespaces
 from gateway.node.netlink import Netlink
 from gateway.node.probes import Prober
@@ -70,7 +71,12 @@ def parts(plane: LocalPlane) -> Iterator[Parts]:
     drain = Drain(plane, tunnels, routers, steering, failback, journal)
     rollout = Rollout(reconciler, routers, drain, failback, journal)
     prober = Prober(tunnels, namespaces, steering, journal, time.monotonic, time.time)
-    status = StatusView(daemon, reconciler, tunnels, plane, namespaces, routing, rollout, prober)
+    measurer = Measurer(
+        tunnels, namespaces, endpoint.round_trip, journal, time.monotonic, time.time
+    )
+    status = StatusView(
+        daemon, reconciler, tunnels, plane, namespaces, routing, rollout, prober, measurer
+    )
     try:
         kernel = namespaces.own
         yield Parts(

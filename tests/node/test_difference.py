@@ -19,7 +19,7 @@ from gateway.node.difference import (
     Facet,
     difference,
 )
-from gateway.node.plan import NodePlan, ProbePlan, RoutePlan, TunnelPlan, plan
+from gateway.node.plan import MeasurePlan, NodePlan, ProbePlan, RoutePlan, TunnelPlan, plan
 from gateway.routing.failback import Failback
 from gateway.secret import Secret
 from tests.support.documents import document
@@ -45,6 +45,7 @@ OTHER_VALUES: dict[str, list[object]] = {
     "failback": [Failback(None), Failback(5.0, is_damped=False)],
     "fail_closed": [(ip_network("10.9.0.0/16"),)],
     "probe": [ProbePlan(ip_address("10.9.0.1"), 200, 3)],
+    "measure": [MeasurePlan(2.0, ip_address("10.9.0.1")), None],
     "title": ["office-1"],
     "connection_title": ["office"],
 }

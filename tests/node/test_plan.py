@@ -14,7 +14,7 @@ from gateway.ike.selectors import parse_selector
 from gateway.model.load import load
 from gateway.model.locate import Path as KeyPath
 from gateway.model.tunnels import interface_name
-from gateway.node.plan import NodePlan, ProbePlan, RoutePlan, TunnelPlan, plan
+from gateway.node.plan import MeasurePlan, NodePlan, ProbePlan, RoutePlan, TunnelPlan, plan
 from gateway.secret import Secret
 from tests.support.documents import CONNECTION, FIRST, PSK, REMOVED, SECOND, document
 
@@ -271,6 +271,21 @@ def test_a_tunnel_is_probed_where_the_document_says_so() -> None:
     ).tunnels
     assert tunnels[0].probe == ProbePlan(ip_address("169.254.10.2"), 200, 3)
     assert tunnels[1].probe == ProbePlan(ip_address("10.20.3.4"), 1000, 5)
+
+
+def test_a_tunnel_is_measured_where_an_echo_may_pass() -> None:
+    peer = ip_address("169.254.10.2")
+    assert first().measure == MeasurePlan(5.0, peer)
+    assert first(((*CONNECTION, "measure_s"), 1.0)).measure == MeasurePlan(1.0, peer)
+    assert first(((*FIRST, "measure_s"), 0.0)).measure is None
+    for edit in (
+        ((*FIRST, "inner_cidr"), REMOVED),
+        ((*FIRST, "local_ts"), ["10.0.0.0/8"]),
+        ((*FIRST, "remote_ts"), ["0.0.0.0/0[tcp/443]"]),
+    ):
+        assert first(edit).measure == MeasurePlan(5.0, None)
+    around = (((*FIRST, "local_ts"), ["169.254.10.1/32[icmp]", "10.0.0.0/8"]),)
+    assert first(*around).measure == MeasurePlan(5.0, peer)
 
 
 def test_a_tunnel_without_inner_addresses_is_not_probed() -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from gateway.node.failovers import Failovers
 from gateway.node.metrics import metrics_text
 from gateway.prometheus.scrape import Scrape
 from tests.node.test_metrics import status, tunnel
@@ -38,7 +39,7 @@ def test_the_rules_are_good_and_say_what_they_should() -> None:
 
 async def test_prometheus_reads_every_tunnel(tmp_path: Path) -> None:
     told = status(tunnel("t1", status="up", reason=None), tunnel("t2"))
-    scrape = Scrape(("127.0.0.1", 0), lambda: metrics_text(told))
+    scrape = Scrape(("127.0.0.1", 0), lambda: metrics_text(told, Failovers()))
     await scrape.open()
     config = {
         "global": {"scrape_interval": "1s"},

@@ -55,8 +55,11 @@ def _without_node(answer: Json) -> list[str]:
     if isinstance(reason := status.get("reason"), dict):
         lines += [f"  why       {reason.get('code')}: {reason.get('text')}"]
         lines += [f"  {key:<9} {reason[key]}" for key in _WORDS if reason.get(key)]
-    told = ("admin", "operational", "since", "reason")
+    told = ("admin", "operational", "since", "reason", "round_trip")
     lines += _fields("status", {key: one for key, one in status.items() if key not in told})
+    trips = status.get("round_trip")
+    for side, trip in trips.items() if isinstance(trips, dict) else ():
+        lines += _fields(side, trip) if isinstance(trip, dict) else []
     wanted = answer["wanted"]
     return lines + (_fields("wanted", wanted) if isinstance(wanted, dict) else [])
 

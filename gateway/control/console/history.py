@@ -15,7 +15,8 @@ from typing import Any
 
 INTERVAL_S = 10.0
 POINTS = 360  # an hour
-NAMES = ("in_bps", "out_bps", "in_pps", "out_pps", "drops_ps")
+_TRAFFIC = ("in_bps", "out_bps", "in_pps", "out_pps", "drops_ps")
+NAMES = (*_TRAFFIC, "inside_ms", "outside_ms", "inside_loss", "outside_loss")
 _RATES = {"in_pps": "in_packets", "out_pps": "out_packets", "drops_ps": "drops"}
 
 Counters = Mapping[str, Any]
@@ -23,7 +24,7 @@ Counters = Mapping[str, Any]
 
 @dataclass(slots=True)
 class _Ring:
-    """The points of one tunnel: five floats of 4 bytes each, 7 KB in all."""
+    """The points of one tunnel: nine floats of 4 bytes each, 13 KB in all."""
 
     values: array[float] = field(
         default_factory=lambda: array("f", [math.nan]) * (POINTS * len(NAMES))

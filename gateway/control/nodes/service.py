@@ -97,10 +97,19 @@ class Nodes:
             keep_certificate_fresh(self._context, self._authority),
         ]
 
-    def counters_of(self, tunnel: Record) -> dict[str, int] | None:
-        """Return what a tunnel has carried, as its node said last; None where none has."""
+    def counters_of(self, tunnel: Record) -> dict[str, float] | None:
+        """
+        Return what a tunnel has carried and what was measured of it, as its node said last, without
+        what is not known; None where no node has said anything.
+        """
         found = self.reports.counters(str(tunnel.allocated.get("node") or ""), tunnel.id)
-        return found.model_dump() if found is not None else None
+        if found is None:
+            return None
+        values = found.model_dump(exclude={"inside", "outside"})
+        for side, trip in (("inside", found.inside), ("outside", found.outside)):
+            if trip is not None:
+                values[f"{side}_ms"], values[f"{side}_loss"] = trip.rtt_ms, trip.loss_percent
+        return {key: value for key, value in values.items() if value is not None}
 
     async def revoke(self, node: str, who: Principal) -> int:
         """Lock a node out, at once; return how many credentials it had."""

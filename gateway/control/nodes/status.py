@@ -24,6 +24,7 @@ from gateway.model.types import AnyAddress
 from gateway.node.redundancy import Leg, ha_status
 
 _SHOWN = ("active", "standing", "local", "remote", "interface", "suite", "bgp", "probe", "mtu")
+_SIDES = ("inside", "outside")
 LATEST = 4e9  # seconds since 1970: what a node says is not believed beyond
 _NO_BGP = ("", "established")
 ADDRESSES_KEPT = 20_000
@@ -61,7 +62,9 @@ class Statuses:
         """Return the status of a VPN Tunnel."""
         node, state = str(tunnel.allocated.get("node") or ""), self._states.get(tunnel.id)
         applied = self._states.get(node).get("at")
-        counters = self._reports.counters(node, tunnel.id)
+        told = self._reports.counters(node, tunnel.id)
+        counters = told.model_dump() if told else None
+        sides = {side: counters.pop(side) for side in _SIDES} if counters else None
         operational, reason = self._operational(node, state)
         return {
             "admin": self._admin(tunnel, state),
@@ -72,7 +75,8 @@ class Statuses:
             "generation_wanted": self._documents.generation(node),
             "generation_applied": _generation(applied),
             **{key: state.get(key) for key in _SHOWN},
-            "counters": counters.model_dump() if counters else None,
+            "counters": counters,
+            "round_trip": sides,
         }
 
     def _admin(self, tunnel: Record, state: Mapping[str, object]) -> str:

@@ -86,6 +86,7 @@ def _rows(job: Job, tunnel: SheetTunnel) -> Iterator[tuple[str, object]]:
     yield "preference among the tunnels", tunnel.rank
     yield "switched on", tunnel.is_up
     yield "pinged by the gateway", tunnel.is_probed
+    yield "pinged by it to measure, every s", tunnel.measure_s or None
     yield (
         "traffic selectors",
         [

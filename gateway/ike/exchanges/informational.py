@@ -201,6 +201,9 @@ def receive_response(sa: IkeSa, request: Request, now: float) -> None:
             _child_delete_answered(sa, request.task.spi, now)
         case Work.LIVENESS:
             sa.answered_at = now
+            # Which of several sendings is answered can not be told (Karn's rule).
+            if request.tries == 1 and sa.tunnel is not None:
+                sa.tunnel.round_trip = now, now - request.sent_at
         case _:
             pass
 

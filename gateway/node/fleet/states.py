@@ -28,11 +28,16 @@ def tunnel_state(shown: Json) -> TunnelState:
 
 
 def counters(shown: Json) -> Counters:
-    """Return what a tunnel has carried."""
+    """Return what a tunnel has carried, and what is measured of it."""
     drops = _object(shown["drops"]).values()
     keys = ("in_bytes", "out_bytes", "in_packets", "out_packets", "in_bps", "out_bps")
+    trips = _object(shown["round_trip"])
     return Counters.model_validate(
-        {**{key: shown[key] for key in keys}, "drops": sum(int(str(one)) for one in drops)}
+        {
+            **{key: shown[key] for key in keys},
+            "drops": sum(int(str(one)) for one in drops),
+            **{side: trips.get(side) for side in ("inside", "outside")},
+        }
     )
 
 

@@ -94,6 +94,8 @@ const CHARTS = {
   bps: [["in", "in_bps"], ["out", "out_bps"]],
   pps: [["in", "in_pps"], ["out", "out_pps"]],
   drops: [["drops", "drops_ps"]],
+  rtt: [["inside", "inside_ms"], ["outside", "outside_ms"]],
+  loss: [["inside", "inside_loss"], ["outside", "outside_loss"]],
 };
 
 function chart(place, series, history) {
