@@ -115,7 +115,9 @@ def chart_lines(line: Json, *, brief: bool) -> list[str]:
     if line["kind"] != "message":
         count = line.get("times", 1)
         times = f" ({count} times)" if count != 1 else ""
-        return [*lines, f"{clock} {_BETWEEN} {line['text']}{times}"]
+        lines.append(f"{clock} {_BETWEEN} {line['text']}{times}")
+        sides = [f"{key}: {line[key]}" for key in ("ours", "theirs", "hint") if line.get(key)]
+        return lines + [f"{'':<{len(clock)}} {_BETWEEN}     {side}" for side in sides]
     arrow = _SENT if line["sent"] else _RECEIVED
     lines.append(f"{clock} {arrow} {line['exchange']}: {line['line']}")
     details = line["details"]

@@ -278,11 +278,15 @@ def build_routers(parts: Parts) -> list[APIRouter]:
     explanations = Explanations(parts.mirror, parts.events, parts.nodes.questions, parts.status_of)
     alarms = Alarms(parts.store, parts.mirror, parts.events, parts.alarming.deliveries)
     waits = Waits(parts.mirror)
-    console = make_console(api, parts.store, timeline, authenticator, parts.history, act, waits)
+    configs = CustomerConfigs(parts.registry, parts.accesses)
+    history, nodes = parts.history, parts.nodes
+    console = make_console(
+        api, parts.store, timeline, authenticator, history, nodes, configs, alarms, waits
+    )
     return [
         *(collection_router(each, parts.answers) for each in collections),
         verb_router(api, act, parts.accesses, parts.answers),
-        customer_router(api, CustomerConfigs(parts.registry, parts.accesses)),
+        customer_router(api, configs),
         apply_router(parts.applies),
         node_router(api, parts.nodes),
         inquiry_router(api, parts.nodes.inquiries),

@@ -48,6 +48,9 @@ class Line(Message):
     exchange: Word = ""
     line: Text = ""
     details: tuple[Text, ...] = Field(default=(), max_length=DETAILS_MAX)
+    ours: Text = ""
+    theirs: Text = ""
+    hint: Text = ""
 
 
 class Negotiation(Message):

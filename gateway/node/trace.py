@@ -24,6 +24,7 @@ from gateway.ike.events import (
     Reason,
     Spoken,
 )
+from gateway.model.codes import hint_of
 from gateway.node.daemon import IkeDaemon
 from gateway.node.journal import Journal
 
@@ -97,7 +98,7 @@ def line_of(event: Event, tunnel: str) -> Json | None:
         case Dropped():
             return {"kind": "dropped", "text": f"a datagram: {event.reason}"}
         case Failed():
-            return {"kind": "failed", "text": _why(event.reason)}
+            return {"kind": "failed", "text": _why(event.reason), **_sides(event.reason)}
         case Note():
             return {"kind": "note", "text": event.text}
     text = _state(event)
@@ -117,6 +118,13 @@ def _state(event: Event) -> str:
             return f"Child SA down: SPI in {event.spi_in:#010x}: {_why(event.reason)}"
         case _:
             return ""
+
+
+def _sides(reason: Reason) -> Json:
+    """Return what both ends have said, and what may help, as far as it is known."""
+    hint = reason.hint or hint_of(reason.code)
+    told = {"ours": reason.ours, "theirs": reason.theirs, "hint": hint}
+    return {name: text for name, text in told.items() if text}
 
 
 def _why(reason: Reason) -> str:

@@ -117,6 +117,7 @@ async def test_a_gateway_that_is_on_no_node_has_no_routes(nodes: Nodes) -> None:
     assert answer["routes"] == []
 
 
+SIDES = {"ours": "", "theirs": "", "hint": ""}
 LINE = {
     "at": 1e9,
     "kind": "message",
@@ -135,7 +136,7 @@ async def test_a_negotiation_is_told_with_times_as_the_api_has_them(nodes: Nodes
     answer = await nodes.inquiries.negotiation(tunnel, by="user:olga")
     assert nodes.asked == [("gw-a", "negotiation", {"tunnel": tunnel.id})]
     (line,) = answer["lines"]
-    assert line == {**LINE, "at": "2001-09-09T01:46:40.000Z", "text": "", "times": 1}
+    assert line == {**LINE, "at": "2001-09-09T01:46:40.000Z", "text": "", "times": 1, **SIDES}
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from fastapi import APIRouter
 from starlette.responses import Response
 
@@ -13,9 +15,11 @@ from gateway.control.api.describe import ALWAYS, About, noun_of, refused
 from gateway.control.api.events import parameter
 from gateway.control.api.resources import Api
 from gateway.control.api.schemas import Table
+from gateway.control.auth.principal import Principal
 from gateway.control.customer import CustomerConfigs
 from gateway.control.problems import invalid
 from gateway.control.resources.kinds import KINDS
+from gateway.control.resources.record import Record
 from gateway.customer.catalog import DEVICES
 from gateway.customer.device import Options
 from gateway.customer.options import options_of
@@ -41,16 +45,7 @@ def customer_router(api: Api, configs: CustomerConfigs) -> APIRouter:
     async def config(id: str, who: Who, named: NamedTenant, query: Query) -> Response:
         judge_query(query, QUERY)
         connection = api.seen(CONNECTION, id, who, named)
-        device = query.get("device", "")
-        if device not in DEVICES:
-            raise invalid("device", device, f"must be one of {', '.join(DEVICES)}")
-        options, only = _options(query), _words(query.get("tunnel"))
-        made = await configs.make(connection, device, options, only, who)
-        files = [
-            {"name": file.name, "text": file.text, "is_secret": file.is_secret}
-            for file in made.files
-        ]
-        return answer_json({"device": device, "notes": list(made.notes), "files": files})
+        return answer_json(await config_answer(configs, connection, query, who))
 
     add(router, "GET", "/v1/customer-devices", devices, _described_devices())
     one = noun_of(CONNECTION).one
@@ -58,11 +53,26 @@ def customer_router(api: Api, configs: CustomerConfigs) -> APIRouter:
     return router
 
 
+async def config_answer(
+    configs: CustomerConfigs, connection: Record, query: Mapping[str, str], who: Principal
+) -> Table:
+    """Return the files of a connection as a query asks for them. Raises ApiProblem."""
+    device = query.get("device", "")
+    if device not in DEVICES:
+        raise invalid("device", device, f"must be one of {', '.join(DEVICES)}")
+    options, only = _options(query), _words(query.get("tunnel"))
+    made = await configs.make(connection, device, options, only, who)
+    files = [
+        {"name": file.name, "text": file.text, "is_secret": file.is_secret} for file in made.files
+    ]
+    return {"device": device, "notes": list(made.notes), "files": files}
+
+
 def _words(text: str | None) -> list[str]:
     return [word.strip() for word in (text or "").split(",") if word.strip()]
 
 
-def _options(query: Query) -> Options:
+def _options(query: Mapping[str, str]) -> Options:
     number = query.get("first_number", "1")
     if not (number.isascii() and number.isdigit() and len(number) < 6):
         raise invalid("first_number", number, "must be a number")

@@ -9,6 +9,8 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, RedirectResponse, Response
 
 from gateway.control.auth.authenticate import Authenticator
+from gateway.control.console.asked import Asked
+from gateway.control.console.config import Configs
 from gateway.control.console.connect import Connect
 from gateway.control.console.edits import Edits
 from gateway.control.console.live import StreamOf, Streams
@@ -46,6 +48,8 @@ class Console:
         self._pages = Pages(source)
         self._edits = Edits(source)
         self._connect = Connect(source, self._edits)
+        self._asked = Asked(source)
+        self._configs = Configs(source)
         self.streams = Streams()
 
     def router(self) -> APIRouter:
@@ -73,6 +77,12 @@ class Console:
         post("/console/connect", self._typed(lambda v, p, typed: self._connect.connect(v, typed)))
         post("/console/check/{path}/{name}", self._typed(self._check))
         get("/console/vpn-tunnels/{id}/series", self._shown(self._series))
+        get("/console/vpn-tunnels/{id}/negotiation", self._shown(self._negotiation))
+        get("/console/vpn-connections/{id}/config", self._shown(self._config))
+        post("/console/vpn-connections/{id}/config", self._typed(self._send_config))
+        post("/console/alarms/{id}/ack", self._typed(self._acknowledge))
+        post("/console/same/{path}", self._typed(self._same))
+        get("/console/{path}/{id}/routes", self._shown(self._routes))
         get("/console/{path}/new", self._shown(self._new))
         post("/console/{path}/new", self._typed(self._create))
         get("/console/{path}/{id}/edit", self._shown(self._edit))
@@ -175,6 +185,31 @@ class Console:
 
     async def _series(self, request: Request, visit: Visit) -> Response:
         return await self._pages.series(visit, request.path_params["id"])
+
+    async def _negotiation(self, request: Request, visit: Visit) -> Response:
+        return await self._asked.negotiation(visit, request.path_params["id"])
+
+    async def _routes(self, request: Request, visit: Visit) -> Response:
+        part = request.path_params
+        return await self._asked.routes(request, visit, kind_or_404(part["path"]), part["id"])
+
+    async def _config(self, request: Request, visit: Visit) -> Response:
+        return await self._configs.form(request, visit, request.path_params["id"])
+
+    async def _send_config(
+        self, visit: Visit, part: dict[str, str], typed: dict[str, str]
+    ) -> Response:
+        return await self._configs.send(visit, part["id"], typed)
+
+    async def _acknowledge(
+        self, visit: Visit, part: dict[str, str], typed: dict[str, str]
+    ) -> Response:
+        return await self._edits.acknowledge(visit, part["id"])
+
+    async def _same(self, visit: Visit, part: dict[str, str], typed: dict[str, str]) -> Response:
+        if part["path"] == "connect":
+            return await self._connect.same(visit, typed)
+        return await self._edits.same(visit, kind_or_404(part["path"]), typed)
 
     async def _new(self, request: Request, visit: Visit) -> Response:
         return await self._edits.new(request, visit, kind_or_404(request.path_params["path"]))

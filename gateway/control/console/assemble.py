@@ -6,15 +6,18 @@ import asyncio
 import time
 from collections.abc import Callable
 
+from gateway.control.api.alarms import Alarms
 from gateway.control.api.depends import peer_of_request
 from gateway.control.api.resources import Api
 from gateway.control.auth.authenticate import Authenticator
 from gateway.control.console.app import Console
 from gateway.control.console.happened import Happened
 from gateway.control.console.history import INTERVAL_S, Counters, History
-from gateway.control.console.own import Act, OwnSource
+from gateway.control.console.own import OwnSource
+from gateway.control.customer import CustomerConfigs
 from gateway.control.events.timeline import Timeline
 from gateway.control.mirror import Mirror
+from gateway.control.nodes.service import Nodes
 from gateway.control.resources.record import Record
 from gateway.control.store.interface import Store
 from gateway.control.waits import Waits
@@ -29,13 +32,26 @@ def make_console(
     timeline: Timeline,
     authenticator: Authenticator,
     history: History,
-    act: Act,
+    nodes: Nodes,
+    configs: CustomerConfigs,
+    alarms: Alarms,
     waits: Waits,
 ) -> Console:
     """Return the console; its `router` belongs into the app of the API."""
     devices = [(device.name, device.title) for device in DEVICES.values()]
     happened = Happened(timeline, api.registry.mirror)
-    source = OwnSource(api, store, happened, act, history.of, devices)
+    source = OwnSource(
+        api,
+        store,
+        happened,
+        nodes.actions.act,
+        history.of,
+        devices,
+        nodes.inquiries,
+        configs,
+        alarms,
+        nodes.credentials.new_token,
+    )
     return Console(source, authenticator, peer_of_request, waits)
 
 

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from gateway.cli.remote.nouns import BY_KIND
 from gateway.control.resources.kinds import SECRETS, Kind
@@ -42,6 +43,41 @@ def of_verb(kind: Kind, id: str, verb: str) -> SameThing:
     if verb == "delete":
         return SameThing(f"DELETE /v1/{kind.path}/{id}", command)
     return SameThing(f"POST /v1/{kind.path}/{id}/{verb}", command)
+
+
+def of_routes(kind: Kind, id: str, resource: Mapping[str, Any], table: str) -> SameThing:
+    """Return how route tables are asked for; the command line knows those of Border Gateways."""
+    gateway = id if kind.name == "border_gateway" else str(resource["border_gateway"])
+    query, option = (f"?table={table}", f" --table {table}") if table else ("", "")
+    return SameThing(
+        f"GET /v1/{kind.path}/{id}/routes{query}",
+        f"twinspan routes --border-gateway {gateway}{option}",
+    )
+
+
+def of_negotiation(id: str) -> SameThing:
+    """Return how it is asked for what was said with a tunnel's peer."""
+    return SameThing(f"GET /v1/vpn-tunnels/{id}/negotiation", f"twinspan trace {id} --last --fleet")
+
+
+def of_config(id: str, asked: Mapping[str, str]) -> SameThing:
+    """Return how a customer's configuration is made."""
+    words = [f"twinspan connection config {id}"]
+    for name, value in asked.items():
+        option = f"--{name.replace('_', '-')}"
+        if name == "secrets":
+            words.append(option)
+            continue
+        parts = value.split(",") if name in ("tunnel", "wan_interface", "announce") else [value]
+        words += [f"{option} {shlex.quote(part)}" for part in parts]
+    query = "&".join(f"{name}={quote(value)}" for name, value in asked.items())
+    call = f"GET /v1/vpn-connections/{id}/customer-config?{query}"
+    return SameThing(call, " ".join([*words, "--out FOLDER"]))
+
+
+def of_acknowledgement() -> SameThing:
+    """Return how it is said that somebody sees to an alarm."""
+    return SameThing("POST /v1/alarms/ID/ack", "twinspan alarm ack ID")
 
 
 def of_creation(kind: Kind, fields: Mapping[str, Any]) -> SameThing:

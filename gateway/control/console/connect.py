@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from gateway.control.console import commands, forms
+from gateway.control.console.commands import SameThing
 from gateway.control.console.edits import Edits
 from gateway.control.console.forms import FormField, Input, filled
 from gateway.control.console.render import Visit, page, part
@@ -119,13 +120,29 @@ class Connect:
         except ApiProblem as found:
             await self._take_back(visit, made)
             errors = self._named(found)
-            things = [commands.of_creation(KINDS[kind], fields) for kind, fields in steps]
-            return self._page(
-                visit, typed, errors, found.status, problem=found.detail, things=things
-            )
+            return self._page(visit, typed, errors, found.status, problem=found.detail)
         if only_check:
             return self._page(visit, typed, {}, checked=_told(steps))
         return RedirectResponse(f"/console/vpn-connections/{made[-1][1]}", 303)
+
+    async def same(self, visit: Visit, typed: Mapping[str, str]) -> Response:
+        """Return what the form comes to as calls and command lines, as it is typed."""
+        return part("macros.html", "same_body", {"things": self._things(visit, typed)})
+
+    def _things(self, visit: Visit, typed: Mapping[str, str]) -> list[SameThing]:
+        """Return the calls that make it; one refers to another by its name."""
+        steps, _ = self._steps(visit, typed)
+        names = {kind: fields.get("name", "NAME") for kind, fields in steps}
+        return [
+            commands.of_creation(
+                KINDS[kind],
+                {
+                    key: names[KINDS[kind].references[key]] if value == NEW else value
+                    for key, value in fields.items()
+                },
+            )
+            for kind, fields in steps
+        ]
 
     async def _make(
         self,
@@ -224,7 +241,7 @@ class Connect:
             section: filled([self._shown(visit, *place) for place in places], values, errors)
             for section, places in _SECTIONS.items()
         }
-        told = {"problem": "", "checked": "", "things": (), **more}
+        told = {"problem": "", "checked": "", "things": self._things(visit, values), **more}
         return page("connect.html", visit, "connect", status, **sections, **told)
 
     def _shown(self, visit: Visit, name: str, kind: str, field: str) -> FormField:

@@ -22,6 +22,11 @@ CONSEQUENCES = {
     "rekey": "New keys are made while traffic goes on. Nothing is interrupted.",
     "reset": "The tunnel is closed and set up anew. What it carries goes by its twin meanwhile.",
     "delete": "It is gone for good, with its keys and addresses.",
+    "token": (
+        "A gateway VM shows a registration token once, and is this node from then on. It is shown"
+        " here this one time; a token that was made before, and a certificate, are void."
+    ),
+    "test": "A trial message is sent to the target now.",
 }
 
 
@@ -49,8 +54,11 @@ class Edits:
     async def new(self, request: Request, visit: Visit, kind: Kind) -> Response:
         """Return an empty form; what the address names is filled in."""
         _judge(visit, kind)
-        fields = filled(self.fields(visit, kind, is_new=True), dict(request.query_params), {})
-        return self._form(visit, kind, fields, f"New {kind.title}", f"/console/{kind.path}/new")
+        given = dict(request.query_params)
+        fields = filled(self.fields(visit, kind, is_new=True), given, {})
+        thing = commands.of_creation(kind, forms.request_of(fields, given)[0])
+        action = f"/console/{kind.path}/new"
+        return self._form(visit, kind, fields, f"New {kind.title}", action, thing=thing)
 
     async def create(self, visit: Visit, kind: Kind, typed: Mapping[str, str]) -> Response:
         """Make what was typed, or show the form again with what is wrong."""
@@ -69,7 +77,9 @@ class Edits:
                 problem, status = found.detail, found.status
                 errors = _errors(kind, found)
         if done is not None and not only_check:
-            return RedirectResponse(f"/console/{kind.path}/{done['id']}", 303)
+            # A node is nothing before a gateway VM is it: that needs a token.
+            next = "/do/token" if kind.name == "node" else ""
+            return RedirectResponse(f"/console/{kind.path}/{done['id']}{next}", 303)
         thing = commands.of_creation(kind, table)
         return self._form(
             visit,
@@ -91,7 +101,8 @@ class Edits:
         resource = self._source.one(kind.name, id, visit.who)
         values = forms.values_of(kind, resource) | dict(request.query_params)
         fields = filled(self.fields(visit, kind, is_new=False), values, {})
-        return self._change_form(visit, kind, resource, fields)
+        thing = commands.of_change(kind, id, {})
+        return self._change_form(visit, kind, resource, fields, thing=thing)
 
     async def change(self, visit: Visit, kind: Kind, id: str, typed: Mapping[str, str]) -> Response:
         """Change what was typed otherwise; if somebody was faster, show both."""
@@ -147,6 +158,7 @@ class Edits:
             action,
             status,
             revision=resource["revision"],
+            of=resource["id"],
             back=f"/console/{kind.path}/{resource['id']}",
             **more,
         )
@@ -165,6 +177,7 @@ class Edits:
             "problem": "",
             "theirs": (),
             "revision": None,
+            "of": "",
             "back": f"/console/{kind.path}",
             "checked": None,
             "thing": None,
@@ -185,6 +198,17 @@ class Edits:
             more_open=any(one.error for one in rest),
             **values,
         )
+
+    async def same(self, visit: Visit, kind: Kind, typed: Mapping[str, str]) -> Response:
+        """Return what a form comes to as a call and a command line, as it is typed."""
+        id = typed.get("of", "")
+        fields = self.fields(visit, kind, is_new=not id)
+        if id:
+            before = forms.values_of(kind, self._source.one(kind.name, id, visit.who))
+            thing = commands.of_change(kind, id, forms.patch_of(fields, before, typed)[0])
+        else:
+            thing = commands.of_creation(kind, forms.request_of(fields, typed)[0])
+        return part("macros.html", "same_body", {"things": [thing]})
 
     # ---- one field ----
 
@@ -218,6 +242,7 @@ class Edits:
         verb: str,
         problem: str = "",
         status: int = 200,
+        done: str = "",
     ) -> Response:
         return page(
             "confirm.html",
@@ -229,6 +254,7 @@ class Edits:
             verb=verb,
             consequence=CONSEQUENCES[verb],
             problem=problem,
+            done=done,
             thing=commands.of_verb(kind, str(resource["id"]), verb),
         )
 
@@ -240,14 +266,37 @@ class Edits:
             if verb == "delete":
                 await self._source.delete(kind.name, id, visit.who)
                 return RedirectResponse(f"/console/{kind.path}", 303)
+            if verb == "token":
+                token = await self._source.node_token(id, visit.who)
+                return page(
+                    "token.html", visit, kind.path, kind=kind, resource=resource, token=token
+                )
+            if verb == "test":
+                result = await self._source.try_target(id, visit.who)
+                return self._tried(visit, kind, resource, result)
             await self._source.act(verb, id, visit.who)
         except ApiProblem as found:
             return self._confirm(visit, kind, resource, verb, found.detail, found.status)
         return RedirectResponse(f"/console/{kind.path}/{id}", 303)
 
+    def _tried(self, visit: Visit, kind: Kind, target: Table, result: Table) -> Response:
+        """Say how a trial message went."""
+        if not result["delivered"]:
+            text = f"It was not delivered: {result['detail']}"
+            return self._confirm(visit, kind, target, "test", text, 502)
+        return self._confirm(visit, kind, target, "test", done="It was delivered.")
+
+    async def acknowledge(self, visit: Visit, id: str) -> Response:
+        """Note that somebody looks at an alarm. Raises ApiProblem."""
+        await self._source.acknowledge(id, visit.who)
+        return RedirectResponse("/console/alarms", 303)
+
     def _judge_verb(self, visit: Visit, kind: Kind, verb: str) -> None:
-        if verb == "delete":
+        if verb == "delete" or (kind.name, verb) == ("node", "token"):
             _judge(visit, kind)
+        elif (kind.name, verb) == ("alarm_target", "test"):
+            if not visit.may_operate:
+                raise forbidden("scope operate is needed")
         elif kind.name != "vpn_tunnel" or verb not in VERBS:
             raise not_found("verb", verb)
         elif not visit.may_operate:

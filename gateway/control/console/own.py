@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+from gateway.control.api.alarms import Alarms
 from gateway.control.api.audit import audit_page, wanted_by
+from gateway.control.api.customer import config_answer
+from gateway.control.api.inquiries import table_of
 from gateway.control.api.resources import Api
 from gateway.control.auth.principal import Principal, Scope
 from gateway.control.console.source import Table
+from gateway.control.customer import CustomerConfigs
+from gateway.control.nodes.inquiries import Inquiries
 from gateway.control.resources.kinds import KINDS
 from gateway.control.store.interface import Store
 
@@ -24,6 +29,7 @@ class Happenings(Protocol):
 
 
 Act = Callable[..., Awaitable[dict[str, object]]]
+NewToken = Callable[[str, Principal], Awaitable[tuple[str, float]]]
 History = Callable[[str], Mapping[str, Sequence[float | None]]]
 
 
@@ -38,6 +44,10 @@ class OwnSource:
         act: Act,
         history: History,
         devices: Sequence[tuple[str, str]],
+        inquiries: Inquiries,
+        configs: CustomerConfigs,
+        alarms: Alarms,
+        new_token: NewToken,
     ) -> None:
         self._api = api
         self._store = store
@@ -45,6 +55,10 @@ class OwnSource:
         self._act = act
         self._history = history
         self._devices = devices
+        self._inquiries = inquiries
+        self._configs = configs
+        self._alarms = alarms
+        self._new_token = new_token
 
     def all(self, kind: str, who: Principal, tenant: str | None) -> list[Table]:
         return [self._api.rendered(one) for one in self._api.registry.all(kind, who, tenant)]
@@ -116,6 +130,27 @@ class OwnSource:
 
     def history(self, id: str) -> Mapping[str, Sequence[float | None]]:
         return self._history(id)
+
+    async def routes(self, kind: str, id: str, table: str | None, who: Principal) -> Table:
+        about = self._api.registry.get(kind, id, who)
+        return await self._inquiries.routes(about, table_of(table), by=who.actor)
+
+    async def negotiation(self, id: str, who: Principal) -> Table:
+        tunnel = self._api.registry.get("vpn_tunnel", id, who)
+        return await self._inquiries.negotiation(tunnel, by=who.actor)
+
+    async def customer_config(self, id: str, asked: Mapping[str, str], who: Principal) -> Table:
+        connection = self._api.registry.get("vpn_connection", id, who)
+        return await config_answer(self._configs, connection, asked, who)
+
+    async def acknowledge(self, id: str, who: Principal) -> None:
+        await self._alarms.acknowledge(id, who)
+
+    async def try_target(self, id: str, who: Principal) -> Table:
+        return await self._alarms.test(id, who)
+
+    async def node_token(self, id: str, who: Principal) -> str:
+        return (await self._new_token(id, who))[0]
 
     def devices(self) -> Sequence[tuple[str, str]]:
         return self._devices

@@ -177,6 +177,10 @@ class Pages:
         if kind.name == "vpn_tunnel" and visit.may_operate:
             is_down = state_of(resource) == "admin_down"
             verbs = ["up"] if is_down else [verb for verb in VERBS if verb != "up"]
+        if kind.name == "alarm_target" and visit.may_operate:
+            verbs = ["test"]
+        if kind.name == "node" and may_write(visit, kind):
+            verbs = ["token"]
         return [*verbs, "delete"] if may_write(visit, kind) else verbs
 
     async def series(self, visit: Visit, id: str) -> Response:
@@ -201,8 +205,10 @@ class Pages:
                 entries = await self._source.alarms(who, tenant)
             case _:
                 entries = await self._source.audit(who, tenant, None, 200)
-        thing = SameThing(call, command)
-        return page("events.html", visit, which, title=title, entries=entries, thing=thing)
+        things = [SameThing(call, command)]
+        if which == "alarms" and visit.may_operate:
+            things.append(commands.of_acknowledgement())
+        return page("events.html", visit, which, title=title, entries=entries, things=things)
 
 
 def kind_or_404(path: str) -> Kind:

@@ -77,6 +77,30 @@ class Source(Protocol):
         """Return what is remembered of a tunnel: equally long lists by name, `at` in seconds."""
         ...
 
+    async def routes(self, kind: str, id: str, table: str | None, who: Principal) -> Table:
+        """Return the routes of a Border Gateway or a connection, which nodes are asked for."""
+        ...
+
+    async def negotiation(self, id: str, who: Principal) -> Table:
+        """Return what a tunnel's node has said lately with its peer."""
+        ...
+
+    async def customer_config(self, id: str, asked: Mapping[str, str], who: Principal) -> Table:
+        """Return the files of a connection's other end; `asked` is as the API's query."""
+        ...
+
+    async def acknowledge(self, id: str, who: Principal) -> None:
+        """Note that somebody looks at an alarm."""
+        ...
+
+    async def try_target(self, id: str, who: Principal) -> Table:
+        """Send a test to an alarm target, and say how it went."""
+        ...
+
+    async def node_token(self, id: str, who: Principal) -> str:
+        """Return a new registration token of a node."""
+        ...
+
     def devices(self) -> Sequence[tuple[str, str]]:
         """Return name and title of each customer device that a configuration is made for."""
         ...

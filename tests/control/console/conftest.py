@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import html
+import io
 import re
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +16,9 @@ import pytest
 from fastapi import Request
 from starlette.types import ASGIApp
 
+from gateway.control.alarms.delivery import Deliveries
+from gateway.control.api.access import Accesses
+from gateway.control.api.alarms import Alarms
 from gateway.control.api.app import make_app
 from gateway.control.api.resources import Api
 from gateway.control.api.status import Status
@@ -25,13 +30,18 @@ from gateway.control.auth.service import Auth, make_auth
 from gateway.control.console.app import Console
 from gateway.control.console.own import OwnSource
 from gateway.control.console.source import Table
+from gateway.control.customer import CustomerConfigs
+from gateway.control.events.events import Events
 from gateway.control.mirror import Mirror
+from gateway.control.nodes.inquiries import Inquiries
 from gateway.control.problems import ApiProblem
 from gateway.control.registry import Registry
 from gateway.control.resources.record import Record
 from gateway.control.secrets import KeyRing, new_master_key
 from gateway.control.store.sqlite import open_sqlite
 from gateway.control.waits import Waits
+from gateway.customer.catalog import DEVICES
+from gateway.node.journal import Journal
 from tests.control.registry import fleet
 
 NAME, PASSWORD = "olga", "correct horse battery staple"
@@ -61,6 +71,7 @@ class Site:
     live: dict[str, dict[str, object]]
     acted: list[tuple[str, str]]
     waits: Waits
+    answers: dict[str, Table | ApiProblem]  # of the nodes, by what they are asked
     bugs: list[Exception] = field(default_factory=list)
 
     async def login(self, name: str = NAME, password: str = PASSWORD) -> httpx.Response:
@@ -111,7 +122,32 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
         return "1"
 
     api = Api(registry, Status(mirror, state).of)
-    source = OwnSource(api, store, Nothing(), act, lambda id: {"at": []}, (("x", "X"),))
+    events = Events(store, Journal(io.StringIO(), time.time), time.time)
+    deliveries = Deliveries(mirror, ring, events, Journal(io.StringIO(), time.time))
+    answers: dict[str, Table | ApiProblem] = {}
+
+    async def ask(node: str, command: str, arguments: Table, *, by: str) -> Table:
+        answer = answers.get(command, {})
+        if isinstance(answer, ApiProblem):
+            raise answer
+        return answer
+
+    async def new_token(node: str, who: Principal) -> tuple[str, float]:
+        who.need_operator(Scope.ADMIN)
+        return "tsn-token-of-the-test", 0.0
+
+    source = OwnSource(
+        api,
+        store,
+        Nothing(),
+        act,
+        lambda id: {"at": []},
+        [(device.name, device.title) for device in DEVICES.values()],
+        Inquiries(mirror, ask),
+        CustomerConfigs(registry, Accesses(store, time.time)),
+        Alarms(store, mirror, events, deliveries),
+        new_token,
+    )
     peer, waits = Peer("127.0.0.1"), Waits(mirror)
     console = Console(source, auth.authenticator, lambda request: peer, waits)
     app = make_app(
@@ -128,7 +164,7 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
     await fleet(registry)
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://control") as browser:
-        yield Site(app, registry, auth, console, browser, live, acted, waits, bugs)
+        yield Site(app, registry, auth, console, browser, live, acted, waits, answers, bugs)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     await store.close()

@@ -18,6 +18,7 @@ from playwright.async_api import Browser, Page, async_playwright, expect
 from gateway.control.api import server
 from gateway.control.console import live
 from tests.control.console.conftest import NAME, PASSWORD, Site
+from tests.control.console.test_asked import SAID, routes_of
 from tests.control.registry import connect
 
 ROOT = Path(__file__).parents[3]
@@ -155,22 +156,31 @@ async def test_pages_are_for_everybody(window: Window, theme: str) -> None:
     window.site.live[done.others[0].id] = {"operational": "down", "reason": reason}
     page = window.page
     await page.emulate_media(color_scheme=theme)  # type: ignore[arg-type] # one of its words
-    paths = ["", "connect", "vpn-tunnels", f"vpn-tunnels/{done.others[0].id}", "audit"]
-    paths += [f"vpn-connections/{done.record.id}", "customer-gateways/new"]
-    for path in paths:
+    window.site.answers |= {"routes": {"routes": routes_of(done)}, "negotiation": {"lines": SAID}}
+    connection, tunnel = f"vpn-connections/{done.record.id}", f"vpn-tunnels/{done.others[0].id}"
+    shown = {"overview": "", "connect": "connect", "tunnels": "vpn-tunnels", "tunnel": tunnel}
+    shown |= {"audit": "audit", "connection": connection, "new": "customer-gateways/new"}
+    shown |= {"routes": f"{connection}/routes", "negotiation": f"{tunnel}/negotiation"}
+    shown |= {"config": f"{connection}/config?device=strongswan", "alarms": "alarms"}
+    for name, path in shown.items():
         await page.goto(f"/console/{path}")
+        await expect(page.locator("text=asked …")).to_have_count(0)
         assert await window.violations() == [], f"{theme} {path}"
-        await window.shot(f"{theme}-{path.replace('/', '-').partition('tun-')[0] or 'overview'}")
+        await window.shot(f"{theme}-{name}")
 
 
 async def test_a_phone_shows_every_page_without_scrolling_sideways(window: Window) -> None:
     done = await connect(window.site.registry)
     await window.page.set_viewport_size(PHONE)  # type: ignore[arg-type] # a table of its own kind
-    for path in ("", "connect", f"vpn-tunnels/{done.others[0].id}", "nodes"):
+    window.site.answers |= {"routes": {"routes": routes_of(done)}, "negotiation": {"lines": SAID}}
+    connection, tunnel = f"vpn-connections/{done.record.id}", f"vpn-tunnels/{done.others[0].id}"
+    paths = ("", "connect", tunnel, f"{tunnel}/negotiation", f"{connection}/routes", "nodes")
+    for path in (*paths, f"{connection}/config"):
         await window.page.goto(f"/console/{path}")
         wide = await window.page.evaluate("document.documentElement.scrollWidth")
         assert wide <= PHONE["width"], path
-        await window.shot(f"phone-{path.partition('/')[0] or 'overview'}")
+        name = path.rpartition("/")[2] if path.count("/") > 1 else path.partition("/")[0]
+        await window.shot(f"phone-{name or 'overview'}")
     await window.page.click("text=Menu")
     await window.page.click("nav >> text=Audit log")
     await expect(window.page.locator("h1")).to_have_text("Audit log")
