@@ -46,6 +46,7 @@ PURE = [
     "gateway/control/api/examples.py",
     "gateway/control/api/find.py",
     "gateway/control/api/render.py",
+    "gateway/control/api/requests.py",
     "gateway/control/api/status.py",
     "gateway/control/problems.py",
     "gateway/control/waits.py",

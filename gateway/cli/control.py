@@ -47,6 +47,22 @@ _KeyFile = Annotated[
         help=f"the master keys; without it, systemd's credential or {DEFAULT_KEY_FILE}",
     ),
 ]
+_ListenNodes = Annotated[
+    str | None,
+    typer.Option(
+        "--listen-nodes",
+        metavar="ADDRESS:PORT",
+        help="where gateways of the fleet come in, as in 0.0.0.0:8444; not at all if not said",
+    ),
+]
+_Metrics = Annotated[
+    str | None,
+    typer.Option(
+        "--metrics",
+        metavar="ADDRESS:PORT",
+        help="where Prometheus asks, as in 127.0.0.1:9470; not at all if not said",
+    ),
+]
 
 
 @app.callback()
@@ -78,14 +94,8 @@ def control(
             help="a proxy in front has TLS; its X-Forwarded-For counts; several times",
         ),
     ] = None,
-    listen_nodes: Annotated[
-        str | None,
-        typer.Option(
-            "--listen-nodes",
-            metavar="ADDRESS:PORT",
-            help="where gateways of the fleet come in, as in 0.0.0.0:8444; not at all if not said",
-        ),
-    ] = None,
+    listen_nodes: _ListenNodes = None,
+    metrics: _Metrics = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="log more")] = False,
 ) -> None:
     """
@@ -97,8 +107,10 @@ def control(
         return
     from gateway.control.listen import DEFAULT_LISTEN, parse_listening
     from gateway.errors import ConfigError
+    from gateway.prometheus.scrape import parse_place
 
     try:
+        place = parse_place(metrics) if metrics is not None else None
         listening = parse_listening(
             listen or list(DEFAULT_LISTEN),
             tls_cert,
@@ -109,10 +121,17 @@ def control(
         )
     except ConfigError as error:
         _fail(error.problems)
-    raise typer.Exit(_serve(store, key_file, listening, verbose=verbose))
+    raise typer.Exit(_serve(store, key_file, listening, place, verbose=verbose))
 
 
-def _serve(store: str, key_file: Path | None, listening: Listening, *, verbose: bool) -> int:
+def _serve(
+    store: str,
+    key_file: Path | None,
+    listening: Listening,
+    metrics: tuple[str, int] | None,
+    *,
+    verbose: bool,
+) -> int:
     # Imported here: the process's modules would double the start time of every other command.
     try:
         import uvloop
@@ -120,7 +139,8 @@ def _serve(store: str, key_file: Path | None, listening: Listening, *, verbose: 
         from gateway.control.service import Settings, serve
     except ModuleNotFoundError as error:
         _fail([f"needs the Python package {error.name}: pip install 'twinspan[control]'"])
-    return uvloop.run(serve(Settings(store, _key_file(key_file), listening, verbose)))
+    settings = Settings(store, _key_file(key_file), listening, verbose, metrics)
+    return uvloop.run(serve(settings))
 
 
 def _key_file(given: Path | None) -> Path:

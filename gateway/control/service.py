@@ -44,6 +44,7 @@ from gateway.control.api.login import login_router, oidc_router
 from gateway.control.api.nodes import node_router, token_of_new_node
 from gateway.control.api.people import me_router, people
 from gateway.control.api.render import StatusOf
+from gateway.control.api.requests import Requests
 from gateway.control.api.resources import Api, Resources
 from gateway.control.api.settings import SettingDesk, quota_router, settings_router
 from gateway.control.api.status import Status
@@ -61,6 +62,8 @@ from gateway.control.events.settings import kept_days
 from gateway.control.events.timeline import Timeline
 from gateway.control.explain import Explanations
 from gateway.control.listen import Listening
+from gateway.control.metrics.fleet import FleetCounts
+from gateway.control.metrics.service import Counted, Metrics
 from gateway.control.mirror import Mirror
 from gateway.control.nodes.service import Nodes, open_nodes
 from gateway.control.paths import Paths
@@ -92,6 +95,7 @@ class Settings:
     key_file: Path
     listening: Listening
     verbose: bool = False
+    metrics: tuple[str, int] | None = None  # where Prometheus asks, if it does
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +116,8 @@ class Parts:
     alarming: Alarming
     nodes: Nodes
     history: History
+    requests: Requests
+    metrics: Metrics
 
 
 async def serve(settings: Settings) -> int:
@@ -126,7 +132,7 @@ async def serve(settings: Settings) -> int:
         async with open_parts(settings, journal) as parts:
             tls = server.tls_context(*settings.listening.tls) if settings.listening.tls else None
             with open_servers(settings, parts, tls) as servers:
-                async with asyncio.TaskGroup() as group:
+                async with parts.metrics.answering(settings.metrics), asyncio.TaskGroup() as group:
                     await _run(settings, parts, servers, tls, group)
     except ConfigError as error:
         for problem in error.problems:
@@ -151,10 +157,20 @@ async def open_parts(settings: Settings, journal: Journal) -> AsyncIterator[Part
         registry = Registry(store, mirror, ring)
         events = Events(store, journal, time.time)
         keep = NodeEvents(events, mirror).keep
-        nodes = await open_nodes(store, mirror, ring, keep, partial(report, journal))
+        requests = Requests()
+        nodes = await open_nodes(store, mirror, ring, keep, partial(report, journal), requests.see)
         status_of = Status(mirror, nodes.statuses.of).of
         tls = settings.listening.tls
         certificate = tls[0] if tls is not None else None
+        auth = make_auth(AuthDesk(store, mirror, ring), journal=journal)
+        alarming = Alarming(store, mirror, ring, events, journal, status_of, certificate)
+        counted = Counted(
+            requests,
+            auth.authenticator.refused,
+            alarming.deliveries.counts,
+            nodes.documents.composed,
+        )
+        fleet = FleetCounts(mirror, nodes.statuses)
         yield Parts(
             store,
             ring,
@@ -165,11 +181,13 @@ async def open_parts(settings: Settings, journal: Journal) -> AsyncIterator[Part
             Accesses(store, time.time),
             Applies(store, registry, report=partial(report, journal)),
             events,
-            make_auth(AuthDesk(store, mirror, ring), journal=journal),
+            auth,
             status_of,
-            Alarming(store, mirror, ring, events, journal, status_of, certificate),
+            alarming,
             nodes,
             History(),
+            requests,
+            Metrics(store, mirror, fleet, counted),
         )
     finally:
         await store.close()
@@ -262,6 +280,7 @@ def build_app(parts: Parts) -> ASGIApp:
         loaded=parts.mirror.loaded,
         ready=lambda: ready(parts),
         report=lambda where, error: report(parts.journal, where, error),
+        seen=parts.requests.see,
     )
 
 

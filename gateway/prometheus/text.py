@@ -12,6 +12,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
+# Bounds of what takes seconds, from a millisecond up.
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+
 Labels = Mapping[str, object]
 Sample = tuple[str, float | int]  # labels as text, and the value
 
@@ -79,3 +82,38 @@ def histograms(name: str, text: str, found: Iterable[tuple[Labels, Histogram]]) 
     for labels, each in found:
         lines += each.lines(name, labels)
     return lines
+
+
+class Durations:
+    """A histogram of seconds for each set of labels that comes; their names are told once."""
+
+    def __init__(self, *names: str, bounds: Sequence[float] = SECONDS) -> None:
+        self._names = names
+        self._bounds = bounds
+        self._found: dict[tuple[str, ...], Histogram] = {}
+
+    def add(self, seconds: float, *values: str) -> None:
+        """Count one, under the values of the labels."""
+        if values not in self._found:
+            self._found[values] = Histogram(self._bounds)
+        self._found[values].add(seconds)
+
+    def lines(self, name: str, text: str) -> list[str]:
+        """Return the lines of the metric."""
+        found = sorted(self._found.items())
+        each_of = [(dict(zip(self._names, values, strict=True)), each) for values, each in found]
+        return histograms(name, text, each_of)
+
+
+def counts(
+    name: str,
+    kind: str,
+    text: str,
+    names: Sequence[str],
+    found: Iterable[tuple[tuple[str, ...], float]],
+) -> list[str]:
+    """Return the lines of one metric; a sample is the values of its labels, and its own."""
+    samples = (
+        (labelled(dict(zip(names, values, strict=True))), count) for values, count in sorted(found)
+    )
+    return family(name, kind, text, samples)

@@ -59,11 +59,11 @@ class Control:
 
 
 @contextlib.contextmanager
-def control(place: Path) -> Iterator[Control]:
-    """Run a control process with an empty store."""
+def control(place: Path, *more: str) -> Iterator[Control]:
+    """Run a control process with an empty store, and with more options."""
     options = ["--store", f"sqlite:{place / 'control.db'}", "--key-file", str(place / "master.key")]
     subprocess.run([*TWINSPAN, "control", "init", *options], check=True, capture_output=True)
-    words = [*options, "--socket", str(place / "control.sock"), "--listen", "127.0.0.1:0"]
+    words = [*options, "--socket", str(place / "control.sock"), "--listen", "127.0.0.1:0", *more]
     process = subprocess.Popen(
         [*TWINSPAN, "control", *words],
         stderr=subprocess.PIPE,

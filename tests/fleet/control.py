@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gateway.control.api.requests import Requests
 from gateway.control.nodes.service import Nodes, open_nodes
 from gateway.control.registry import Registry
 from gateway.control.resources.record import Record
@@ -69,7 +70,7 @@ async def _serving(store: Store, registry: Registry, port: int) -> AsyncIterator
         return "1"
 
     listening = socket.create_server(("127.0.0.1", port))
-    nodes = await open_nodes(store, registry.mirror, RING, keep, fault)
+    nodes = await open_nodes(store, registry.mirror, RING, keep, fault, Requests().see)
     made.append(Control(store, registry, nodes, listening.getsockname()[1]))
     tasks = [asyncio.create_task(task) for task in nodes.tasks()]
     serving = asyncio.create_task(nodes.server.serve([listening]))

@@ -12,6 +12,7 @@ import pytest
 from gateway.control.alarms.facts import Reading
 from gateway.control.alarms.judge import Facts
 from gateway.control.alarms.settings import AlarmSettings
+from gateway.control.api.requests import Requests
 from gateway.control.api.status import Status
 from gateway.control.mirror import Mirror
 from gateway.control.nodes import by_connection
@@ -79,7 +80,7 @@ async def test_what_is_kept_is_what_would_be_made_anew(store: Store) -> None:
     async with running(store) as registry, registry.mirror.subscribed() as commits:
         await fleet(registry)
         mirror = registry.mirror
-        nodes = await open_nodes(store, mirror, RING, _keep, lambda *_: "1")
+        nodes = await open_nodes(store, mirror, RING, _keep, lambda *_: "1", Requests().see)
         status_of = Status(mirror, nodes.statuses.of).of
         reading = Reading(mirror, status_of, AlarmSettings(), NOW)
         kept: ByConnection[Facts] = ByConnection(mirror)

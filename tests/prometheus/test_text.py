@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from gateway.prometheus.text import Histogram, family, histograms, labelled, number, text_of
+from gateway.prometheus.text import (
+    Durations,
+    Histogram,
+    counts,
+    family,
+    histograms,
+    labelled,
+    number,
+    text_of,
+)
 
 
 def test_a_metric_has_its_help_its_kind_and_its_samples() -> None:
@@ -37,4 +46,21 @@ def test_a_histogram_counts_up_to_each_bound_and_the_bound_is_in_it() -> None:
         'x_seconds_bucket{of="y",le="+Inf"} 5',
         'x_seconds_sum{of="y"} 8.6625',
         'x_seconds_count{of="y"} 5',
+    ]
+
+
+def test_durations_and_counts_are_in_the_order_of_their_labels() -> None:
+    took = Durations("of", bounds=(1.0,))
+    took.add(0.5, "b")
+    took.add(2.0, "a")
+    assert [line for line in took.lines("x", "t") if line.startswith("x_bucket")] == [
+        'x_bucket{of="a",le="1"} 0',
+        'x_bucket{of="a",le="+Inf"} 1',
+        'x_bucket{of="b",le="1"} 1',
+        'x_bucket{of="b",le="+Inf"} 1',
+    ]
+    found = [(("b", "1"), 2), (("a", "2"), 3)]
+    assert counts("y", "counter", "t", ("k", "l"), found)[2:] == [
+        'y{k="a",l="2"} 3',
+        'y{k="b",l="1"} 2',
     ]

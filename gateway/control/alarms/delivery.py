@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -62,6 +63,7 @@ class Deliveries:
         self._queues: dict[str, asyncio.Queue[Waiting]] = {}
         self._new: asyncio.Queue[str] = asyncio.Queue()
         self._threads: dict[str, ThreadPoolExecutor] = {}  # by tenant
+        self.counts: Counter[tuple[str, ...]] = Counter()  # of messages, by result
 
     def tell(self, message: Message, told: Told) -> None:
         """Have every target told that wants to be; `told` is called when all have been."""
@@ -123,18 +125,21 @@ class Deliveries:
                 await self.send(target, waiting.message)
             except NotDelivered as error:
                 why = str(error)
+                self.counts[("failed",)] += 1
                 self._journal.warning("alarm target", target=target.name, text=why)
                 if error.is_final or pause_s is None:
                     self._give_up(target, waiting, why)
                     return
                 await asyncio.sleep(pause_s)
             else:
+                self.counts[("delivered",)] += 1
                 waiting.told()
                 return
 
     def _give_up(self, target: Record, waiting: Waiting, why: str) -> None:
         resource = Resource("alarm_target", target.name, target.id)
         text = f"not told: {waiting.message.values['text']}: {why}"
+        self.counts[("given_up",)] += 1
         self._events.say("alarm_not_delivered", resource, text, tenant=target.tenant)
         waiting.told()
 

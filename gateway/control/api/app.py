@@ -11,7 +11,7 @@ from starlette.types import ASGIApp
 import gateway
 from gateway.control.api.depends import Authenticate
 from gateway.control.api.failures import Report, add_handlers
-from gateway.control.api.guard import Guard, Loaded, Loading
+from gateway.control.api.guard import Guard, Loaded, Loading, Seen
 from gateway.control.api.openapi import openapi_router
 from gateway.control.problems import ApiProblem
 
@@ -27,12 +27,14 @@ def make_app(
     loaded: Loaded,
     ready: Ready,
     report: Report,
+    seen: Seen,
 ) -> ASGIApp:
     """
     Return the app. `authenticate` says whose request it is, or raises ApiProblem 401.
 
     Requests wait for `loaded`, but for those that ask how the process is, such as for `ready`.
-    `report` logs a mistake of ours and returns the entry's number, which the answer tells.
+    `report` logs a mistake of ours and returns the entry's number, which the answer tells. `seen`
+    counts every request.
     """
     app = FastAPI(
         title="Twinspan",
@@ -49,7 +51,7 @@ def make_app(
         app.include_router(router)
     add_handlers(app, report)
     app.add_middleware(Loading, loaded=loaded)
-    app.add_middleware(Guard, report=report)
+    app.add_middleware(Guard, report=report, seen=seen)
     return app
 
 

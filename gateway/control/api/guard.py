@@ -7,6 +7,7 @@ journal, never in a closed connection. No answer is kept by a cache, or read as 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -28,6 +29,8 @@ DEFAULT_HEADERS = {
 
 AT_ONCE = frozenset({"/healthz", "/readyz"})  # they say how the process itself is
 
+# Counts a request: its method, the path of its route, the answer's status, the seconds it took.
+Seen = Callable[[str, str, int, float], None]
 Loaded = Callable[[], Awaitable[None]]  # waits until the store has been read, or raises StoreError
 
 
@@ -52,19 +55,30 @@ class Loading:
 
 
 class Guard:
-    """The app with its outermost layer. `report` logs a bug and returns the entry's number."""
+    """
+    The app with its outermost layer. `report` logs a bug and returns the entry's number, `seen`
+    counts every request.
+    """
 
-    def __init__(self, app: ASGIApp, report: Report) -> None:
+    def __init__(self, app: ASGIApp, report: Report, seen: Seen) -> None:
         self._app = app
         self._report = report
+        self._seen = seen
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        answer = _Answer(send, is_head=scope["method"] == "HEAD")
-        if answer.is_head:
-            scope = {**scope, "method": "GET"}
+        answer, method, began = _Answer(send), scope["method"], time.perf_counter()
+        if method == "HEAD":
+            answer.is_head, scope = True, {**scope, "method": "GET"}
+        try:
+            await self._answer(scope, receive, answer)
+        finally:
+            took_s = time.perf_counter() - began
+            self._seen(method, getattr(scope.get("route"), "path", ""), answer.status, took_s)
+
+    async def _answer(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
         try:
             judge_length(Headers(scope=scope).get("content-length"))
             await self._app(scope, _limited(receive), answer.send)
@@ -82,14 +96,18 @@ class Guard:
 class _Answer:
     """What is sent: with the headers that every answer has, and for HEAD without a body."""
 
-    def __init__(self, send: Send, *, is_head: bool) -> None:
+    def __init__(self, send: Send) -> None:
         self._send = send
-        self.is_head = is_head
-        self.begun = False
+        self.is_head = False
+        self.status = 0  # until it has begun
+
+    @property
+    def begun(self) -> bool:
+        return self.status > 0
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self.begun = True
+            self.status = message["status"]
             headers = MutableHeaders(scope=message)
             for name, value in DEFAULT_HEADERS.items():
                 headers.setdefault(name, value)

@@ -10,6 +10,7 @@ of his own.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -69,6 +70,7 @@ class Authenticator:
         self._wrong = Buckets(limits.wrong)
         self._requests = Buckets(limits.requests)
         self._monotonic = monotonic
+        self.refused: Counter[tuple[str, ...]] = Counter()  # by what was refused
 
     async def authenticate(
         self, headers: Mapping[str, str], peer: Peer, method: str = "GET"
@@ -119,6 +121,7 @@ class Authenticator:
         self._limit(self._logins, source, "too many logins from this address have failed")
         user = await self._users.with_password(name, password)
         if user is None:
+            self.refused[("password",)] += 1
             self._tell("login_failed", name=name[:64], source=source)
             raise _unauthenticated("name or password is wrong")
         self._logins.give_back(source)
@@ -151,6 +154,7 @@ class Authenticator:
         try:
             who, next = await self._oidc.finish(query, cookie)
         except ApiProblem as problem:
+            self.refused[("provider",)] += 1
             self._tell("oidc_login_failed", source=source, text=problem.detail)
             raise
         self._logins.give_back(source)
@@ -165,6 +169,7 @@ class Authenticator:
 
     def _refuse(self, peer: Peer, detail: str) -> ApiProblem:
         """Return the answer to a wrong credential: 401, or 429 if there were too many."""
+        self.refused[("credential",)] += 1
         text = "too many wrong credentials from this address"
         try:
             self._limit(self._wrong, source_of(peer.address), text)
@@ -180,6 +185,7 @@ class Authenticator:
     def _limit(self, buckets: Buckets, key: str, detail: str) -> None:
         wait_s = buckets.take(key, self._monotonic())
         if wait_s:
+            self.refused[("rate",)] += 1
             raise ApiProblem(429, "rate_limited", detail, retry_after_s=wait_s)
 
 

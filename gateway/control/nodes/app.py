@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from gateway.control.api.guard import Seen
 from gateway.control.auth.buckets import Buckets, Rate, source_of
 from gateway.control.nodes.actions import Actions
 from gateway.control.nodes.credentials import Credentials
@@ -46,7 +47,7 @@ Fault = Callable[[str, Exception], str]  # logs a mistake of ours, returns its n
 
 
 class NodeApp:
-    """The app. `say` records an event: of a node, its code, a text."""
+    """The app. `say` records an event: of a node, its code, a text; `seen` counts requests."""
 
     def __init__(
         self,
@@ -59,6 +60,7 @@ class NodeApp:
         fault: Fault,
         is_ready: Callable[[], bool],
         say: Say,
+        seen: Seen,
     ) -> None:
         self._credentials = credentials
         self._documents = documents
@@ -69,6 +71,7 @@ class NodeApp:
         self._fault = fault
         self._is_ready = is_ready
         self._say = say
+        self._seen = seen
         self._tries = Buckets(TRIES)
         self.asgi = Starlette(
             routes=[
@@ -84,6 +87,13 @@ class NodeApp:
         """Make problem documents of what goes wrong."""
 
         async def guarded(request: Request) -> Response:
+            began = time.perf_counter()
+            response = await answered(request)
+            took_s = time.perf_counter() - began
+            self._seen(request.method, request.url.path, response.status_code, took_s)
+            return response
+
+        async def answered(request: Request) -> Response:
             try:
                 if not self._is_ready():  # else every node would be one that does not exist
                     text = "the store is being read"

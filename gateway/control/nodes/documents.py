@@ -31,6 +31,7 @@ from gateway.control.resources.record import Record, Table, bytes_of
 from gateway.control.secrets import KeyRing
 from gateway.control.store.interface import ABSENT, Create, Key, Replace, Store, Write
 from gateway.fleet.messages import Position, is_newer
+from gateway.prometheus.text import SECONDS, Histogram
 from gateway.secret import Secret
 
 EPOCH = Key("fleet", "epoch")
@@ -72,6 +73,7 @@ class Documents:
         self._touched: dict[str, int] = {}  # revision of the commit, by node
         self._efforts: dict[str, Effort] = {}
         self._waiting: dict[str, asyncio.Event] = defaultdict(asyncio.Event)
+        self.composed = Histogram(SECONDS)  # seconds that each took
         self._opened: OrderedDict[tuple[str, str, str], str] = OrderedDict()
 
     # ---- following the store ----
@@ -211,6 +213,7 @@ class Documents:
         body = _text(node_table(self._mirror, node, self._open))
         ended = time.monotonic()
         self._efforts[node.id] = Effort(ended, ended - began)
+        self.composed.add(ended - began)
         tag = hmac.new(self._tag_key.reveal(), body, hashlib.sha256).hexdigest()
         if before is not None and before.tag == tag:
             return before

@@ -7,6 +7,7 @@ import datetime
 import time
 from collections.abc import Coroutine
 
+from gateway.control.api.guard import Seen
 from gateway.control.api.server import Server
 from gateway.control.auth.principal import Principal
 from gateway.control.mirror import Mirror
@@ -44,7 +45,14 @@ class Nodes:
     """
 
     def __init__(
-        self, store: Store, mirror: Mirror, ring: KeyRing, trust: Trust, keep: Keep, fault: Fault
+        self,
+        store: Store,
+        mirror: Mirror,
+        ring: KeyRing,
+        trust: Trust,
+        keep: Keep,
+        fault: Fault,
+        seen: Seen,
     ) -> None:
         self._mirror = mirror
         self._keep = keep
@@ -79,6 +87,7 @@ class Nodes:
             fault,
             mirror.ready.is_set,
             self._say,
+            seen,
         )
         self._context = make_context(trust.authority)
         self.server: Server = make_server(app.asgi, self._context)
@@ -152,8 +161,12 @@ class Nodes:
 
 
 async def open_nodes(
-    store: Store, mirror: Mirror, ring: KeyRing, keep: Keep, fault: Fault
+    store: Store, mirror: Mirror, ring: KeyRing, keep: Keep, fault: Fault, seen: Seen
 ) -> Nodes:
-    """Return the nodes' part; its CA is made at the first start. Raises ConfigError, CannotOpen."""
+    """
+    Return the nodes' part; its CA is made at the first start. `seen` counts requests.
+
+    Raises ConfigError, CannotOpen.
+    """
     trust = await load_trust(store, ring, datetime.datetime.now(datetime.UTC))
-    return Nodes(store, mirror, ring, trust, keep, fault)
+    return Nodes(store, mirror, ring, trust, keep, fault, seen)

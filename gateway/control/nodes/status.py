@@ -118,12 +118,18 @@ class Statuses:
             "ha_status": ha_status(legs).value if legs else "no_redundancy",
         }
 
+    def word_of_node(self, node: Record) -> str:
+        """Return how a node is: up, lost, or new if it has never reported."""
+        if self._reports.is_alive(node.id):
+            return "up"
+        return "lost" if self._states.get(node.id) else "new"
+
     def of_node(self, node: Record) -> Table:
         """Return the status of a node."""
-        state, is_alive = self._states.get(node.id), self._reports.is_alive(node.id)
+        state = self._states.get(node.id)
         applied = state.get("at")
         credential = self._credentials.of_node(node.id)
-        operational = "up" if is_alive else ("lost" if state else "new")
+        operational = self.word_of_node(node)
         reason = state.get("problem")
         if operational == "lost":
             reason = _why("node_lost", "the node has not reported for 15 s")

@@ -53,6 +53,7 @@ from gateway.control.store.interface import (
     Write,
     tenant_of,
 )
+from gateway.control.store.timed import new_commits, timed
 
 SLOTS = 16  # commits of one client at the same time
 GETS = 100  # in one transaction of reads: etcd takes 128 operations
@@ -73,6 +74,7 @@ class EtcdStore:
         kept: int = interface.KEPT_REVISIONS,
         limit_s: float = LIMIT_S,
     ) -> None:
+        self.commits = new_commits()
         self._etcd = Endpoints(targets, limit_s)
         self._limit_s = limit_s
         self._prefix = prefix.encode()
@@ -138,6 +140,7 @@ class EtcdStore:
             objects += [self._read_object(r.response_range.kvs[0]) for r in answer.responses]
         return objects
 
+    @timed
     async def commit(self, writes: Sequence[Write], actor: str) -> int:
         interface.judge_writes(writes, actor)
         return await self._commit(writes, actor)

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from gateway.errors import GatewayError, UsageError
+from gateway.prometheus.text import Durations
 
 ABSENT = 0  # the revision of what does not exist
 LEASE = "lease"
@@ -199,8 +200,11 @@ class Store(Protocol):
     """
     A store that is open. Every call may raise Unavailable, within a time limit of the driver's.
 
-    A call that is cancelled may still be carried out.
+    A call that is cancelled may still be carried out. `commits` are the seconds that commits took,
+    by result: done, refused, failed.
     """
+
+    commits: Durations
 
     async def revision(self) -> int:
         """Return the revision of the last commit, or a later one."""

@@ -37,6 +37,7 @@ from gateway.control.store.interface import (
     Unavailable,
     Write,
 )
+from gateway.control.store.timed import new_commits, timed
 
 READERS = 4
 POLL_S = 0.5
@@ -57,6 +58,7 @@ class SqliteStore:
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
         self._watchers: set[asyncio.Event] = set()
+        self.commits = new_commits()
 
     async def prepare(self) -> None:
         """Make the file and its tables where they are missing. Raises Unavailable."""
@@ -92,6 +94,7 @@ class SqliteStore:
     async def kinds(self, at: int | None = None) -> Sequence[str]:
         return await self._read(None, lambda db: sqlite_log.kinds(db, at))
 
+    @timed
     async def commit(self, writes: Sequence[Write], actor: str) -> int:
         interface.judge_writes(writes, actor)
 

@@ -26,6 +26,7 @@ from gateway.control.api.idempotency import Answers
 from gateway.control.api.log import log_router
 from gateway.control.api.login import login_router, oidc_router
 from gateway.control.api.people import me_router, people
+from gateway.control.api.requests import Requests
 from gateway.control.api.resources import Api, Resources
 from gateway.control.api.settings import SettingDesk, quota_router, settings_router
 from gateway.control.api.status import Status
@@ -124,7 +125,12 @@ def make_plane(store: Store, ring: KeyRing, now: Callable[[], float] = time.time
     routers.append(event_router(Timeline(store, events, mirror), Waits(mirror)))
     authenticate = authenticate_by(auth.authenticator)
     app = make_app(
-        routers, authenticate=authenticate, loaded=mirror.loaded, ready=ready, report=report
+        routers,
+        authenticate=authenticate,
+        loaded=mirror.loaded,
+        ready=ready,
+        report=report,
+        seen=Requests().see,
     )
     return Plane(app, store, mirror, registry, answers, accesses, events, auth, {}, bugs)
 

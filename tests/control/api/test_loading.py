@@ -13,6 +13,7 @@ from fastapi import APIRouter
 
 from gateway.control import mirror as mirrors
 from gateway.control.api.app import make_app
+from gateway.control.api.requests import Requests
 from gateway.control.auth.principal import Principal
 from gateway.control.mirror import Mirror
 from gateway.control.store.interface import Create, Key
@@ -46,6 +47,7 @@ async def starting(place: Path) -> AsyncIterator[tuple[Mirror, httpx.AsyncClient
         loaded=mirror.loaded,
         ready=ready,
         report=lambda *_: "1",
+        seen=Requests().see,
     )
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://control") as client:

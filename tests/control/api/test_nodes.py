@@ -13,6 +13,7 @@ from gateway.control.api.app import make_app
 from gateway.control.api.collection import collection_router
 from gateway.control.api.idempotency import Answers
 from gateway.control.api.nodes import node_router, token_of_new_node
+from gateway.control.api.requests import Requests
 from gateway.control.api.resources import Api, Resources
 from gateway.control.api.status import Status
 from gateway.control.auth.principal import Principal, Scope
@@ -50,6 +51,7 @@ def app_for(plane: Control, who: Principal) -> ASGIApp:
         loaded=plane.registry.mirror.loaded,
         ready=ready,
         report=lambda *_: "1",
+        seen=Requests().see,
     )
 
 

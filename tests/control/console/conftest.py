@@ -20,6 +20,7 @@ from gateway.control.alarms.delivery import Deliveries
 from gateway.control.api.access import Accesses
 from gateway.control.api.alarms import Alarms
 from gateway.control.api.app import make_app
+from gateway.control.api.requests import Requests
 from gateway.control.api.resources import Api
 from gateway.control.api.status import Status
 from gateway.control.auth.authenticate import Peer
@@ -151,7 +152,12 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
     peer, waits = Peer("127.0.0.1"), Waits(mirror)
     console = Console(source, auth.authenticator, lambda request: peer, waits)
     app = make_app(
-        [console.router()], authenticate=nobody, loaded=mirror.loaded, ready=ready, report=report
+        [console.router()],
+        authenticate=nobody,
+        loaded=mirror.loaded,
+        ready=ready,
+        report=report,
+        seen=Requests().see,
     )
     running = asyncio.create_task(mirror.run())
     await mirror.ready.wait()
