@@ -83,6 +83,7 @@ PURE = [
     ),
     "gateway/customer",
     "gateway/importer",
+    "gateway/pki",
     "gateway/routing/bird_conf.py",
     "gateway/routing/choice.py",
     "gateway/routing/failback.py",

@@ -5,13 +5,19 @@ What the core is told about each tunnel: identities, secrets, proposals, lifetim
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from gateway.ike.proposals import Proposal
 from gateway.sa import Address, TrafficSelector
 from gateway.secret import Secret
+
+if TYPE_CHECKING:
+    from gateway.pki.credentials import Credentials
+
+DN_TEXT = re.compile(r"\s*([A-Za-z]+|[0-2](\.\d+)+)\s*=")  # how a distinguished name begins
 
 
 class IdType(Enum):
@@ -21,6 +27,7 @@ class IdType(Enum):
     FQDN = 2
     EMAIL = 3
     IPV6 = 5
+    DN = 9
     KEY_ID = 11
 
 
@@ -37,10 +44,15 @@ class Identity:
     @classmethod
     def parse(cls, text: str) -> Identity:
         """
-        Return the identity that `text` names: an IP address, `user@host`, `keyid:HEX`, or a host
-        name.
+        Return the identity that `text` names: an IP address, `user@host`, `keyid:HEX`, a
+        distinguished name, or a host name.
         """
         from ipaddress import ip_address
+
+        if DN_TEXT.match(text):
+            from gateway.pki import dn
+
+            return cls(IdType.DN, dn.parse_text(text))
 
         if text.startswith("keyid:"):
             return cls(IdType.KEY_ID, bytes.fromhex(text[6:]))
@@ -51,6 +63,15 @@ class Identity:
             return cls(kind, text.encode())
         return cls(IdType.IPV4 if address.version == 4 else IdType.IPV6, address.packed)
 
+    @property
+    def is_pattern(self) -> bool:
+        """Return whether this stands for several, as only a peer's with certificates may."""
+        if self.type is IdType.DN:
+            from gateway.pki import dn
+
+            return dn.has_wildcard(self.value)
+        return self.type in (IdType.FQDN, IdType.EMAIL) and self.value[:2] in (b"*.", b"*@")
+
     def __str__(self) -> str:
         from ipaddress import ip_address
 
@@ -58,6 +79,10 @@ class Identity:
             return str(ip_address(self.value))
         if self.type is IdType.KEY_ID:
             return "keyid:" + self.value.hex()
+        if self.type is IdType.DN:
+            from gateway.pki import dn
+
+            return dn.text_of(self.value)
         return self.value.decode("ascii", "backslashreplace")
 
 
@@ -69,6 +94,17 @@ def describe_identity(id_type: int, value: bytes) -> str:
         return str(Identity(IdType(id_type), value))
     except ValueError:
         return f"type {id_type}:{value.hex()}"
+
+
+def is_identity(ours: Identity, id_type: int, value: bytes) -> bool:
+    """Return whether type and value of an ID payload name an identity of ours."""
+    if ours.type is IdType.DN and id_type == IdType.DN.value:
+        from gateway.pki import dn
+
+        return dn.is_same(value, ours.value)
+    if ours.type in (IdType.FQDN, IdType.EMAIL) and id_type == ours.type.value:
+        return value.lower() == ours.value.lower()  # RFC 4343
+    return (ours.type.value, ours.value) == (id_type, value)
 
 
 class Encap(Enum):
@@ -157,8 +193,8 @@ class TunnelConfig:
     local: Address
     remote: Address | None  # None: any address, found by identity
     local_id: Identity
-    remote_id: Identity | None  # None: any identity that knows the key
-    psk: Secret
+    remote_id: Identity | None  # None: any that knows the key, or that a certificate bears
+    psk: Secret | None  # None: `credentials`
     ike_proposals: tuple[Proposal, ...]
     esp_proposals: tuple[
         Proposal, ...
@@ -177,6 +213,7 @@ class TunnelConfig:
     ppk: Ppk | None = None
     childless: bool = False  # no Child SA in IKE_AUTH: the first has a key exchange too (RFC 6023)
     further: tuple[ChildSelectors, ...] = ()  # of the Child SAs beside the first one
+    credentials: Credentials | None = None  # certificates or raw keys, in place of `psk`
 
     @property
     def selectors(self) -> tuple[ChildSelectors, ...]:

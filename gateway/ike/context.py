@@ -16,6 +16,8 @@ from gateway.ike.dh import KeyPair
 from gateway.ike.drops import DropReason
 from gateway.ike.events import Dropped, Event, Spoken
 from gateway.ike.message import Message
+from gateway.pki.cache import RevocationCache
+from gateway.pki.question import Question
 from gateway.sa import Path
 from gateway.secret import Secret
 
@@ -114,6 +116,9 @@ class Context:
     traced: frozenset[str] = frozenset()  # tunnels whose messages are shown as they come and go
     is_recorded: bool = False  # those of all tunnels are, as `record` says
     spare_keys: dict[int, KeyPair] = field(default_factory=dict)  # by group, met by bad values only
+    wall_offset: float = 0.0  # seconds since 1970 at the monotonic time 0.0
+    revocation: RevocationCache = field(default_factory=RevocationCache)
+    asked: dict[Question, list[IkeSa]] = field(default_factory=dict)  # who waits for what
 
     def emit(self, event: Event) -> None:
         """Add an event; the order is what the shell carries out."""

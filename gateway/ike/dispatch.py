@@ -16,9 +16,11 @@ from gateway.ike.child import ChildSa, Stage
 from gateway.ike.drops import DropReason
 from gateway.ike.events import Keepalive, PathChanged, Reason
 from gateway.ike.exchanges import (
+    abandoned,
     auth,
     create_child,
     followup,
+    held,
     informational,
     intermediate,
     negotiate,
@@ -99,10 +101,26 @@ def _receive_request(sa: IkeSa, header: Header, datagram: bytes, path: Path, now
     sa.context.count(f"in.request.{ExchangeType(header.exchange).name.lower()}")
     sa.trace(message, path, is_sent=False)
     _heard(sa, path, now)
+    _answer_or_refuse(sa, message, path, now)
+
+
+def _answer_or_refuse(sa: IkeSa, message: Message, path: Path, now: float) -> None:
     try:
         _answer(sa, message, path, now)
     except PeerError as error:
-        _answer_error(sa, header, message, error, path, now)
+        _answer_error(sa, message, message, error, path, now)
+
+
+def resume(sa: IkeSa, now: float) -> None:
+    """Go on with an IKE_AUTH that was held: what had to be known is known, or will not be."""
+    one = held.release(sa, now)
+    if sa.state is State.CLOSED:
+        return
+    if one.request is None:
+        sa.first_fragment = one.digest
+        _answer_or_refuse(sa, one.message, one.path, now)
+    else:
+        _take_or_fail(sa, one.request, one.message, now)
 
 
 def _is_in_window(sa: IkeSa, header: Header, datagram: bytes, path: Path, now: float) -> bool:
@@ -148,7 +166,7 @@ def _answer(sa: IkeSa, message: Message, path: Path, now: float) -> None:
         case ExchangeType.IKE_INTERMEDIATE:
             intermediate.answer_request(sa, message, path, now, first)
         case ExchangeType.IKE_AUTH:
-            auth.answer_request(sa, message, path, now, first)
+            held.answer_request(sa, message, path, now, first)
         case ExchangeType.IKE_FOLLOWUP_KE:
             followup.answer_request(sa, message, path, now, first)
         case ExchangeType.CREATE_CHILD_SA:
@@ -158,7 +176,12 @@ def _answer(sa: IkeSa, message: Message, path: Path, now: float) -> None:
 
 
 def _answer_error(
-    sa: IkeSa, header: Header, message: Message | None, error: PeerError, path: Path, now: float
+    sa: IkeSa,
+    header: Header | Message,
+    message: Message | None,
+    error: PeerError,
+    path: Path,
+    now: float,
 ) -> None:
     """
     Answer a request that breaks a rule; bad syntax from an authenticated peer ends the IKE SA
@@ -190,15 +213,11 @@ def _answer_error(
 
 
 def _report_refusal(sa: IkeSa, message: Message, error: PeerError) -> None:
-    if notify_is_policy(error):
+    # Those are a matter of configuration, which a person has to look at.
+    if error.notify in (NotifyType.NO_PROPOSAL_CHOSEN, NotifyType.TS_UNACCEPTABLE):
         informational.report(sa, negotiate.refusal(sa.config, message, error))
     else:
         sa.note(f"refused CREATE_CHILD_SA: {error}")
-
-
-def notify_is_policy(error: PeerError) -> bool:
-    """Return whether a refusal is a matter of configuration, which a person has to look at."""
-    return error.notify in (NotifyType.NO_PROPOSAL_CHOSEN, NotifyType.TS_UNACCEPTABLE)
 
 
 def _receive_response(sa: IkeSa, header: Header, datagram: bytes, path: Path, now: float) -> None:
@@ -221,6 +240,10 @@ def _receive_response(sa: IkeSa, header: Header, datagram: bytes, path: Path, no
     sa.trace(message, path, is_sent=False)
     _heard(sa, path, now)
     sa.window.close()
+    _take_or_fail(sa, request, message, now)
+
+
+def _take_or_fail(sa: IkeSa, request: Request, message: Message, now: float) -> None:
     try:
         _take_response(sa, request, message, now)
     except WireError as error:
@@ -242,7 +265,7 @@ def _take_response(sa: IkeSa, request: Request, message: Message, now: float) ->
         case Work.INTERMEDIATE:
             intermediate.receive_response(sa, request, message, now)
         case Work.AUTH:
-            auth.receive_response(sa, request, message, now)
+            held.receive_response(sa, request, message, now)
         case Work.REKEY_IKE:
             rekey_ike.receive_response(sa, request, message, now)
         case Work.REKEY_CHILD | Work.NEW_CHILD if sa.state is State.CLOSING:
@@ -252,34 +275,10 @@ def _take_response(sa: IkeSa, request: Request, message: Message, now: float) ->
         case Work.NEW_CHILD:
             create_child.receive_new(sa, request, message, now)
         case Work.ABANDONED:
-            _take_abandoned(sa, request, message, now)
+            abandoned.receive_response(sa, request, message, now)
         case _:
             crash.take(sa, message)
             informational.receive_response(sa, request, now)
-
-
-def _take_abandoned(sa: IkeSa, request: Request, message: Message, now: float) -> None:
-    """Undo an exchange whose private values were lost: what the peer has made cannot be used."""
-    offer, rival = request.offer, sa.rival
-    old = sa.children.get(request.task.spi)
-    if old is not None and old.stage is Stage.REKEYING:
-        old.stage = Stage.REPLACED if old.replaced_by in sa.children else Stage.INSTALLED
-        old.rekey_at = now
-    # With more key exchanges to come, the peer has made nothing yet, and never will.
-    is_partial = message.notify(NotifyType.ADDITIONAL_KEY_EXCHANGE) is not None
-    is_refused = is_partial or negotiate.first_error(message) is not None
-    if rival is not None and rival.state is State.ESTABLISHED:
-        rekey_ike.replace(sa, rival, now)
-    elif offer is not None and is_refused and len(offer.spi) == rekey_ike.SPI_LEN:
-        sa.rekey_at = now + sa.context.jitter(*rekey_child.BUSY_S)
-    elif offer is None or is_refused:
-        negotiate.release(sa, request.offer)
-        slots.plan_missing(sa, now)
-    elif len(offer.spi) == 4:
-        sa.tasks.add(Task(Work.DELETE_CHILD, offer.spi_in))
-        slots.plan_missing(sa, now)
-    else:
-        informational.close(sa, reasons.LOST_EXCHANGE, now)
 
 
 def _heard(sa: IkeSa, path: Path, now: float) -> None:
@@ -406,7 +405,9 @@ def _exchange_name(request: Request) -> str:
 
 
 def _expire(sa: IkeSa, now: float) -> None:
-    if sa.state is State.REFUSED:
+    if sa.held is not None:
+        resume(sa, now)
+    elif sa.state is State.REFUSED:
         sa.end(reasons.HALF_OPEN_TIMEOUT, now)
     elif sa.state is State.INIT_ANSWERED:
         sa.context.count("half_open_timeout")

@@ -36,6 +36,7 @@ EFFECT_OF: dict[str, Effect] = {
     "remote_id": Effect.RENEW,
     "encap": Effect.RENEW,  # settled by NAT detection in IKE_SA_INIT (RFC 7296 section 2.23)
     "psk": Effect.NEXT_IKE_SA,  # rekeys do not authenticate again (RFC 7296 section 2.8.3)
+    "credentials": Effect.NEXT_IKE_SA,
     "ppk": Effect.NEXT_IKE_SA,
     "childless": Effect.NEXT_IKE_SA,
     "remote_ike_port": Effect.NEXT_IKE_SA,

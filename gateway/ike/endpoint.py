@@ -8,9 +8,9 @@ The IKE core of one gateway: all tunnels, all IKE SAs. Bytes, calls and time go 
 Each returns the events that follow, to be carried out in their order, and `deadline` then says when
 `on_time` is next needed. Nothing here reads a clock, draws its own randomness, or knows a socket.
 
-Standards: RFC 7296 (pre-shared keys, tunnel mode), 4478, 4555 (responder), 5282, 6023, 6290, 6989,
-7383, 8031, 8247, 8784, 9242, 9370. Not here: certificates, EAP, configuration payloads, IPComp, AH,
-transport mode.
+Standards: RFC 7296 (tunnel mode), 4478, 4555 (responder), 4754, 4806, 4945, 5282, 6023, 6290, 6989,
+7383, 7427, 7670, 8031, 8247, 8420, 8784, 9242, 9370. Not here: EAP, configuration payloads, IPComp,
+AH, transport mode.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from gateway.ike.context import Context, EndpointLimits, SpiTable
 from gateway.ike.crash import TokenMaker
 from gateway.ike.entrance import Entrance
 from gateway.ike.events import Event, Reason
-from gateway.ike.exchanges import informational, init
+from gateway.ike.exchanges import held, informational, init
 from gateway.ike.ike_sa import IkeSa
 from gateway.ike.keymat import IkeKeys
 from gateway.ike.proposals import IkeSuite
@@ -36,6 +36,7 @@ from gateway.ike.states import State
 from gateway.ike.status import ChildStatus, TunnelIkeStatus, tunnel_status
 from gateway.ike.tasks import Task, Work
 from gateway.ike.tunnel import Tunnel
+from gateway.pki.question import Question
 from gateway.sa import Path
 from gateway.secret import Secret
 
@@ -253,6 +254,20 @@ class IkeEndpoint:
             for child in tuple(sa.children.values())
             if spi in (child.spi_in, child.spi_out)
         ]
+
+    # ---- revocation ----
+
+    def set_clock(self, wall_offset: float) -> None:
+        """Say how many seconds since 1970 the monotonic time 0.0 is: certificates end by date."""
+        self._context.wall_offset = wall_offset
+
+    def fetched(self, question: Question, body: bytes | None, now: float) -> list[Event]:
+        """Take what a `Fetch` has brought, None for nothing; go on with who has waited for it."""
+        for sa in held.take_answer(self._context, question, body, now):
+            dispatch.resume(sa, now)
+            dispatch.pump(sa, now)
+            self._settle_sa(sa, now)
+        return self._events(now)
 
     # ---- the network and the clock ----
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gateway.pki.question import Question
 from gateway.sa import EspSa, Limits, Path, TrafficSelector
 
 
@@ -182,8 +183,20 @@ class Spoken:
     details: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """
+    A CRL or an answer of OCSP is needed: fetch it and call `fetched`, be there an answer or not.
+
+    A peer that is to be trusted but for this waits for it.
+    """
+
+    question: Question
+
+
 Event = (
     Send
+    | Fetch
     | Spoken
     | IkeSaUp
     | IkeSaDown

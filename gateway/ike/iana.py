@@ -117,6 +117,14 @@ class AuthMethod(IntEnum):
     SIGNATURE = 14  # RFC 7427
 
 
+class CertEncoding(IntEnum):
+    """Encodings of CERT and CERTREQ (RFC 7296 section 3.6)."""
+
+    X509_SIGNATURE = 4
+    OCSP = 14  # RFC 4806
+    RAW_PUBLIC_KEY = 15  # RFC 7670
+
+
 class NotifyType(IntEnum):
     """Notify message types (RFC 7296 section 3.10.1). Below 16384 they are errors."""
 

@@ -35,6 +35,8 @@ from gateway.secret import Secret
 
 if TYPE_CHECKING:
     from gateway.ike.exchanges.followup import Pending
+    from gateway.ike.exchanges.held import Held
+    from gateway.ike.exchanges.proof import PeerProof
 
 MARKER_LEN = 4  # non-ESP marker on port 4500 (RFC 3948 section 2.2)
 UDP_LEN = 8
@@ -142,6 +144,9 @@ class IkeSa:
     peer_is_childless: bool = False  # it can do without a Child SA in IKE_AUTH (RFC 6023)
     peer_uses_ppk: bool = False  # it has said USE_PPK, and so have we (RFC 8784)
     has_ppk: bool = False  # a post-quantum pre-shared key is in SK_d, SK_pi and SK_pr
+    peer_hashes: frozenset[int] = frozenset()  # that its signatures may use (RFC 7427); none: old
+    peer_proof: PeerProof | None = None  # by which certificate or key it has authenticated
+    held: Held | None = None  # its IKE_AUTH, until it is known whether a certificate is revoked
     key_pair: KeyPair | None = None  # as their initiator, of the one under way
     init_request: bytes = b""  # signed by AUTH, with the other nonce (RFC 7296 section 2.15)
     init_response: bytes = b""

@@ -20,6 +20,7 @@ from gateway.ike.iana import NotifyType
 from gateway.ike.names import group_name
 from gateway.ike.proposals import Proposal, groups_of
 from gateway.ike.selectors import selector_text
+from gateway.pki.problem import NotTrusted
 from gateway.sa import TrafficSelector
 
 CLOSED_BY_OPERATOR = Reason("closed", "closed on request")
@@ -55,6 +56,10 @@ NO_PPK = Reason(
 )
 
 _PSK_HINT = "compare the pre-shared key and both identities at the two ends"
+_CERTIFICATE_HINT = (
+    "the peer's log says why: does it trust our certificate's issuer, is it in date, does it bear"
+    " our identity?"
+)
 _NOBODY = "is the peer running, is its address right, does it speak IKEv2, does UDP 500 pass?"
 _HALF_WAY = (
     "the peer has answered on port 500: does UDP 4500 pass both ways, and do fragments? Some peers"
@@ -153,14 +158,19 @@ def wrong_auth(tunnel: str, peer: str) -> Reason:
     )
 
 
-def refused_auth(local_id: str, remote_id: str) -> Reason:
+def refused_auth(local_id: str, remote_id: str, has_certificate: bool = False) -> Reason:
     """Return the reason when the peer refuses our AUTH, or our identities."""
     return Reason(
         "authentication_failed",
         "the peer refuses our authentication",
         f"{local_id} to {remote_id or 'any'}",
-        hint=_PSK_HINT,
+        hint=_CERTIFICATE_HINT if has_certificate else _PSK_HINT,
     )
+
+
+def refused_proof(error: NotTrusted, peer: str = "") -> Reason:
+    """Return the reason when a certificate, a key or a signature of the peer is not accepted."""
+    return Reason(error.code, error.text, error.ours, error.theirs or peer, error.hint)
 
 
 def ppk_mismatch(tunnel: str, ours: str, theirs: str) -> Reason:

@@ -30,6 +30,7 @@ from gateway.ike.context import Context
 from gateway.ike.effects import EFFECT_OF, Effect, effects_of, value_of
 from gateway.ike.events import Reason
 from gateway.ike.exchanges import informational
+from gateway.ike.exchanges.proof import PeerProof
 from gateway.ike.iana import Group, Prf
 from gateway.ike.ike_sa import Birth, IkeSa, Keys, Nat
 from gateway.ike.keymat import IkeKeys
@@ -42,7 +43,7 @@ from gateway.ike.window import Request, Window
 from gateway.sa import Encr, Integ, Path, TrafficSelector
 from gateway.secret import Secret
 
-VERSION = 7
+VERSION = 8
 KEPT = frozenset({State.ESTABLISHED, State.REKEYED, State.CLOSING})
 
 Value: TypeAlias = "bool | int | float | str | list[Value] | dict[str, Value] | None"
@@ -81,6 +82,7 @@ def _save_sa(sa: IkeSa) -> Table:
         "nonces": [_text(sa.nonce_i), _text(sa.nonce_r)],
         "birth": _save_birth(sa.birth),
         "peer_id": _save_identity(sa.peer_id),
+        "peer_proof": _save_proof(sa.peer_proof),
         "nat": [sa.nat.supported, sa.nat.local, sa.nat.remote, sa.nat.announced],
         "fragmentation": sa.fragmentation,
         "post_quantum": sa.is_post_quantum,
@@ -190,6 +192,10 @@ def _save_identity(identity: IdInitiator | IdResponder | None) -> list[Value]:
     return [isinstance(identity, IdInitiator), identity.id_type, _text(identity.value)]
 
 
+def _save_proof(proof: PeerProof | None) -> list[Value]:
+    return [] if proof is None else [proof.method, proof.name, proof.ends_at]
+
+
 def _save_reason(reason: Reason | None) -> list[Value]:
     if reason is None:
         return []
@@ -292,6 +298,7 @@ def _load_sa(
     sa.nonce_i, sa.nonce_r = (_bytes(nonce) for nonce in one["nonces"])
     sa.birth = _load_birth(one["birth"])
     sa.peer_id = _load_identity(one["peer_id"])
+    sa.peer_proof = PeerProof(*one["peer_proof"]) if one["peer_proof"] else None
     sa.nat = Nat(*one["nat"])
     sa.fragmentation = bool(one["fragmentation"])
     sa.is_post_quantum, sa.has_ppk = bool(one["post_quantum"]), bool(one["ppk"])
@@ -332,7 +339,7 @@ def _leftover(name: str, path: Path, context: Context) -> Tunnel:
         remote=path.remote,
         local_id=Identity(IdType.FQDN, b""),
         remote_id=None,
-        psk=Secret(b""),
+        psk=None,
         ike_proposals=(),
         esp_proposals=(),
         local_ts=(),

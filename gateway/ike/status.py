@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from gateway.ike.child import ChildSa
 from gateway.ike.config import ChildSelectors
 from gateway.ike.events import Reason
+from gateway.ike.exchanges.proof import PeerProof
 from gateway.ike.ike_sa import IkeSa, identity_text
 from gateway.ike.states import State
 from gateway.ike.tunnel import Tunnel
@@ -69,6 +70,7 @@ class TunnelIkeStatus:
     slots: tuple[SlotStatus, ...] = ()  # where there are several
     has_ppk: bool = False
     is_post_quantum: bool = False  # what is recorded today stays secret from a quantum computer
+    peer_proof: PeerProof | None = None  # of the peer's certificate or raw key
 
 
 def tunnel_status(tunnel: Tunnel, now: float) -> TunnelIkeStatus:
@@ -112,6 +114,7 @@ def _of(tunnel: Tunnel, sa: IkeSa, state: str, now: float) -> TunnelIkeStatus:
         _slots(tunnel),
         sa.has_ppk,
         sa.is_post_quantum,
+        sa.peer_proof,
     )
 
 

@@ -55,6 +55,69 @@ TUNNEL = (
         "it is often the private address",
     ),
     Code(
+        "auth_method_mismatch",
+        WARNING,
+        "Another way to authenticate",
+        "One end signs, or expects a signature, in a way that the other does not accept: "
+        "a pre-shared key instead of a certificate, an old method, or SHA-1.",
+        "set the same kind of auth at both ends; SHA-1 and the methods before RFC 7427 "
+        "need allow_legacy = true",
+    ),
+    Code(
+        "certificate_missing",
+        WARNING,
+        "No certificate",
+        "The peer authenticates by a signature and has sent no certificate.",
+        "make the peer send its certificate always",
+    ),
+    Code(
+        "certificate_untrusted",
+        WARNING,
+        "Certificate not trusted",
+        "The peer's certificate, or its raw key, leads to nothing that ca or "
+        "remote_public_key names.",
+        "give ca the certificate of its issuer, or have the peer send the ones in between",
+    ),
+    Code(
+        "certificate_expired",
+        WARNING,
+        "Certificate has ended",
+        "The peer's certificate, or one above it, is no longer valid.",
+        "renew it; if it looks right, compare the clocks of both ends",
+    ),
+    Code(
+        "certificate_not_yet_valid",
+        WARNING,
+        "Certificate not valid yet",
+        "The peer's certificate, or one above it, is valid only later.",
+        "compare the clocks of both ends",
+    ),
+    Code(
+        "certificate_revoked",
+        WARNING,
+        "Certificate revoked",
+        "A CRL or an OCSP server says that the peer's certificate, or one above it, has "
+        "been revoked.",
+        "the peer needs a new certificate",
+    ),
+    Code(
+        "certificate_invalid",
+        WARNING,
+        "Certificate not usable",
+        "The peer's certificate, or one above it, has a weak key or hash, is for another "
+        "use, or breaks a rule of its CA.",
+        "the text says which rule; issue a certificate that is made for IKE",
+    ),
+    Code(
+        "revocation_unknown",
+        WARNING,
+        "Revocation not known",
+        'With revocation = "strict", neither a CRL nor an OCSP server could say that the '
+        "peer's certificate is still good.",
+        "can this gateway reach the server in the certificate by HTTP? revocation = "
+        '"relaxed" does without an answer',
+    ),
+    Code(
         "ts_unacceptable",
         WARNING,
         "Traffic selectors do not fit",

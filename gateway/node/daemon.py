@@ -25,6 +25,7 @@ from gateway.ike.events import (
     Dropped,
     Event,
     Failed,
+    Fetch,
     IkeSaDown,
     IkeSaUp,
     Keepalive,
@@ -37,10 +38,12 @@ from gateway.ike.events import (
     Spoken,
 )
 from gateway.ike.reasons import selectors_text
+from gateway.node.fetch import Fetcher
 from gateway.node.journal import Journal, Level
 from gateway.node.one_way import Sign
 from gateway.node.tunnel import Tunnel, Tunnels
 from gateway.node.udp import IkeSockets
+from gateway.pki.question import Question
 from gateway.sa import NAT_T_PORT, Path
 
 SAMPLES_A_TICK = (
@@ -67,6 +70,7 @@ class IkeDaemon:
         self._journal = journal
         self._clock = clock
         self._wall = wall
+        self._fetcher = Fetcher(self._fetched, journal)
         self._timer: asyncio.TimerHandle | None = None
         self._is_closed = False
         self._next_sample = 0
@@ -83,6 +87,7 @@ class IkeDaemon:
         """Tell the core the whole set of tunnels that may be up."""
         configs = tuple(tunnels)
         self.known = frozenset(config.name for config in configs)
+        self._set_clock()
         self.carry_out(self.endpoint.configure(configs, self._clock()))
 
     def close_tunnel(self, name: str) -> None:
@@ -159,6 +164,14 @@ class IkeDaemon:
             case _:
                 assert_never(punt.type)
 
+    def _fetched(self, question: Question, body: bytes | None) -> None:
+        if not self._is_closed:
+            self.carry_out(self.endpoint.fetched(question, body, self._clock()))
+
+    def _set_clock(self) -> None:
+        """Tell the core the date: certificates end by it, and a clock may be set right later."""
+        self.endpoint.set_clock(self._wall() - self._clock())
+
     def _worker_failed(self, punt: Punt) -> None:
         text = punt.data.decode("ascii", "replace")
         tunnel = self._tunnels.by_number.get(punt.tunnel)
@@ -180,6 +193,7 @@ class IkeDaemon:
         sign of the opposite, and status wants rates.
         """
         now = self._clock()
+        self._set_clock()
         tunnels = list(self._tunnels)
         start = self._next_sample if self._next_sample < len(tunnels) else 0
         for tunnel in tunnels[start : start + SAMPLES_A_TICK]:
@@ -278,6 +292,8 @@ class IkeDaemon:
                 self._failed(name, reason)
             case Note(name, text):
                 self._journal.debug("note", **({"tunnel": name} if name else {}), text=text)
+            case Fetch(question):
+                self._fetcher.begin(question)
             case Spoken():
                 pass  # for who watches
             case _:
@@ -396,6 +412,7 @@ class IkeDaemon:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self._fetcher.close()
         self.sockets.close_all()
 
 

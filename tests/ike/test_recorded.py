@@ -18,6 +18,8 @@ from gateway.ike.message import (
 from gateway.ike.nat import detection_hash
 from gateway.ike.payloads import (
     Auth,
+    Certificate,
+    CertificateRequest,
     Delete,
     IdInitiator,
     IdResponder,
@@ -28,10 +30,18 @@ from gateway.ike.payloads import (
 )
 from gateway.ike.proposals import Proposal, parse_proposal, select_esp, select_ike
 from gateway.ike.selectors import selector_text
+from gateway.pki import names
+from gateway.pki.certificate import certificates_of
+from gateway.pki.chain import find_way
+from gateway.pki.problem import NotTrusted
+from gateway.pki.signatures import verify
 from gateway.secret import Secret
 from tests.support.recorded import Packet, Recording, follow, recordings
 
 ALL = pytest.mark.parametrize("recording", recordings(), ids=lambda one: one.name)
+SIGNED = pytest.mark.parametrize(
+    "recording", [one for one in recordings() if one.auth != "psk"], ids=lambda one: one.name
+)
 PSK = pytest.mark.parametrize(
     "recording", [one for one in recordings() if one.auth == "psk"], ids=lambda one: one.name
 )
@@ -41,6 +51,11 @@ AEAD = pytest.mark.parametrize(
     [one for one in recordings() if follow(one).suites[0].encr.is_aead],
     ids=lambda one: one.name,
 )
+SCHEMES = {
+    "ecdsa": "ECDSA with SHA2-384",
+    "ed25519": "Ed25519",
+    "rsa": "RSA with SHA2-256",
+}
 SHAPE = [
     ExchangeType.IKE_SA_INIT,
     ExchangeType.IKE_AUTH,
@@ -120,6 +135,33 @@ def test_another_psk_gives_another_auth(recording: Recording) -> None:
     prf = follow(recording).suites[0].prf
     wrong = psk_auth(prf, Secret(recording.psk + b"x"), _octets(recording)[0])
     assert not is_same(wrong, recording.values("AUTH")[0])
+
+
+@SIGNED
+def test_chain_and_signature_of_both_sides_are_verified(recording: Recording) -> None:
+    done = follow(recording)
+    octets = _octets(recording)
+    for is_response, side in ((False, "a"), (True, "b")):
+        message = done.find(ExchangeType.IKE_AUTH, 1, is_response)
+        auth = message.one(Auth)
+        (root,) = certificates_of(recording.files[f"{side}/x509ca/ca.pem"])
+        given = [one.value for one in message.all(Certificate)]
+        way = find_way(given, (root,), root.starts_at + 3600)
+        assert [one.name for one in way] == [f"CN={side}.gw.test", "CN=interop CA"]
+        signed = (auth.method, auth.data, octets[is_response])
+        words = verify(way[0].key, *signed, allow_legacy=False)
+        assert words == SCHEMES[recording.auth]
+        assert names.bears(way[0], 2, f"{side}.gw.test".encode())
+        for wrong in (octets[not is_response], octets[is_response] + b"x"):
+            with pytest.raises(NotTrusted):
+                verify(way[0].key, auth.method, auth.data, wrong, allow_legacy=True)
+
+
+@SIGNED
+def test_the_authority_that_strongswan_asks_for_is_the_recorded_one(recording: Recording) -> None:
+    (root,) = certificates_of(recording.files["a/x509ca/ca.pem"])
+    asked = follow(recording).find(ExchangeType.IKE_AUTH, 1, False).one(CertificateRequest)
+    assert asked.value == root.key_id
 
 
 def _octets(recording: Recording) -> tuple[bytes, bytes]:

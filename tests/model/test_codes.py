@@ -62,7 +62,7 @@ def reason_codes(path: Path) -> Iterator[str]:
     """Yield the codes that a file makes a reason of, on a node or in the control plane."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            if node.func.id not in ("Reason", "Why", "NotTaken", "_why"):
+            if node.func.id not in ("Reason", "Why", "NotTaken", "NotTrusted", "_why"):
                 continue
             named = [one.value for one in node.keywords if one.arg == "code"]
             first = next(iter([*node.args, *named]), None)

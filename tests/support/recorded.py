@@ -55,6 +55,7 @@ class Recording:
     ike: tuple[Packet, ...]
     esp: tuple[Packet, ...]
     secrets: tuple[tuple[str, bytes], ...]
+    files: dict[str, str]  # certificates and keys of those that authenticated by them
 
     def values(self, label: str) -> tuple[bytes, ...]:
         """Return the secrets whose label begins with `label`, in order."""
@@ -90,6 +91,7 @@ def _read(path: Path) -> Recording:
         tuple(ike),
         tuple(esp),
         tuple((one["label"], bytes.fromhex(one["hex"])) for one in data["secrets"]),
+        data.get("files", {}),
     )
 
 

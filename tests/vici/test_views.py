@@ -203,6 +203,7 @@ def test_a_connection_is_what_the_document_wants(tunnel: TunnelPlan) -> None:
     anybody = replace(tunnel, ike=replace(tunnel.ike, remote=None, remote_id=None))
     assert conn_section(anybody)["remote_addrs"] == ["%any"]
     assert conn_section(anybody)["remote-1"] == {"class": "pre-shared key", "id": "%any"}
+    assert tunnel.ike.psk is not None
     assert tunnel.ike.psk.reveal() not in encode_message(section)
 
 

@@ -1,5 +1,6 @@
 """
-IKE_AUTH with pre-shared keys (RFC 7296 sections 1.2 and 2.15), and the first Child SA.
+IKE_AUTH (RFC 7296 sections 1.2 and 2.15), and the first Child SA; how an end proves its identity is
+in `proof.py`.
 
 The responder finds the tunnel by the identities among those that the addresses allow, and verifies
 AUTH with that tunnel's key before anything changes. If only the Child SA cannot be made, the IKE SA
@@ -21,12 +22,11 @@ from gateway.errors import (
     WireError,
 )
 from gateway.ike import crash, edits, reasons, slots
-from gateway.ike.auth import is_same, psk_auth, signed_octets
-from gateway.ike.config import Encap, Ppk, TunnelConfig, describe_identity
+from gateway.ike.config import Encap, Ppk, TunnelConfig, describe_identity, is_identity
 from gateway.ike.events import Failed, Note, Reason
-from gateway.ike.exchanges import informational, mobike, negotiate, reauth
+from gateway.ike.exchanges import informational, mobike, negotiate, proof, reauth
 from gateway.ike.exchanges.negotiate import Agreed, Seed
-from gateway.ike.iana import AuthMethod, ExchangeType, NotifyType, ProtocolId
+from gateway.ike.iana import ExchangeType, NotifyType, ProtocolId
 from gateway.ike.ike_sa import IkeSa, Keys, identity_text
 from gateway.ike.keymat import mix_ppk
 from gateway.ike.message import Message
@@ -44,35 +44,12 @@ from gateway.ike.states import BEFORE_AUTH, On, State
 from gateway.ike.tasks import Task, Work
 from gateway.ike.tunnel import Tunnel, born_at
 from gateway.ike.window import Request
+from gateway.pki.problem import NotTrusted
 from gateway.sa import Path
-from gateway.secret import Secret
 
 PROOF_S = 3.0  # until a rekey shows whether the peer has our group; IKE_AUTH does not show it
 PPK_ID_FIXED = b"\x02"  # the type of PPK_ID that is just a name (RFC 8784 section 5.1)
 MOST_KEYS_TRIED = 8  # tunnels that fit the same addresses and identities and differ in their key
-
-
-def _auth_data(
-    sa: IkeSa, psk: Secret, identity: IdInitiator | IdResponder, ppk: Ppk | None
-) -> bytes:
-    """
-    Return the AUTH data of the end whose ID payload this is (RFC 7296 section 2.15), with or
-    without a post-quantum pre-shared key.
-    """
-    assert sa.suite is not None
-    assert sa.keys is not None
-    secrets, prf, int_auth = sa.keys.secrets, sa.suite.prf, sa.further.int_auth
-    if ppk is not None:
-        secrets = mix_ppk(prf, secrets, ppk.key)
-    if isinstance(identity, IdInitiator):
-        octets = signed_octets(
-            sa.init_request, sa.nonce_r, prf, secrets.sk_pi, identity.serialise(), int_auth
-        )
-    else:
-        octets = signed_octets(
-            sa.init_response, sa.nonce_i, prf, secrets.sk_pr, identity.serialise(), int_auth
-        )
-    return psk_auth(prf, psk, octets)
 
 
 # ---- initiator ----
@@ -82,12 +59,17 @@ def send_request(sa: IkeSa, now: float) -> None:
     """Send our identity, AUTH, and the offer of a Child SA."""
     config = sa.config
     identity = IdInitiator(config.local_id.type.value, config.local_id.value)
-    payloads: list[Payload] = [identity]
+    try:
+        proofs = _prove(sa, config, identity)
+    except NotTrusted as error:
+        sa.fail(reasons.refused_proof(error), now)
+        return
+    payloads: list[Payload] = [identity, *proof.shown(config), *proof.ask([config])]
     if not sa.candidates[0].usable():
         payloads.append(Notify(NotifyType.INITIAL_CONTACT))
-    if config.remote_id is not None:
+    if config.remote_id is not None and not config.remote_id.is_pattern:
         payloads.append(IdResponder(config.remote_id.type.value, config.remote_id.value))
-    payloads += _prove(sa, config, identity)
+    payloads += proofs
     payloads += crash.tell(sa)
     offer = None
     # One that is begun beside another takes over with its Child SA, so it brings one.
@@ -103,14 +85,14 @@ def _prove(sa: IkeSa, config: TunnelConfig, identity: IdInitiator) -> tuple[Payl
     and, where we can do without it, AUTH for a responder that does not know it.
     """
     ppk = config.ppk if sa.peer_uses_ppk else None
-    auth = Auth(AuthMethod.PSK, _auth_data(sa, config.psk, identity, ppk))
+    auth = proof.make(sa, config, identity, ppk)
     if ppk is None:
         return (auth,)
     name = Notify(NotifyType.PPK_IDENTITY, PPK_ID_FIXED + ppk.id)
     if ppk.is_required:
         return (auth, name)
-    plain = _auth_data(sa, config.psk, identity, None)
-    return (auth, name, Notify(NotifyType.NO_PPK_AUTH, plain))
+    plain = proof.make(sa, config, identity, None)
+    return (auth, name, Notify(NotifyType.NO_PPK_AUTH, plain.data))
 
 
 def _take_ppk(sa: IkeSa, ppk: Ppk | None) -> None:
@@ -125,7 +107,10 @@ def _take_ppk(sa: IkeSa, ppk: Ppk | None) -> None:
 
 
 def receive_response(sa: IkeSa, request: Request, response: Message, now: float) -> None:
-    """Verify the responder and take up the IKE SA and its first Child SA."""
+    """
+    Verify the responder and take up the IKE SA and its first Child SA. Raises proof.Undecided, and
+    then nothing has changed.
+    """
     tunnel, offer = sa.candidates[0], request.offer
     identity = response.maybe(IdResponder)
     if identity is None or response.maybe(Auth) is None:
@@ -134,10 +119,10 @@ def receive_response(sa: IkeSa, request: Request, response: Message, now: float)
         return
     ppk = sa.config.ppk if response.notify(NotifyType.PPK_IDENTITY) is not None else None
     try:
-        _verify_responder(sa, identity, response.one(Auth), ppk)
-    except AuthenticationFailed:
+        peer_proof = _verify_responder(sa, identity, response, ppk, now)
+    except AuthenticationFailed as error:
         negotiate.release(sa, offer)
-        _refuse_responder(sa, tunnel, identity, now, ppk)
+        _refuse_responder(sa, tunnel, identity, now, ppk, error)
         return
     redirect = response.notify(NotifyType.REDIRECT)
     if redirect is not None:
@@ -148,7 +133,7 @@ def receive_response(sa: IkeSa, request: Request, response: Message, now: float)
 
     # Authenticated. Nothing above this line changed `sa`.
     _take_ppk(sa, ppk)
-    sa.peer_id = identity
+    sa.peer_id, sa.peer_proof = identity, peer_proof
     # One that is to be closed is never announced: by its name the shell may know another by now.
     # Nor is one beside another before it has a Child SA: it may be of no use.
     sa.is_parked = sa.close_wanted is not None or sa.is_beside
@@ -172,37 +157,37 @@ def _take_refusal(sa: IkeSa, response: Message, now: float) -> None:
         sa.fail(reasons.from_notify(NotifyType.INVALID_SYNTAX, "IKE_AUTH"), now)
     elif error.type == NotifyType.AUTHENTICATION_FAILED:
         config = sa.config
-        sa.fail(reasons.refused_auth(str(config.local_id), str(config.remote_id or "")), now)
+        ids = str(config.local_id), str(config.remote_id or "")
+        sa.fail(reasons.refused_auth(*ids, config.credentials is not None), now)
     else:
         sa.fail(reasons.from_notify(error.type, "IKE_AUTH"), now)
 
 
-def _verify_responder(sa: IkeSa, identity: IdResponder, auth: Auth, ppk: Ppk | None) -> None:
-    wanted = sa.config.remote_id
-    if wanted is not None and (identity.id_type, identity.value) != (
-        wanted.type.value,
-        wanted.value,
-    ):
+def _verify_responder(
+    sa: IkeSa, identity: IdResponder, response: Message, ppk: Ppk | None, now: float
+) -> proof.PeerProof | None:
+    if not proof.fits(sa.config, identity):
         raise AuthenticationFailed(f"the peer is {identity_text(identity)}")
     ours = sa.config.ppk
     if ppk is None and ours is not None and ours.is_required:
         raise AuthenticationFailed("the peer has not used the post-quantum pre-shared key")
-    expected = _auth_data(sa, sa.config.psk, identity, ppk)
-    if auth.method != AuthMethod.PSK or not is_same(expected, auth.data):
-        raise AuthenticationFailed("AUTH is wrong")
+    return proof.verify(sa, sa.config, response, (ppk, response.one(Auth).data), now)
 
 
 def _refuse_responder(
-    sa: IkeSa, tunnel: Tunnel, identity: IdResponder, now: float, ppk: Ppk | None
+    sa: IkeSa,
+    tunnel: Tunnel,
+    identity: IdResponder,
+    now: float,
+    ppk: Ppk | None,
+    error: AuthenticationFailed,
 ) -> None:
     """Tell the responder, who believes the IKE SA established, that we do not (section 2.21.2)."""
-    wanted = sa.config.remote_id
     reason = reasons.wrong_auth(sa.config.name, identity_text(identity))
-    if wanted is not None and (identity.id_type, identity.value) != (
-        wanted.type.value,
-        wanted.value,
-    ):
-        reason = reasons.unknown_identity(str(wanted), identity_text(identity))
+    if isinstance(error, NotTrusted):
+        reason = reasons.refused_proof(error, identity_text(identity))
+    elif not proof.fits(sa.config, identity):
+        reason = reasons.unknown_identity(str(sa.config.remote_id), identity_text(identity))
     elif ppk is None and sa.config.ppk is not None and sa.config.ppk.is_required:
         reason = reasons.NO_PPK
     _give_up(sa, tunnel, Notify(NotifyType.AUTHENTICATION_FAILED), reason, now)
@@ -260,17 +245,20 @@ def _take_over(sa: IkeSa, now: float) -> None:
 
 
 def answer_request(sa: IkeSa, request: Message, path: Path, now: float, digest: bytes) -> None:
-    """Answer IKE_AUTH. Raises PeerError, which refuses the IKE SA, and then nothing has changed."""
+    """
+    Answer IKE_AUTH. Raises PeerError, which refuses the IKE SA, or proof.Undecided; then nothing
+    has changed.
+    """
     if sa.further.waiting:
         raise WireError(f"IKE_AUTH before the key exchange {sa.further.waiting[0]}")
     identity = request.one(IdInitiator)
-    tunnel, ppk = _verify_initiator(sa, identity, request)
+    tunnel, ppk, peer_proof = _verify_initiator(sa, identity, request, now)
     if tunnel.config.encap is Encap.NEVER and sa.nat.is_between:
         raise UnexpectedNat("there is a NAT, and encap is never")
     own_id = tunnel.config.local_id
     responder = IdResponder(own_id.type.value, own_id.value)
-    auth = Auth(AuthMethod.PSK, _auth_data(sa, tunnel.config.psk, responder, ppk))
-    proof = (auth,) if ppk is None else (auth, Notify(NotifyType.PPK_IDENTITY))
+    auth = proof.make(sa, tunnel.config, responder, ppk)
+    proofs = (auth,) if ppk is None else (auth, Notify(NotifyType.PPK_IDENTITY))
     choice = _choose_child(tunnel, request)
 
     # Authenticated. Nothing above this line changed `sa`.
@@ -282,7 +270,7 @@ def answer_request(sa: IkeSa, request: Message, path: Path, now: float, digest: 
         for one in tunnel.sas
         if is_contact and born_at(one) < sa.created_at and one.state is not State.CLOSING
     ]
-    sa.peer_id, sa.path = identity, path
+    sa.peer_id, sa.peer_proof, sa.path = identity, peer_proof, path
     sa.establish(On.AUTH_REQUEST, tunnel, now)
     tunnel.joined(now)
     child_payloads = _make_child(sa, tunnel, request, choice, now)
@@ -290,8 +278,9 @@ def answer_request(sa: IkeSa, request: Message, path: Path, now: float, digest: 
         one.end(reasons.PEER_RESTARTED, now)
     _limit_number(tunnel, sa, now)
     crash.take(sa, request)
-    told = (responder, *proof, *crash.tell(sa), *mobike.agree(sa, request), *child_payloads)
-    sa.respond(request, told, path, now, digest)
+    told = (*crash.tell(sa), *mobike.agree(sa, request), *child_payloads)
+    answer = (responder, *proof.shown(tunnel.config), *proofs, *told)
+    sa.respond(request, answer, path, now, digest)
 
 
 def _abandon_attempt(tunnel: Tunnel, now: float) -> None:
@@ -309,11 +298,11 @@ def _limit_number(tunnel: Tunnel, newest: IkeSa, now: float) -> None:
 
 
 def _verify_initiator(
-    sa: IkeSa, identity: IdInitiator, request: Message
-) -> tuple[Tunnel, Ppk | None]:
+    sa: IkeSa, identity: IdInitiator, request: Message, now: float
+) -> tuple[Tunnel, Ppk | None, proof.PeerProof | None]:
     """
-    Return the tunnel whose identities fit and whose key made AUTH, and its post-quantum pre-shared
-    key, if the peer used it. Raises AuthenticationFailed.
+    Return the tunnel whose identities fit and whose key made AUTH, its post-quantum pre-shared key,
+    if the peer used it, and by what the peer has proved itself. Raises AuthenticationFailed.
     """
     wanted, auth = request.maybe(IdResponder), request.one(Auth)
     fitting = [
@@ -327,11 +316,13 @@ def _verify_initiator(
     possible = [(tunnel, claim) for tunnel, claim in claims if claim is not None]
     if not possible:
         raise _NoCommonPpk(fitting[0], request)
-    for tunnel, (ppk, given) in possible:
-        expected = _auth_data(sa, tunnel.config.psk, identity, ppk)
-        if auth.method == AuthMethod.PSK and is_same(expected, given):
-            return tunnel, ppk
-    raise AuthenticationFailed("AUTH is wrong")
+    errors: list[AuthenticationFailed] = []
+    for tunnel, claim in possible:
+        try:
+            return tunnel, claim[0], proof.verify(sa, tunnel.config, request, claim, now)
+        except AuthenticationFailed as error:
+            errors.append(error)
+    raise max(errors, key=lambda error: isinstance(error, NotTrusted))
 
 
 def _claim(
@@ -380,14 +371,10 @@ class _UnknownIdentity(AuthenticationFailed):
 
 
 def _fits(tunnel: Tunnel, identity: IdInitiator, wanted: IdResponder | None) -> bool:
-    config = tunnel.config
-    remote, local = config.remote_id, config.local_id
-    is_known = remote is None or (identity.id_type, identity.value) == (
-        remote.type.value,
-        remote.value,
-    )
-    is_ours = wanted is None or (wanted.id_type, wanted.value) == (local.type.value, local.value)
-    return is_known and is_ours
+    local = tunnel.config.local_id
+    if not proof.fits(tunnel.config, identity):
+        return False
+    return wanted is None or is_identity(local, wanted.id_type, wanted.value)
 
 
 def _allows_suite(sa: IkeSa, tunnel: Tunnel) -> bool:
@@ -414,6 +401,8 @@ def refuse(sa: IkeSa, request: Message | None, error: PeerError, now: float) -> 
         reason = reasons.unknown_identity(ours, theirs)
     elif isinstance(error, _NoCommonPpk):
         reason = error.reason
+    elif isinstance(error, NotTrusted):
+        reason = reasons.refused_proof(error, theirs)
     elif isinstance(error, AuthenticationFailed):
         reason = reasons.wrong_auth(sa.name or "any tunnel", theirs)
     elif isinstance(error, UnexpectedNat):

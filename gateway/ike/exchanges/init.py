@@ -15,7 +15,7 @@ from gateway.ike.config import Encap
 from gateway.ike.context import Context
 from gateway.ike.dh import KeyPair, supported_groups
 from gateway.ike.drops import DropReason
-from gateway.ike.exchanges import intermediate, nat_check, reauth
+from gateway.ike.exchanges import intermediate, nat_check, proof, reauth
 from gateway.ike.exchanges.groups import only_group
 from gateway.ike.further import Further
 from gateway.ike.iana import ExchangeType, NotifyType
@@ -87,6 +87,7 @@ def _send(sa: IkeSa, attempt: InitAttempt, group: int, now: float) -> None:
         payloads.append(Notify(NotifyType.INTERMEDIATE_EXCHANGE_SUPPORTED))
     if sa.config.ppk is not None:
         payloads.append(Notify(NotifyType.USE_PPK))
+    payloads += proof.announce([sa.config])
     whole = sa.message(ExchangeType.IKE_SA_INIT, 0, tuple(payloads), False)
     datagram = serialise_clear(whole)
     attempt.requests[group] = datagram
@@ -206,6 +207,7 @@ def _take_answer(
     sa.nat = nat_check.read(message, path, attempt.source_hash is not None)
     sa.further = Further(suite.further)
     sa.peer_uses_ppk = peer_uses_ppk and sa.config.ppk is not None
+    sa.peer_hashes = proof.hashes_of(message)
     sa.peer_is_childless = message.notify(NotifyType.CHILDLESS_IKEV2_SUPPORTED) is not None
     sa.attempt, sa.pending_error = None, None
     sa.window.close()
@@ -259,6 +261,7 @@ def answer_request(
     # Which tunnel it is, and so which key, shows only by the identity.
     has_ppk = any(one.config.ppk is not None for one in candidates)
     sa.peer_uses_ppk = has_ppk and message.notify(NotifyType.USE_PPK) is not None
+    sa.peer_hashes = proof.hashes_of(message)
     source_hash = _invented_source(context, sa.config.encap)
     sa.nat = nat_check.read(message, path, source_hash is not None)
     sa.init_request, sa.init_answer, sa.init_source = datagram, answer, path
@@ -290,7 +293,10 @@ def _response(
         payloads.append(Notify(NotifyType.INTERMEDIATE_EXCHANGE_SUPPORTED))
     if sa.peer_uses_ppk:
         payloads.append(Notify(NotifyType.USE_PPK))
-    payloads.append(Notify(NotifyType.CHILDLESS_IKEV2_SUPPORTED))
+    configs = [one.config for one in sa.candidates]
+    if sa.peer_hashes:
+        payloads += proof.announce(configs)
+    payloads += [Notify(NotifyType.CHILDLESS_IKEV2_SUPPORTED), *proof.ask(configs)]
     return sa.message(request.exchange, 0, tuple(payloads), True)
 
 

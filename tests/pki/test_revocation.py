@@ -1,0 +1,103 @@
+"""What counts as news of a revocation, and what does not; the cache of what was fetched."""
+
+from __future__ import annotations
+
+import pytest
+from cryptography import x509
+from hypothesis import given
+from hypothesis.strategies import binary
+
+from gateway.pki import cache
+from gateway.pki.question import Mode, Question
+from gateway.pki.revocation import Policy, State, fresh_until, judge, questions_of, read_any
+from tests.support.authority import AT, DAY, NOW, Wish, authority, key
+
+ROOT = authority()
+PEER = ROOT.issue(Wish(crl="http://ca.test/a.crl", ocsp="http://ca.test/ocsp"), key())
+WAY = (PEER.certificate, ROOT.certificate)
+STRICT = Policy(Mode.STRICT, AT)
+
+
+def state(blob: bytes, at: float = AT) -> State:
+    return read_any(blob, PEER.certificate, ROOT.certificate, at)
+
+
+def test_what_a_crl_says() -> None:
+    assert state(ROOT.crl()) is State.GOOD
+    assert state(ROOT.crl(PEER)) is State.REVOKED
+    assert state(ROOT.crl(PEER), AT + 30 * 86400) is State.NOTHING  # out of date
+    assert state(ROOT.crl(PEER, at=NOW + 3 * DAY)) is State.NOTHING  # not yet
+    assert state(authority("Root", number=98).crl(PEER)) is State.NOTHING  # the name alone
+    delta = x509.DeltaCRLIndicator(1)
+    assert state(ROOT.crl(extra=((delta, True),))) is State.NOTHING
+    part = x509.IssuingDistributionPoint(None, None, True, False, None, False, False)
+    assert state(ROOT.crl(extra=((part, True),))) is State.NOTHING
+
+
+def test_what_an_answer_of_ocsp_says() -> None:
+    assert state(ROOT.ocsp(PEER)) is State.GOOD
+    assert state(ROOT.ocsp(PEER), AT + 3 * 86400) is State.NOTHING
+    other = ROOT.issue(Wish("other"), key("ecdsa", 3))
+    assert state(ROOT.ocsp(other)) is State.NOTHING  # of another certificate
+
+
+@given(binary(max_size=300))
+def test_garbage_says_nothing(blob: bytes) -> None:
+    assert state(blob) is State.NOTHING
+    assert fresh_until(blob) is None
+
+
+@pytest.mark.parametrize("make", ["crl", "ocsp"])
+def test_changed_bytes_never_make_a_revoked_certificate_good(make: str) -> None:
+    blob = ROOT.crl(PEER) if make == "crl" else ROOT.ocsp(PEER)
+    for at in range(0, len(blob), 3):
+        changed = blob[:at] + bytes([blob[at] ^ 0x11]) + blob[at + 1 :]
+        assert state(changed) is State.NOTHING, at
+
+
+def test_only_plain_http_is_asked_and_not_too_often() -> None:
+    for url in (
+        "https://ca.test/a",
+        "ldap://ca.test/a",
+        "file:///etc/passwd",
+        "http://a/" + "x" * 600,
+    ):
+        odd = ROOT.issue(Wish(crl=url), key())
+        assert questions_of(odd.certificate, ROOT.certificate, STRICT) == ()
+    asked = questions_of(*WAY, STRICT)
+    assert [one.url for one in asked] == ["http://ca.test/ocsp", "http://ca.test/a.crl"]
+    assert asked[0].body
+    assert not asked[1].body
+
+
+def test_an_answer_in_the_message_needs_no_question() -> None:
+    def nobody(question: Question) -> bytes | None:
+        raise AssertionError(question)
+
+    held = Policy(Mode.STRICT, AT, held=(ROOT.ocsp(PEER),))
+    assert judge(WAY, held, nobody) == ()
+    assert judge(WAY, Policy(Mode.OFF, AT), nobody) == ()
+
+
+def test_the_cache_is_bounded_and_forgets() -> None:
+    kept = cache.RevocationCache()
+    blob = ROOT.crl(days=7)
+    for number in range(cache.ENTRIES_MAX + 10):
+        kept.put(Question(f"http://ca.test/{number}"), blob, 0.0, AT)
+    with pytest.raises(KeyError):
+        kept.look(Question("http://ca.test/0"), 1.0)
+    last = Question(f"http://ca.test/{cache.ENTRIES_MAX + 9}")
+    assert kept.look(last, cache.MOST_S - 1) == blob
+    with pytest.raises(KeyError):
+        kept.look(last, cache.MOST_S + 1)
+    kept.put(last, None, 0.0, AT)
+    assert kept.look(last, cache.AGAIN_S - 1) is None
+    big = bytes(cache.BYTES_MAX // 2)
+    for number in range(4):
+        kept.put(Question(f"http://big/{number}"), big, 0.0, AT)
+    with pytest.raises(KeyError):
+        kept.look(Question("http://big/1"), 1.0)
+    assert kept.look(Question("http://big/3"), 1.0) == big
+    kept.clear()
+    with pytest.raises(KeyError):
+        kept.look(last, 1.0)
