@@ -33,16 +33,17 @@ FIRST_SPI = 1 << SLOT_BITS
 class EndpointLimits:
     """Bounds on what strangers and peers can make us hold or send."""
 
-    cookie_from: int = 30  # half-open IKE SAs from which strangers are asked for a cookie
-    half_open: int = 2000  # half-open IKE SAs, all told
-    half_open_per_address: int = (
-        10  # the same for one address; a configured one needs a cookie then
-    )
+    cookie_from: int = 30  # half-open IKE SAs of strangers from which they are asked for a cookie
+    half_open: int = 2000  # half-open IKE SAs of strangers that have shown one
+    half_open_configured: int = 4000  # those of configured peers, with a cookie and without
+    half_open_per_address: int = 10  # of each of these, for one address or /64 of IPv6
+    half_open_per_prefix: int = 200  # of strangers, for a /24 of IPv4, a /48 of IPv6
     children: int = 8  # Child SAs in one IKE SA, those that linger included
     ike_sas_per_tunnel: int = (
         4  # authenticated IKE SAs of one tunnel, while peers sort out duplicates
     )
     clear_answers_per_s: float = 20.0  # unprotected errors, to strangers and as many to known peers
+    clear_answers_per_source: int = 5  # at once; then one a second
     slots: int = 1 << SLOT_BITS  # inbound ESP SAs
 
 

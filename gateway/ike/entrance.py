@@ -18,6 +18,7 @@ from gateway.ike.cookie import CookieJar
 from gateway.ike.drops import DropReason
 from gateway.ike.events import Failed, Send
 from gateway.ike.exchanges import init, negotiate
+from gateway.ike.first_look import FirstLook, first_look
 from gateway.ike.halfopen import Admission, HalfOpen
 from gateway.ike.iana import ExchangeType, NotifyType
 from gateway.ike.ike_sa import IkeSa
@@ -29,7 +30,8 @@ from gateway.ike.message import (
     parse_header,
     serialise_clear,
 )
-from gateway.ike.payloads import Nonce, Notify, SecurityAssociation
+from gateway.ike.payloads import Notify, SecurityAssociation
+from gateway.ike.sources import SourceRates
 from gateway.ike.states import State
 from gateway.ike.tunnel import Tunnel
 from gateway.ike.window import digest
@@ -48,10 +50,12 @@ class Entrance:
         self._context = context
         self._half_open = HalfOpen(context.limits)
         self._by_init: dict[tuple[bytes, Address, int], IkeSa] = {}  # SPIi and source, as responder
-        self._jar = CookieJar(context.random.bytes(COOKIE_SECRET_LEN))
+        secret = context.random.bytes(COOKIE_SECRET_LEN)
+        self._jar = CookieJar(secret)
         # Two, so that strangers can not use up what configured peers need to be told.
         self._answers = RateLimit(context.limits.clear_answers_per_s, now)
         self._known_answers = RateLimit(context.limits.clear_answers_per_s, now)
+        self._by_source = SourceRates(secret, 1.0, context.limits.clear_answers_per_source)
         self._by_addresses: dict[tuple[Address, Address | None], list[Tunnel]] = {}
 
     def configure(self, tunnels: Iterable[Tunnel]) -> None:
@@ -154,19 +158,25 @@ class Entrance:
             self._context.drop(DropReason.UNKNOWN_PEER, path)
             self._answer_clear(header, [Notify(NotifyType.NO_PROPOSAL_CHOSEN)], path, now)
             return None
+        is_configured = tunnels[0].config.remote is not None
+        names = tuple(tunnel.config.name for tunnel in tunnels)
         try:
-            message = parse_clear(datagram)
-            names = tuple(tunnel.config.name for tunnel in tunnels)
-            self._context.trace(names, message, path, is_sent=False)
-            if not self._may_enter(message, tunnels, path, now):
+            if self._context.traced.intersection(names):
+                self._context.trace(names, parse_clear(datagram), path, is_sent=False)
+            look = first_look(header, datagram)
+            has_cookie = self._has_cookie(header, look, path, now)
+            if not self._may_enter(header, look, path, now, is_configured, has_cookie):
                 return None
+            message = parse_clear(datagram)
             self._context.record(names, message, path, is_sent=False)
             self._context.count("in.request.ike_sa_init")
             sa = init.answer_request(self._context, tunnels, message, datagram, path, now)
         except PeerError as error:
             self._refuse(header, error, datagram, tunnels, path, now)
             return None
-        self._half_open.add(sa.spi_r, path.remote)
+        self._half_open.add(
+            sa.spi_r, path.remote, is_configured=is_configured, has_cookie=has_cookie
+        )
         self._by_init[(sa.spi_i, path.remote, path.remote_port)] = sa
         return sa
 
@@ -179,15 +189,22 @@ class Entrance:
         others = self._by_addresses.get((path.local, None), [])
         return tuple(one for one in (*named, *others) if not one.is_stopped)
 
-    def _may_enter(
-        self, message: Message, tunnels: tuple[Tunnel, ...], path: Path, now: float
-    ) -> bool:
-        nonce = message.one(Nonce).value
-        cookie = message.notify(NotifyType.COOKIE)
-        has_cookie = cookie is not None and self._jar.accepts(
-            cookie.data, message.spi_i, nonce, path, now
+    def _has_cookie(self, header: Header, look: FirstLook, path: Path, now: float) -> bool:
+        """Say whether a request brings back a cookie of ours."""
+        return look.cookie is not None and self._jar.accepts(
+            look.cookie, header.spi_i, look.nonce, path, now
         )
-        is_configured = tunnels[0].config.remote is not None
+
+    def _may_enter(
+        self,
+        header: Header,
+        look: FirstLook,
+        path: Path,
+        now: float,
+        is_configured: bool,
+        has_cookie: bool,
+    ) -> bool:
+        """Say whether a request is read; ask for a cookie instead, or drop it."""
         match self._half_open.admit(
             path.remote, is_configured=is_configured, has_cookie=has_cookie
         ):
@@ -197,8 +214,8 @@ class Entrance:
                 self._context.drop(DropReason.HALF_OPEN_LIMIT, path)
             case Admission.ASK_COOKIE:
                 self._context.drop(DropReason.COOKIE_DEMANDED, path)
-                made = self._jar.make(message.spi_i, nonce, path, now)
-                self._send_notify(message, [Notify(NotifyType.COOKIE, made)], path)
+                made = self._jar.make(header.spi_i, look.nonce, path, now)
+                self._send_notify(header, [Notify(NotifyType.COOKIE, made)], path)
         return False
 
     def _refuse(
@@ -245,16 +262,17 @@ class Entrance:
     def _answer_clear(
         self, header: Header, notifies: Sequence[Notify], path: Path, now: float
     ) -> bool:
-        """Answer a request with an error, if the rate allows; return whether it did."""
+        """Answer a request with an error, if the rates allow; return whether it did."""
         is_known = (path.local, path.remote) in self._by_addresses
+        if not self._by_source.take(path.remote, now):
+            return False
         if not (self._known_answers if is_known else self._answers).take(now):
             return False
         self._send_notify(header, notifies, path)
         return True
 
-    def _send_notify(
-        self, request: Header | Message, notifies: Sequence[Notify], path: Path
-    ) -> None:
+    def _send_notify(self, request: Header, notifies: Sequence[Notify], path: Path) -> None:
+        """Send an answer, unless it is longer than the question (amplification)."""
         answer = Message(
             spi_i=request.spi_i,
             spi_r=request.spi_r,
@@ -267,4 +285,6 @@ class Entrance:
         if self._context.traced:
             names = tuple(tunnel.config.name for tunnel in self._candidates(path))
             self._context.trace(names, answer, path, is_sent=True)
-        self._context.emit(Send(serialise_clear(answer), path))
+        datagram = serialise_clear(answer)
+        if len(datagram) <= request.length:
+            self._context.emit(Send(datagram, path))

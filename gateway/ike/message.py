@@ -9,6 +9,7 @@ for what the peer itself has sealed. So whoever answers a WireError answers the 
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -16,7 +17,6 @@ from gateway.errors import IntegrityError, WireError
 from gateway.ike.cipher import SkCipher
 from gateway.ike.iana import IKE_VERSION, ExchangeType, Flags, NotifyType, PayloadType
 from gateway.ike.payloads import Notify, Payload, parse_chain, serialise_chain
-from gateway.ike.wire import Reader
 
 __all__ = [
     "CLEAR_MAX",
@@ -36,6 +36,8 @@ HEADER_LEN = 28
 # IKE_SA_INIT can not be fragmented, so a real one is small. Bounds what a stranger makes us parse.
 CLEAR_MAX = 8192
 GENERIC_HEADER_LEN = 4
+_HEADER = struct.Struct("!8s8sBBBBII")
+_INITIATOR, _RESPONSE = int(Flags.INITIATOR), int(Flags.RESPONSE)
 _T = TypeVar("_T", bound=Payload)
 
 
@@ -59,11 +61,11 @@ class Header:
 
     @property
     def is_response(self) -> bool:
-        return bool(self.flags & Flags.RESPONSE)
+        return self.flags & _RESPONSE != 0
 
     @property
     def from_original_initiator(self) -> bool:
-        return bool(self.flags & Flags.INITIATOR)
+        return self.flags & _INITIATOR != 0
 
     def serialise(self) -> bytes:
         numbers = bytes([self.next_payload, self.version, self.exchange, self.flags])
@@ -161,17 +163,9 @@ def parse_header(datagram: bytes) -> Header:
     Raises WireError: short, a length that is not the datagram's, SPIi zero; and its subclass
     InvalidMajorVersion. A higher minor version is ignored (section 2.5).
     """
-    reader = Reader(datagram)
-    header = Header(
-        reader.take(8, "header: SPIi"),
-        reader.take(8, "header: SPIr"),
-        reader.u8("header: next payload"),
-        reader.u8("header: version"),
-        reader.u8("header: exchange type"),
-        reader.u8("header: flags"),
-        reader.u32("header: message ID"),
-        reader.u32("header: length"),
-    )
+    if len(datagram) < HEADER_LEN:
+        raise WireError(f"header: need {HEADER_LEN} bytes, have {len(datagram)}")
+    header = Header(*_HEADER.unpack_from(datagram))
     if header.version >> 4 != IKE_VERSION >> 4:
         raise InvalidMajorVersion(header)
     if header.length != len(datagram):

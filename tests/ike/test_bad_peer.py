@@ -280,9 +280,9 @@ def test_answers_to_unknown_spis_are_rate_limited() -> None:
             spi_r=b"\x07" * 8,
             exchange=37,
             next_payload=0,
-            length=28,
+            length=36,
         )
-        pair.b.receive(header.serialise(), FROM_A)
+        pair.b.receive(header.serialise() + bytes(8), FROM_A)
     assert pair.b.drops("unknown_spi") == 30
     assert len(pair.b.all(Send)) == 3
 

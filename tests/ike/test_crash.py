@@ -127,7 +127,7 @@ def test_the_proof_is_no_longer_than_the_question_and_rare() -> None:
     assert all(len(one.datagram) <= len(question.datagram) for one in answers)
     pair.link.flights.clear()
     header = question.datagram[:28]
-    short = header[:24] + (28).to_bytes(4, "big")
+    short = header[:24] + (36).to_bytes(4, "big") + bytes(8)
     pair.advance(2.0, deliver=False)
     pair.link.flights.clear()
     path = question.path

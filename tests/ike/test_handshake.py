@@ -661,30 +661,6 @@ def forged_init(pair: IkePair, number: int) -> bytes:
     return serialise_clear(dataclasses.replace(request, spi_i=number.to_bytes(8, "big")))
 
 
-def test_half_open_ike_sas_of_strangers_are_bounded() -> None:
-    limits = EndpointLimits(cookie_from=1000, half_open_per_address=3)
-    pair = stranger_pair(limits)
-    path = Path(B_ADDRESS, 500, A_ADDRESS, 500)
-    for number in range(1, 9):
-        pair.b.receive(forged_init(pair, number), path)
-    assert len(pair.b.all(Send)) == 3
-    assert pair.b.drops("half_open_limit") == 5
-    pair.b.events.clear()
-    pair.now += 31.0
-    pair.fire()
-    pair.b.receive(forged_init(pair, 100), path)
-    assert len(pair.b.all(Send)) == 1
-
-
-def test_half_open_ike_sas_are_bounded_for_configured_peers_too() -> None:
-    pair = IkePair(limits_b=EndpointLimits(half_open=4))
-    pair.start()
-    for number in range(1, 9):
-        pair.b.receive(forged_init(pair, number), Path(B_ADDRESS, 500, A_ADDRESS, 500))
-    assert len(pair.b.all(Send)) == 4
-    assert pair.b.drops("half_open_limit") == 4
-
-
 def test_refusals_in_the_clear_are_rate_limited() -> None:
     pair = IkePair(limits_b=EndpointLimits(clear_answers_per_s=5.0))
     pair.start()

@@ -137,7 +137,8 @@ def test_what_only_says_that_an_end_is_there_is_traced_and_not_recorded() -> Non
 
 
 def test_a_request_is_recorded_only_once_it_is_let_in() -> None:
-    pair = IkePair(config_a(), config_b(), limits_b=EndpointLimits(half_open_per_address=0))
+    limits = EndpointLimits(cookie_from=0)
+    pair = IkePair(config_a(), config_b(remote=None), limits_b=limits)
     pair.b.endpoint.record()
     pair.start()
     pair.deliver_to_b()

@@ -1,0 +1,55 @@
+"""
+Where strangers are: one address, and the prefix around it that one of them may well have whole.
+
+What is counted by source is counted in a fixed number of places, so that a stranger who sends from
+ever new addresses makes us hold nothing.
+"""
+
+from __future__ import annotations
+
+from gateway.sa import Address
+
+_SOURCE_BITS = {4: 32, 6: 64}  # what one host has
+_PREFIX_BITS = {4: 24, 6: 48}  # what one site has
+_SLOTS = 1024
+
+Key = tuple[int, int]  # IP version, and the bits of the prefix
+
+
+def source_of(address: Address) -> Key:
+    """Return the key of one host: an IPv4 address, a /64 of IPv6."""
+    return _key(address, _SOURCE_BITS)
+
+
+def prefix_of(address: Address) -> Key:
+    """Return the key of one site: a /24 of IPv4, a /48 of IPv6."""
+    return _key(address, _PREFIX_BITS)
+
+
+def _key(address: Address, bits: dict[int, int]) -> Key:
+    version = address.version
+    return version, int(address) >> (address.max_prefixlen - bits[version])
+
+
+class SourceRates:
+    """
+    A token bucket for each source: `burst` at once, `per_s` a second for ever.
+
+    Sources that meet in one of the 1,024 places share its bucket; which ones do, nobody can know.
+    """
+
+    def __init__(self, salt: bytes, per_s: float, burst: int) -> None:
+        """`salt` is random: else sources could be chosen that share the bucket of another one."""
+        self._salt = salt
+        self._cost_s = 1.0 / per_s
+        self._room_s = (burst - 1) / per_s
+        self._full_at = [0.0] * _SLOTS  # when each bucket is full again
+
+    def take(self, address: Address, now: float) -> bool:
+        """Take one token of a source; return whether there was one."""
+        slot = hash((self._salt, source_of(address))) % _SLOTS
+        full_at = max(self._full_at[slot], now)
+        if full_at - now > self._room_s:
+            return False
+        self._full_at[slot] = full_at + self._cost_s
+        return True
