@@ -37,7 +37,7 @@ from gateway.ike.status import ChildStatus, TunnelIkeStatus, tunnel_status
 from gateway.ike.tasks import Task, Work
 from gateway.ike.tunnel import Tunnel
 from gateway.pki.question import Question
-from gateway.sa import Path
+from gateway.sa import Address, Path
 from gateway.secret import Secret
 
 __all__ = ["ChildStatus", "EndpointLimits", "IkeEndpoint", "IkeSecrets", "TunnelIkeStatus"]
@@ -391,6 +391,16 @@ class IkeEndpoint:
         Return the counters: messages by exchange and direction, drops by reason, rekeys, failures.
         """
         return self._context.counters
+
+    @property
+    def peer_addresses(self) -> set[Address]:
+        """
+        Return where peers of ours may be: the addresses of tunnels, and those of IKE SAs that have
+        authenticated.
+        """
+        named = {one.config.remote for one in self._tunnels.values()} - {None}
+        met = {sa.path.remote for sa in self._context.sas.values() if sa.tunnel is not None}
+        return {*met, *(address for address in named if address is not None)}
 
     @property
     def inbound_spis(self) -> int:

@@ -7,6 +7,8 @@ ever new addresses makes us hold nothing.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from gateway.sa import Address
 
 _SOURCE_BITS = {4: 32, 6: 64}  # what one host has
@@ -33,21 +35,29 @@ def _key(address: Address, bits: dict[int, int]) -> Key:
 
 class SourceRates:
     """
-    A token bucket for each source: `burst` at once, `per_s` a second for ever.
+    A token bucket for each source, or each `key` of an address: `burst` at once, `per_s` a second
+    for ever.
 
     Sources that meet in one of the 1,024 places share its bucket; which ones do, nobody can know.
     """
 
-    def __init__(self, salt: bytes, per_s: float, burst: int) -> None:
+    def __init__(
+        self,
+        salt: bytes,
+        per_s: float,
+        burst: int,
+        key: Callable[[Address], Key] = source_of,
+    ) -> None:
         """`salt` is random: else sources could be chosen that share the bucket of another one."""
         self._salt = salt
+        self._key = key
         self._cost_s = 1.0 / per_s
         self._room_s = (burst - 1) / per_s
         self._full_at = [0.0] * _SLOTS  # when each bucket is full again
 
     def take(self, address: Address, now: float) -> bool:
         """Take one token of a source; return whether there was one."""
-        slot = hash((self._salt, source_of(address))) % _SLOTS
+        slot = hash((self._salt, self._key(address))) % _SLOTS
         full_at = max(self._full_at[slot], now)
         if full_at - now > self._room_s:
             return False

@@ -13,6 +13,7 @@ import contextlib
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import assert_never
 
 from gateway.dataplane.interface import DataPlane, Punt, PuntType
@@ -41,6 +42,7 @@ from gateway.ike.reasons import selectors_text
 from gateway.node.fetch import Fetcher
 from gateway.node.journal import Journal, Level
 from gateway.node.one_way import Sign
+from gateway.node.strangers import Strangers
 from gateway.node.tunnel import Tunnel, Tunnels
 from gateway.node.udp import IkeSockets
 from gateway.pki.question import Question
@@ -64,7 +66,8 @@ class IkeDaemon:
         wall: Callable[[], float],
     ) -> None:
         self.endpoint = endpoint
-        self.sockets = IkeSockets(self.datagram_received)
+        self.strangers = Strangers()
+        self.sockets = IkeSockets(self.datagram_received, self.strangers)
         self._plane = plane
         self._tunnels = tunnels
         self._journal = journal
@@ -89,6 +92,7 @@ class IkeDaemon:
         self.known = frozenset(config.name for config in configs)
         self._set_clock()
         self.carry_out(self.endpoint.configure(configs, self._clock()))
+        self.strangers.know(self.endpoint.peer_addresses)
 
     def close_tunnel(self, name: str) -> None:
         """An operator takes a tunnel down: it stays so, and refuses its peer."""
@@ -143,7 +147,7 @@ class IkeDaemon:
         match punt.type:
             case PuntType.IKE:
                 if punt.path is not None:
-                    self.datagram_received(punt.data, punt.path)
+                    self._punted(punt.data, punt.path)
             case PuntType.SOFT_LIMIT:
                 self.carry_out(self.endpoint.soft_limit(punt.spi, now))
             case PuntType.HARD_LIMIT:
@@ -155,8 +159,10 @@ class IkeDaemon:
                 if tunnel is not None and tunnel.name in self.known and punt.path is not None:
                     self.carry_out(self.endpoint.esp_path(tunnel.name, punt.path, now))
             case PuntType.UNKNOWN_SPI:
-                text = f"{punt.spi:#010x}"
-                self._journal.from_peer(Level.DEBUG, "unknown_spi", spi=text, path=str(punt.path))
+                text, source = f"{punt.spi:#010x}", punt.path.remote if punt.path else None
+                self._journal.from_peer(
+                    Level.DEBUG, "unknown_spi", source, spi=text, path=punt.path
+                )
             case PuntType.FIRST_INBOUND:
                 self.carry_out(self.endpoint.first_inbound(punt.spi, now))
             case PuntType.WORKER_FAILED:
@@ -171,6 +177,13 @@ class IkeDaemon:
     def _set_clock(self) -> None:
         """Tell the core the date: certificates end by it, and a clock may be set right later."""
         self.endpoint.set_clock(self._wall() - self._clock())
+
+    def _punted(self, datagram: bytes, path: Path) -> None:
+        """An IKE datagram came to port 4500."""
+        if self.strangers.is_known(path.remote):
+            self.datagram_received(datagram, path)
+        else:
+            self.strangers.let_in(path.remote, partial(self.datagram_received, datagram, path))
 
     def _worker_failed(self, punt: Punt) -> None:
         text = punt.data.decode("ascii", "replace")
@@ -194,6 +207,7 @@ class IkeDaemon:
         """
         now = self._clock()
         self._set_clock()
+        self.strangers.know(self.endpoint.peer_addresses)
         tunnels = list(self._tunnels)
         start = self._next_sample if self._next_sample < len(tunnels) else 0
         for tunnel in tunnels[start : start + SAMPLES_A_TICK]:
@@ -286,7 +300,7 @@ class IkeDaemon:
             case Dropped(reason, path, name):
                 fields = {"tunnel": name} if name else {}
                 self._journal.from_peer(
-                    Level.DEBUG, "dropped", reason=reason, path=str(path), **fields
+                    Level.DEBUG, "dropped", path.remote, reason=reason, path=path, **fields
                 )
             case Failed(name, reason):
                 self._failed(name, reason)

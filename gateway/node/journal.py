@@ -2,14 +2,16 @@
 What happened, one line each: to standard error for the system's journal, and in a ring for
 `twinspan log`.
 
-Lines that strangers can cause are rate limited by event name and tunnel, and what was left out is
-said. Values are cleaned of control characters, since some of them come from the network.
+Lines that strangers can cause are rate limited by event name and tunnel, and by source, so that one
+of them does not silence what others cause; what was left out is said. Values are cleaned of control
+characters, since some of them come from the network.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -17,6 +19,9 @@ from enum import IntEnum
 from typing import TextIO
 
 from structlog.processors import LogfmtRenderer
+
+from gateway.ike.sources import SourceRates
+from gateway.sa import Address
 
 Value = str | int | float | bool
 
@@ -82,7 +87,10 @@ class Journal:
     priorities: bool = False  # "<6>" before each line, for systemd
     listeners: list[Callable[[Entry], None]] = field(default_factory=list)
     _ring: deque[Entry] = field(default_factory=lambda: deque(maxlen=_RING))
-    _budgets: dict[tuple[str, Value | None], _Budget] = field(default_factory=dict)
+    _budgets: dict[tuple[str, object], _Budget] = field(default_factory=dict)
+    _sources: SourceRates = field(
+        default_factory=lambda: SourceRates(os.urandom(16), _PER_S / 2, int(_BURST / 2))
+    )
     _followers: set[asyncio.Queue[Entry]] = field(default_factory=set)
     _render: LogfmtRenderer = field(default_factory=LogfmtRenderer)
 
@@ -101,15 +109,23 @@ class Journal:
     def say(self, level: Level, event: str, **fields: Value) -> None:
         self._add(level, event, fields)
 
-    def from_peer(self, level: Level, event: str, **fields: Value) -> None:
-        """Add an entry that a stranger can cause: at most a burst of ten, then one a second."""
+    def from_peer(
+        self, level: Level, event: str, source: Address | None = None, /, **fields: object
+    ) -> None:
+        """
+        Add an entry that a stranger can cause: at most a burst of ten, then one a second; half of
+        that for one source.
+        """
         budget = self._budgets.setdefault((event, fields.get("tunnel")), _Budget(at=self.clock()))
+        if source is not None and not self._sources.take(source, self.clock()):
+            budget.left_out += 1
+            return
         if not budget.allows(self.clock()):
             return
         if budget.left_out:
             fields["left_out"] = budget.left_out
             budget.left_out = 0
-        self._add(level, event, fields)
+        self._add(level, event, {name: _plain(value) for name, value in fields.items()})
 
     def recent(self, count: int, tunnel: str | None = None) -> list[Entry]:
         """Return the last `count` entries, of one tunnel if given, oldest first."""
@@ -144,6 +160,11 @@ class Journal:
         with contextlib.suppress(OSError, ValueError):
             self.stream.write(f"{prefix}{entry.event} {values}".rstrip() + "\n")
             self.stream.flush()
+
+
+def _plain(value: object) -> Value:
+    """Return a value as a line has it: what is no number is made text only where it is written."""
+    return value if isinstance(value, str | int | float | bool) else str(value)
 
 
 def _clean(value: Value) -> Value:

@@ -320,7 +320,7 @@ class StatusView:
             _add(workers, stats.counters)
             _add(drops, stats.drops)
         return {
-            "ike": dict(self._daemon.endpoint.counters),
+            "ike": {**self._daemon.endpoint.counters, "drop.shed": self._daemon.strangers.shed},
             "send_errors": dict(self._daemon.sockets.send_errors),
             "workers": workers,
             "each_worker": [dict(stats.counters) for stats in each],

@@ -1,0 +1,123 @@
+"""How much of the event loop strangers get, and that known peers do not wait for them."""
+
+from __future__ import annotations
+
+import io
+import socket
+from collections.abc import Callable
+from ipaddress import IPv4Address, ip_address
+
+import pytest
+
+from gateway.node.journal import Journal, Level
+from gateway.node.strangers import BURST_S, PER_SITE_BURST, SHARE, Strangers
+from gateway.node.udp import IkeSockets, open_ike_socket
+from gateway.sa import Path
+
+PEER = ip_address("192.0.2.1")
+
+
+class Clock:
+    """Seconds that move when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def spend(self, seconds: float) -> Callable[[], None]:
+        """Return work that takes so long."""
+
+        def work() -> None:
+            self.now += seconds
+
+        return work
+
+
+def at(number: int) -> IPv4Address:
+    """Return an address of a site of its own."""
+    return IPv4Address(int(IPv4Address("10.0.0.0")) + (number << 8))
+
+
+def test_strangers_get_a_quarter_of_the_time_whatever_one_of_them_costs() -> None:
+    for cost_s in (10e-6, 1e-3):
+        clock = Clock()
+        strangers = Strangers(clock)
+        spent = 0.0
+        end = clock.now + 10.0
+        number = 0
+        while clock.now < end:
+            before, number = clock.now, number + 1
+            strangers.let_in(at(number % 60_000), clock.spend(cost_s))
+            spent += clock.now - before
+            if not strangers.have_time:
+                clock.now += 1e-3  # the loop does something else
+        assert spent / 10.0 == pytest.approx(SHARE, abs=0.02)
+
+
+def test_after_quiet_a_burst_is_handled_and_the_rest_is_shed() -> None:
+    clock = Clock()
+    strangers = Strangers(clock)
+    handled: list[None] = []
+    for number in range(1000):
+        strangers.let_in(at(number), lambda: handled.append(clock.spend(1e-3)()))
+    assert len(handled) == pytest.approx(BURST_S / (1 - SHARE) / 1e-3, abs=2)
+    assert strangers.shed == 1000 - len(handled)
+    clock.now += 1.0
+    assert strangers.have_time
+
+
+def test_one_site_does_not_take_what_others_need() -> None:
+    strangers = Strangers(Clock())
+    handled: list[int] = []
+    for _ in range(2000):
+        strangers.let_in(at(1), lambda: handled.append(1))
+    strangers.let_in(at(2), lambda: handled.append(2))
+    assert handled.count(1) == PER_SITE_BURST
+    assert handled[-1] == 2
+
+
+def test_who_is_known_is_so_by_address_and_by_the_sockets_word() -> None:
+    strangers = Strangers()
+    strangers.know([PEER, ip_address("2001:db8::1")])
+    assert strangers.is_known(PEER)
+    assert strangers.is_known_host("2001:db8::1")
+    strangers.know([PEER])
+    assert not strangers.is_known_host("2001:db8::1")
+
+
+def test_one_source_does_not_silence_what_others_cause_in_the_log() -> None:
+    log = io.StringIO()
+    journal = Journal(log, lambda: 100.0, Level.DEBUG)
+    for _ in range(50):
+        journal.from_peer(Level.DEBUG, "dropped", at(1), reason="flags")
+    journal.from_peer(Level.DEBUG, "dropped", at(2), reason="version")
+    lines = log.getvalue().splitlines()
+    assert len(lines) == 6
+    assert lines[-1] == "dropped reason=version left_out=45"
+
+
+@pytest.mark.system
+@pytest.mark.usefixtures("network")
+async def test_known_peers_are_handled_before_strangers_that_came_first() -> None:
+    local, known, other = (IPv4Address(f"127.0.0.{last}") for last in (1, 2, 3))
+    received: list[tuple[bytes, Path]] = []
+    strangers = Strangers()
+    strangers.know([known])
+    sockets = IkeSockets(lambda datagram, path: received.append((datagram, path)), strangers)
+    with (
+        open_ike_socket(local) as sock,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as friend,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger,
+    ):
+        friend.bind((str(known), 0))
+        stranger.bind((str(other), 0))
+        for number in range(PER_SITE_BURST + 100):
+            stranger.sendto(b"noise %d" % number, (str(local), 500))
+        friend.sendto(b"true", (str(local), 500))
+        sockets._readable(sock, local)
+    assert received[0][0] == b"true"
+    assert [one for one, _ in received[1:3]] == [b"noise 0", b"noise 1"]
+    assert len(received) - 1 + strangers.shed == PER_SITE_BURST + 100
+    assert strangers.shed >= 100
