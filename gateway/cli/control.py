@@ -28,6 +28,7 @@ app = typer.Typer(
     help="Run the control plane: resources by API, for a fleet of gateways.",
     invoke_without_command=True,
     rich_markup_mode=None,
+    add_completion=False,
 )
 
 _Store = Annotated[

@@ -18,6 +18,7 @@ app = typer.Typer(
     help="Make a connection toward a cloud from its own configuration file.",
     no_args_is_help=True,
     rich_markup_mode=None,
+    add_completion=False,
 )
 
 _Files = Annotated[

@@ -25,6 +25,7 @@ app = typer.Typer(
     help="Move, back up and restore the store of the control plane; seal its secrets anew.",
     no_args_is_help=True,
     rich_markup_mode=None,
+    add_completion=False,
 )
 
 _Store = Annotated[
@@ -212,6 +213,7 @@ async def _restore(store: Store, file: Path, replace: bool) -> Json:
     if not isinstance(store, SqliteStore):
         raise ConfigError([f"{file}: is a backup of SQLite: restore it there, then export it"])
     await _judge_empty(store, replace)
+    await _judge_stopped(store)
     await store.restore(file)
     return {"revision": await store.revision()}
 
@@ -223,6 +225,21 @@ async def _judge_empty(store: Store, replace: bool) -> None:
 
     if not replace and not await is_empty(store):
         raise ConfigError(["the store has objects already: give --replace if they may be lost"])
+
+
+async def _judge_stopped(store: Store) -> None:
+    """
+    Raise ConfigError if a control process works with the store: its revisions must not go back
+    below what that one has seen.
+    """
+    from gateway.control.alarms.keeper import LEASE_NAME
+    from gateway.control.store.interface import LEASE
+    from gateway.errors import ConfigError
+
+    leases = await store.list(LEASE)
+    if any(lease.key.id == LEASE_NAME for lease in leases.objects):
+        text = "a control process works with the store: stop it first"
+        raise ConfigError([f"{text} (one that was killed counts as running for some seconds)"])
 
 
 async def _rotate(store: Store, given: Path | None, add: bool, drop_old: bool) -> Json:

@@ -12,12 +12,14 @@ from typer.testing import CliRunner, Result
 
 from gateway.cli import app
 from gateway.control.secrets import KeyRing, load_key_ring, master_key_id, read_master_keys
-from gateway.control.store.interface import Create, Key, Object, Store
+from gateway.control.store.interface import LEASE, Create, Key, Object, Page, Store
 from gateway.control.store.place import etcd_targets, open_store
 from gateway.control.store.transfer import all_objects
 from gateway.errors import ConfigError
 from gateway.secret import Secret
+from lab.commands import wait_for
 from lab.etcd import make_cluster
+from tests.cli.control_process import control
 
 KEYS = [Key(kind, f"x-{number}") for kind in ("gateway", "tunnel") for number in range(30)]
 PSK = Secret(b"correct-horse-battery-staple")
@@ -157,6 +159,28 @@ def test_a_damaged_backup_changes_nothing(place: str, tmp_path: Path) -> None:
     assert done.exit_code == 3
     assert "store.db: " in done.stderr
     assert len(objects(place)) == 60
+
+
+def test_a_store_that_a_control_process_works_with_is_not_put_back(
+    tmp_path: Path,
+) -> None:
+    """Its revisions would go back below what that process has seen."""
+    file = tmp_path / "backup.db"
+
+    def has_lease() -> bool:
+        page = with_store(where, lambda store: store.list(LEASE))
+        assert isinstance(page, Page)
+        return bool(page.objects)
+
+    with control(tmp_path) as plane:
+        where = f"sqlite:{plane.place / 'control.db'}"
+        assert run("backup", file, "--store", where).exit_code == 0
+        plane.done("bgw", "create", "late")
+        wait_for("its lease", has_lease, 10.0)
+        done = run("restore", file, "--store", where, "--replace")
+        assert (done.exit_code, "stop it first" in done.stderr) == (1, True)
+        assert plane.done("bgw", "list", "-o", "name") == "late\n"
+    assert run("restore", file, "--store", where, "--replace").exit_code == 0
 
 
 def test_what_exists_is_not_written_over(place: str, tmp_path: Path) -> None:

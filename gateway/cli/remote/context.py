@@ -29,6 +29,7 @@ app = typer.Typer(
     help="Say which control plane the commands speak with.",
     no_args_is_help=True,
     rich_markup_mode=None,
+    add_completion=False,
 )
 
 _Name = Annotated[str, typer.Argument(help="name of a context", autocompletion=complete_context)]

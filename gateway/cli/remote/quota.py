@@ -19,6 +19,7 @@ app = typer.Typer(
     help="Say how much a tenant may have, and has.",
     no_args_is_help=True,
     rich_markup_mode=None,
+    add_completion=False,
 )
 
 

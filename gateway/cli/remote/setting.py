@@ -24,6 +24,7 @@ app = typer.Typer(
     help="Say what holds for the whole control plane; the operator's alone.",
     no_args_is_help=True,
     rich_markup_mode=None,
+    add_completion=False,
 )
 
 
