@@ -30,7 +30,7 @@ from gateway.control.api.render import moment
 from gateway.control.auth.principal import Principal, Scope, system
 from gateway.control.changes.steps import Step
 from gateway.control.problems import ApiProblem, not_found
-from gateway.control.registry import Registry
+from gateway.control.registry import Done, Registry
 from gateway.control.resources.kinds import SECRETS, random_id
 from gateway.control.resources.record import Record, Table, bytes_of
 from gateway.control.store.interface import (
@@ -264,9 +264,9 @@ class Applies:
         """Carry out one step and note it, in one commit."""
         step = await self.without_known_secrets(step)
 
-        def note(before: Table | None) -> Callable[[Record], list[Write]]:
+        def note(before: Table | None) -> Callable[[Done], list[Write]]:
             is_ours = Check(Key(APPLY, job.id), job.revision)
-            return lambda record: [is_ours, self._note(job, index, record, before)]
+            return lambda done: [is_ours, self._note(job, index, done.record, before)]
 
         if step.action == "create":
             await self.registry.create(

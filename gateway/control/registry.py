@@ -35,9 +35,6 @@ from gateway.secret import Secret
 ATTEMPTS = 20  # another process was faster each time
 PAUSE_S = 0.01  # times a random number, before the next attempt
 
-# Writes that are to be in the commit of a new resource, made once it is known.
-Beside = Callable[[Record], Sequence[Write]]
-
 
 @dataclass(frozen=True, slots=True)
 class Done:
@@ -46,6 +43,10 @@ class Done:
     record: Record
     others: tuple[Record, ...] = ()
     warnings: tuple[str, ...] = ()
+
+
+# Writes that are to be in the commit of a change, made once all of it is known but its revision.
+Beside = Callable[[Done], Sequence[Write]]
 
 
 class Registry:
@@ -236,11 +237,12 @@ class Registry:
                 assert record is not None
                 _judge_machine(changes, who)
                 warnings = await judged(drafts(self.mirror, changes))
+                done = _done(changes, record, warnings)
                 if dry_run or not changes:
-                    return _done(changes, record, warnings)
+                    return done
                 writes = writes_of(self.mirror, changes, self._ring.seal)
                 writes += self._tenants_of(changes)
-                writes += beside(record) if beside is not None else ()
+                writes += beside(done) if beside is not None else ()
                 revision = await self._committed(writes, who.actor)
                 if revision is not None:
                     kept = [(old, self._stored(new, revision)) for old, new in changes]

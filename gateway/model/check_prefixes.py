@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from ipaddress import ip_network
 
 from gateway.model.locate import Path
 from gateway.model.problem import Problem, shown
@@ -11,6 +12,15 @@ from gateway.model.resources import Document, namespaces_of
 from gateway.model.types import AnyNetwork
 
 PrefixRule = Callable[[Document], Iterable[Problem]]
+
+# RFC 6890: this network, loopback, link-local; RFC 5771 and RFC 1112: multicast and reserved.
+NEVER_ROUTED: tuple[AnyNetwork, ...] = tuple(
+    ip_network(text)
+    for text in (
+        *("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3"),
+        *("::1/128", "fe80::/10", "ff00::/8"),
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,4 +106,19 @@ def _taken_from_vpc(document: Document) -> Iterator[Problem]:
             yield Problem(path, text, shown(str(cidr)), code="prefix_in_use")
 
 
-PREFIX_RULES: tuple[PrefixRule, ...] = (_overlaps, _taken_from_vpc)
+def _never_routed(document: Document) -> Iterator[Problem]:
+    """Refuse customers' prefixes within a range that no router forwards."""
+    named = [(one.path, one.cidr) for one in _customers(document)]
+    named += [(("route", at, "prefix"), one.prefix) for at, one in enumerate(document.route)]
+    for path, cidr in named:
+        around = next((one for one in NEVER_ROUTED if _holds(one, cidr)), None)
+        if around is not None:
+            text = f"lies in {around}, which is never routed"
+            yield Problem(path, text, shown(str(cidr)), code="prefix_not_routable")
+
+
+def _holds(outer: AnyNetwork, inner: AnyNetwork) -> bool:
+    return _contains(outer, inner) and inner.prefixlen >= outer.prefixlen
+
+
+PREFIX_RULES: tuple[PrefixRule, ...] = (_overlaps, _taken_from_vpc, _never_routed)

@@ -137,6 +137,38 @@ async def test_a_tunnel_that_can_not_be_is_refused_with_its_code(
     assert (problem.code, problem.field) == (code, field)
 
 
+@pytest.mark.parametrize(
+    ("fields", "code", "field"),
+    [
+        ({"child_lifetime_s": 20000.0}, "limit_conflict", "vpn_connection.child_lifetime_s"),
+        ({"remote_cidrs": ["169.254.0.0/16"]}, "prefix_not_routable", "remote_cidrs[0]"),
+        ({"remote_cidrs": ["192.168.0.0/16"]}, "prefix_in_use", "remote_cidrs[0]"),
+        ({"routing": "bgp", "probe": "10.0.0.1"}, "invalid_value", "vpn_connection.probe"),
+        ({"routing": "policy"}, "invalid_value", "vpn_connection.remote_cidrs"),
+    ],
+)
+async def test_a_connection_without_tunnels_is_judged_as_one_with(
+    registry: Registry, fields: dict[str, object], code: str, field: str
+) -> None:
+    await fleet(registry)
+    wanted = {"name": "later", "border_gateway": "main", "customer_gateway": "office"}
+    problem = await refused(registry, "vpn_connection", **wanted, tunnels=0, **fields)
+    assert (problem.code, str(problem.field).endswith(field)) == (code, True), problem.as_json()
+    assert "none-of" not in str(problem.as_json())
+    done = await registry.create("vpn_connection", wanted | {"tunnels": 0}, ROOT)
+    assert done.others == ()
+    assert "none-of" not in str(done.warnings)
+
+
+async def test_a_customer_gateway_that_no_connection_has_yet_is_judged(registry: Registry) -> None:
+    addresses = ["203.0.113.1", "203.0.113.2", "203.0.113.3"]
+    problem = await refused(registry, "customer_gateway", name="three", public_addresses=addresses)
+    assert (problem.code, problem.field) == (
+        "address_count",
+        "customer_gateway.public_addresses",
+    )
+
+
 async def test_equal_as_numbers_and_prefixes_of_ours_are_refused(registry: Registry) -> None:
     await fleet(registry)
     await make(

@@ -151,13 +151,18 @@ def test_of_three_addresses_the_other_end_is_told_two() -> None:
     )
 
 
-def test_inner_networks_are_free_in_both() -> None:
-    """BASE has 169.254.10.0/30 and .4/30; the other end's VPC lies in the range, too."""
+@pytest.mark.parametrize(
+    ("vpc", "inner", "found"),
+    [
+        ("10.30.0.0/16", "169.254.10.0/24", ["169.254.10.8/30", "169.254.10.12/30"]),
+        ("10.99.10.0/29", "10.99.10.0/24", ["10.99.10.8/30", "10.99.10.12/30"]),
+    ],
+)
+def test_inner_networks_are_free_in_both(vpc: str, inner: str, found: list[str]) -> None:
+    """BASE has 169.254.10.0/30 and .4/30; the other end's VPC may lie in the range, too."""
     hub = edited((("gateway", "name"), "hub"))
-    east = bare("east", 65010, "169.254.10.8/29")
-    first, _ = joined(hub, east, Wish(inner=ip_network("169.254.10.0/24")))
-    found = [str(tunnel.inner_cidr) for tunnel in first.vpn_connection[1].tunnel]
-    assert found == ["169.254.10.16/30", "169.254.10.20/30"]
+    first, _ = joined(hub, bare("east", 65010, vpc), Wish(inner=ip_network(inner)))
+    assert [str(tunnel.inner_cidr) for tunnel in first.vpn_connection[1].tunnel] == found
 
 
 def test_inner_networks_are_not_those_of_a_direct_line_or_an_attachment() -> None:
@@ -166,18 +171,18 @@ def test_inner_networks_are_not_those_of_a_direct_line_or_an_attachment() -> Non
         "border_gateway": "main",
         "customer_gateway": "office",
         "interface": "eth2",
-        "address": "169.254.9.1/30",
-        "peer_address": "169.254.9.2",
-        "remote_cidrs": ["169.254.9.4/31"],
+        "address": "10.99.9.1/30",
+        "peer_address": "10.99.9.2",
+        "remote_cidrs": ["10.99.9.4/31"],
     }
-    addresses = ["169.254.9.9/29"]
+    addresses = ["10.99.9.9/29"]
     hub = edited(
         (("gateway", "name"), "hub"),
         (("direct_line",), [line]),
         (("vpc_attachment", 0, "addresses"), addresses),
     )
-    first, _ = joined(hub, EAST, Wish(inner=ip_network("169.254.9.0/24")))
-    assert str(first.vpn_connection[1].tunnel[0].inner_cidr) == "169.254.9.16/30"
+    first, _ = joined(hub, EAST, Wish(inner=ip_network("10.99.9.0/24")))
+    assert str(first.vpn_connection[1].tunnel[0].inner_cidr) == "10.99.9.16/30"
 
 
 def test_a_range_without_room_is_refused() -> None:

@@ -160,6 +160,26 @@ def test_a_mistake_is_told_alone_at_its_place(edits: list[Edit], place: Path, te
     assert errors(found) == [(place, text)]
 
 
+@pytest.mark.parametrize(
+    ("prefix", "around"),
+    [
+        ("127.1.0.0/16", "127.0.0.0/8"),
+        ("169.254.0.0/16", "169.254.0.0/16"),
+        ("224.0.0.0/4", "224.0.0.0/3"),
+        ("240.1.0.0/16", "224.0.0.0/3"),
+        ("fe80::/64", "fe80::/10"),
+        ("0.0.0.0/0", ""),
+        ("128.0.0.0/1", ""),
+        ("100.64.0.0/10", ""),
+    ],
+)
+def test_a_customers_prefix_that_nobody_routes_is_refused(prefix: str, around: str) -> None:
+    path = (*CONNECTION, "remote_cidrs")
+    _, found = build_document(edited((path, [prefix])))
+    said = f'lies in {around}, which is never routed ("{prefix}")'
+    assert errors(found) == ([((*path, 0), said)] if around else [])
+
+
 def test_a_customers_prefix_that_a_vpc_has_is_refused_and_one_within_it_warned_of() -> None:
     path = (*CONNECTION, "remote_cidrs")
     _, found = build_document(edited((path, ["10.10.0.0/16"])))

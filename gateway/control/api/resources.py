@@ -32,12 +32,15 @@ class Api:
 
     def told(self, done: Done) -> Table:
         """Return the answer of a change: the resource, and what is probably not meant."""
-        answer = self.rendered(done.record)
-        return answer | {"warnings": list(done.warnings)} if done.warnings else answer
+        return self.rendered(done.record) | _warnings(done)
 
     def seen(self, kind: Kind, id: str, who: Principal, named: str | None) -> Record:
         """Return a resource of the tenant that is named, or of any that is seen. ApiProblem 404."""
         return self.registry.get(kind.name, id, who if kind.is_operators else narrowed(who, named))
+
+
+def _warnings(done: Done) -> Table:
+    return {"warnings": list(done.warnings)} if done.warnings else {}
 
 
 # What is made with a new resource in its commit, and what the answer to its maker has of it.
@@ -78,10 +81,11 @@ class Resources:
     ) -> Table:
         more: Table = {}
 
-        def together(record: Record) -> list[Write]:
-            writes, told = self._made_with(record) if self._made_with is not None else ((), {})
+        def together(done: Done) -> list[Write]:
+            made_with = self._made_with
+            writes, told = made_with(done.record) if made_with is not None else ((), {})
             more.update(told)
-            answer = rendered(self._kind, record, {}) | more
+            answer = rendered(self._kind, done.record, {}) | _warnings(done) | more
             return [*writes, *(beside(answer) if beside is not None else ())]
 
         done = await self._api.registry.create(

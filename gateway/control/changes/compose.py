@@ -20,6 +20,7 @@ from gateway.model.tunnels import FIRST_PREFERENCE
 
 # Opens a secret: the resource, where it stands in its value (`spec/psk`), and what is there.
 Open = Callable[[Record, str, str], str]
+Bare = Callable[[Record], Sequence[Table]]  # the tunnels of a connection without any
 _OURS = frozenset(
     {"name", "description", "tags", "node", "inner_version", "vpn_connection", "address_pool"}
 )
@@ -121,8 +122,12 @@ def _is_of(view: View, tunnel: Record, gateway: Record) -> bool:
     return connection is not None and connection.of("border_gateway") == gateway.id
 
 
-def tables(view: View, parts: Parts, open_secret: Open) -> Table:
-    """Return the tables of a wanted document but for `gateway`."""
+def tables(view: View, parts: Parts, open_secret: Open, bare: Bare = lambda _: ()) -> Table:
+    """
+    Return the tables of a wanted document but for `gateway`.
+
+    A connection without tunnels has those of `bare`, and is left out if that gives none.
+    """
 
     def plain(record: Record) -> Table:
         return _plain(record, open_secret)
@@ -130,6 +135,11 @@ def tables(view: View, parts: Parts, open_secret: Open) -> Table:
     by_connection: dict[str, list[Record]] = {}
     for tunnel in sorted(parts.tunnels, key=lambda one: int(one.allocated.get("position", 0))):
         by_connection.setdefault(str(tunnel.of("vpn_connection")), []).append(tunnel)
+    of_connection = {
+        one.id: [_tunnel(each, open_secret) for each in by_connection.get(one.id, ())]
+        or list(bare(one))
+        for one in parts.connections
+    }
     return {
         "border_gateway": [
             plain(one) | _namespace(routing_table(view, one)) for one in parts.gateways
@@ -137,17 +147,16 @@ def tables(view: View, parts: Parts, open_secret: Open) -> Table:
         "vpc_attachment": [plain(one) for one in parts.attachments],
         "customer_gateway": [plain(one) for one in parts.customers],
         "vpn_connection": [
-            plain(one)
-            | {"tunnel": [_tunnel(each, open_secret) for each in by_connection.get(one.id, ())]}
+            plain(one) | {"tunnel": of_connection[one.id]}
             for one in parts.connections
-            if one.id in by_connection
+            if of_connection[one.id]
         ],
         "direct_line": [plain(one) for one in parts.lines],
         "route": [
             {key: one.spec[key] for key in one.spec if key not in _OURS}
             | {"vpn_connection": one.spec["vpn_connection"]}
             for one in parts.routes
-            if one.spec["vpn_connection"] in by_connection
+            if of_connection[one.spec["vpn_connection"]]
         ],
     }
 

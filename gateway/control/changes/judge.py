@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from gateway.control.changes.compose import parts_around, tables
+from gateway.control.changes.compose import Parts, parts_around, tables
 from gateway.control.changes.parse import field_text, refused
 from gateway.control.changes.view import After, Pair, View
 from gateway.control.problems import FieldError
@@ -23,6 +23,7 @@ from gateway.model.problem import SECRET_KEYS, Problem, value_at
 # Stand for keys that were judged when they were set, and are sealed now.
 _GOOD_KEYS = {"psk": "0x" + "5a" * 32, "ppk": "0x" + "a5" * 32}
 _NOBODYS = "192.0.0.8"  # RFC 7600: never an address of anybody
+_BARE = "none-of-"  # how the name of a tunnel begins that stands for none
 _ONE_CONNECTION = frozenset({"vpn_connection", "vpn_tunnel", "route"})
 
 
@@ -39,11 +40,17 @@ def drafts(view: View, changes: Sequence[Pair]) -> list[Draft]:
     after = After(view, changes)
     changed = [new for _, new in changes if new is not None]
     found = []
-    for gateway, connections in _scopes(after, changed):
-        table = tables(after, parts_around(after, gateway, connections), stand_in)
+    for parts in _scopes(after, changed):
+        table = tables(after, parts, stand_in, _bare)
         table["gateway"] = {"public_addresses": _addresses(table)}
         found.append(Draft(table, changed[0]))
     return found
+
+
+def _bare(connection: Record) -> list[Table]:
+    """Return what stands for the tunnels of a connection without any, so that it can be judged."""
+    name = _BARE + connection.id
+    return [{"name": name, "local_address": _NOBODYS, "psk": _GOOD_KEYS["psk"]}]
 
 
 def judge(found: Iterable[Draft]) -> list[str]:
@@ -56,7 +63,7 @@ def judge(found: Iterable[Draft]) -> list[str]:
     warnings: dict[str, None] = {}
     for draft in found:
         for problem in build_document(draft.table)[1]:
-            if problem.path[:1] != ("gateway",):
+            if problem.path[:1] != ("gateway",) and not _is_of_bare(draft.table, problem):
                 told = _error(draft.table, problem, draft.asked)
                 if problem.is_warning:
                     warnings[f"{told.field}: {told.detail}"] = None
@@ -67,8 +74,23 @@ def judge(found: Iterable[Draft]) -> list[str]:
     return list(warnings)
 
 
-def _scopes(view: View, changed: Sequence[Record]) -> Iterator[tuple[Record, Sequence[Record]]]:
-    """Yield each Border Gateway that a change touches, and those of its connections it may."""
+def _is_of_bare(table: Table, problem: Problem) -> bool:
+    """Say whether a problem is of the tunnel that stands for none."""
+    kind, at, part, *_ = (*problem.path, "", "", "")
+    if kind != "vpn_connection" or part != "tunnel":
+        return False
+    tunnels = value_at(table, (kind, at, part))
+    return isinstance(tunnels, list) and str(tunnels[0]["name"]).startswith(_BARE)
+
+
+def _scopes(view: View, changed: Sequence[Record]) -> Iterator[Parts]:
+    """
+    Yield each Border Gateway that a change touches, with those of its connections that it may; and
+    Customer Gateways that no connection has yet.
+    """
+    for record in changed:
+        if record.kind == "customer_gateway" and not any(view.users(record.id)):
+            yield Parts((), (), (record,), (), (), (), ())
     whole: dict[str, bool] = {}
     touched: dict[str, dict[str, Record]] = {}
     for record in changed:
@@ -86,7 +108,7 @@ def _scopes(view: View, changed: Sequence[Record]) -> Iterator[tuple[Record, Seq
         siblings = list(view.children("vpn_connection", id))
         if id not in whole:
             siblings = [*touched[id].values(), *_alike(siblings, touched[id])]
-        yield gateway_record, siblings
+        yield parts_around(view, gateway_record, siblings)
 
 
 def _connections(view: View, record: Record) -> Iterator[Record]:
