@@ -38,7 +38,7 @@ MOST = 1000
 _USUAL = 500
 _IDLE_S = 5.0
 METRICS = ("192.0.2.1", 9469)
-_SCRAPES = 5
+_SCRAPES = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,7 @@ class Figures:
     branches_resident_mib: float
     idle_cpu_percent: float
     scrape_ms: float
+    scrape_cpu_ms: float
     scrape_mib: float
     reload_s: float
     reload_changed: int
@@ -148,17 +149,30 @@ def reload_one(hub: Twinspan, before: dict[str, TunnelView]) -> tuple[float, int
     return took, changed(before, hub.tunnels())
 
 
-def scrape(branches: Twinspan) -> tuple[float, float]:
-    """Return the median of milliseconds that a scrape of the hub takes, and its MiB."""
+def scrape(hub: Twinspan, branches: Twinspan, idle: float) -> tuple[float, float, float]:
+    """
+    Return the median of milliseconds that a scrape of the hub takes, those of a core beyond what is
+    used while idle (a share of a core), and its MiB.
+    """
     times, size = [], 0.0
+    began_at, used_s = time.monotonic(), cpu.cpu_s([hub.pid])
     for _ in range(_SCRAPES):
         url = "http://{}:{}/metrics".format(*METRICS)
-        words = ("-sf", "-o", "/dev/null", "-w", "%{time_total} %{size_download}", url)
+        words = (
+            "-sf",
+            "--compressed",
+            "-o",
+            "/dev/null",
+            "-w",
+            "%{time_total} %{size_download}",
+            url,
+        )
         seconds, size_text = branches.machine.run("curl", *words, timeout_s=30.0).split()
         times.append(float(seconds) * 1000)
         size = float(size_text) / 2**20
         time.sleep(0.5)
-    return sorted(times)[_SCRAPES // 2], size
+    used_s = cpu.cpu_s([hub.pid]) - used_s - idle * (time.monotonic() - began_at)
+    return sorted(times)[_SCRAPES // 2], used_s / _SCRAPES * 1000, size
 
 
 def spread_over(count: int) -> list[int]:
@@ -192,7 +206,7 @@ def measure(prefix: str, count: int, rounds: int) -> tuple[Figures, dict[str, fl
         before = cpu.cpu_s(pids)
         time.sleep(_IDLE_S)
         idle = (cpu.cpu_s(pids) - before) / _IDLE_S
-        scrape_ms, scrape_mib = scrape(branches)
+        scrape_ms, scrape_cpu_ms, scrape_mib = scrape(hub, branches, idle)
         views = hub.tunnels()
         took, touched = reload_one(hub, views)
         figures = Figures(
@@ -203,6 +217,7 @@ def measure(prefix: str, count: int, rounds: int) -> tuple[Figures, dict[str, fl
             branches_resident_mib=round(cpu.resident_mib(branches.pids()), 1),
             idle_cpu_percent=round(100.0 * idle, 2),
             scrape_ms=round(scrape_ms, 1),
+            scrape_cpu_ms=round(scrape_cpu_ms, 1),
             scrape_mib=round(scrape_mib, 2),
             reload_s=round(took, 3),
             reload_changed=touched,

@@ -74,7 +74,9 @@ PURE = [
     "gateway/node/flow.py",
     "gateway/node/wanted.py",
     "gateway/node/one_way.py",
+    "gateway/node/failovers.py",
     "gateway/node/redundancy.py",
+    "gateway/node/round_trips.py",
     "gateway/node/traffic.py",
     *sorted(
         f"gateway/model/{file.name}"

@@ -8,6 +8,7 @@ the call they were made for has returned; the C side keeps its own copy.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING
 
@@ -196,6 +197,7 @@ def wipe(struct: CData) -> None:
     buffer[:] = bytes(len(buffer))
 
 
+@cache
 def drop_names() -> tuple[str, ...]:
     """Return the names of the drop reasons in the order of the counters."""
     names = (ffi.string(lib.gw_drop_name(i)) for i in range(lib.gw_drop_count()))

@@ -68,7 +68,7 @@ class Doors:
         self._control = ControlSocket(runtime_dir / CONTROL_SOCKET, commands.answer)
         self._vici = Vici(runtime_dir, daemon, reconciler, tunnels, plane, journal)
         self._scrape = (
-            Scrape(metrics, lambda: metrics_text(self.status.whole(), failovers))
+            Scrape(metrics, lambda: metrics_text(self.status.figures(), failovers))
             if metrics
             else None
         )

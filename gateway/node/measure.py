@@ -267,7 +267,7 @@ class Measurer:
         return {
             "state": figures.state.value,
             "by": by,
-            "target": str(measured.aim.target),
+            "target": measured.request.target,
             "rtt_ms": _milliseconds(figures.mean_s),
             "min_ms": _milliseconds(figures.min_s),
             "max_ms": _milliseconds(figures.max_s),

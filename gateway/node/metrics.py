@@ -27,7 +27,7 @@ _TUNNEL_COUNTERS = {
 
 
 def metrics_text(status: Json, failovers: Failovers) -> str:
-    """Return all series of a status as `twinspan status --json` has it, and of the failovers."""
+    """Return all series of a status, as `StatusView.figures` has it, and of the failovers."""
     return text_of(
         [
             *_process(status),

@@ -31,6 +31,8 @@ from gateway.ike.events import (
     Send,
 )
 from gateway.ike.selectors import ANY4
+from gateway.node.failovers import Failovers
+from gateway.node.metrics import metrics_text
 from gateway.node.plan import plan
 from gateway.sa import Encr, EspSa, Integ, Limits, Path
 from gateway.secret import Secret
@@ -273,3 +275,20 @@ async def test_traffic_is_sampled_and_counts_as_a_sign_of_life_only_for_known_tu
     gw.plane.del_tunnel(2)
     gw.daemon.tick()
     assert "sample tunnel=office-2" in gw.log.getvalue()
+
+
+async def test_prometheus_is_told_what_status_says(gw: Parts) -> None:
+    gw.daemon.carry_out([up(), child(FIRST_SPI)])
+    gw.daemon.carry_out([replace(child(SECOND_SPI), replaces=FIRST_SPI)])
+    gw.daemon.tick()
+    texts = [metrics_text(one, Failovers()) for one in (gw.status.whole(), gw.status.figures())]
+    changing = ("_age_seconds", "_uptime_", "_worker_")
+    told = [
+        [line for line in text.splitlines() if not any(name in line for name in changing)]
+        for text in texts
+    ]
+    assert told[0] == told[1]
+    (rekeys,) = [
+        line for line in told[0] if "rekeys" in line and "office-1" in line and "child" in line
+    ]
+    assert rekeys.endswith(" 1")
