@@ -48,9 +48,10 @@ class Fleet:
     members: list[Member] = field(default_factory=list)
 
     @classmethod
-    def build(cls, lab: Lab) -> Fleet:
-        """Make the machine and start the control process."""
-        return cls(Control(lab.namespace("control"), "--listen-nodes", f"0.0.0.0:{PORT}").start())
+    def build(cls, lab: Lab, *options: str) -> Fleet:
+        """Make the machine and start the control process, with more options."""
+        listen = ("--listen-nodes", f"0.0.0.0:{PORT}")
+        return cls(Control(lab.namespace("control"), *listen, *options).start())
 
     def join(self, machine: Namespace, *addresses: str, start: bool = True) -> Member:
         """Make a machine a node that has these public addresses; start its gateway."""

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from gateway.control import slices
 from gateway.control.alarms.facts import Reading
 from gateway.control.alarms.judge import Facts
 from gateway.control.alarms.settings import AlarmSettings
 from gateway.control.api.requests import Requests
 from gateway.control.api.status import Status
 from gateway.control.mirror import Mirror
-from gateway.control.nodes import by_connection
 from gateway.control.nodes.by_connection import ByConnection
 from gateway.control.nodes.reports import lease_name
 from gateway.control.nodes.service import open_nodes
@@ -146,7 +146,7 @@ async def test_a_change_costs_only_the_connections_that_it_touches(store: Store)
 async def test_others_have_their_turn_while_all_is_made_anew(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(by_connection, "SLICE_S", 0.0)
+    monkeypatch.setattr(slices, "SLICE_S", 0.0)
     async with running(store) as registry:
         await fleet(registry)
         await connect(registry)

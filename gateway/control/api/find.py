@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Generic, TypeVar
 
 from gateway.control.api.conditions import Listing
@@ -21,6 +23,7 @@ NameOf = Callable[[str, str], str | None]  # of the resource of a kind and id
 
 Place = tuple[str | float, str]
 T = TypeVar("T")
+KeyOf = Callable[[T], Place]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,7 @@ def find(kind: Kind, records: Iterable[Record], asked: Listing, name_of: NameOf)
     wanted = list(records)
     for field, value in asked.filters.items():
         wanted = [one for one in wanted if _fits(kind, one, field, value, name_of)]
-    return page(wanted, asked, _place_of_record)
+    return page(wanted, asked, _record_key)
 
 
 def find_rows(rows: Iterable[Table], asked: Listing) -> Found[Table]:
@@ -52,40 +55,43 @@ def find_rows(rows: Iterable[Table], asked: Listing) -> Found[Table]:
         for row in rows
         if all(_text(row.get(field)) == value for field, value in asked.filters.items())
     ]
-    return page(wanted, asked, lambda row, field: (str(row.get(field)), str(row["id"])))
+    return page(wanted, asked, _row_key)
 
 
-def page(wanted: list[T], asked: Listing, place_of: Callable[[T, str], Place]) -> Found[T]:
+def page(wanted: Iterable[T], asked: Listing, key_of: Callable[[str], KeyOf[T]]) -> Found[T]:
     """
     Return the page that is asked for of what is wanted, in its order.
 
-    `place_of` returns where an item is in the order by a field. Raises ApiProblem 422.
+    `key_of` returns what says where an item is in the order by a field. Raises ApiProblem 422.
     """
     field, descending = asked.sort.removeprefix("-") or "name", asked.sort.startswith("-")
     if field not in SORTS:
         text = f"must be one of {', '.join(SORTS)}, - before it: descending"
         raise invalid("sort", asked.sort, text)
-    places = [(place_of(item, field), item) for item in wanted]
-    places.sort(key=lambda pair: pair[0], reverse=descending)
-    begin = 0
+    key = key_of(field)
+    items, begin = sorted(wanted, key=key), 0
     if asked.after is not None:
-        last = _read_cursor(asked, places[0][0] if places else None)
+        last = _read_cursor(asked, key(items[0]) if items else None)
         # After the last one, which may be gone by now.
-        begin = sum(1 for place, _ in places if (place >= last if descending else place <= last))
-    shown = places[begin : begin + asked.limit]
-    more = begin + asked.limit < len(places)
-    items = tuple(item for _, item in shown)
-    return Found(items, _cursor(asked.sort, shown[-1][0]) if more else None)
+        if descending:
+            begin = len(items) - bisect_left(items, last, key=key)
+        else:
+            begin = bisect_right(items, last, key=key)
+    if descending:
+        items.reverse()
+    shown = items[begin : begin + asked.limit]
+    more = begin + asked.limit < len(items)
+    return Found(tuple(shown), _cursor(asked.sort, key(shown[-1])) if more else None)
 
 
-def _place_of_record(record: Record, field: str) -> Place:
-    match field:
-        case "id":
-            return (record.id, record.id)
-        case "name":
-            return (record.name, record.id)
-        case _:
-            return (float(record.value.get(field, 0)), record.id)
+def _record_key(field: str) -> KeyOf[Record]:
+    if field in ("id", "name"):
+        return attrgetter(field, "id")  # in C: it is asked for each of thousands
+    return lambda record: (float(record.value.get(field, 0)), record.id)
+
+
+def _row_key(field: str) -> KeyOf[Table]:
+    return lambda row: (str(row.get(field)), str(row["id"]))
 
 
 def _cursor(sort: str, place: Place) -> str:

@@ -19,6 +19,7 @@ from gateway.control.events.timeline import Timeline
 from gateway.control.mirror import Mirror
 from gateway.control.nodes.service import Nodes
 from gateway.control.resources.record import Record
+from gateway.control.slices import in_slices
 from gateway.control.store.interface import Store
 from gateway.control.waits import Waits
 from gateway.customer.catalog import DEVICES
@@ -59,6 +60,6 @@ async def keep_history(history: History, mirror: Mirror, of: CountersOf) -> None
     """Look at the counters of all tunnels again and again, for the charts."""
     await mirror.ready.wait()
     while True:
-        tunnels = {tunnel.id: tunnel for tunnel in mirror.of_kind("vpn_tunnel")}
-        history.sample(time.time(), {id: of(one) for id, one in tunnels.items()})
+        tunnels = list(mirror.of_kind("vpn_tunnel"))
+        await in_slices(history.sample(time.time(), ((one.id, of(one)) for one in tunnels)))
         await asyncio.sleep(INTERVAL_S)

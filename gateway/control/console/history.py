@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,15 +40,22 @@ class History:
         self._times = array("d", [math.nan]) * POINTS
         self._next = 0
 
-    def sample(self, now: float, tunnels: Mapping[str, Counters | None]) -> None:
-        """Add a point for each tunnel by its id; those that are not there are forgotten."""
+    def sample(self, now: float, tunnels: Iterable[tuple[str, Counters | None]]) -> Iterator[str]:
+        """
+        Add a point for each tunnel by its id, and yield after it.
+
+        Those that do not come are forgotten. All points are seen once the last one is there.
+        """
         before = self._times[self._next - 1]
         passed = now - before if not math.isnan(before) else 0.0
+        self._times[self._next] = math.nan  # the oldest one goes, the new one is not there yet
+        rings: dict[str, _Ring] = {}
+        for id, counters in tunnels:
+            rings[id] = self._rings.get(id) or _Ring()
+            self._put(rings[id], counters or {}, passed)
+            yield id
+        self._rings = rings
         self._times[self._next] = now
-        for id in self._rings.keys() - tunnels.keys():
-            del self._rings[id]
-        for id, counters in tunnels.items():
-            self._put(self._rings.setdefault(id, _Ring()), counters or {}, passed)
         self._next = (self._next + 1) % POINTS
 
     def _put(self, ring: _Ring, counters: Counters, passed: float) -> None:

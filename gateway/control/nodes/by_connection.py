@@ -8,17 +8,16 @@ done in slices, so that requests and reports have their turn between them.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Iterator
 from time import monotonic
 from typing import Generic, TypeVar
 
 from gateway.control.mirror import Mirror
 from gateway.control.nodes.touched import connections_touched
 from gateway.control.resources.record import Record
+from gateway.control.slices import in_slices
 from gateway.control.store.interface import Commit
 
-SLICE_S = 0.004
 # A state that waits to be written is seen before, and no commit tells of it if it is taken back.
 ALL_S = 60.0
 
@@ -49,14 +48,15 @@ class ByConnection(Generic[T]):
             self._stale |= self._found.keys()
             self._stale |= {one.id for one in self._mirror.of_kind("vpn_connection")}
         stale, self._stale = self._stale, set()
-        until = monotonic() + SLICE_S
-        for id in stale:
+        await in_slices(self._made(stale, make))
+        return self._found.values()
+
+    def _made(self, ids: Iterable[str], make: Callable[[Record], T]) -> Iterator[str]:
+        """Make anew what follows from some connections; yield after each."""
+        for id in ids:
             record = self._mirror.get("vpn_connection", id)
             if record is None:
                 self._found.pop(id, None)
             else:
                 self._found[id] = make(record)
-            if monotonic() >= until:
-                await asyncio.sleep(0)
-                until = monotonic() + SLICE_S
-        return self._found.values()
+            yield id

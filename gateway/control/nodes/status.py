@@ -26,6 +26,7 @@ from gateway.node.redundancy import Leg, ha_status
 _SHOWN = ("active", "standing", "local", "remote", "interface", "suite", "bgp", "probe", "mtu")
 _SIDES = ("inside", "outside")
 LATEST = 4e9  # seconds since 1970: what a node says is not believed beyond
+_REFUSED = "refused"  # stands for the problem that the node has with its document
 _NO_BGP = ("", "established")
 ADDRESSES_KEPT = 20_000
 
@@ -65,11 +66,11 @@ class Statuses:
         told = self._reports.counters(node, tunnel.id)
         counters = told.model_dump() if told else None
         sides = {side: counters.pop(side) for side in _SIDES} if counters else None
-        operational, reason = self._operational(node, state)
+        operational, code = self._standing(node, state)
         return {
             "admin": self._admin(tunnel, state),
             "operational": operational,
-            "reason": reason,
+            "reason": self._reason(code, node, state),
             "since": _moment(state.get("since")),
             "node": node or None,
             "generation_wanted": self._documents.generation(node),
@@ -85,20 +86,32 @@ class Statuses:
         said = tunnel.spec.get("admin") or (connection and connection.spec.get("admin")) or "up"
         return "down" if "down" in (said, state.get("admin")) else "up"
 
-    def _operational(self, node: str, state: Mapping[str, object]) -> tuple[str, object]:
+    def _standing(self, node: str, state: Mapping[str, object]) -> tuple[str, str]:
+        """Return how a tunnel is, and the code of why where that is not its node's word."""
         if not node:
-            return "down", _why("not_placed", "the tunnel is on no node")
+            return "down", "not_placed"
         if not self._reports.is_alive(node):
-            name = self._name("node", node)
-            if self._states.get(node):
-                return "unknown", _why("node_lost", f"node {name} has not reported for 15 s")
-            return "unknown", _why("node_new", f"node {name} has never reported")
-        if not state:
-            problem = self._states.get(node).get("problem")
-            if problem:
-                return "down", problem
-            return "connecting", _why("not_applied", "the node has not got the tunnel yet")
-        return str(state.get("operational")), state.get("reason")
+            return "unknown", "node_lost" if self._states.get(node) else "node_new"
+        if state:
+            return str(state.get("operational")), ""
+        if self._states.get(node).get("problem"):
+            return "down", _REFUSED
+        return "connecting", "not_applied"
+
+    def _reason(self, code: str, node: str, state: Mapping[str, object]) -> object:
+        """Return the reason that `_standing` gave the code of."""
+        match code:
+            case "":
+                return state.get("reason")
+            case "not_placed":
+                return _why(code, "the tunnel is on no node")
+            case "node_lost":
+                return _why(code, f"node {self._name('node', node)} has not reported for 15 s")
+            case "node_new":
+                return _why(code, f"node {self._name('node', node)} has never reported")
+            case "not_applied":
+                return _why(code, "the node has not got the tunnel yet")
+        return self._states.get(node).get("problem")
 
     def of_connection(self, connection: Record) -> Table:
         """Return the status of a VPN Connection: what its tunnels come to."""
@@ -106,7 +119,7 @@ class Statuses:
         for tunnel in self._mirror.children("vpn_tunnel", connection.id):
             node = str(tunnel.allocated.get("node") or "")
             state = self._states.get(tunnel.id)
-            word = self._operational(node, state)[0]
+            word = self._standing(node, state)[0]
             works = word == "up" and state.get("bgp", "") in _NO_BGP
             words.append(word)
             working += works
