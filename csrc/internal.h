@@ -100,7 +100,12 @@ struct gw_tunnel_state;
 
 /* ---- what epoll points at ---- */
 
-enum gw_source_kind { GW_SOURCE_WAKE, GW_SOURCE_SOCKET, GW_SOURCE_QUEUE };
+enum gw_source_kind {
+	GW_SOURCE_WAKE,
+	GW_SOURCE_SOCKET,
+	GW_SOURCE_QUEUE,
+	GW_SOURCE_SHAPER
+};
 
 struct gw_source {
 	enum gw_source_kind kind;
@@ -113,10 +118,13 @@ struct gw_socket_state {
 	struct gw_socket_state *next; /* control only */
 };
 
+struct gw_shaper;
+
 struct gw_queue {
 	struct gw_source source; /* first */
 	struct gw_tunnel_state *tunnel;
 	uint32_t worker;
+	_Atomic(struct gw_shaper *) shaper; /* from the first rate cap on */
 };
 
 /* ---- tunnels ---- */
@@ -133,6 +141,7 @@ struct gw_path_state {
 struct gw_options_state {
 	struct gw_tunnel_options options;
 	struct gw_rate_config rate;
+	uint32_t hold_bytes; /* that may wait for the rate cap in each queue */
 };
 
 struct gw_inbound {
@@ -381,6 +390,9 @@ void gw_tun_flush(struct gw_worker *worker, struct gw_in_batch *batch);
 /* Read one batch from a TUN queue and carry it to the network. False if the queue is dead: errno says of what. */
 bool gw_outbound_batch(struct gw_worker *worker, struct gw_queue *queue);
 
+/* Carry what has waited for the rate cap, as far as it lets pass now. */
+void gw_outbound_release(struct gw_worker *worker, struct gw_shaper *shaper);
+
 /* Begin, fill and send what a batch sends. */
 void gw_out_begin(struct gw_worker *worker, struct gw_out_batch *batch,
 	struct gw_tunnel_state *tunnel);
@@ -394,6 +406,26 @@ void gw_out_flush(struct gw_worker *worker, struct gw_out_batch *batch);
 /* Write a packet with its offload header to the tunnel's TUN. False (counted) if the kernel refused it. */
 bool gw_tun_write(struct gw_worker *worker, struct gw_tunnel_state *tunnel,
 	struct iovec *parts, size_t count);
+
+/* ---- shape.c: packets that wait for the rate cap of their tunnel ---- */
+
+/* One for a queue, with its timer in the worker's epoll set; under dp->control. GW_E_NOMEM, GW_E_SYS. */
+GW_MUST_CHECK int gw_shaper_make(struct gw_dp *dp, struct gw_queue *queue);
+void gw_shaper_unwatch(struct gw_dp *dp, struct gw_queue *queue);
+void gw_shaper_free(struct gw_shaper *shaper); /* or NULL */
+
+/* The others are for the queue's worker alone. */
+struct gw_queue *gw_shaper_queue(const struct gw_shaper *shaper);
+bool gw_shaper_is_empty(const struct gw_shaper *shaper);
+/* Keep a copy of what was read, behind the others. False if more than `most` bytes would wait. */
+bool gw_shaper_hold(
+	struct gw_shaper *shaper, const uint8_t *data, size_t len, uint32_t most);
+/* The first that waits, or NULL; it stays until gw_shaper_pop(). */
+const uint8_t *gw_shaper_first(const struct gw_shaper *shaper, size_t *len);
+void gw_shaper_pop(struct gw_shaper *shaper);
+/* Have gw_outbound_release() called after so long, or not any more. */
+void gw_shaper_wait(struct gw_shaper *shaper, uint64_t ns);
+void gw_shaper_rest(struct gw_shaper *shaper);
 
 /* ---- tunnel.c, sa.c, socket.c: under dp->control ---- */
 

@@ -1,9 +1,9 @@
 /*
  * From a TUN queue to the network, in this order:
  *  1. read one packet or super-packet with its offload header
- *  2. the tunnel's outbound SA, of several the first whose selectors match
- *  3. size: an ICMP error, fragments, or smaller segments if it does not fit
- *  4. rate cap
+ *  2. rate cap: it waits if others do, or if the cap is reached (shape.c)
+ *  3. the tunnel's outbound SA, of several the first whose selectors match
+ *  4. size: an ICMP error, fragments, or smaller segments if it does not fit
  *  5. a run of sequence numbers
  *  6. each inner packet written once, behind the room for its ESP header, and sealed in place
  *  7. added to the messages of the batch (send.c)
@@ -24,6 +24,8 @@
 /* A batch ends after so many reads or bytes, so that other sources have their turn. */
 #define READS_MAX 64u
 #define BYTES_MAX (1u << 20)
+/* Packets that wait for the rate cap are looked at so often. */
+#define RELEASE_NS UINT64_C(1000000)
 /* A notice that found the punt socket full is tried again after this time. */
 #define NOTICE_RETRY_NS UINT64_C(10000000)
 
@@ -213,16 +215,16 @@ answer_too_big(struct gw_worker *worker, struct gw_out_batch *batch,
 	(void)gw_tun_write(worker, batch->tunnel, parts, 2);
 }
 
-/* Send the first `count` datagrams of a packet in fragments: more than one in a UDP super-packet. */
+/* Send every datagram of a packet in fragments: more than one in a UDP super-packet. */
 static void
 seal_fragments(struct gw_worker *worker, struct gw_out_batch *batch,
-	const struct packet_plan *plan, uint32_t count)
+	const struct packet_plan *plan)
 {
 	struct packet_plan piece = *plan;
 	uint8_t *whole = worker->buffers->scratch;
 	uint32_t i, at, len;
 
-	for (i = 0; i < count; i++) {
+	for (i = 0; i < plan->count; i++) {
 		len = gw_cut_write(&plan->cut, i, whole);
 		if (gw_packet_parse(whole, len, &piece.info) != GW_OK) {
 			drop(batch, GW_DROP_BAD_OFFLOAD, 1);
@@ -253,24 +255,20 @@ is_control(const struct gw_packet *info)
 	return info->protocol == GW_PROTO_ICMP || info->protocol == GW_PROTO_ICMPV6;
 }
 
-/* How many of the packet's segments the rate cap lets pass; the others are dropped. */
-static uint32_t
-pass_rate(struct gw_out_batch *batch, const struct packet_plan *plan)
+/* Must the packet wait for the rate cap? A super-packet passes whole: it is paid for later. */
+static bool
+must_wait(struct gw_out_batch *batch, const struct gw_shaper *shaper,
+	const struct packet_plan *plan)
 {
 	const struct gw_rate_config *limit = &batch->options->rate;
-	uint32_t passed, each = gw_cut_len(&plan->cut, 0);
+	struct gw_rate *rate = &batch->tunnel->rate;
 
-	if (limit->ps_per_unit == 0)
-		return plan->count;
 	if (is_control(&plan->info)) {
-		gw_rate_charge(&batch->tunnel->rate, limit, batch->now_ns, plan->cut.len);
-		return plan->count;
+		gw_rate_charge(rate, limit, batch->now_ns, plan->cut.len);
+		return false;
 	}
-	passed = gw_rate_take(
-		&batch->tunnel->rate, limit, batch->now_ns, plan->count, each);
-	if (passed < plan->count)
-		drop(batch, GW_DROP_RATE, plan->count - passed);
-	return passed;
+	return (shaper != NULL && !gw_shaper_is_empty(shaper)) ||
+	       gw_rate_take(rate, limit, batch->now_ns, 1, plan->cut.len) == 0;
 }
 
 /* Find out what a packet is and how it is cut. False: it was dropped. */
@@ -317,7 +315,7 @@ make_fit(struct gw_worker *worker, struct gw_out_batch *batch, struct packet_pla
 		return false;
 	}
 	if (plan->cut.header_len == 0 || plan->cut.protocol != GW_PROTO_TCP) {
-		seal_fragments(worker, batch, plan, pass_rate(batch, plan));
+		seal_fragments(worker, batch, plan);
 		return false;
 	}
 	gw_cut_resize(&plan->cut, (uint16_t)(plan->mtu - plan->cut.header_len));
@@ -361,23 +359,48 @@ choose_sa(struct gw_out_batch *batch, const struct packet_plan *plan)
 	return false;
 }
 
+/* Send a packet that need not wait. */
 static void
-carry(struct gw_worker *worker, struct gw_out_batch *batch, const uint8_t *data,
-	size_t len)
+carry(struct gw_worker *worker, struct gw_out_batch *batch, struct packet_plan *plan)
 {
+	uint32_t at;
+
+	if (!(batch->slots > 1 ? choose_sa(batch, plan) : is_selected(batch, plan)))
+		return;
+	if (gw_cut_len(&plan->cut, 0) > plan->mtu && !make_fit(worker, batch, plan))
+		return;
+	for (at = 0; at < plan->count; at += GW_CHUNK)
+		seal_chunk(worker, batch, plan, at,
+			plan->count - at < GW_CHUNK ? plan->count - at : GW_CHUNK);
+}
+
+/* Keep a packet for later, if there is room. */
+static void
+hold(struct gw_out_batch *batch, struct gw_shaper *shaper, const struct packet_plan *plan,
+	const uint8_t *data, size_t len)
+{
+	if (shaper == NULL ||
+		!gw_shaper_hold(shaper, data, len, batch->options->hold_bytes))
+		drop(batch, GW_DROP_RATE, plan->count);
+	else
+		gw_shaper_wait(shaper, RELEASE_NS);
+}
+
+/* Carry what was read from a queue, or let it wait. */
+static void
+take(struct gw_worker *worker, struct gw_out_batch *batch, const struct gw_queue *queue,
+	const uint8_t *data, size_t len)
+{
+	struct gw_shaper *shaper =
+		atomic_load_explicit(&queue->shaper, memory_order_acquire);
 	struct packet_plan plan;
-	uint32_t at, count;
 
 	if (!make_plan(batch, data, len, &plan))
 		return;
-	if (!(batch->slots > 1 ? choose_sa(batch, &plan) : is_selected(batch, &plan)))
-		return;
-	if (gw_cut_len(&plan.cut, 0) > plan.mtu && !make_fit(worker, batch, &plan))
-		return;
-	count = pass_rate(batch, &plan);
-	for (at = 0; at < count; at += GW_CHUNK)
-		seal_chunk(worker, batch, &plan, at,
-			count - at < GW_CHUNK ? count - at : GW_CHUNK);
+	if (shaper != NULL && must_wait(batch, shaper, &plan))
+		hold(batch, shaper, &plan, data, len);
+	else
+		carry(worker, batch, &plan);
 }
 
 bool
@@ -398,10 +421,37 @@ gw_outbound_batch(struct gw_worker *worker, struct gw_queue *queue)
 		}
 		reads++;
 		bytes += (uint64_t)len;
-		carry(worker, batch, data, (size_t)len);
+		take(worker, batch, queue, data, (size_t)len);
 	}
 	gw_out_flush(worker, batch);
 	gw_count(&worker->counters.tun_reads, reads);
 	errno = error; /* sending has its own */
 	return error == EAGAIN || error == EINTR;
+}
+
+void
+gw_outbound_release(struct gw_worker *worker, struct gw_shaper *shaper)
+{
+	struct gw_tunnel_state *tunnel = gw_shaper_queue(shaper)->tunnel;
+	struct gw_out_batch *batch = &worker->buffers->out_batch;
+	struct packet_plan plan;
+	const uint8_t *data;
+	uint64_t bytes = 0;
+	size_t len;
+
+	gw_shaper_rest(shaper);
+	gw_out_begin(worker, batch, tunnel);
+	while (bytes < BYTES_MAX && (data = gw_shaper_first(shaper, &len)) != NULL) {
+		if (make_plan(batch, data, len, &plan)) {
+			if (gw_rate_take(&tunnel->rate, &batch->options->rate,
+				    batch->now_ns, 1, plan.cut.len) == 0)
+				break;
+			carry(worker, batch, &plan);
+		}
+		gw_shaper_pop(shaper);
+		bytes += len;
+	}
+	gw_out_flush(worker, batch);
+	if (!gw_shaper_is_empty(shaper))
+		gw_shaper_wait(shaper, RELEASE_NS);
 }

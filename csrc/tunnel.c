@@ -17,6 +17,10 @@
 /* A rate cap lets this much time's worth pass at once, and at least this many bytes. */
 #define BURST_NS    UINT64_C(20000000)
 #define BURST_BYTES UINT64_C(131072)
+/* So much may wait behind a rate cap: this part of a second's worth, but some super-packets, and a ring's most. */
+#define HOLD_PART  20u
+#define HOLD_LEAST UINT64_C(131072)
+#define HOLD_MOST  UINT64_C(1048576)
 
 static struct gw_tunnel_state **
 bucket_of(const struct gw_dp *dp, uint32_t id)
@@ -33,6 +37,15 @@ gw_tunnel_find(const struct gw_dp *dp, uint32_t id)
 	while (tunnel != NULL && tunnel->id != id)
 		tunnel = tunnel->next;
 	return tunnel;
+}
+
+static void
+free_shapers(struct gw_tunnel_state *tunnel)
+{
+	uint32_t i;
+
+	for (i = 0; i < tunnel->queue_count; i++)
+		gw_shaper_free(atomic_load(&tunnel->queue[i].shaper));
 }
 
 void
@@ -52,6 +65,7 @@ gw_tunnel_free(void *object)
 	free(atomic_load(&tunnel->options));
 	for (i = 0; i < tunnel->queue_count; i++)
 		(void)close(tunnel->queue[i].source.fd);
+	free_shapers(tunnel);
 	free(tunnel->counters);
 	free(tunnel);
 }
@@ -82,6 +96,29 @@ options_ok(const struct gw_tunnel_options *options)
 	       options->copy_dscp <= 1;
 }
 
+/* How many bytes may wait: longer than TCP's bursts, shorter than what voice notices. */
+static uint32_t
+hold_bytes(uint64_t bytes_per_s)
+{
+	uint64_t bytes = bytes_per_s / HOLD_PART;
+
+	if (bytes < HOLD_LEAST)
+		return (uint32_t)HOLD_LEAST;
+	return (uint32_t)(bytes < HOLD_MOST ? bytes : HOLD_MOST);
+}
+
+static int
+make_shapers(struct gw_dp *dp, struct gw_tunnel_state *tunnel,
+	const struct gw_tunnel_options *options)
+{
+	uint32_t i;
+	int err = GW_OK;
+
+	for (i = 0; options->rate_bps > 0 && i < tunnel->queue_count && err == GW_OK; i++)
+		err = gw_shaper_make(dp, &tunnel->queue[i]);
+	return err;
+}
+
 static int
 set_options(struct gw_dp *dp, struct gw_tunnel_state *tunnel,
 	const struct gw_tunnel_options *options)
@@ -90,13 +127,21 @@ set_options(struct gw_dp *dp, struct gw_tunnel_state *tunnel,
 	uint64_t bytes_per_s = (options->rate_bps + 7) / 8;
 	uint64_t burst_ns = BURST_NS;
 
+	int err;
+
 	if (state == NULL)
 		return GW_E_NOMEM;
+	err = make_shapers(dp, tunnel, options);
+	if (err != GW_OK) {
+		free(state);
+		return err;
+	}
 	if (bytes_per_s > 0 &&
 		BURST_BYTES * UINT64_C(1000000000) / bytes_per_s > burst_ns)
 		burst_ns = BURST_BYTES * UINT64_C(1000000000) / bytes_per_s;
 	state->options = *options;
 	state->rate = gw_rate_make(bytes_per_s, burst_ns);
+	state->hold_bytes = hold_bytes(bytes_per_s);
 	gw_retire(dp, free, atomic_exchange(&tunnel->options, state));
 	return GW_OK;
 }
@@ -194,6 +239,7 @@ unwatch(struct gw_dp *dp, struct gw_tunnel_state *tunnel, uint32_t count)
 
 		(void)epoll_ctl(worker->epoll_fd, EPOLL_CTL_DEL,
 			tunnel->queue[i].source.fd, NULL);
+		gw_shaper_unwatch(dp, &tunnel->queue[i]);
 		worker->queue_count--;
 	}
 }
@@ -255,9 +301,15 @@ insert_tunnel(struct gw_dp *dp, const struct gw_tunnel *config)
 	tunnel->queue_count = config->queue_count;
 	assign_queues(dp, tunnel, config);
 	err = watch(dp, tunnel);
+	if (err == GW_OK) {
+		err = make_shapers(dp, tunnel, &config->options);
+		if (err != GW_OK)
+			unwatch(dp, tunnel, tunnel->queue_count);
+	}
 	if (err != GW_OK) {
 		/* The descriptors stay the caller's: no worker may still read one. */
 		gw_quiesce(dp);
+		free_shapers(tunnel);
 		tunnel->queue_count = 0;
 		gw_tunnel_free(tunnel);
 		return err;

@@ -79,6 +79,9 @@ serve(struct gw_worker *worker, struct gw_source *source)
 			forget_queue(
 				worker, (const struct gw_queue *)(const void *)source);
 		break;
+	case GW_SOURCE_SHAPER:
+		gw_outbound_release(worker, (struct gw_shaper *)(void *)source);
+		break;
 	}
 }
 

@@ -3,11 +3,12 @@
  *
  *   pacer send ADDRESS PORT RATE SECONDS CPU SIZE...   datagrams a second, for so long, on that CPU
  *   pacer send ADDRESS/STEP/COUNT/RUN PORT ...         to so many addresses in turn, a run to each
+ *   pacer send ADDRESS PORT RATE SECONDS CPU xHEX SIZE...   each begins with these bytes
  *   pacer take PORT                                    delay of each that arrives, until SIGTERM
  *   pacer sink PORT                                    a socket that nobody reads, until SIGTERM
  *
  * SIZE is of the whole IPv4 packet, in bytes; several take turns, so IMIX is a list of twelve. Every
- * datagram begins with the time it is sent at. What is due is sent with one sendmmsg each 50 us at
+ * datagram begins with the time it is sent at, if not with something else. What is due is sent with one sendmmsg each 50 us at
  * most, so a source needs no core to itself; it prints how many it sent and in how many seconds.
  * `take` prints the delays in ns from that time to the kernel's own time stamp of the arrival, so
  * that the taker's wait for a CPU is not in them. All ends must be on one machine, with one clock.
@@ -33,6 +34,7 @@ enum {
 	PACKET_MIN = 44,
 	PACKET_MAX = 9000,
 	SIZES_MAX = 64,
+	HEAD_MAX = 16, /* the smallest packet has room for it */
 	BUFFER_BYTES = 8 << 20,
 	DELAYS_MAX = 1 << 20,
 	STEP_NS = 50 * 1000,
@@ -91,6 +93,8 @@ struct plan {
 		addresses; /* from one address to the next, and how many there are */
 	int64_t run;       /* datagrams to one before the next has its turn */
 	int sizes, size[SIZES_MAX];
+	int head; /* bytes that each begins with; none: the time */
+	uint8_t head_byte[HEAD_MAX];
 };
 
 static int
@@ -130,7 +134,10 @@ fill(struct burst *burst, int i, const struct plan *plan, int64_t number, int64_
 	uint32_t turn = (uint32_t)(number / plan->run) % plan->addresses;
 	struct msghdr *message = &burst->message[i].msg_hdr;
 
-	memcpy(burst->data[i], &at, sizeof(at));
+	if (plan->head > 0)
+		memcpy(burst->data[i], plan->head_byte, (size_t)plan->head);
+	else
+		memcpy(burst->data[i], &at, sizeof(at));
 	burst->part[i].iov_base = burst->data[i];
 	burst->part[i].iov_len = plan->size[number % plan->sizes] - HEADERS;
 	burst->there[i] = plan->first;
@@ -266,19 +273,45 @@ read_addresses(char *word, struct plan *plan)
 	plan->run = parts == 1 ? 1 : number(part[3], 1, 1 << 16);
 }
 
+/* Read xHEX. */
+static void
+read_head(const char *word, struct plan *plan)
+{
+	char pair[3] = "";
+
+	for (word++; word[0] != '\0' && word[1] != '\0' && plan->head < HEAD_MAX;
+		word += 2) {
+		memcpy(pair, word, 2);
+		plan->head_byte[plan->head++] = (uint8_t)strtoul(pair, NULL, 16);
+	}
+	if (word[0] != '\0') {
+		errno = EINVAL;
+		fail("head");
+	}
+}
+
 static int
 send_main(int count, char **words)
 {
-	struct plan plan = {.sizes = count - 5};
+	int cpu, given = 5;
+	int64_t rate;
+	struct plan plan = {0};
 
-	if (plan.sizes < 1 || plan.sizes > SIZES_MAX)
+	if (count < 6)
 		return 2;
 	read_addresses(words[0], &plan);
-	plan.first.sin_port = htons((int)number(words[1], 1, 65535));
-	for (int i = 0; i < plan.sizes; i++)
-		plan.size[i] = (int)number(words[5 + i], PACKET_MIN, PACKET_MAX);
-	stay_on((int)number(words[4], 0, CPU_SETSIZE - 1));
-	run_source(&plan, number(words[2], 1, 100 * 1000 * 1000), strtod(words[3], NULL));
+	plan.first.sin_port = htons((uint16_t)number(words[1], 1, 65535));
+	rate = number(words[2], 1, 100 * 1000 * 1000);
+	cpu = (int)number(words[4], 0, CPU_SETSIZE - 1);
+	if (words[given][0] == 'x')
+		read_head(words[given++], &plan);
+	for (; given < count && plan.sizes < SIZES_MAX; given++)
+		plan.size[plan.sizes++] =
+			(int)number(words[given], PACKET_MIN, PACKET_MAX);
+	if (given < count || plan.sizes == 0)
+		return 2;
+	stay_on(cpu);
+	run_source(&plan, rate, strtod(words[3], NULL));
 	return 0;
 }
 

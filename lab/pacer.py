@@ -70,6 +70,18 @@ def send(
         sink.stop()
 
 
+def flood(
+    sender: Namespace, address: str, port: int, rate: int, head: bytes, size: int = 128
+) -> Process:
+    """
+    Start `rate` packets a second to a port of somebody who has not asked for them, for an hour.
+
+    Each UDP payload begins with `head`, of 16 bytes at most.
+    """
+    words = ("send", address, str(port), str(rate), "3600", str(_source_cpu()), f"x{head.hex()}")
+    return sender.start(f"flood{port}", str(program()), *words, str(size))
+
+
 @dataclass(frozen=True, slots=True)
 class Probe:
     """A stream whose delays are taken until it is stopped."""

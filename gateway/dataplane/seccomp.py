@@ -56,7 +56,7 @@ X86_64 = Machine(
         "clock_nanosleep": 230, "exit_group": 231, "epoll_wait": 232, "epoll_ctl": 233,
         "ppoll": 271, "epoll_pwait": 281, "accept4": 288, "recvmmsg": 299, "sendmmsg": 307,
         "getrandom": 318, "memfd_create": 319, "membarrier": 324, "rseq": 334,
-        "epoll_pwait2": 441,
+        "timerfd_create": 283, "timerfd_settime": 286, "epoll_pwait2": 441,
     },
 )  # fmt: skip
 
@@ -68,7 +68,8 @@ AARCH64 = Machine(
         "read": 63, "write": 64, "readv": 65, "writev": 66, "pread64": 67, "pselect6": 72,
         "ppoll": 73, "exit": 93, "exit_group": 94, "futex": 98, "nanosleep": 101,
         "clock_gettime": 113, "clock_nanosleep": 115, "sched_getaffinity": 123,
-        "sched_yield": 124, "restart_syscall": 128, "sigaltstack": 132, "rt_sigaction": 134,
+        "sched_yield": 124, "restart_syscall": 128, "timerfd_create": 85,
+        "timerfd_settime": 86, "sigaltstack": 132, "rt_sigaction": 134,
         "rt_sigprocmask": 135, "rt_sigreturn": 139, "gettimeofday": 169, "getpid": 172,
         "getuid": 174, "geteuid": 175, "gettid": 178, "getsockname": 204, "sendto": 206,
         "recvfrom": 207, "setsockopt": 208, "getsockopt": 209, "shutdown": 210, "sendmsg": 211,

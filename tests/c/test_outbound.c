@@ -1,4 +1,5 @@
 /* Packets from the TUN that are wrong, do not fit, are too many, or ask for marks. */
+#include "internal.h"
 #include "peer.h"
 
 static void
@@ -198,32 +199,42 @@ test_packets_that_do_not_fit(void)
 }
 
 static void
+cap(uint64_t rate_bps)
+{
+	struct gw_tunnel config = tunnel_config(&plane, peer_port, TUNNEL);
+
+	config.options.rate_bps = rate_bps;
+	CHECK(gw_dp_set_options(plane.dp, TUNNEL, &config.options) == GW_OK);
+}
+
+static void
 test_the_rate_cap_lets_control_pass(void)
 {
 	struct flow bfd = udp4, bgp = tcp4;
-	struct gw_tunnel config;
 	unsigned i;
 	size_t len = make_packet(packet, &udp4, 1000, &random_state);
 
 	begin();
-	config = tunnel_config(&plane, peer_port, TUNNEL);
-	config.options.rate_bps =
-		1000; /* its burst is 128 KiB, then nothing for minutes */
-	CHECK(gw_dp_set_options(plane.dp, TUNNEL, &config.options) == GW_OK);
+	cap(1000); /* its burst is 128 KiB, as much may wait, then nothing for minutes */
 	for (i = 0; i < 300; i++)
 		tun_put(plane.tun[0], NULL, packet, len);
 	wait_counted(&plane, 128, 0);
-	wait_drops(&plane, GW_DROP_RATE, 172);
+	wait_drops(&plane, GW_DROP_RATE, 300 - 128 - 125);
 	bfd.dport = 3784;
 	bgp.sport = 179;
 	tun_put(plane.tun[0], NULL, packet, make_packet(packet, &bfd, 24, &random_state));
 	tun_put(plane.tun[0], NULL, packet, make_packet(packet, &bgp, 19, &random_state));
 	wait_counted(&plane, 130, 0);
-	CHECK(drops(&plane, GW_DROP_RATE) == 172);
+	CHECK(drops(&plane, GW_DROP_RATE) == 300 - 128 - 125);
+	/* Without the cap what has waited goes, too. */
+	cap(0);
+	tun_put(plane.tun[0], NULL, packet, len);
+	wait_counted(&plane, 130 + 125 + 1, 0);
+	CHECK(all_drops(&plane) == 300 - 128 - 125);
 	end();
 }
 
-/* A UDP super-packet whose datagrams must be fragmented: those that the cap lets pass are sent. */
+/* A UDP super-packet passes, waits or is dropped whole; each of its datagrams counts. */
 static void
 test_the_rate_cap_counts_every_datagram_of_a_super_packet(void)
 {
@@ -232,18 +243,58 @@ test_the_rate_cap_counts_every_datagram_of_a_super_packet(void)
 		.gso_size = 2000,
 		.csum_start = 20,
 		.csum_offset = 6};
-	struct gw_tunnel config;
 	size_t i, len = make_packet(packet, &udp4, 60000, &random_state);
 
 	begin();
-	config = tunnel_config(&plane, peer_port, TUNNEL);
-	config.options.rate_bps = 1000;
-	CHECK(gw_dp_set_options(plane.dp, TUNNEL, &config.options) == GW_OK);
-	/* 128 KiB pass: two super-packets of 30 datagrams, then 5 (and a bit) of the third. */
-	for (i = 0; i < 3; i++)
+	cap(1000);
+	/* Three begin in the 128 KiB that pass, two more may wait; each datagram goes in two pieces. */
+	for (i = 0; i < 6; i++)
 		tun_put(plane.tun[0], &vnet, packet, len);
-	wait_counted(&plane, 2 * 65, 0);
-	wait_drops(&plane, GW_DROP_RATE, 90 - 65);
+	wait_counted(&plane, 3 * 60, 0);
+	wait_drops(&plane, GW_DROP_RATE, 30);
+	end();
+}
+
+static size_t
+put_numbered(unsigned first, unsigned count)
+{
+	struct flow flow = udp4;
+	size_t len = 0;
+
+	for (flow.id = first; flow.id < first + count; flow.id++) {
+		len = make_packet(packet, &flow, 1000, &random_state);
+		tun_put(plane.tun[0], NULL, packet, len);
+	}
+	return len;
+}
+
+static void
+receive_numbered(unsigned first, unsigned count)
+{
+	for (unsigned i = first; i < first + count; i++) {
+		(void)receive_inner(got);
+		CHECK(got[4] == (uint8_t)(i >> 8) && got[5] == (uint8_t)i);
+	}
+}
+
+/* What exceeds the burst comes later: all of it, in order, and at the rate of the cap. */
+static void
+test_packets_over_the_rate_cap_wait_their_turn(void)
+{
+	enum { COUNT = 230, BYTES_PER_S = 1000 * 1000 };
+	uint64_t began = gw_now_ns();
+	size_t len;
+
+	begin();
+	cap(8 * BYTES_PER_S);
+	len = put_numbered(0, 100); /* not more than the peer's buffer takes at once */
+	receive_numbered(0, 100);
+	(void)put_numbered(100, COUNT - 100);
+	receive_numbered(100, COUNT - 100);
+	/* The last one has waited until all but the burst was paid for. */
+	CHECK(gw_now_ns() - began >=
+		(COUNT * len - 131072 - len) * UINT64_C(1000000000) / BYTES_PER_S);
+	CHECK(all_drops(&plane) == 0);
 	end();
 }
 
@@ -409,6 +460,7 @@ main(void)
 	test_packets_that_do_not_fit();
 	test_the_rate_cap_lets_control_pass();
 	test_the_rate_cap_counts_every_datagram_of_a_super_packet();
+	test_packets_over_the_rate_cap_wait_their_turn();
 	test_dscp_is_copied_or_not();
 	test_syn_is_clamped_both_ways();
 	test_refused_segmentation_falls_back_to_single_datagrams();
