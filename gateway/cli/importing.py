@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gateway.cli import write
+from gateway.cli.output import format_of
+from gateway.cli.remote.session import ContextOption, TenantOption
 
 if TYPE_CHECKING:
     from gateway.importer.foreign import Foreign, Imported, Wish
@@ -25,6 +28,7 @@ _Files = Annotated[
     list[Path],
     typer.Argument(metavar="FILE...", help="what the cloud gave; several are one connection"),
 ]
+_Fleet = Annotated[bool, typer.Option("--fleet", help="into the control plane, not a document")]
 _Config = Annotated[Path, typer.Option("--config", "-c", help="the document that gets it")]
 _Name = Annotated[str | None, typer.Option(help="of connection and customer gateway")]
 _Border = Annotated[str | None, typer.Option(help="border gateway, where there are several")]
@@ -45,6 +49,9 @@ def aws(
     border_gateway: _Border = None,
     local_address: _Local = None,
     remote_cidr: _Remote = None,
+    fleet: _Fleet = False,
+    context: ContextOption = None,
+    tenant: TenantOption = None,
     yes: write.Yes = False,
     dry_run: write.DryRun = False,
     as_json: write.AsJson = False,
@@ -52,12 +59,14 @@ def aws(
     """
     From AWS: the CustomerGatewayConfiguration (XML), or the "Generic" download.
 
-    Shows the difference and asks. Keys go into files beside the document.
+    Shows the difference and asks. Keys go into files beside the document. With --fleet or --context
+    the control plane gets it: a connection of that name gets the tunnels that it has not yet.
     """
     from gateway.importer.aws import read_aws
 
     words = (name, border_gateway, local_address, remote_cidr)
-    _import(read_aws, files, config, words, yes=yes, dry_run=dry_run, as_json=as_json)
+    where = _Where(config, fleet, context, tenant)
+    _import(read_aws, files, where, words, yes=yes, dry_run=dry_run, as_json=as_json)
 
 
 def azure(
@@ -67,6 +76,9 @@ def azure(
     border_gateway: _Border = None,
     local_address: _Local = None,
     remote_cidr: _Remote = None,
+    fleet: _Fleet = False,
+    context: ContextOption = None,
+    tenant: TenantOption = None,
     yes: write.Yes = False,
     dry_run: write.DryRun = False,
     as_json: write.AsJson = False,
@@ -74,12 +86,14 @@ def azure(
     """
     From Azure: a Virtual WAN's site configuration (JSON), or a VPN gateway's device script.
 
-    Shows the difference and asks. Keys go into files beside the document.
+    Shows the difference and asks. Keys go into files beside the document. With --fleet or --context
+    the control plane gets it: a connection of that name gets the tunnels that it has not yet.
     """
     from gateway.importer.azure import read_azure
 
     words = (name, border_gateway, local_address, remote_cidr)
-    _import(read_azure, files, config, words, yes=yes, dry_run=dry_run, as_json=as_json)
+    where = _Where(config, fleet, context, tenant)
+    _import(read_azure, files, where, words, yes=yes, dry_run=dry_run, as_json=as_json)
 
 
 app.command()(aws)
@@ -88,10 +102,20 @@ app.command()(azure)
 _Words = tuple[str | None, str | None, str | None, Sequence[str] | None]
 
 
+@dataclass(frozen=True, slots=True)
+class _Where:
+    """What gets the connection: a document, or a control plane."""
+
+    config: Path
+    fleet: bool
+    context: str | None
+    tenant: str | None
+
+
 def _import(
     read: Callable[[bytes], Foreign],
     files: Sequence[Path],
-    config: Path,
+    where: _Where,
     words: _Words,
     *,
     yes: bool,
@@ -106,10 +130,16 @@ def _import(
     try:
         wish = _wish(words)
         foreign = joined([_read(read, file) for file in files])
+        if where.fleet or where.context is not None:
+            from gateway.cli.remote.importing import import_to_fleet
+
+            whom, form = (where.context, where.tenant), format_of(None, as_json)
+            return import_to_fleet(foreign, wish, whom, form, yes=yes, dry_run=dry_run)
+        config = where.config
         changes, made = _changes(config, read_document_text(config), foreign, wish)
     except ConfigError as error:
         write.refuse(error.problems, as_json=as_json)
-    write.offer(changes, made, yes=yes, dry_run=dry_run, as_json=as_json)
+    return write.offer(changes, made, yes=yes, dry_run=dry_run, as_json=as_json)
 
 
 def _wish(words: _Words) -> Wish:

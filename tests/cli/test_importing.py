@@ -12,6 +12,7 @@ from gateway.cli import app
 from gateway.model.load import load
 from gateway.model.toml_text import toml_text
 from gateway.model.tunnels import resolve_tunnels
+from tests.cli.control_process import Control
 from tests.importer import files
 from tests.support.documents import edited
 
@@ -66,3 +67,52 @@ def test_mistakes_are_named_and_change_nothing(config: Path) -> None:
     missing = ["import", "aws", str(config.with_name("none")), "--config", str(config)]
     assert CliRunner().invoke(app, missing).exit_code == 1
     assert config.read_text() == before
+
+
+def aws_files(folder: Path) -> list[str]:
+    """Return the files of two connections of AWS, one toward each of our addresses."""
+    second = files.aws_xml().replace("192.0.2.1<", "198.51.100.1<")
+    for old, new in (("52.0.2.", "52.0.3."), ("169.254.44.", "169.254.45."), ("0abc12de", "0f")):
+        second = second.replace(old, new)
+    texts = {"first.xml": files.aws_xml(), "second.xml": second}
+    for name, text in texts.items():
+        (folder / name).write_text(text)
+    return [str(folder / name) for name in texts]
+
+
+def test_a_control_plane_gets_the_tunnels_of_a_connection_that_was_begun(
+    plane: Control, tmp_path: Path
+) -> None:
+    """AWS wants our addresses before it tells its own: until then there are placeholders."""
+    plane.done("bgw", "create", "main", "--asn", "65010")
+    plane.done(
+        *("cgw", "create", "aws", "--asn", "64512", "--description", "two VPN connections"),
+        *("--public-addresses", "203.0.113.1,203.0.113.2,203.0.113.3,203.0.113.4"),
+    )
+    plane.done(
+        *("connection", "create", "aws", "--border-gateway", "main", "--customer-gateway", "aws"),
+        *("--tunnels", "0", "--tag", "env=prod"),
+    )
+    words = ["import", "aws", *aws_files(tmp_path), "--name", "aws", "--fleet"]
+    shown = plane.done(*words, "--dry-run")
+    assert '+public_addresses = ["52.0.2.1", "52.0.2.65", "52.0.3.1", "52.0.3.65"]' in shown
+    assert files.KEYS[0] not in shown
+    assert plane.json("tunnel", "list")["items"] == []
+    assert plane.run(*words, "--yes").exit_code == 0
+    tunnels = plane.json("tunnel", "list")["items"]
+    assert isinstance(tunnels, list)
+    assert [(one["local_address"], one["remote_address"]) for one in tunnels] == [
+        ("192.0.2.1", "52.0.2.1"),
+        ("192.0.2.1", "52.0.2.65"),
+        ("198.51.100.1", "52.0.3.1"),
+        ("198.51.100.1", "52.0.3.65"),
+    ]
+    connection = plane.json("connection", "show", "aws")
+    assert (connection["routing"], connection["tags"]) == ("bgp", {"env": "prod"})
+    customer = plane.json("cgw", "show", "aws")
+    assert customer["description"] == "two VPN connections"
+    key = plane.json("tunnel", "psk", "aws-2")
+    assert key["psk"] == files.KEYS[1]
+    assert "no difference" in plane.done(*words, "--yes")
+    refused = plane.run("cgw", "update", "aws", "--public-addresses", "203.0.113.1,203.0.113.2")
+    assert refused.exit_code == 5

@@ -1,7 +1,8 @@
 """
 The hybrid scenario through the API, with a real node and strongSwan and BIRD at the customer: what
-is up and why not, edits, counters, guards (F1, F2, F12, F15, F22, F23 of the product's scenarios),
-and restarts of control process and node in every order while traffic goes on (F19).
+is up and why not, edits, counters, guards (F2, F12, F15, F22, F23 of the product's scenarios),
+restarts of control process and node in every order while traffic goes on (F19), and a customer with
+four addresses from AWS's own files (F3).
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ from lab.control import Api, Refused, Table
 from lab.fleet import Fleet, Member
 from lab.netns import Lab
 from lab.office import Hybrid
-from tests.system.support import FIRST, SECOND, reach_each_other
+from lab.strongswan import Child, Connection, StrongSwan
+from lab.topology import Site
+from tests.importer import files
+from tests.system.support import FIRST, SECOND, ping, reach_each_other
 
 pytestmark = pytest.mark.system
 
@@ -264,3 +268,77 @@ def test_a_node_that_is_silent_is_shown_as_lost_and_its_tunnels_as_unknown(cloud
     reach_each_other(cloud.hybrid.pair)  # nothing was moved, nothing has stopped
     member.start()
     cloud.fleet.wait_tunnels("up")
+
+
+# ---- four addresses of AWS ----
+
+OUTER = tuple(f"203.0.113.1{number}" for number in range(4))
+BEYOND, BEYOND_HOST = "10.77.0.0/24", "10.77.0.1"
+
+
+def aws_file(at: int) -> str:
+    """Return AWS's file of the connection toward our address of that index; routes are static."""
+    text, ours = files.aws_xml(is_bgp=False), ("192.0.2.1", "198.51.100.1")[at]
+    changes = {"192.0.2.1<": f"{ours}<", "0abc12de": f"0abc12d{at}"}
+    changes["169.254.44."] = f"169.254.{44 + at}."
+    changes |= {f"{files.OUTER[n]}<": f"{OUTER[2 * at + n]}<" for n in range(2)}
+    for old, new in changes.items():
+        text = text.replace(old, new)
+    return text
+
+
+def aws_end(lab: Lab, site: Site) -> StrongSwan:
+    """Start what stands for AWS's four endpoints, which wait for us to begin."""
+    machine, outer = lab.namespace("aws"), tuple(f"{address}/24" for address in OUTER)
+    lab.wire((site.gateway, "aws", ("203.0.113.1/24",)), (machine, "eth0", outer))
+    machine.route("default", "via", "203.0.113.1")
+    machine.ip("address", "add", f"{BEYOND_HOST}/32", "dev", "lo")
+    child = Child(local_ts=(BEYOND,), remote_ts=(site.lan4,), esp="aes256gcm16-ecp384")
+    connections = [
+        Connection(
+            name=f"aws-{number + 1}",
+            local=theirs,
+            remote=site.public4[number // 2],
+            local_id=theirs,
+            remote_id=site.public4[number // 2],
+            psk=files.KEYS[number % 2],
+            child=child,
+            ike="aes256gcm16-prfsha384-ecp384",
+        )
+        for number, theirs in enumerate(OUTER)
+    ]
+    swan = StrongSwan(machine)
+    swan.start()
+    swan.load(connections)
+    return swan
+
+
+def test_four_addresses_of_aws_come_up_from_its_own_files(lab: Lab, cloud: Cloud) -> None:
+    """AWS wants our addresses before it names its own: until then there are placeholders."""
+    api, placeholders = cloud.api, [f"192.0.2.{number}" for number in range(100, 104)]
+    customer = api.create("customer-gateways", name="aws", public_addresses=placeholders)
+    (gateway,) = api.all("border-gateways")
+    connection = api.create(
+        "vpn-connections",
+        name="aws",
+        border_gateway=gateway["id"],
+        customer_gateway="aws",
+        tunnels=0,
+    )
+    assert connection["public_addresses"] == list(cloud.hybrid.cloud.public4)
+    api.change(f"customer-gateways/{customer['id']}", public_addresses=list(OUTER))
+    given = [cloud.fleet.control.directory / f"aws-{at}.xml" for at in range(2)]
+    for at, file in enumerate(given):
+        file.write_text(aws_file(at))
+    swan = aws_end(lab, cloud.hybrid.cloud)
+    words = ("--name", "aws", "--remote-cidr", BEYOND, "--fleet", "--yes")
+    said = cloud.fleet.cli("import", "aws", *map(str, given), *words)
+    assert "all is done" in said
+    names = [f"aws-{number}" for number in range(1, 5)]
+    shown = cloud.fleet.wait_tunnels("up", *names)
+    assert [shown[name]["remote_address"] for name in names] == list(OUTER)
+    wait_for("AWS", lambda: len(swan.sas()) == 4, 10.0)
+    wait_for("traffic", lambda: ping(cloud.hybrid.cloud.host, BEYOND_HOST), 20.0)
+    with pytest.raises(Refused) as caught:
+        api.change(f"customer-gateways/{customer['id']}", public_addresses=placeholders)
+    assert (caught.value.status, caught.value.code) == (409, "in_use")

@@ -69,38 +69,61 @@ def apply(
     """
     form = format_of(output)
     with speaking(context, tenant) as api:
-        api.timeout_s = JUDGE_TIMEOUT_S
-        plan, warnings = _judged(api, _planned(api, file, prune=prune))
-        if form is Format.TABLE:
-            _show(plan, warnings)
-        if not plan.changes:
-            _say_nothing(form)
-            return
-        if dry_run:
-            _say(form, {"state": "dry_run", **_told(plan, warnings)}, "nothing is changed")
-            return
-        if form is not Format.TABLE and not yes:
-            raise ConfigError(["--output: needs --yes or --dry-run beside it"])
-        agree("apply this?", yes)
-        begun = api.send("POST", APPLIES, {"steps": plan.steps(), "confirm_s": confirm}).body
-        ended = _followed(api, begun, is_told=form is Format.TABLE)
-        if ended["state"] == "waiting" and form is Format.TABLE:
-            ended = _confirmed(api, ended)
+        carry_out(api, _read(file), form, confirm=confirm, prune=prune, yes=yes, dry_run=dry_run)
+
+
+def carry_out(
+    api: Api,
+    document: Json,
+    form: Format,
+    *,
+    confirm: int = 0,
+    prune: bool = False,
+    yes: bool,
+    dry_run: bool,
+) -> None:
+    """
+    Make the control plane have what a document says; show the difference and ask before.
+
+    Ends the program where it is said what has become of it.
+    """
+    api.timeout_s = JUDGE_TIMEOUT_S
+    plan, warnings = _judged(api, _planned(api, document, prune=prune))
+    if form is Format.TABLE:
+        _show(plan, warnings)
+    if not plan.changes:
+        _say_nothing(form)
+        return
+    if dry_run:
+        _say(form, {"state": "dry_run", **_told(plan, warnings)}, "nothing is changed")
+        return
+    if form is not Format.TABLE and not yes:
+        raise ConfigError(["--output: needs --yes or --dry-run beside it"])
+    agree("apply this?", yes)
+    begun = api.send("POST", APPLIES, {"steps": plan.steps(), "confirm_s": confirm}).body
+    ended = _followed(api, begun, is_told=form is Format.TABLE)
+    if ended["state"] == "waiting" and form is Format.TABLE:
+        ended = _confirmed(api, ended)
     _end(ended, form)
 
 
 # ---- what is to be done ----
 
 
-def _planned(api: Api, file: Path, *, prune: bool) -> Plan:
-    # Imported here: they need the models of the API, and pydantic with them.
-    from gateway.cli.remote import tree
+def _read(file: Path) -> Json:
+    # Imported here: it needs the models of the API, and pydantic with them.
     from gateway.cli.remote.change import read_table
 
     document = read_table(file)
     _read_psk_files(document, file.parent)
     if document.pop("gateway", None) is not None:
         typer.echo("note: [gateway] is left out: it is what nodes have (twinspan node)", err=True)
+    return document
+
+
+def _planned(api: Api, document: Json, *, prune: bool) -> Plan:
+    from gateway.cli.remote import tree
+
     wanted = tree.wanted_of(document)
     operators = [kind for kind in tree.OPERATORS if kind in document]
     return tree.planned(wanted, actual_tree(api, operators), prune=prune)
