@@ -54,7 +54,7 @@ async def test_prometheus_reads_what_the_process_does(tmp_path: Path) -> None:
         )
         with pytest.raises(urllib.error.HTTPError, match="401"):
             await asyncio.to_thread(urllib.request.urlopen, request, timeout=20)
-        async with prometheus(tmp_path, "twinspan-control", port) as server:
+        async with prometheus(tmp_path, {"twinspan-control": port}) as server:
             at_its_node = 'twinspan_control_tunnels{state="unknown",reason="node_new"}'
             assert await server.value(at_its_node) == 2
             assert await server.value("sum(twinspan_control_tunnels)") == 2

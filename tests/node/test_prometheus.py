@@ -30,7 +30,7 @@ async def test_prometheus_reads_every_tunnel(tmp_path: Path) -> None:
     scrape = Scrape(("127.0.0.1", 0), lambda: metrics_text(told, Failovers()))
     await scrape.open()
     try:
-        async with prometheus(tmp_path, "twinspan", scrape.port) as server:
+        async with prometheus(tmp_path, {"twinspan": scrape.port}) as server:
             found = await server.query("twinspan_tunnel_up")
             assert {one["metric"]["id"]: one["value"][1] for one in found} == {"t1": "1", "t2": "0"}
             assert await server.value('up{job="twinspan"}') == 1
