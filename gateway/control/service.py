@@ -187,7 +187,7 @@ async def open_parts(settings: Settings, journal: Journal) -> AsyncIterator[Part
             nodes,
             History(),
             requests,
-            Metrics(store, mirror, fleet, counted),
+            Metrics(store, mirror, fleet, counted, partial(report, journal)),
         )
     finally:
         await store.close()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 
 from gateway.control.alarms.kept import KIND as ALARM
 from gateway.control.alarms.kept import is_raised
@@ -17,6 +17,7 @@ from gateway.control.mirror import Lagging, Mirror
 from gateway.control.nodes.by_connection import ByConnection
 from gateway.control.nodes.status import Statuses
 from gateway.control.resources.record import Record
+from gateway.control.store.interface import Commit
 from gateway.model.codes import CODES
 from gateway.prometheus.text import counts
 
@@ -42,21 +43,25 @@ class FleetCounts:
         while True:
             async with self._mirror.subscribed() as commits:
                 self._kept.forget()  # of what came before nobody has told
-                looking = asyncio.create_task(self._look_again())
+                following = asyncio.create_task(self._follow(commits))
                 try:
-                    async for commit in commits:
-                        self._kept.take(commit)
+                    while not following.done():
+                        await self._look()
+                        await asyncio.sleep(LOOK_S)
+                    following.result()
                 except Lagging:
                     continue
                 finally:
-                    looking.cancel()
-                    await asyncio.wait([looking])
+                    following.cancel()
+                    await asyncio.wait([following])
 
-    async def _look_again(self) -> None:
-        while True:
-            found = await self._kept.current(self._words)
-            self._tunnels = Counter(word for words in found for word in words)
-            await asyncio.sleep(LOOK_S)
+    async def _follow(self, commits: AsyncIterator[Commit]) -> None:
+        async for commit in commits:
+            self._kept.take(commit)
+
+    async def _look(self) -> None:
+        found = await self._kept.current(self._words)
+        self._tunnels = Counter(word for words in found for word in words)
 
     def _words(self, connection: Record) -> tuple[Word, ...]:
         tunnels = self._mirror.children("vpn_tunnel", connection.id)

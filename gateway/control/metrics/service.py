@@ -11,11 +11,12 @@ import asyncio
 import contextlib
 import resource
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import gateway
+from gateway.control.api.failures import Report
 from gateway.control.api.requests import Requests
 from gateway.control.metrics.fleet import FleetCounts
 from gateway.control.metrics.lag import LoopLag
@@ -41,13 +42,16 @@ class Counted:
 
 
 class Metrics:
-    """Answers Prometheus while `answering` lasts."""
+    """Answers Prometheus while `answering` lasts. `report` logs a mistake of ours."""
 
-    def __init__(self, store: Store, mirror: Mirror, fleet: FleetCounts, counted: Counted) -> None:
+    def __init__(
+        self, store: Store, mirror: Mirror, fleet: FleetCounts, counted: Counted, report: Report
+    ) -> None:
         self._store = store
         self._mirror = mirror
         self._fleet = fleet
         self._counted = counted
+        self._report = report
         self._lag = LoopLag()
         self._began_at = time.time()
         self._revision, self._asked_at = 0, time.monotonic()  # of the store, when it was that
@@ -61,8 +65,8 @@ class Metrics:
             return
         scrape = Scrape(place, self.text)
         await scrape.open()
-        jobs = (self._lag.run(), self._fleet.run(), self._ask())
-        tasks = [asyncio.create_task(job) for job in jobs]
+        jobs = (self._lag.run, self._fleet.run, self._ask)
+        tasks = [asyncio.create_task(self._go_on(job)) for job in jobs]
         try:
             yield
         finally:
@@ -70,6 +74,15 @@ class Metrics:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await scrape.close()
+
+    async def _go_on(self, job: Callable[[], Awaitable[None]]) -> None:
+        """Do a job for ever: a mistake in it must not take the API along."""
+        while True:
+            try:
+                await job()
+            except Exception as error:
+                self._report("metrics", error)
+            await asyncio.sleep(ASK_S)
 
     async def _ask(self) -> None:
         """Ask the store for its revision; the last one counts until the mirror has reached it."""
