@@ -71,6 +71,7 @@ _Static_assert(2 * CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(struct in6_pktinf
 _Static_assert(GW_OUT_MESSAGES <= GW_IN_MESSAGES, "sendmmsg() uses recvmmsg()'s headers");
 /* Segments of one SA opened side by side. */
 #define GW_IN_RUN 64u
+_Static_assert(GW_MERGE_SLOTS <= 64, "gw_in_batch.merge_used has a bit for each");
 
 typedef _Atomic uint64_t gw_counter;
 
@@ -266,7 +267,7 @@ struct gw_in_batch {
 	uint32_t run_count;
 	struct gw_cipher_op ops[GW_IN_RUN];
 	uint32_t op_message[GW_IN_RUN]; /* which received datagram each came in */
-	uint32_t merge_next;            /* slot that is emptied when all are in use */
+	uint64_t merge_used; /* slots in use, one bit each; 0 between batches */
 	struct gw_merge merge[GW_MERGE_SLOTS];
 	struct gw_in_message messages[GW_IN_MESSAGES];
 };

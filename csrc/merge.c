@@ -6,6 +6,7 @@
 #include "checksum.h"
 
 #define IP_LEN_MAX 65535u
+_Static_assert(GW_MERGE_SLOTS == 1u << (64 - 58), "gw_merge_slot() takes six bits");
 
 static bool
 tcp_can(const uint8_t *l4, const struct gw_packet *info)
@@ -56,6 +57,34 @@ gw_merge_begin(struct gw_merge *merge, const void *owner, uint8_t *packet,
 	}
 	merge->parts[0].iov_base = packet;
 	merge->parts[0].iov_len = info->len;
+}
+
+static uint64_t
+load64(const uint8_t *p)
+{
+	uint64_t word;
+
+	memcpy(&word, p, sizeof(word));
+	return word;
+}
+
+uint32_t
+gw_merge_slot(const void *owner, const uint8_t *packet, const struct gw_packet *info)
+{
+	const uint64_t odd = UINT64_C(0x9e3779b97f4a7c15);
+	uint64_t hash =
+		(uintptr_t)owner + ((uint64_t)info->source_port << 16 | info->dest_port);
+
+	if (info->family == 4)
+		hash += load64(packet + 12) * odd;
+	else
+		hash += (load64(packet + 8) + 3 * load64(packet + 16) +
+				5 * load64(packet + 24) + 7 * load64(packet + 32)) *
+			odd;
+	/* Twice multiplied with a shift between: ports that follow each other would meet otherwise. */
+	hash = (hash ^ hash >> 32) * odd;
+	hash = (hash ^ hash >> 29) * odd;
+	return (uint32_t)(hash >> 58);
 }
 
 bool

@@ -22,11 +22,12 @@
  * reader has no CPU. 16 already save nearly all of the cost of a write each.
  */
 #define GW_MERGE_UDP_PARTS 16u
-#define GW_MERGE_SLOTS     8u /* flows merged at the same time */
+#define GW_MERGE_SLOTS     64u /* flows merged at the same time */
+#define GW_MERGE_WAYS      4u  /* slots that one flow may be in */
 
-/* One growing super-packet. All zero is an empty slot. Packets are borrowed until it is written. */
+/* One growing super-packet. Packets are borrowed until it is written. */
 struct gw_merge {
-	const void *owner; /* which tunnel's; NULL = empty */
+	const void *owner; /* which tunnel's */
 	uint8_t *packet;   /* the first packet: its headers become the super-packet's */
 	uint32_t total;    /* bytes of the super-packet */
 	uint32_t bytes;    /* of the inner packets in it */
@@ -43,6 +44,13 @@ struct gw_merge {
 	struct iovec
 		parts[GW_MERGE_PARTS]; /* [0] is the whole first packet; then payloads */
 };
+
+/*
+ * Where to look for the flow of a packet of this tunnel: slot n, n ^ 1 .. n ^ (GW_MERGE_WAYS - 1).
+ * Any packet may be asked about.
+ */
+uint32_t gw_merge_slot(
+	const void *owner, const uint8_t *packet, const struct gw_packet *info);
 
 /* May this packet begin or continue a super-packet? `uso`: UDP may. */
 bool gw_merge_can(const uint8_t *packet, const struct gw_packet *info, bool uso);

@@ -62,58 +62,66 @@ write_alone(struct gw_worker *worker, struct gw_in_batch *batch,
 }
 
 static void
-flush_slot(struct gw_worker *worker, struct gw_merge *slot, uint64_t now_ns)
+flush_slot(struct gw_worker *worker, struct gw_in_batch *batch, uint32_t at)
 {
+	struct gw_merge *slot = &batch->merge[at];
 	struct gw_tunnel_state *tunnel = (struct gw_tunnel_state *)(uintptr_t)slot->owner;
 	struct gw_vnet vnet;
 
 	gw_merge_finish(slot, &vnet);
 	slot->parts[0] = with_offload_header(slot->packet, slot->parts[0].iov_len, &vnet);
-	write_counted(worker, tunnel, slot->parts, slot->count, slot->bytes, now_ns);
-	slot->owner = NULL;
+	write_counted(
+		worker, tunnel, slot->parts, slot->count, slot->bytes, batch->now_ns);
+	batch->merge_used &= ~(UINT64_C(1) << at);
 }
 
 void
 gw_tun_flush(struct gw_worker *worker, struct gw_in_batch *batch)
 {
-	uint32_t i;
-
-	for (i = 0; i < GW_MERGE_SLOTS; i++)
-		if (batch->merge[i].owner != NULL)
-			flush_slot(worker, &batch->merge[i], batch->now_ns);
+	while (batch->merge_used != 0)
+		flush_slot(worker, batch, (uint32_t)__builtin_ctzll(batch->merge_used));
 }
 
-/* The slot of the packet's flow, or NULL. A packet without ports follows every flow of its hosts. */
-static struct gw_merge *
-find_slot(struct gw_worker *worker, struct gw_in_batch *batch, const void *owner,
+/* A packet without ports (a fragment) follows every flow of its hosts. */
+static void
+flush_hosts(struct gw_worker *worker, struct gw_in_batch *batch, const void *owner,
 	const uint8_t *packet, const struct gw_packet *info)
 {
-	struct gw_merge *slot;
-	uint32_t i;
+	uint64_t left = batch->merge_used;
+	uint32_t at;
 
-	for (i = 0; i < GW_MERGE_SLOTS; i++) {
-		slot = &batch->merge[i];
-		if (slot->owner == NULL || !gw_merge_same_flow(slot, owner, packet, info))
-			continue;
-		if (info->has_ports)
-			return slot;
-		flush_slot(worker, slot, batch->now_ns);
+	for (; left != 0; left &= left - 1) {
+		at = (uint32_t)__builtin_ctzll(left);
+		if (gw_merge_same_flow(&batch->merge[at], owner, packet, info))
+			flush_slot(worker, batch, at);
 	}
-	return NULL;
 }
 
-static struct gw_merge *
-free_slot(struct gw_worker *worker, struct gw_in_batch *batch)
+static bool
+is_used(const struct gw_in_batch *batch, uint32_t at)
 {
-	struct gw_merge *slot;
-	uint32_t i;
+	return (batch->merge_used >> at & 1) != 0;
+}
 
-	for (i = 0; i < GW_MERGE_SLOTS; i++)
-		if (batch->merge[i].owner == NULL)
-			return &batch->merge[i];
-	slot = &batch->merge[batch->merge_next++ % GW_MERGE_SLOTS];
-	flush_slot(worker, slot, batch->now_ns);
-	return slot;
+/* The slot that has the packet's flow, else a free one, else one that is in use by another flow. */
+static uint32_t
+choose_slot(const struct gw_in_batch *batch, const void *owner, const uint8_t *packet,
+	const struct gw_packet *info, bool *same)
+{
+	uint32_t first = gw_merge_slot(owner, packet, info), at, way;
+
+	*same = true;
+	for (way = 0; way < GW_MERGE_WAYS; way++) {
+		at = first ^ way;
+		if (is_used(batch, at) &&
+			gw_merge_same_flow(&batch->merge[at], owner, packet, info))
+			return at;
+	}
+	*same = false;
+	for (way = 0; way < GW_MERGE_WAYS; way++)
+		if (!is_used(batch, first ^ way))
+			return first ^ way;
+	return first;
 }
 
 /* Merge a packet with what came before it, or begin anew, or write it now. */
@@ -121,19 +129,19 @@ void
 gw_tun_merge(struct gw_worker *worker, struct gw_in_batch *batch,
 	struct gw_tunnel_state *tunnel, uint8_t *packet, const struct gw_packet *info)
 {
-	struct gw_merge *slot = find_slot(worker, batch, tunnel, packet, info);
-	bool can = gw_merge_can(packet, info, tunnel->uso);
+	bool can = gw_merge_can(packet, info, tunnel->uso), same;
+	uint32_t at = choose_slot(batch, tunnel, packet, info, &same);
 
-	if (slot != NULL) {
-		if (can && gw_merge_add(slot, packet, info))
-			return;
-		flush_slot(worker, slot, batch->now_ns);
-	}
+	if (!info->has_ports)
+		flush_hosts(worker, batch, tunnel, packet, info);
+	else if (same && can && gw_merge_add(&batch->merge[at], packet, info))
+		return;
+	if (is_used(batch, at) && (same || can))
+		flush_slot(worker, batch, at);
 	if (!can) {
 		write_alone(worker, batch, tunnel, packet, info);
 		return;
 	}
-	if (slot == NULL)
-		slot = free_slot(worker, batch);
-	gw_merge_begin(slot, tunnel, packet, info);
+	gw_merge_begin(&batch->merge[at], tunnel, packet, info);
+	batch->merge_used |= UINT64_C(1) << at;
 }
