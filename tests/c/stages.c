@@ -19,8 +19,12 @@ static unsigned random_state = 1;
 static void
 give_buffers(struct plane *plane)
 {
-	plane->dp->workers[0].buffers = calloc(1, sizeof(struct gw_buffers));
-	CHECK(plane->dp->workers[0].buffers != NULL);
+	uint32_t i;
+
+	for (i = 0; i < WORKERS; i++) {
+		plane->dp->workers[i].buffers = calloc(1, sizeof(struct gw_buffers));
+		CHECK(plane->dp->workers[i].buffers != NULL);
+	}
 }
 
 static void
@@ -97,11 +101,11 @@ drain(struct plane *b)
 static void
 carry(struct plane *a, struct plane *b)
 {
-	struct gw_tunnel_state *tunnel = gw_tunnel_find(a->dp, TUNNEL);
+	struct gw_queue *queue = &gw_tunnel_find(a->dp, TUNNEL)->queue[0];
 	uint64_t before,
 		after = gw_counter_get(&b->dp->workers[0].counters.udp_segments_in);
 
-	CHECK(gw_outbound_batch(&a->dp->workers[0], &tunnel->queue[0]));
+	CHECK(gw_outbound_batch(&a->dp->workers[queue->worker], queue));
 	do {
 		before = after;
 		gw_inbound_batch(&b->dp->workers[0], b->dp->sockets);
@@ -137,8 +141,10 @@ main(int argc, char **argv)
 	}
 	printf("%llu\n", (unsigned long long)tunnel_stats(&b).in_packets);
 	CHECK(tunnel_stats(&a).out_packets == tunnel_stats(&b).in_packets);
-	free(a.dp->workers[0].buffers);
-	free(b.dp->workers[0].buffers);
+	for (i = 0; i < WORKERS; i++) {
+		free(a.dp->workers[i].buffers);
+		free(b.dp->workers[i].buffers);
+	}
 	plane_free(&a);
 	plane_free(&b);
 	return 0;
