@@ -17,9 +17,10 @@ from gateway.customer.device import Options, Rendered
 from gateway.errors import ConfigError
 from gateway.model.document import build_document
 from gateway.model.resources import Document
+from gateway.model.types import UNSEEN_KEY
 
 # Stand for keys that are not asked for: good ones, so that the document is whole.
-_HIDDEN = {"psk": "0x" + "5a" * 32, "ppk": "0x" + "a5" * 32}
+_HIDDEN = {"psk": "0x" + "5a" * 32, "ppk": "0x" + "a5" * 32, "private_key": UNSEEN_KEY}
 ATTEMPTS = 10
 _REFERENCES = ("border_gateway", "customer_gateway", "vpn_connection")
 

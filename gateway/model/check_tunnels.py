@@ -7,6 +7,7 @@ from ipaddress import ip_network
 
 from gateway.ike.config import Start
 from gateway.ike.selectors import parse_selector
+from gateway.model.check_auth import auth_rule
 from gateway.model.locate import Path
 from gateway.model.problem import Problem, shown
 from gateway.model.resources import Document, namespaces_of
@@ -130,7 +131,7 @@ def _identities(document: Document, tunnels: Tunnels) -> Iterator[Problem]:
 def _secrets(document: Document, tunnels: Tunnels) -> Iterator[Problem]:
     """Judge pre-shared keys; a key that stands on the connection is reported once."""
     seen = set()
-    for tunnel in tunnels:
+    for tunnel in (one for one in tunnels if one.settings.auth == "psk"):
         path = tunnel.path_of("psk")
         if not any("psk" in one.model_fields_set for one in tunnel.connection.tunnel):
             path = (*tunnel.connection_path, path[-1])
@@ -319,6 +320,7 @@ TUNNEL_RULES: tuple[TunnelRule, ...] = (
     _one_path,
     _identities,
     _secrets,
+    auth_rule,
     _ppks,
     _inner,
     _limits,

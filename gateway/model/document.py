@@ -21,10 +21,18 @@ from pydantic_core import ErrorDetails
 from gateway.errors import ConfigError
 from gateway.model.check import check
 from gateway.model.locate import Path, line_of, lines_of
-from gateway.model.problem import Problem, key_text, shown, unknown_key_text, value_at
+from gateway.model.problem import (
+    FILE_KEYS,
+    Problem,
+    key_text,
+    shown,
+    unknown_key_text,
+    value_at,
+)
 from gateway.model.resources import Document
 
 Table = dict[str, object]
+ReadFile = Callable[[str, str], str]  # a key such as psk_file, and the file that it names
 
 TOO_DEEP = "nested too deeply"
 
@@ -65,18 +73,19 @@ class Loaded:
 def parse_document(
     text: str,
     source: str,
-    read_psk: Callable[[str], str] | None = None,
+    read_file: ReadFile | None = None,
 ) -> Loaded:
     """
     Return the wanted document of a TOML text.
 
-    `source` names the text in messages. `read_psk` returns the pre-shared key in a file that a
-    `psk_file` names, or raises ValueError with what is wrong; without it such keys are refused.
+    `source` names the text in messages. `read_file` returns what is in a file that a
+    key such as `psk_file` names, or raises ValueError with what is wrong; without it such keys are
+    refused.
     Raises ConfigError with every mistake, each as `SOURCE:LINE: key: what is wrong (value)`.
     """
     raw = _parse_toml(text, source)
     try:
-        document, found = build_document(raw, read_psk)
+        document, found = build_document(raw, read_file)
     except RecursionError:  # a table can be read at a depth at which it can not be copied
         raise ConfigError([f"{source}: {TOO_DEEP}"]) from None
     errors = [problem for problem in found if not problem.is_warning]
@@ -115,22 +124,25 @@ def _placed(
     return list(dict.fromkeys(texts))
 
 
-def _read_psk_files(raw: Table, read_psk: Callable[[str], str] | None) -> list[Problem]:
-    """Put the key that each `psk_file` names beside it as `psk`. Return what went wrong."""
+def _read_files(raw: Table, read_file: ReadFile | None) -> list[Problem]:
+    """Put what is in the files that keys name beside those keys. Return what went wrong."""
     problems = []
     for path in _setting_tables(raw):
         table = value_at(raw, path)
-        if not isinstance(table, dict) or not isinstance(table.get("psk_file"), str):
+        if not isinstance(table, dict):
             continue
-        try:
-            if "psk" in table:
-                raise ValueError("psk stands beside it; give one of them")
-            if read_psk is None:
-                raise ValueError("a file can not be read here; give psk")
-            table["psk"] = read_psk(table["psk_file"])
-        except ValueError as error:
-            problem = Problem((*path, "psk_file"), str(error), shown(table["psk_file"]))
-            problems.append(problem)
+        for file_key, key in FILE_KEYS.items():
+            name = table.get(file_key)
+            if not isinstance(name, str):
+                continue
+            try:
+                if key in table:
+                    raise ValueError(f"{key} stands beside it; give one of them")
+                if read_file is None:
+                    raise ValueError(f"a file can not be read here; give {key}")
+                table[key] = read_file(file_key, name)
+            except ValueError as error:
+                problems.append(Problem((*path, file_key), str(error), shown(name)))
     return problems
 
 
@@ -147,16 +159,16 @@ def _setting_tables(raw: Table) -> list[Path]:
 
 
 def build_document(
-    raw: Table, read_psk: Callable[[str], str] | None = None
+    raw: Table, read_file: ReadFile | None = None
 ) -> tuple[Document, tuple[Problem, ...]]:
     """
     Return the document of a parsed TOML or JSON table, and everything found wrong with it.
 
     With mistakes, the document holds what was left of the table and serves no other purpose.
-    `read_psk` is as for `parse_document()`.
+    `read_file` is as for `parse_document()`.
     """
     rest = _Rest(copy.deepcopy(raw))
-    rest.found += _read_psk_files(rest.table, read_psk)
+    rest.found += _read_files(rest.table, read_file)
     while not isinstance(made := _validate(rest.table), Document):
         rest.take_out(made)
     rest.add(check(made, rest.incomplete))

@@ -14,6 +14,8 @@ from gateway.model.resources import Document
 
 DOCUMENT_BYTES_MAX = 16 * 2**20  # thousands of tunnels are one or two MiB
 PSK_FILE_BYTES_MAX = 4096
+PEM_FILE_BYTES_MAX = 65536
+_SECRET_FILES = {"psk_file": "a pre-shared key", "private_key_file": "a private key"}
 _NO_KEYS: Mapping[Path, str] = MappingProxyType({})
 
 
@@ -27,7 +29,7 @@ def load(path: Path) -> Loaded:
     text, is_open = _read_text(path)
     loaded = loaded_from(text, path)
     if is_open and _has_own_psk(loaded.document):
-        warning = f"{path}: holds pre-shared keys and is readable by others"
+        warning = f"{path}: holds secret keys and is readable by others"
         return Loaded(loaded.document, (*loaded.warnings, warning))
     return loaded
 
@@ -45,16 +47,16 @@ def loaded_from(text: str, path: Path, new_keys: Mapping[Path, str] = _NO_KEYS) 
     """
     warnings: list[str] = []
 
-    def read_psk(name: str) -> str:
+    def read_file(key: str, name: str) -> str:
         file = path.parent / name
         if file in new_keys:
             return new_keys[file]
-        key, is_open = _read_psk(file)
-        if is_open:
-            warnings.append(f"{file}: holds a pre-shared key and is readable by others")
-        return key
+        content, is_open = (_read_psk if key == "psk_file" else _read_pem)(file)
+        if is_open and key in _SECRET_FILES:
+            warnings.append(f"{file}: holds {_SECRET_FILES[key]} and is readable by others")
+        return content
 
-    loaded = parse_document(text, str(path), read_psk)
+    loaded = parse_document(text, str(path), read_file)
     return Loaded(loaded.document, loaded.warnings + tuple(dict.fromkeys(warnings)))
 
 
@@ -101,6 +103,20 @@ def _read_psk(path: Path) -> tuple[str, bool]:
         raise ValueError("is not UTF-8") from None
 
 
+def _read_pem(path: Path) -> tuple[str, bool]:
+    """Return what is in a file of PEM, and whether others may read it. Raises ValueError."""
+    try:
+        content, is_open = _read(path, PEM_FILE_BYTES_MAX)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"can not be read: {_reason(error)}") from None
+    if len(content) > PEM_FILE_BYTES_MAX:
+        raise ValueError(f"is larger than {PEM_FILE_BYTES_MAX} bytes")
+    try:
+        return content.decode("ascii"), is_open
+    except UnicodeDecodeError:
+        raise ValueError("is not PEM: it has other characters than ASCII") from None
+
+
 def _reason(error: Exception) -> str:
     strerror = error.strerror if isinstance(error, OSError) else None
     return (strerror or str(error)).lower()
@@ -108,7 +124,9 @@ def _reason(error: Exception) -> str:
 
 def _has_own_psk(document: Document) -> bool:
     return any(
-        settings.ppk is not None or (settings.psk is not None and settings.psk_file is None)
+        settings.ppk is not None
+        or (settings.psk is not None and settings.psk_file is None)
+        or (settings.private_key is not None and settings.private_key_file is None)
         for connection in document.vpn_connection
         for settings in (connection, *connection.tunnel)
     )

@@ -24,7 +24,15 @@ from gateway.model.resources import (
     VpnTunnel,
 )
 
-SECRET_KEYS = frozenset({"psk", "ppk", "bgp_password"})
+SECRET_KEYS = frozenset({"psk", "ppk", "private_key", "bgp_password"})
+# Keys that name a file, and the key that its content stands for.
+FILE_KEYS = {
+    "psk_file": "psk",
+    "certificate_file": "certificate",
+    "private_key_file": "private_key",
+    "ca_file": "ca",
+    "remote_public_key_file": "remote_public_key",
+}
 SHOWN_MAX = 80  # characters of a value in a message
 
 _MODELS: dict[tuple[str, ...], type[BaseModel]] = {

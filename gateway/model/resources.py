@@ -25,12 +25,12 @@ from gateway.model.settings import CONFIG, WORKERS_MAX, BgpSettings, TunnelSetti
 from gateway.model.types import (
     AnyNetwork,
     Asn,
-    IdentityText,
     InnerAddress,
     InterfaceAddress,
     InterfaceName,
     Name,
     OuterAddress,
+    PeerIdentityText,
     Prefix,
     RouterId,
     Seconds,
@@ -158,7 +158,7 @@ class CustomerGateway(BaseModel):
         description='1, 2 or 4 addresses of the device, or "any" where they change'
     )
     asn: Asn | None = Field(default=None, description="the customer's AS number")
-    identity: IdentityText | None = Field(
+    identity: PeerIdentityText | None = Field(
         default=None,
         description="identity of the device in IKE; without it, the tunnel's remote address",
     )

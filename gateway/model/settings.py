@@ -9,6 +9,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    JsonValue,
     SecretStr,
     StrictBool,
     StrictInt,
@@ -23,15 +24,19 @@ from gateway.model.types import (
     IdentityText,
     IkeProposalText,
     InnerAddress,
+    PeerIdentityText,
+    PemText,
     ProbeText,
     Seconds,
     SelectorText,
 )
+from gateway.pki.question import Mode
 
 SELECTORS_MAX = 32  # GW_SELECTORS_MAX of the data plane, for one side of an SA
 WORKERS_MAX = 16  # GW_WORKERS_MAX
 CHILD_SAS_MAX = 32  # GW_OUTBOUND_MAX: Child SAs in use of one tunnel
 
+PEM: dict[str, JsonValue] = {"contentMediaType": "application/x-pem-file"}  # several lines
 CONFIG = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
@@ -78,7 +83,66 @@ class BgpSettings(BaseModel):
     )
 
 
-class TunnelSettings(BgpSettings):
+class AuthSettings(BaseModel):
+    """How the two ends prove their identities, other than by a pre-shared key."""
+
+    model_config = CONFIG
+
+    auth: Literal["psk", "certificate", "raw-key"] = Field(
+        default="psk",
+        description="how the two ends prove their identities: a pre-shared key, X.509 certificates,"
+        " or public keys that each knows of the other",
+    )
+    certificate: PemText | None = Field(
+        default=None,
+        json_schema_extra=PEM,
+        description="with certificate: ours in PEM, then those between it and a root that the peer"
+        " trusts",
+    )
+    certificate_file: StrictStr | None = Field(
+        default=None, description="file with our certificate and those above it, in PEM"
+    )
+    private_key: SecretStr | None = Field(
+        default=None,
+        json_schema_extra=PEM,
+        description="with certificate or raw-key: our private key in PEM, RSA, ECDSA or Ed25519,"
+        " without a passphrase",
+    )
+    private_key_file: StrictStr | None = Field(
+        default=None, description="file with our private key, in PEM"
+    )
+    ca: PemText | None = Field(
+        default=None,
+        json_schema_extra=PEM,
+        description="with certificate: the certificates, in PEM, of the authorities whose"
+        " certificates we believe of the peer",
+    )
+    ca_file: StrictStr | None = Field(
+        default=None, description="file with the certificates of those authorities, in PEM"
+    )
+    remote_public_key: PemText | None = Field(
+        default=None,
+        json_schema_extra=PEM,
+        description="with raw-key: the peer's public key in PEM",
+    )
+    remote_public_key_file: StrictStr | None = Field(
+        default=None, description="file with the peer's public key, in PEM"
+    )
+    revocation: Mode = Field(
+        default=Mode.RELAXED,
+        description="whether the peer's certificate has been revoked, by OCSP and CRL: strict needs"
+        " an answer, relaxed refuses what is known to be revoked, off does not ask",
+    )
+    revocation_private: StrictBool = Field(
+        default=False,
+        description="CRLs and OCSP servers that a certificate names may have private addresses",
+    )
+    rsa_pss: StrictBool = Field(
+        default=False, description="sign by RSA-PSS with an RSA key; the peer's are taken both ways"
+    )
+
+
+class TunnelSettings(BgpSettings, AuthSettings):
     """What may stand on a VPN Connection for all its tunnels, and on a VPN Tunnel for that one."""
 
     psk: SecretStr | None = Field(
@@ -101,12 +165,14 @@ class TunnelSettings(BgpSettings):
         default=True, description="with ppk: no IKE SA with a peer that does not use it"
     )
     local_id: IdentityText | None = Field(
-        default=None, description="our identity in IKE; without it, the tunnel's local address"
-    )
-    remote_id: IdentityText | None = Field(
         default=None,
-        description='the peer\'s identity in IKE; "any" takes every identity that knows the key;'
-        " without it, the customer gateway's identity",
+        description="our identity in IKE; without it, the tunnel's local address, or the subject of"
+        " our certificate",
+    )
+    remote_id: PeerIdentityText | None = Field(
+        default=None,
+        description='the peer\'s identity in IKE; "any" takes every identity that knows the key or'
+        " that its certificate bears; without it, the customer gateway's identity",
     )
     ike_proposals: tuple[IkeProposalText, ...] = Field(
         default=(),
@@ -117,7 +183,9 @@ class TunnelSettings(BgpSettings):
         description="ESP proposals in order; a group in one asks for PFS; none: our list",
     )
     allow_legacy: StrictBool = Field(
-        default=False, description="allow algorithms that RFC 8247 and RFC 8221 advise against"
+        default=False,
+        description="allow algorithms that RFC 8247 and RFC 8221 advise against; of"
+        " certificates SHA-1, AUTH method 1 and RSA keys from 1024 bits",
     )
     ike_lifetime_s: Annotated[Seconds, Field(ge=60, le=604800)] = Field(
         default=14400.0, description="seconds until an IKE SA is rekeyed"

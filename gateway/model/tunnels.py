@@ -9,12 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 from ipaddress import IPv4Interface, IPv6Interface, ip_interface
 from math import lcm
 
 from gateway.ike.config import Start
 from gateway.model.locate import Path
+from gateway.model.problem import FILE_KEYS
 from gateway.model.resources import (
     CustomerGateway,
     Document,
@@ -27,6 +29,7 @@ from gateway.model.settings import TunnelSettings
 from gateway.model.types import AnyAddress, AnyNetwork
 
 FIRST_PREFERENCE = 100  # of the first tunnel of a connection; the next ones count up
+_FILE_OF = {key: file for file, key in FILE_KEYS.items()}
 INTERFACE_LEN_MAX = 15  # bytes of a device name, IFNAMSIZ less its end
 
 
@@ -60,8 +63,8 @@ class ResolvedTunnel:
         own = self.tunnel.model_fields_set
         shared = self.connection.model_fields_set
         is_own = key in own or key not in shared
-        if key == "psk" and "psk_file" in (own if is_own else shared):
-            key = "psk_file"
+        if _FILE_OF.get(key) in (own if is_own else shared):
+            key = _FILE_OF[key]
         return (*(self.path if is_own else self.connection_path), key)
 
 
@@ -121,12 +124,32 @@ def _resolve(
         interface=tunnel.interface or interface_name(name),
         local=local,
         remote=remote,
-        local_id=settings.local_id or str(local),
+        local_id=settings.local_id or _certified_id(settings) or str(local),
         remote_id=_remote_id(settings, customer, remote),
         preference=tunnel.preference or FIRST_PREFERENCE + at[1],
         start=settings.start or (Start.RESPOND if is_any else Start.INITIATE),
         namespace=namespace,
     )
+
+
+@lru_cache(256)
+def _subject(certificate: str) -> str:
+    """Return the identity that a certificate bears: its subject, else one of its other names."""
+    from gateway.pki.certificate import certificates_of
+    from gateway.pki.names import identities_of
+    from gateway.pki.problem import BadText
+
+    try:
+        own = certificates_of(certificate)[0]
+    except BadText:
+        return ""  # which is reported
+    return own.name if own.x509.subject.rdns else identities_of(own).split("; ")[0]
+
+
+def _certified_id(settings: TunnelSettings) -> str:
+    if settings.auth != "certificate" or settings.certificate is None:
+        return ""
+    return _subject(settings.certificate)
 
 
 def _remote_id(

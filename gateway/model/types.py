@@ -30,6 +30,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
+from gateway.ike.config import DN_TEXT
 from gateway.ike.iana import ProtocolId
 from gateway.ike.proposals import parse_proposal
 from gateway.ike.selectors import parse_selector
@@ -41,6 +42,10 @@ AnyInterface = IPv4Interface | IPv6Interface
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
 INTERFACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,14}")
 HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,126}[A-Za-z0-9_])?")
+DN_CHARACTERS_MAX = 512
+PEM_CHARACTERS_MAX = 65536
+# Stands for a private key that was judged when it was set, and is sealed now.
+UNSEEN_KEY = "-----BEGIN UNSEEN KEY-----"
 RESERVED_INTERFACES = frozenset({"lo", "all", "default"})  # the kernel and its sysctl tree use them
 RHYTHM = re.compile(r"([1-9][0-9]{1,4})x([1-9][0-9]?)")
 BFD_INTERVALS_MS = (50, 10000)  # at 10 ms a busy machine loses sessions that are well
@@ -138,14 +143,43 @@ def _identity(value: str) -> str:
         if not 1 <= len(key_id) <= 128:
             raise ValueError("needs 1 to 128 bytes after keyid:")
         return value
+    if DN_TEXT.match(value):
+        return _distinguished_name(value)
     try:
         ip_address(value)
     except ValueError:
         user, at, host = value.rpartition("@")
         if not HOST_NAME.fullmatch(host) or (at and not re.fullmatch(r"[!-?A-~]{1,64}", user)):
             raise ValueError(
-                "is not an identity: an IP address, a host name, user@host or keyid:HEX"
+                "is not an identity: an IP address, a host name, user@host, keyid:HEX or a"
+                " distinguished name, as in C=CH, O=Example, CN=gw"
             ) from None
+    return value
+
+
+def _distinguished_name(value: str) -> str:
+    from gateway.pki import dn  # quick, and still of no use to most documents
+
+    if len(value) > DN_CHARACTERS_MAX:
+        raise ValueError(f"has {len(value)} characters, at most {DN_CHARACTERS_MAX}")
+    dn.parse_text(value)
+    return value
+
+
+def _peer_identity(value: str) -> str:
+    """Return the same; with certificates, `*` may stand for one part. Raises ValueError."""
+    if value.startswith(("*.", "*@")):
+        _identity(value[2:])
+        return value
+    return _identity(value)
+
+
+def _pem(value: str) -> str:
+    """Refuse what can be no PEM (RFC 7468); what is in it is judged with all else."""
+    if len(value) > PEM_CHARACTERS_MAX:
+        raise ValueError(f"has {len(value)} characters, at most {PEM_CHARACTERS_MAX}")
+    if "-----BEGIN " not in value:
+        raise ValueError("is not PEM: there is no line -----BEGIN ...-----")
     return value
 
 
@@ -286,6 +320,8 @@ InterfaceName = Annotated[
     Field(json_schema_extra={"pattern": f"^{INTERFACE.pattern}$"}),
 ]
 IdentityText = Annotated[StrictStr, AfterValidator(_identity)]
+PeerIdentityText = Annotated[StrictStr, AfterValidator(_peer_identity)]
+PemText = Annotated[StrictStr, AfterValidator(_pem)]
 Asn = Annotated[StrictInt, Field(ge=1, le=4294967294), AfterValidator(_asn)]
 IkeProposalText = Annotated[StrictStr, AfterValidator(_ike_proposal)]
 EspProposalText = Annotated[StrictStr, AfterValidator(_esp_proposal)]

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv6Interface
+from typing import TYPE_CHECKING
 
-from gateway.ike.config import ChildSelectors, Identity, Lifetime, Ppk, Timers, TunnelConfig
+from gateway.ike.config import ChildSelectors, Identity, IdType, Lifetime, Ppk, Timers, TunnelConfig
 from gateway.ike.iana import ProtocolId
 from gateway.ike.proposals import DEFAULT_ESP, DEFAULT_IKE, Proposal, parse_proposal
 from gateway.ike.selectors import parse_selector, passes_echo
+from gateway.model.check_auth import own_key, peer_key
 from gateway.model.lines import chosen_by_bird
 from gateway.model.resources import Document, VpnConnection, namespaces_of
 from gateway.model.settings import TunnelSettings
@@ -33,6 +35,9 @@ from gateway.routing.propagation import Propagation, propagations
 from gateway.routing.wanted import routes_into, routing_plans
 from gateway.sa import Address
 from gateway.secret import Secret
+
+if TYPE_CHECKING:
+    from gateway.pki.credentials import Credentials
 
 _DEFAULTS = Timers()
 BITS_PER_MEGABIT = 1_000_000
@@ -246,14 +251,13 @@ def _ike(document: Document, resolved: ResolvedTunnel) -> TunnelConfig:
     first, *further = _selectors(document, resolved)
     # The checks refuse a document without these.
     assert resolved.local is not None
-    assert settings.psk is not None
     return TunnelConfig(
         name=resolved.name,
         local=resolved.local,
         remote=resolved.remote,
-        local_id=Identity.parse(resolved.local_id),
+        local_id=_local_id(resolved),
         remote_id=Identity.parse(resolved.remote_id) if resolved.remote_id else None,
-        psk=Secret(key_of(settings.psk.get_secret_value())),
+        psk=_psk(settings),
         ike_proposals=_proposals(settings.ike_proposals, ProtocolId.IKE) or DEFAULT_IKE,
         esp_proposals=_proposals(settings.esp_proposals, ProtocolId.ESP) or DEFAULT_ESP,
         local_ts=first.local,
@@ -271,6 +275,46 @@ def _ike(document: Document, resolved: ResolvedTunnel) -> TunnelConfig:
         ppk=_ppk(settings),
         childless=settings.childless,
         further=tuple(further),
+        credentials=_credentials(settings),
+    )
+
+
+def _psk(settings: TunnelSettings) -> Secret | None:
+    if settings.auth != "psk":
+        return None
+    assert settings.psk is not None  # the checks see to it
+    return Secret(key_of(settings.psk.get_secret_value()))
+
+
+def _local_id(resolved: ResolvedTunnel) -> Identity:
+    """Return our identity; a distinguished name goes as its certificate has it, byte for byte."""
+    named = Identity.parse(resolved.local_id)
+    text = resolved.settings.certificate
+    if named.type is not IdType.DN or resolved.settings.auth != "certificate" or text is None:
+        return named
+    from gateway.pki.certificate import certificates_of
+
+    return Identity(IdType.DN, certificates_of(text)[0].subject)
+
+
+def _credentials(settings: TunnelSettings) -> Credentials | None:
+    if settings.auth == "psk":
+        return None
+    from gateway.pki.certificate import certificates_of
+    from gateway.pki.credentials import Credentials
+
+    key, peer = own_key(settings), peer_key(settings)
+    assert key is not None  # the checks see to it
+    is_certificate = settings.auth == "certificate"
+    return Credentials(
+        key=key,
+        chain=certificates_of(settings.certificate or "") if is_certificate else (),
+        anchors=certificates_of(settings.ca or "") if is_certificate else (),
+        peer_keys=(peer,) if peer is not None and not is_certificate else (),
+        revocation=settings.revocation,
+        is_private_allowed=settings.revocation_private,
+        allow_legacy=settings.allow_legacy,
+        use_pss=settings.rsa_pss,
     )
 
 

@@ -42,7 +42,7 @@ EAST = bare("east", 65010, "10.2.0.0/16")
 
 
 def made_of(table: Table) -> Document:
-    document, problems = build_document(table, lambda _: PSK)
+    document, problems = build_document(table, lambda *_: PSK)
     assert not errors(problems), errors(problems)
     return document
 

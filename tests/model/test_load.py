@@ -162,7 +162,7 @@ def test_files_with_keys_that_others_can_read_are_warned_of(tmp_path: Path) -> N
     assert warning == f"{key}: holds a pre-shared key and is readable by others"
     open_one = write(tmp_path, TEXT, mode=0o604)
     (warning,) = load(open_one).warnings
-    assert warning == f"{open_one}: holds pre-shared keys and is readable by others"
+    assert warning == f"{open_one}: holds secret keys and is readable by others"
 
 
 def test_without_a_reader_key_files_are_refused() -> None:

@@ -51,7 +51,7 @@ VALUES: list[tuple[Edits, Path, str]] = [
     ([((*POOL, 0), "240.0.0.5")], (*POOL, 0), "is a reserved address"),
     ([((*POOL, 0), "0.0.0.0")], (*POOL, 0), "is the unspecified address"),
     ([((*POOL, 0), "::ffff:192.0.2.1")], (*POOL, 0), "is an IPv4 address in IPv6"),
-    ([((*CUSTOMER, "identity"), "*.gw.test")], (*CUSTOMER, "identity"), "is not an identity"),
+    ([((*CUSTOMER, "identity"), "*gw.test")], (*CUSTOMER, "identity"), "is not an identity"),
     ([((*POOL, 0), "fe80::1")], (*POOL, 0), "is a link-local address"),
     ([(POOL, "192.0.2.1")], POOL, 'must be a list ("192.0.2.1")'),
     ([(("border_gateway", 0, "asn"), 23456)], ("border_gateway", 0, "asn"), "reserved AS number"),

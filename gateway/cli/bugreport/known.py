@@ -52,6 +52,7 @@ def _values(value: object) -> Iterator[str]:
         for key, part in value.items():
             if key in SECRET_KEYS and isinstance(part, str):
                 yield part
+                yield from (line for line in part.splitlines() if len(line) > _LINE_BYTES_MIN)
             else:
                 yield from _values(part)
     elif isinstance(value, list):

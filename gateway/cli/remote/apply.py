@@ -115,7 +115,7 @@ def _read(file: Path) -> Json:
     from gateway.cli.remote.change import read_table
 
     document = read_table(file)
-    _read_psk_files(document, file.parent)
+    _read_files(document, file.parent)
     if document.pop("gateway", None) is not None:
         typer.echo("note: [gateway] is left out: it is what nodes have (twinspan node)", err=True)
     return document
@@ -138,16 +138,19 @@ def actual_tree(api: Api, operators: Sequence[str] = ()) -> list[Actual]:
     return tree.actual_of(items, others=list(api.pages(BY_KIND["node"].path)))
 
 
-def _read_psk_files(document: Json, place: Path) -> None:
-    """Put the key that each `psk_file` names in its place. Raises ConfigError."""
-    from gateway.cli.remote.change import read_secret
+def _read_files(document: Json, place: Path) -> None:
+    """Put what is in the files that keys such as `psk_file` name in place. Raises ConfigError."""
+    from gateway.cli.remote.change import read_pem, read_secret
+    from gateway.model.problem import FILE_KEYS
 
     connections = document.get("vpn_connection")
     for connection in connections if isinstance(connections, list) else []:
         tunnels = connection.get("tunnel") if isinstance(connection, dict) else None
         for table in (connection, *(tunnels if isinstance(tunnels, list) else [])):
-            if isinstance(table, dict) and isinstance(name := table.pop("psk_file", None), str):
-                table["psk"] = read_secret(str(place / name))
+            for file_key, key in FILE_KEYS.items() if isinstance(table, dict) else ():
+                if isinstance(name := table.pop(file_key, None), str):
+                    read = read_secret if file_key == "psk_file" else read_pem
+                    table[key] = read(str(place / name))
 
 
 def _judged(api: Api, plan: Plan) -> tuple[Plan, list[str]]:

@@ -150,7 +150,12 @@ def _body(fields: list[FieldOption], values: Values) -> Json:
         given = values.get(f"field_{field.key}")
         if given is None or given == []:
             continue
-        body[field.key] = read_secret(str(given)) if field.is_secret else value_from(field, given)
+        if field.is_pem:
+            body[field.key] = read_pem(str(given))
+        elif field.is_secret:
+            body[field.key] = read_secret(str(given))
+        else:
+            body[field.key] = value_from(field, given)
     return body
 
 
@@ -178,12 +183,16 @@ def read_table(file: Path) -> Json:
 
 def read_secret(file: str) -> str:
     """Return the first line of a file, or of the standard input. Raises ConfigError."""
+    return read_pem(file).partition("\n")[0].rstrip("\r")
+
+
+def read_pem(file: str) -> str:
+    """Return all of a file, or of the standard input. Raises ConfigError."""
     try:
-        text = sys.stdin.readline() if file == STANDARD_INPUT else Path(file).read_text()
+        return sys.stdin.read() if file == STANDARD_INPUT else Path(file).read_text()
     except (OSError, UnicodeDecodeError) as error:
         reason = (getattr(error, "strerror", None) or "is not UTF-8").lower()
         raise ConfigError([f"{file}: can not be read: {reason}"]) from None
-    return text.partition("\n")[0].rstrip("\r")
 
 
 def _field_parameters(fields: list[FieldOption]) -> list[Parameter]:
@@ -192,6 +201,9 @@ def _field_parameters(fields: list[FieldOption]) -> list[Parameter]:
 
 def _field_parameter(field: FieldOption) -> Parameter:
     name, help = f"field_{field.key}", field.help
+    if field.is_pem:
+        text = f"{help}; all of this file, - is the standard input"
+        return option(field.option, text, name=name)
     if field.is_secret:
         return option(
             field.option, f"{help}; the first line of this file, - is the standard input", name=name

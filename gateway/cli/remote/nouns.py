@@ -143,7 +143,7 @@ _TABLE = (
             *_LAST,
         ),
         MappingProxyType({"border_gateway": "bgw", "customer_gateway": "cgw"}),
-        secrets=("bgp_password", "ppk", "psk"),
+        secrets=("bgp_password", "ppk", "private_key", "psk"),
     ),
     Noun(
         "tunnel",
@@ -196,7 +196,7 @@ _TABLE = (
                 asks="close it and begin anew",
             ),
         ),
-        ("bgp_password", "ppk", "psk"),
+        ("bgp_password", "ppk", "private_key", "psk"),
     ),
     Noun(
         "line",

@@ -15,6 +15,7 @@ from enum import Enum, auto
 from gateway.errors import ConfigError
 
 Schema = Mapping[str, object]
+PEM = "application/x-pem-file"
 PASSWORD = "password"  # noqa: S105 # the name of a field of users, whose schema does not say so
 
 
@@ -40,11 +41,13 @@ class FieldOption:
     is_required: bool
     words: tuple[str, ...] = ()
     is_secret: bool = False
+    is_pem: bool = False  # of several lines: it is given as a file
 
     @property
     def option(self) -> str:
         """Its name on the command line. A secret is never an argument: others could read it."""
-        return "--" + self.key.replace("_", "-") + ("-file" if self.is_secret else "")
+        is_file = self.is_secret or self.is_pem
+        return "--" + self.key.replace("_", "-") + ("-file" if is_file else "")
 
 
 def options_of(schema: Schema) -> list[FieldOption]:
@@ -63,7 +66,8 @@ def _field(key: str, inner: Schema, defs: Schema, is_required: bool) -> FieldOpt
     shape = _shape([one for one in shapes if not _words(one)] or shapes)
     help = str(inner.get("description") or key.replace("_", " "))
     is_secret = key == PASSWORD or any(one.get("writeOnly") for one in shapes)
-    return FieldOption(key, shape, help, is_required, words, is_secret)
+    is_pem = inner.get("contentMediaType") == PEM
+    return FieldOption(key, shape, help, is_required, words, is_secret, is_pem)
 
 
 def _choices(inner: Schema) -> list[Schema]:

@@ -19,9 +19,10 @@ from gateway.control.resources.record import Record, Table
 from gateway.control.secrets import is_sealed
 from gateway.model.document import build_document
 from gateway.model.problem import SECRET_KEYS, Problem, value_at
+from gateway.model.types import UNSEEN_KEY
 
 # Stand for keys that were judged when they were set, and are sealed now.
-_GOOD_KEYS = {"psk": "0x" + "5a" * 32, "ppk": "0x" + "a5" * 32}
+_GOOD_KEYS = {"psk": "0x" + "5a" * 32, "ppk": "0x" + "a5" * 32, "private_key": UNSEEN_KEY}
 _NOBODYS = "192.0.0.8"  # RFC 7600: never an address of anybody
 _BARE = "none-of-"  # how the name of a tunnel begins that stands for none
 _ONE_CONNECTION = frozenset({"vpn_connection", "vpn_tunnel", "route"})

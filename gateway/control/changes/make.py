@@ -118,7 +118,8 @@ class Maker:
         allocated |= self._inside(view, connection, table, allocated["node"])
         if "interface" not in table:
             allocated["interface"] = allocate.tunnel_device(id)
-        if "psk" not in table and "psk" not in connection.spec:
+        auth = table.get("auth") or connection.spec.get("auth") or "psk"
+        if auth == "psk" and "psk" not in table and "psk" not in connection.spec:
             allocated["psk"] = self.draw.psk()
         spec = {"name": f"{connection.name}-{position + 1}"} | table
         if any(one.name == spec["name"] for one in siblings):

@@ -16,10 +16,13 @@ from gateway.control.resources.record import Record, Table
 from gateway.control.secrets import is_sealed
 from gateway.model.document import problem_of
 from gateway.model.locate import Path
-from gateway.model.problem import Problem, value_at
+from gateway.model.problem import FILE_KEYS, Problem, value_at
+from gateway.model.types import UNSEEN_KEY
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
-FILE_KEYS = {"psk_file": "names a file of a gateway VM; give psk", "title": "is the name here"}
+OTHER_KEYS = {
+    file: f"names a file of a gateway VM; give {key}" for file, key in FILE_KEYS.items()
+} | {"title": "is the name here"}
 
 
 def read(
@@ -43,7 +46,7 @@ def read(
     errors += [
         FieldError("invalid_value", f"{kind.name}.{key}", "has the form of a sealed secret")
         for key in (SECRETS & set(resolved)) - kept
-        if is_sealed(resolved[key])
+        if is_sealed(resolved[key]) or resolved[key] == UNSEEN_KEY
     ]
     try:
         made = model.model_validate({key: resolved[key] for key in resolved if key not in kept})
@@ -136,8 +139,8 @@ def _mistakes(
         if field in told:
             continue
         told.add(field)
-        if path and path[-1] in FILE_KEYS and one["type"] == "extra_forbidden":
-            problem = Problem(path, FILE_KEYS[str(path[-1])], code="unknown_field")
+        if path and path[-1] in OTHER_KEYS and one["type"] == "extra_forbidden":
+            problem = Problem(path, OTHER_KEYS[str(path[-1])], code="unknown_field")
         yield FieldError(problem.code, field, problem.text, _shown(table, path))
 
 

@@ -18,6 +18,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from gateway.control.resources.kinds import KINDS, SECRETS, Kind
+from gateway.model.settings import PEM
 
 Table = dict[str, Any]
 
@@ -62,6 +63,8 @@ class Input(Enum):
     LINES = "lines"
     PAIRS = "pairs"
     SECRET = "secret"  # noqa: S105 # a kind of field
+    PEM = "pem"
+    PEM_SECRET = "pem_secret"  # noqa: S105 # the same
     JSON = "json"
 
 
@@ -118,6 +121,8 @@ def _field(
     is_new: bool,
 ) -> FormField:
     how, options = _input(name, info.annotation)
+    if info.json_schema_extra == PEM:
+        how = Input.PEM_SECRET if name in SECRETS else Input.PEM
     if name in kind.references:
         how, options = Input.CHOICE, tuple(choices.get(name, ()))
     return FormField(
@@ -244,7 +249,7 @@ def patch_of(
     ]
     patch, errors = request_of(changed, typed)
     for field in changed:
-        if field.name not in errors and field.input is not Input.SECRET:
+        if field.name not in errors and field.input not in (Input.SECRET, Input.PEM_SECRET):
             patch.setdefault(field.name, None)
     if "tags" in patch:
         gone = set(_pairs(before.get("tags", ""))) - set(patch["tags"] or {})

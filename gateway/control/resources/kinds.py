@@ -13,7 +13,9 @@ from pydantic import BaseModel
 from gateway.control.alarms.target import AlarmTargetSpec
 from gateway.control.resources import specs
 
-SECRETS = frozenset({"psk", "ppk", "bgp_password", "webhook_secret", "smtp_password"})
+SECRETS = frozenset(
+    {"psk", "ppk", "private_key", "bgp_password", "webhook_secret", "smtp_password"}
+)
 ID_CHARACTERS = "abcdefghijklmnopqrstuvwxyz234567"
 ID_LEN = 10  # 50 bits
 

@@ -21,6 +21,7 @@ from pydantic import (
     create_model,
 )
 
+from gateway.model.problem import FILE_KEYS
 from gateway.model.resources import (
     BorderGateway,
     CustomerGateway,
@@ -92,7 +93,7 @@ def _derived(
     **more: tuple[Any, Any],
 ) -> type[BaseModel]:
     """Return the fields of a document's table without some, with those of `Described` and more."""
-    left_out = {"title", "psk_file", *without}
+    left_out = {"title", *FILE_KEYS, *without}
     fields: dict[str, Any] = {
         key: (field.annotation, copy.copy(field))
         for key, field in model.model_fields.items()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from gateway.errors import AuthenticationFailed
 from gateway.ike.auth import is_same, psk_auth, signed_octets
-from gateway.ike.config import Ppk, TunnelConfig, describe_identity
+from gateway.ike.config import Ppk, TunnelConfig, describe_identity, is_identity
 from gateway.ike.iana import AuthMethod, CertEncoding, NotifyType
 from gateway.ike.ike_sa import IkeSa
 from gateway.ike.keymat import mix_ppk
@@ -163,7 +163,7 @@ def fits(config: TunnelConfig, identity: Identity) -> bool:
     if wanted is None:
         return True
     if config.credentials is None:
-        return (identity.id_type, identity.value) == (wanted.type.value, wanted.value)
+        return is_identity(wanted, identity.id_type, identity.value)
     return names.fits(identity.id_type, identity.value, wanted.type.value, wanted.value)
 
 

@@ -17,7 +17,7 @@ from gateway.fleet.messages import Position, Table, Wanted, Why, is_newer
 from gateway.model.check import check
 from gateway.model.document import TOO_DEEP, build_document
 from gateway.model.lines import chosen_by_bird
-from gateway.model.problem import Problem, key_text
+from gateway.model.problem import FILE_KEYS, Problem, key_text
 from gateway.model.resources import Document
 from gateway.model.tunnels import ResolvedTunnel, resolve_tunnels
 from gateway.node.plan import NodePlan, TunnelPlan, plan_again
@@ -102,7 +102,7 @@ def _names_file(connection: object) -> bool:
         return False
     tunnels = connection.get("tunnel")
     tables = [connection, *(tunnels if isinstance(tunnels, list) else ())]
-    return any(isinstance(table, dict) and "psk_file" in table for table in tables)
+    return any(isinstance(table, dict) and FILE_KEYS.keys() & table.keys() for table in tables)
 
 
 def _whole(wanted: Wanted) -> Document:

@@ -19,7 +19,7 @@ def test_every_field_of_a_kind_is_asked_for_with_its_description(kind: object) -
         assert fields[name].required == info.is_required()
         assert fields[name].fixed == (name in kind.fixed)
         if name in kind.secrets:
-            assert fields[name].input is Input.SECRET
+            assert fields[name].input in (Input.SECRET, Input.PEM_SECRET)
 
 
 def test_what_was_typed_becomes_what_the_api_takes() -> None:
