@@ -16,6 +16,7 @@ from gateway.model.settings import TunnelSettings
 from gateway.model.types import AnyNetwork
 
 PLAIN_IDENTITY = re.compile(r"[A-Za-z0-9._+:@-]*")
+NAME_IDENTITY = re.compile(r"[A-Za-z0-9.]+=[A-Za-z0-9 =,._@:/*()-]+")  # a distinguished name
 EVERY_MODE = frozenset({"bgp", "static", "policy"})
 
 
@@ -77,6 +78,7 @@ class Device:
     tcp_ao: bool = False
     key_ids: bool = True
     ppk: bool = False  # post-quantum pre-shared keys (RFC 8784)
+    auths: frozenset[str] = frozenset({"psk"})  # what it may authenticate by, as in `auth`
     words: bool = True  # values stand in commands, where quotes and signs mean something
     one_pair: bool = True  # one pair of prefixes in each Child SA
     unsaid: tuple[str, ...] = ()  # settings of a tunnel that it has no word for
@@ -299,6 +301,9 @@ def _judge(job: Job) -> None:
             job.refuse(f"{place}.local_ts", text)
         if tunnel.bgp and tunnel.bgp.password and tunnel.bgp.auth != "md5" and not device.tcp_ao:
             job.refuse(f"{place}.bgp_auth", f"is not given TCP-AO here ({tunnel.bgp.auth})")
+        if tunnel.auth not in device.auths:
+            text = f"is made with pre-shared keys only here, and auth is {tunnel.auth}"
+            job.refuse(f"{place}.auth", f"{text}: --device generic has all other values")
         if tunnel.ppk is not None and not device.ppk:
             if tunnel.ppk_required:
                 text = "is given no such key here: ppk_required = false lets it go without"
@@ -307,7 +312,9 @@ def _judge(job: Job) -> None:
         for identity in (tunnel.cloud_id, tunnel.device_id or ""):
             is_known = device.key_ids or not identity.startswith("keyid:")
             # The user's part of an e-mail address may have quotes, and more that ends a word.
-            if not is_known or (device.words and not PLAIN_IDENTITY.fullmatch(identity)):
+            is_name = "certificate" in device.auths and NAME_IDENTITY.fullmatch(identity)
+            is_plain = is_name or not device.words or PLAIN_IDENTITY.fullmatch(identity)
+            if not is_known or not is_plain:
                 job.refuse(place, f"has no identities of this kind ({identity})")
 
 

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from gateway.customer.suites import Suite, suites_of
 from gateway.dataplane.interface import EncapKind
 from gateway.errors import ConfigError
-from gateway.ike.config import Encap, Start
+from gateway.ike.config import Encap, Identity, Start
 from gateway.ike.iana import ProtocolId
 from gateway.ike.proposals import DEFAULT_ESP, DEFAULT_IKE, Proposal, parse_proposal
 from gateway.model.resources import BorderGateway, Document, VpnConnection
@@ -69,7 +69,8 @@ class SheetTunnel:
     device_address: AnyAddress | None
     cloud_id: str
     device_id: str | None
-    psk: SecretStr
+    auth: str
+    psk: SecretStr  # empty where it is another way to authenticate
     ppk: SecretStr | None
     ppk_id: str | None
     ppk_required: bool
@@ -200,7 +201,6 @@ def _tunnel(
     esp = _proposals(settings.esp_proposals, ProtocolId.ESP) or DEFAULT_ESP
     # The checks refuse a document without these.
     assert resolved.local is not None
-    assert settings.psk is not None
     mtu = _mtu(esp, settings.encap, resolved.local.version, settings.mtu)
     return SheetTunnel(
         name=resolved.name,
@@ -210,8 +210,9 @@ def _tunnel(
         cloud_address=resolved.local,
         device_address=resolved.remote,
         cloud_id=resolved.local_id,
-        device_id=resolved.remote_id,
-        psk=settings.psk,
+        device_id=_device_id(resolved),
+        auth=settings.auth,
+        psk=settings.psk or SecretStr(""),
         ppk=settings.ppk,
         ppk_id=settings.ppk_id,
         ppk_required=settings.ppk_required,
@@ -239,6 +240,12 @@ def _tunnel(
         selectors=tuple((theirs, ours) for ours, theirs in selector_texts(document, resolved)),
         bgp=_bgp(border, resolved) if resolved.connection.routing == "bgp" else None,
     )
+
+
+def _device_id(resolved: ResolvedTunnel) -> str | None:
+    """Return the device's identity; None where it may have one of several."""
+    text = resolved.remote_id
+    return None if text is None or Identity.parse(text).is_pattern else text
 
 
 def _proposals(texts: tuple[str, ...], protocol: ProtocolId) -> tuple[Proposal, ...]:

@@ -1,4 +1,4 @@
-"""Makes keys, certificates and CRLs for a small CA. The time comes in; serial numbers are random."""
+"""Makes keys, certificates and CRLs of a small CA. Time comes in; serial numbers are random."""
 
 from __future__ import annotations
 
@@ -24,7 +24,11 @@ from gateway.pki.keys import AnyPrivate, PrivateKey
 from gateway.pki.problem import BadText
 
 KEY_KINDS = ("ecdsa", "ecdsa384", "ecdsa521", "ed25519", "rsa", "rsa4096")
-_CURVES = {"ecdsa": ec.SECP256R1, "ecdsa384": ec.SECP384R1, "ecdsa521": ec.SECP521R1}
+_CURVES: dict[str, ec.EllipticCurve] = {
+    "ecdsa": ec.SECP256R1(),
+    "ecdsa384": ec.SECP384R1(),
+    "ecdsa521": ec.SECP521R1(),
+}
 _RSA_BITS = {"rsa": 3072, "rsa4096": 4096}
 BACK = timedelta(minutes=5)  # valid from so long ago: clocks differ
 _USES = (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH)
@@ -54,7 +58,7 @@ class Issuer:
 def make_key(kind: str) -> PrivateKey:
     """Return a new key of one of KEY_KINDS."""
     if kind in _CURVES:
-        return PrivateKey(ec.generate_private_key(_CURVES[kind]()))
+        return PrivateKey(ec.generate_private_key(_CURVES[kind]))
     if kind == "ed25519":
         return PrivateKey(ed25519.Ed25519PrivateKey.generate())
     return PrivateKey(rsa.generate_private_key(65537, _RSA_BITS[kind]))

@@ -53,12 +53,21 @@ def _shown(value: object) -> str:
     return str(value).replace("|", r"\|")
 
 
+_AUTH = {
+    "certificate": "X.509 certificates at both ends, the device's of a CA that the gateway trusts",
+    "raw-key": "public keys that each end knows of the other",
+}
+
+
 def _rows(job: Job, tunnel: SheetTunnel) -> Iterator[tuple[str, object]]:
     yield "device outer address", str(tunnel.device_address or "any")
     yield "cloud outer address", str(tunnel.cloud_address)
     yield "device identity", tunnel.device_id or "any"
     yield "cloud identity", tunnel.cloud_id
-    yield "pre-shared key", _key(job.psk(tunnel))
+    if tunnel.auth == "psk":
+        yield "pre-shared key", _key(job.psk(tunnel))
+    else:
+        yield "authentication", _AUTH[tunnel.auth]
     if tunnel.ppk is not None:
         yield "post-quantum key (RFC 8784)", _key(job.ppk(tunnel) or "")
         yield "its identity", tunnel.ppk_id
@@ -122,6 +131,7 @@ GENERIC = Device(
     render=_render,
     ike_words=linux.ALL,
     esp_words=linux.ALL,
+    auths=frozenset({"psk", "certificate", "raw-key"}),
     ipv6=True,
     selectors=True,
     tcp_ao=True,

@@ -190,6 +190,7 @@ STRONGSWAN = Device(
     selectors=True,
     tcp_ao=True,
     ppk=True,
+    auths=frozenset({"psk", "certificate"}),
     one_pair=False,
     longest_ike_s=linux.LONGEST_S,
     longest_child_s=linux.LONGEST_S,
