@@ -26,7 +26,7 @@ def made(foreign: Foreign, wish: Wish = NO_WISH) -> Imported:
     imported = tables_of(foreign, document(), wish)
     for kind, tables in imported.tables.items():
         before[kind] = [*before[kind], *tables]  # type: ignore[misc]  # lists of tables
-    _, problems = build_document(before, lambda name: imported.keys[name])
+    _, problems = build_document(before, lambda _, name: imported.keys[name])
     assert not errors(problems), problems
     return imported
 
