@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -170,8 +170,8 @@ class Console:
             return _problem(problem, None)
         name = visit.tenant or ""
 
-        def look() -> list[dict[str, object]]:
-            return self._source.all("vpn_tunnel", visit.who, visit.tenant)
+        def look() -> Iterator[dict[str, object]]:
+            return self._source.tunnels(visit.who, visit.tenant)
 
         stream = self.streams.open(name, look, self._source.version)
         return StreamOf(stream, self._waits.hold(visit.who))

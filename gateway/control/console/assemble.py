@@ -52,6 +52,7 @@ def make_console(
         configs,
         alarms,
         nodes.credentials.new_token,
+        nodes.statuses.mark,
     )
     return Console(source, authenticator, peer_of_request, waits)
 

@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any
 
 from starlette.responses import StreamingResponse
@@ -19,7 +21,8 @@ from starlette.types import Receive, Send
 from starlette.types import Scope as Asked
 
 from gateway.control.console.render import HEADERS
-from gateway.control.console.states import LOOKS, counted, look_of, state_of
+from gateway.control.console.states import LOOKS, look_of, state_of
+from gateway.control.slices import in_slices
 
 Table = Mapping[str, Any]
 
@@ -48,16 +51,30 @@ def brief(tunnel: Table) -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A tunnel as it was looked at last, and what was said of it."""
+
+    table: Table
+    brief: dict[str, Any]
+    state: str
+
+
 class Scope:
-    """What all pages of one tenant are shown, and what was said last."""
+    """
+    What all pages of one tenant are shown, and what was said last.
+
+    `look` gives all tunnels; one that is the same object as the last time has not changed.
+    """
 
     def __init__(
-        self, look: Callable[[], Sequence[Table]], version: Callable[[], int] = lambda: 0
+        self, look: Callable[[], Iterable[Table]], version: Callable[[], int] = lambda: 0
     ) -> None:
         self._look = look
         self._version = version
+        self._turn = asyncio.Lock()
         self._seen: tuple[int, float] = (-1, 0.0)  # the version of the last look, and when
-        self._last: dict[str, dict[str, Any]] = {}
+        self._last: dict[str, Shown] = {}
         self._counts: dict[str, int] = {}
 
     def is_due(self, now: float) -> bool:
@@ -68,14 +85,19 @@ class Scope:
         self._seen = (self._version(), now)
         return True
 
-    def news(self) -> list[tuple[str, Any]]:
+    async def news(self) -> list[tuple[str, Any]]:
         """Return what has changed since the last time, as event and data."""
-        tunnels = self._look()
-        now = {str(one["id"]): brief(one) for one in tunnels}
-        changed = [one for id, one in now.items() if self._last.get(id) != one]
-        self._last = now
+        async with self._turn:
+            now: dict[str, Shown] = {}
+            await in_slices(self._looked(now))
+            last, self._last = self._last, now
+        changed = [
+            one.brief
+            for id, one in now.items()
+            if (before := last.get(id)) is not one and (not before or before.brief != one.brief)
+        ]
         found: list[tuple[str, Any]] = [("tunnels", changed)] if changed else []
-        counts = counted(tunnels)
+        counts = Counter(one.state for one in now.values())
         by_state = {
             state: counts[state] for state in LOOKS if state in counts or state in self._counts
         }
@@ -84,9 +106,22 @@ class Scope:
             found.append(("counts", by_state))
         return found
 
+    def _looked(self, now: dict[str, Shown]) -> Iterator[str]:
+        """Look at all tunnels, one after the other; yield after each."""
+        for table in self._look():
+            id = str(table["id"])
+            last = self._last.get(id)
+            if last is None or last.table is not table:
+                last = Shown(table, brief(table), state_of(table))
+            now[id] = last
+            yield id
+
     def all(self) -> list[tuple[str, Any]]:
         """Return everything, for a page that has just been opened."""
-        return [("tunnels", list(self._last.values())), ("counts", dict(self._counts))]
+        return [
+            ("tunnels", [one.brief for one in self._last.values()]),
+            ("counts", dict(self._counts)),
+        ]
 
 
 def message(event: str, data: object) -> bytes:
@@ -104,7 +139,7 @@ class Streams:
     async def open(
         self,
         name: str,
-        look: Callable[[], Sequence[Table]],
+        look: Callable[[], Iterable[Table]],
         version: Callable[[], int] = lambda: 0,
     ) -> AsyncGenerator[bytes, None]:
         """Yield the messages for one page of the scope `name`, until the page goes away."""
@@ -114,7 +149,7 @@ class Streams:
             self._running[name] = asyncio.create_task(self._run(name))
         scope, queues = self._scopes[name]
         end = time.monotonic() + LIFE_S
-        for event, data in scope.news():  # what the other pages have not been told yet
+        for event, data in await scope.news():  # what the other pages have not been told yet
             self.tell(name, event, data)
         queues.add(queue)
         try:
@@ -144,7 +179,7 @@ class Streams:
             await asyncio.sleep(PAUSE_S)
             scope, _ = self._scopes[name]
             if scope.is_due(time.monotonic()):
-                for event, data in scope.news():
+                for event, data in await scope.news():
                     self.tell(name, event, data)
 
 

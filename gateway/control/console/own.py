@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from gateway.control.api.alarms import Alarms
@@ -15,6 +15,7 @@ from gateway.control.console.source import Table
 from gateway.control.customer import CustomerConfigs
 from gateway.control.nodes.inquiries import Inquiries
 from gateway.control.resources.kinds import KINDS
+from gateway.control.resources.record import Record
 from gateway.control.store.interface import Store
 
 
@@ -30,6 +31,7 @@ class Happenings(Protocol):
 
 Act = Callable[..., Awaitable[dict[str, object]]]
 NewToken = Callable[[str, Principal], Awaitable[tuple[str, float]]]
+Mark = Callable[[Record], object]  # what a tunnel's status follows from, beside the tunnel
 History = Callable[[str], Mapping[str, Sequence[float | None]]]
 
 
@@ -48,6 +50,7 @@ class OwnSource:
         configs: CustomerConfigs,
         alarms: Alarms,
         new_token: NewToken,
+        mark: Mark,
     ) -> None:
         self._api = api
         self._store = store
@@ -59,9 +62,17 @@ class OwnSource:
         self._configs = configs
         self._alarms = alarms
         self._new_token = new_token
+        self._mark = mark
 
     def all(self, kind: str, who: Principal, tenant: str | None) -> list[Table]:
         return [self._api.rendered(one) for one in self._api.registry.all(kind, who, tenant)]
+
+    def tunnels(self, who: Principal, tenant: str | None) -> Iterator[Table]:
+        for record in self._api.registry.all("vpn_tunnel", who, tenant):
+            mark, kept = self._mark(record), record.memo.get("shown")
+            if kept is None or kept[0] != mark:
+                kept = record.memo["shown"] = (mark, self._api.rendered(record))
+            yield kept[1]
 
     def one(self, kind: str, id: str, who: Principal) -> Table:
         return self._api.rendered(self._api.registry.get(kind, id, who))

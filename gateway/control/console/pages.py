@@ -53,7 +53,7 @@ class Pages:
     async def overview(self, visit: Visit) -> Response:
         """Return the first page: what is up, what is not and why, the picture."""
         who, tenant, source = visit.who, visit.tenant, self._source
-        tunnels = source.all("vpn_tunnel", who, tenant)
+        tunnels = list(source.tunnels(who, tenant))
         connections = source.all("vpn_connection", who, tenant)
         nodes = source.all("node", who, None)
         troubled = [one for one in tunnels if state_of(one) not in ("up", "admin_down")]

@@ -6,7 +6,7 @@ So a page never shows what the API would not tell that user, nor in other words.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from gateway.control.auth.principal import Principal
@@ -19,6 +19,10 @@ class Source(Protocol):
 
     def all(self, kind: str, who: Principal, tenant: str | None) -> list[Table]:
         """Return all resources of a kind, as `GET` of the collection answers each."""
+        ...
+
+    def tunnels(self, who: Principal, tenant: str | None) -> Iterator[Table]:
+        """Yield all VPN Tunnels; one that looks as it did is the same object as the last time."""
         ...
 
     def one(self, kind: str, id: str, who: Principal) -> Table:

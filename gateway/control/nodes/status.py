@@ -80,6 +80,25 @@ class Statuses:
             "round_trip": sides,
         }
 
+    def mark(self, tunnel: Record) -> object:
+        """
+        Return what the status of a VPN Tunnel follows from, beside the tunnel itself.
+
+        As long as it is equal, so is the status, but for the numbers of generations; to compare it
+        costs a tenth of making that.
+        """
+        node = str(tunnel.allocated.get("node") or "")
+        state = self._states.get(node)
+        return (
+            self._mirror.get("vpn_connection", str(tunnel.of("vpn_connection"))),
+            self._mirror.get("node", node),
+            self._reports.is_alive(node),
+            bool(state),
+            state.get("problem"),
+            self._states.get(tunnel.id),
+            self._reports.counters(node, tunnel.id),
+        )
+
     def _admin(self, tunnel: Record, state: Mapping[str, object]) -> str:
         """Return what the resource says; `down` also where somebody said so on the node."""
         connection = self._mirror.get("vpn_connection", str(tunnel.of("vpn_connection")))

@@ -148,6 +148,7 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
         CustomerConfigs(registry, Accesses(store, time.time)),
         Alarms(store, mirror, events, deliveries),
         new_token,
+        lambda tunnel: live.get(tunnel.id),
     )
     peer, waits = Peer("127.0.0.1"), Waits(mirror)
     console = Console(source, auth.authenticator, lambda request: peer, waits)

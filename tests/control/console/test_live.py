@@ -16,6 +16,7 @@ from gateway.control.console.live import Streams
 from gateway.control.resources.settings import SETTINGS
 from tests.control.console.conftest import NAME, Site
 from tests.control.console.test_picture import tunnel
+from tests.control.registry import connect
 
 
 def of(message: bytes) -> tuple[str, Any]:
@@ -82,6 +83,21 @@ async def test_a_page_that_opens_takes_no_news_from_the_others() -> None:
             await anext(second)
         event, changed = of(await asyncio.wait_for(anext(first), 1))
         assert (event, changed[0]["style"]) == ("tunnels", "down")
+
+
+async def test_only_a_tunnel_that_looks_otherwise_is_made_anew(site: Site) -> None:
+    root = Principal("local:root", OPERATOR, Scope.ADMIN)
+    await connect(site.registry)
+    source = site.console._source
+    first, second = source.tunnels(root, None)
+    same = zip((first, second), source.tunnels(root, None), strict=True)
+    assert all(one is other for one, other in same)
+    site.live[first["id"]] = {"operational": "up", "reason": None}
+    again = {one["id"]: one for one in source.tunnels(root, None)}
+    assert again[first["id"]]["status"]["operational"] == "up"
+    assert again[second["id"]] is second
+    await site.registry.update("vpn_tunnel", second["id"], {"name": "renamed"}, root)
+    assert {one["name"] for one in source.tunnels(root, None)} == {first["name"], "renamed"}
 
 
 async def test_a_stream_ends_so_that_the_page_must_show_its_session_again(
