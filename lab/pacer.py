@@ -106,12 +106,16 @@ def probe(sender: Namespace, receiver: Namespace, address: str, rate: int = 1000
 
 def program() -> Path:
     """Return the compiled source, made when it is not there. Raises LabError without a compiler."""
-    text = _SOURCE.read_bytes()
-    made = _BUILD / f"pacer-{hashlib.sha256(text).hexdigest()[:12]}"
+    return compiled(_SOURCE)
+
+
+def compiled(source: Path) -> Path:
+    """Return a C source compiled, made when it is not there. Raises LabError."""
+    made = _BUILD / f"{source.stem}-{hashlib.sha256(source.read_bytes()).hexdigest()[:12]}"
     if not made.exists():
         draft = made.with_suffix(f".{os.getpid()}")
         _BUILD.mkdir(exist_ok=True)
-        run("cc", "-O2", "-o", str(draft), str(_SOURCE))
+        run("cc", "-O2", "-o", str(draft), str(source))
         draft.replace(made)
     return made
 

@@ -31,7 +31,7 @@ from gateway.ike.message import (
     serialise_clear,
 )
 from gateway.ike.payloads import Notify, SecurityAssociation
-from gateway.ike.sources import SourceRates
+from gateway.ike.sources import SourceRates, source_of
 from gateway.ike.states import State
 from gateway.ike.tunnel import Tunnel
 from gateway.ike.window import digest
@@ -55,7 +55,9 @@ class Entrance:
         # Two, so that strangers can not use up what configured peers need to be told.
         self._answers = RateLimit(context.limits.clear_answers_per_s, now)
         self._known_answers = RateLimit(context.limits.clear_answers_per_s, now)
-        self._by_source = SourceRates(secret, 1.0, context.limits.clear_answers_per_source)
+        self._by_source = SourceRates(
+            secret, 1.0, context.limits.clear_answers_per_source, source_of
+        )
         self._by_addresses: dict[tuple[Address, Address | None], list[Tunnel]] = {}
 
     def configure(self, tunnels: Iterable[Tunnel]) -> None:

@@ -7,7 +7,8 @@ ever new addresses makes us hold nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
 
 from gateway.sa import Address
 
@@ -16,6 +17,7 @@ _PREFIX_BITS = {4: 24, 6: 48}  # what one site has
 _SLOTS = 1024
 
 Key = tuple[int, int]  # IP version, and the bits of the prefix
+S = TypeVar("S")
 
 
 def source_of(address: Address) -> Key:
@@ -33,10 +35,9 @@ def _key(address: Address, bits: dict[int, int]) -> Key:
     return version, int(address) >> (address.max_prefixlen - bits[version])
 
 
-class SourceRates:
+class SourceRates(Generic[S]):
     """
-    A token bucket for each source, or each `key` of an address: `burst` at once, `per_s` a second
-    for ever.
+    A token bucket for each source, by its `key`: `burst` at once, `per_s` a second for ever.
 
     Sources that meet in one of the 1,024 places share its bucket; which ones do, nobody can know.
     """
@@ -46,7 +47,7 @@ class SourceRates:
         salt: bytes,
         per_s: float,
         burst: int,
-        key: Callable[[Address], Key] = source_of,
+        key: Callable[[S], Hashable],
     ) -> None:
         """`salt` is random: else sources could be chosen that share the bucket of another one."""
         self._salt = salt
@@ -55,9 +56,9 @@ class SourceRates:
         self._room_s = (burst - 1) / per_s
         self._full_at = [0.0] * _SLOTS  # when each bucket is full again
 
-    def take(self, address: Address, now: float) -> bool:
+    def take(self, source: S, now: float) -> bool:
         """Take one token of a source; return whether there was one."""
-        slot = hash((self._salt, self._key(address))) % _SLOTS
+        slot = hash((self._salt, self._key(source))) % _SLOTS
         full_at = max(self._full_at[slot], now)
         if full_at - now > self._room_s:
             return False

@@ -180,7 +180,7 @@ class IkeDaemon:
 
     def _punted(self, datagram: bytes, path: Path) -> None:
         """An IKE datagram came to port 4500."""
-        if self.strangers.is_known(path.remote):
+        if self.strangers.is_first(str(path.remote)):
             self.datagram_received(datagram, path)
         else:
             self.strangers.let_in(path.remote, partial(self.datagram_received, datagram, path))

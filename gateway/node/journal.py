@@ -20,7 +20,7 @@ from typing import TextIO
 
 from structlog.processors import LogfmtRenderer
 
-from gateway.ike.sources import SourceRates
+from gateway.ike.sources import SourceRates, source_of
 from gateway.sa import Address
 
 Value = str | int | float | bool
@@ -88,8 +88,8 @@ class Journal:
     listeners: list[Callable[[Entry], None]] = field(default_factory=list)
     _ring: deque[Entry] = field(default_factory=lambda: deque(maxlen=_RING))
     _budgets: dict[tuple[str, object], _Budget] = field(default_factory=dict)
-    _sources: SourceRates = field(
-        default_factory=lambda: SourceRates(os.urandom(16), _PER_S / 2, int(_BURST / 2))
+    _sources: SourceRates[Address] = field(
+        default_factory=lambda: SourceRates(os.urandom(16), _PER_S / 2, int(_BURST / 2), source_of)
     )
     _followers: set[asyncio.Queue[Entry]] = field(default_factory=set)
     _render: LogfmtRenderer = field(default_factory=LogfmtRenderer)

@@ -2,9 +2,11 @@
 How much of the event loop strangers may have: those that send IKE to us from addresses that no
 tunnel names and at which no peer of ours is.
 
-What a known peer sends is handled as it is read. What strangers send waits until that is done, and
-gets a quarter of the time at most, each site no more than some hundred datagrams a second; the rest
-is shed, unread, for the cost of reading it from the socket. So a flood takes neither the loop nor
+What a known peer sends is handled as it is read, as long as it is no more than a peer may have to
+say: anybody can send with its address. All else waits until that is done. What more comes from
+known addresses gets half of the time at most, what comes from strange ones a quarter, and each of
+their sites no more than some hundred datagrams a second; the rest is shed, for the cost of reading
+it from the socket. So a flood takes neither the loop nor
 the room in a socket's buffer from configured peers. Of strangers with good intentions it lets in as
 many as it can: they send again.
 """
@@ -18,9 +20,26 @@ from collections.abc import Callable, Iterable
 from gateway.ike.sources import SourceRates, prefix_of
 from gateway.sa import Address
 
-SHARE = 0.25  # of the time
+SHARE, KNOWN_SHARE = 0.25, 0.5  # of the time, for strangers and for what is too much of the known
 BURST_S = 0.05  # of handling at once, after quiet
 PER_SITE_S, PER_SITE_BURST = 500.0, 500  # datagrams of a /24 or a /48
+PER_PEER_S, PER_PEER_BURST = 50.0, 200  # of one known address, behind which many peers may be
+
+
+class _Share:
+    """A part of the time, for work whose cost is known when it is done."""
+
+    def __init__(self, share: float) -> None:
+        self._share = share
+        self._free_at = 0.0  # when what was done is paid for
+
+    def is_open(self, now: float) -> bool:
+        """Say whether there is some left."""
+        return self._free_at - now < BURST_S / self._share
+
+    def charge(self, begun: float, now: float) -> None:
+        """Pay for work that has just been done."""
+        self._free_at = max(self._free_at, begun) + (now - begun) / self._share
 
 
 class Strangers:
@@ -30,8 +49,10 @@ class Strangers:
         self._clock = clock
         self._known: frozenset[Address] = frozenset()
         self._hosts: frozenset[str] = frozenset()
-        self._free_at = 0.0  # when the time that they have had is paid for
-        self._sites = SourceRates(os.urandom(16), PER_SITE_S, PER_SITE_BURST, prefix_of)
+        self._strange, self._excess = _Share(SHARE), _Share(KNOWN_SHARE)
+        salt = os.urandom(16)
+        self._sites = SourceRates(salt, PER_SITE_S, PER_SITE_BURST, prefix_of)
+        self._peers: SourceRates[str] = SourceRates(salt, PER_PEER_S, PER_PEER_BURST, hash)
         self.shed = 0  # datagrams that were not handled
 
     def know(self, addresses: Iterable[Address]) -> None:
@@ -40,25 +61,21 @@ class Strangers:
         if found != self._known:
             self._known, self._hosts = found, frozenset(str(address) for address in found)
 
-    def is_known(self, address: Address) -> bool:
-        """Say whether a peer of ours may be at an address."""
-        return address in self._known
+    def is_first(self, host: str) -> bool:
+        """Say whether what comes from there, an address as text, is handled before all else."""
+        return host in self._hosts and self._peers.take(host, self._clock())
 
-    def is_known_host(self, host: str) -> bool:
-        """Say the same of an address as the socket gives it."""
-        return host in self._hosts
-
-    @property
-    def have_time(self) -> bool:
-        """Whether a stranger's datagram may be handled now."""
-        return self._free_at - self._clock() < BURST_S / SHARE
+    def have_time(self, host: str) -> bool:
+        """Say whether what comes from there, an address as text, may be handled now."""
+        share = self._excess if host in self._hosts else self._strange
+        return share.is_open(self._clock())
 
     def let_in(self, address: Address, handle: Callable[[], None]) -> None:
-        """Handle a stranger's datagram, unless strangers or its site have had enough."""
-        begun = self._clock()
-        if not self.have_time or not self._sites.take(address, begun):
+        """Handle what is not first, unless all that is not, or its site, have had enough."""
+        begun, is_known = self._clock(), address in self._known
+        share = self._excess if is_known else self._strange
+        if not share.is_open(begun) or not (is_known or self._sites.take(address, begun)):
             self.shed += 1
             return
         handle()
-        now = self._clock()
-        self._free_at = max(self._free_at, begun) + (now - begun) / SHARE
+        share.charge(begun, self._clock())

@@ -217,7 +217,7 @@ class IkeSockets:
                 self.send_errors[os.strerror(error.errno or 0)] += 1
                 known += 1
                 continue
-            if self._strangers.is_known_host(source[0]):
+            if self._strangers.is_first(source[0]):
                 known += 1
                 self._receive(datagram, Path(local, IKE_PORT, _address(source[0]), source[1]))
             else:
@@ -226,10 +226,10 @@ class IkeSockets:
 
     def _let_in(self, waiting: list[tuple[bytes, str, int]], local: Address) -> None:
         """Handle what strangers have sent, as long as there is time for them."""
-        for at, (datagram, host, port) in enumerate(waiting):
-            if not self._strangers.have_time:
-                self._strangers.shed += len(waiting) - at
-                return
+        for datagram, host, port in waiting:
+            if not self._strangers.have_time(host):
+                self._strangers.shed += 1  # without even reading the address
+                continue
             remote = _address(host)
             path = Path(local, IKE_PORT, remote, port)
             self._strangers.let_in(remote, partial(self._receive, datagram, path))
