@@ -64,6 +64,15 @@ _Metrics = Annotated[
         help="where Prometheus asks, as in 127.0.0.1:9470; not at all if not said",
     ),
 ]
+_Prometheus = Annotated[
+    str | None,
+    typer.Option(
+        "--prometheus",
+        metavar="URL",
+        help="a Prometheus that scrapes the gateways, as in http://127.0.0.1:9090: the console"
+        " asks it for charts of up to 7 days",
+    ),
+]
 
 
 @app.callback()
@@ -97,6 +106,7 @@ def control(
     ] = None,
     listen_nodes: _ListenNodes = None,
     metrics: _Metrics = None,
+    prometheus: _Prometheus = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="log more")] = False,
 ) -> None:
     """
@@ -106,12 +116,13 @@ def control(
     """
     if context.invoked_subcommand is not None:
         return
-    from gateway.control.listen import DEFAULT_LISTEN, parse_listening
+    from gateway.control.listen import DEFAULT_LISTEN, parse_listening, parse_prometheus
     from gateway.errors import ConfigError
     from gateway.prometheus.scrape import parse_place
 
     try:
         place = parse_place(metrics) if metrics is not None else None
+        history = parse_prometheus(prometheus) if prometheus is not None else None
         listening = parse_listening(
             listen or list(DEFAULT_LISTEN),
             tls_cert,
@@ -122,7 +133,7 @@ def control(
         )
     except ConfigError as error:
         _fail(error.problems)
-    raise typer.Exit(_serve(store, key_file, listening, place, verbose=verbose))
+    raise typer.Exit(_serve(store, key_file, listening, place, history, verbose=verbose))
 
 
 def _serve(
@@ -130,6 +141,7 @@ def _serve(
     key_file: Path | None,
     listening: Listening,
     metrics: tuple[str, int] | None,
+    prometheus: str | None,
     *,
     verbose: bool,
 ) -> int:
@@ -140,7 +152,7 @@ def _serve(
         from gateway.control.service import Settings, serve
     except ModuleNotFoundError as error:
         _fail([f"needs the Python package {error.name}: pip install 'twinspan[control]'"])
-    settings = Settings(store, _key_file(key_file), listening, verbose, metrics)
+    settings = Settings(store, _key_file(key_file), listening, verbose, metrics, prometheus)
     return uvloop.run(serve(settings))
 
 

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from gateway.errors import ConfigError
 
@@ -80,3 +81,17 @@ def _network(text: str) -> str:
         return str(ip_network(text))
     except ValueError:
         raise ConfigError([f"--behind-proxy: {text[:80]!r} must be an address or prefix"]) from None
+
+
+def parse_prometheus(text: str) -> str:
+    """Return the address of a Prometheus, without a slash at its end. Raises ConfigError."""
+    try:
+        parts = urlsplit(text)
+        is_good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        is_good = is_good and not (parts.query or parts.fragment or parts.username is not None)
+    except ValueError:
+        is_good = False
+    if not is_good or not text.isprintable() or " " in text:
+        shape = "must be as http://HOST:PORT, without user, query and fragment"
+        raise ConfigError([f"--prometheus: {text[:80]!r} {shape}"])
+    return text.rstrip("/")

@@ -55,6 +55,7 @@ from gateway.control.auth.service import Auth, make_auth
 from gateway.control.collecting import short_collections
 from gateway.control.console.assemble import keep_history, make_console
 from gateway.control.console.history import History
+from gateway.control.console.longer import Longer
 from gateway.control.customer import CustomerConfigs
 from gateway.control.events.events import Events
 from gateway.control.events.nodes import NodeEvents
@@ -96,6 +97,7 @@ class Settings:
     listening: Listening
     verbose: bool = False
     metrics: tuple[str, int] | None = None  # where Prometheus asks, if it does
+    prometheus: str | None = None  # the address of one that charts of days are asked of
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,7 @@ class Parts:
     alarming: Alarming
     nodes: Nodes
     history: History
+    longer: Longer | None
     requests: Requests
     metrics: Metrics
 
@@ -186,6 +189,7 @@ async def open_parts(settings: Settings, journal: Journal) -> AsyncIterator[Part
             alarming,
             nodes,
             History(),
+            Longer(settings.prometheus) if settings.prometheus else None,
             requests,
             Metrics(store, mirror, fleet, counted, partial(report, journal)),
         )
@@ -299,9 +303,8 @@ def build_routers(parts: Parts) -> list[APIRouter]:
     waits = Waits(parts.mirror)
     configs = CustomerConfigs(parts.registry, parts.accesses)
     history, nodes = parts.history, parts.nodes
-    console = make_console(
-        api, parts.store, timeline, authenticator, history, nodes, configs, alarms, waits
-    )
+    shared = api, parts.store, timeline, authenticator, history, nodes, configs, alarms, waits
+    console = make_console(*shared, parts.longer)
     return [
         *(collection_router(each, parts.answers) for each in collections),
         verb_router(api, act, parts.accesses, parts.answers),

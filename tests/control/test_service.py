@@ -165,6 +165,7 @@ def test_it_serves_tls_says_so_to_systemd_and_ends_when_it_is_told(tmp_path: Pat
     [
         (["--listen", "0.0.0.0:0"], 2, "others can reach it"),
         (["--metrics", "localhost"], 2, "must be ADDRESS:PORT"),
+        (["--prometheus", "ftp://p.test"], 2, "--prometheus: 'ftp://p.test' must be as http"),
         (["--metrics", "192.0.2.1:9470"], 1, "--metrics 192.0.2.1:9470: "),
         (["--tls-cert", "/nowhere", "--tls-key", "/nowhere"], 2, "--tls-cert /nowhere"),
         (["--store", "sqlite:/nowhere/x.db"], 1, "there is no store"),

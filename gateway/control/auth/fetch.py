@@ -1,5 +1,6 @@
 """
-JSON from an identity provider, with limits: time, size, no redirects. In a thread.
+JSON from an identity provider, or from a Prometheus, with limits: time, size, no redirects. In a
+thread.
 
 urllib takes the proxies of the environment and the machine's certificate authorities.
 """
@@ -11,7 +12,7 @@ import base64
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http.client import HTTPException, HTTPMessage
 from typing import IO, Any
 from urllib.parse import quote_plus, urlencode
@@ -54,26 +55,39 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 class Fetch:
     """Gets and posts, few at a time. Raises FetchError."""
 
-    def __init__(self, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        timeout_s: float = TIMEOUT_S,
+        *,
+        is_allowed: Callable[[str], bool] = is_private_url,
+        max_bytes: int = MAX_BYTES,
+    ) -> None:
         self._timeout_s = timeout_s
+        self._is_allowed = is_allowed
+        self._max_bytes = max_bytes
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._asking = 0
         self._opener = urllib.request.build_opener(_NoRedirect)
 
     async def get(self, url: str) -> Table:
         """Return the JSON object at a URL."""
-        return await self._run(urllib.request.Request(_judged(url)))  # noqa: S310 # judged
+        return await self._run(urllib.request.Request(self._judged(url)))  # noqa: S310 # judged
 
     async def post(
         self, url: str, form: Mapping[str, str], basic: tuple[str, str] | None = None
     ) -> Table:
         """Return the JSON object that answers a form; `basic` is client id and secret."""
-        request = urllib.request.Request(_judged(url), urlencode(form).encode())  # noqa: S310 # judged
+        request = urllib.request.Request(self._judged(url), urlencode(form).encode())  # noqa: S310 # judged
         if basic is not None:
             # RFC 6749 section 2.3.1: both are encoded as in a form before they are joined.
             pair = ":".join(quote_plus(part) for part in basic)
             request.add_header("Authorization", f"Basic {base64.b64encode(pair.encode()).decode()}")
         return await self._run(request)
+
+    def _judged(self, url: str) -> str:
+        if not self._is_allowed(url):
+            raise FetchError(f"{url[:200]}: is not https")
+        return url
 
     async def _run(self, request: urllib.request.Request) -> Table:
         request.add_header("Accept", "application/json")
@@ -90,7 +104,7 @@ class Fetch:
         url = request.full_url
         try:
             with self._opener.open(request, timeout=self._timeout_s) as answer:
-                return _table(answer.read(MAX_BYTES + 1), url)
+                return _table(answer.read(self._max_bytes + 1), url, self._max_bytes)
         except urllib.error.HTTPError as error:
             with error:
                 raise FetchError(f"{url}: answers {error.code}", error.code, _told(error)) from None
@@ -99,15 +113,9 @@ class Fetch:
             raise FetchError(f"{url}: {reason}") from None
 
 
-def _judged(url: str) -> str:
-    if not is_private_url(url):
-        raise FetchError(f"{url[:200]}: is not https")
-    return url
-
-
-def _table(data: bytes, url: str) -> Table:
-    if len(data) > MAX_BYTES:
-        raise FetchError(f"{url}: has more than {MAX_BYTES} bytes")
+def _table(data: bytes, url: str, most: int = MAX_BYTES) -> Table:
+    if len(data) > most:
+        raise FetchError(f"{url}: has more than {most} bytes")
     try:
         table = json.loads(data)
     except (ValueError, RecursionError):

@@ -184,7 +184,8 @@ class Console:
         return await self._pages.detail(visit, kind_or_404(part["path"]), part["id"])
 
     async def _series(self, request: Request, visit: Visit) -> Response:
-        return await self._pages.series(visit, request.path_params["id"])
+        span = request.query_params.get("span", "")
+        return await self._pages.series(visit, request.path_params["id"], span)
 
     async def _negotiation(self, request: Request, visit: Visit) -> Response:
         return await self._asked.negotiation(visit, request.path_params["id"])

@@ -13,6 +13,7 @@ from gateway.control.auth.authenticate import Authenticator
 from gateway.control.console.app import Console
 from gateway.control.console.happened import Happened
 from gateway.control.console.history import INTERVAL_S, Counters, History
+from gateway.control.console.longer import Longer
 from gateway.control.console.own import OwnSource
 from gateway.control.customer import CustomerConfigs
 from gateway.control.events.timeline import Timeline
@@ -37,6 +38,7 @@ def make_console(
     configs: CustomerConfigs,
     alarms: Alarms,
     waits: Waits,
+    longer: Longer | None,
 ) -> Console:
     """Return the console; its `router` belongs into the app of the API."""
     devices = [(device.name, device.title) for device in DEVICES.values()]
@@ -53,6 +55,7 @@ def make_console(
         alarms,
         nodes.credentials.new_token,
         nodes.statuses.mark,
+        longer,
     )
     return Console(source, authenticator, peer_of_request, waits)
 

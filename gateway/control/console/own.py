@@ -11,6 +11,7 @@ from gateway.control.api.customer import config_answer
 from gateway.control.api.inquiries import table_of
 from gateway.control.api.resources import Api
 from gateway.control.auth.principal import Principal, Scope
+from gateway.control.console.longer import SPANS, Longer
 from gateway.control.console.source import Table
 from gateway.control.customer import CustomerConfigs
 from gateway.control.nodes.inquiries import Inquiries
@@ -51,7 +52,9 @@ class OwnSource:
         alarms: Alarms,
         new_token: NewToken,
         mark: Mark,
+        longer: Longer | None = None,
     ) -> None:
+        self.longer_by = longer
         self._api = api
         self._store = store
         self._happenings = happenings
@@ -141,6 +144,13 @@ class OwnSource:
 
     def history(self, id: str) -> Mapping[str, Sequence[float | None]]:
         return self._history(id)
+
+    def spans(self) -> Sequence[str]:
+        return tuple(SPANS) if self.longer_by is not None else ()
+
+    async def longer(self, id: str, span: str) -> Mapping[str, Sequence[float | None]]:
+        assert self.longer_by is not None  # else no span is offered
+        return await self.longer_by.of(id, span)
 
     async def routes(self, kind: str, id: str, table: str | None, who: Principal) -> Table:
         about = self._api.registry.get(kind, id, who)

@@ -15,6 +15,7 @@ from gateway.control.api.render import moment
 from gateway.control.console import commands, picture
 from gateway.control.console.commands import SameThing
 from gateway.control.console.forms import kind_of_path, text_of
+from gateway.control.console.longer import LongerError
 from gateway.control.console.picture import Scene
 from gateway.control.console.render import Visit, page
 from gateway.control.console.source import Source, Table
@@ -159,6 +160,7 @@ class Pages:
             timeline=picture.timeline(_spans(events), _since(resource), time.time()),
             since=moment(_since(resource)),
             audit=await source.audit(who, visit.tenant, id, EVENTS),
+            spans=source.spans() if is_tunnel else (),
             devices=source.devices() if kind.name == "vpn_connection" else (),
             thing=commands.of_resource(kind, id),
         )
@@ -183,10 +185,18 @@ class Pages:
             verbs = ["token"]
         return [*verbs, "delete"] if may_write(visit, kind) else verbs
 
-    async def series(self, visit: Visit, id: str) -> Response:
-        """Return what the charts of a tunnel show, as JSON."""
+    async def series(self, visit: Visit, id: str, span: str) -> Response:
+        """Return what the charts of a tunnel show, as JSON; without a span, the last hour."""
         self._source.one("vpn_tunnel", id, visit.who)
-        return JSONResponse({k: list(v) for k, v in self._source.history(id).items()})
+        if not span:
+            return JSONResponse({k: list(v) for k, v in self._source.history(id).items()})
+        if span not in self._source.spans():
+            raise not_found("span", span)
+        try:
+            found = await self._source.longer(id, span)
+        except LongerError as error:
+            return JSONResponse({"detail": str(error)}, 502)
+        return JSONResponse({k: list(v) for k, v in found.items()})
 
     # ---- what happened ----
 

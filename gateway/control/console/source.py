@@ -81,6 +81,14 @@ class Source(Protocol):
         """Return what is remembered of a tunnel: equally long lists by name, `at` in seconds."""
         ...
 
+    def spans(self) -> Sequence[str]:
+        """Return what charts may show beside the last hour, as in "24h"."""
+        ...
+
+    async def longer(self, id: str, span: str) -> Mapping[str, Sequence[float | None]]:
+        """Return the same of one of these spans. Raises LongerError."""
+        ...
+
     async def routes(self, kind: str, id: str, table: str | None, who: Principal) -> Table:
         """Return the routes of a Border Gateway or a connection, which nodes are asked for."""
         ...

@@ -73,6 +73,7 @@ class Site:
     acted: list[tuple[str, str]]
     waits: Waits
     answers: dict[str, Table | ApiProblem]  # of the nodes, by what they are asked
+    source: OwnSource
     bugs: list[Exception] = field(default_factory=list)
 
     async def login(self, name: str = NAME, password: str = PASSWORD) -> httpx.Response:
@@ -171,7 +172,7 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
     await fleet(registry)
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://control") as browser:
-        yield Site(app, registry, auth, console, browser, live, acted, waits, answers, bugs)
+        yield Site(app, registry, auth, console, browser, live, acted, waits, answers, source, bugs)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     await store.close()

@@ -113,20 +113,49 @@ function chart(place, series, history) {
   return (newer) => plot.setData([newer.at, ...series.map(([, name]) => newer[name] || [])]);
 }
 
+// Buttons for the time that charts show, where Prometheus knows more than the last hour.
+function spans(group, draw) {
+  let span = "";
+  if (!group) return () => span;
+  group.hidden = false;
+  group.addEventListener("click", async (event) => {
+    const chosen = event.target.closest("[data-span]");
+    if (!chosen) return;
+    span = chosen.dataset.span;
+    for (const one of group.querySelectorAll("[data-span]")) one.setAttribute("aria-pressed", String(one === chosen));
+    await draw();
+  });
+  return () => span;
+}
+
 async function charts(root) {
+  const group = root.parentElement.querySelector("[data-spans]");
+  const said = group ? group.querySelector("[role=status]") : null;
   const load = async () => {
-    const answer = await fetch(root.dataset.series, { headers: { Accept: "application/json" } });
-    return answer.ok ? answer.json() : null;
+    const span = shown();
+    const address = root.dataset.series + (span ? `?span=${encodeURIComponent(span)}` : "");
+    const answer = await fetch(address, { headers: { Accept: "application/json" } });
+    const found = await answer.json().catch(() => ({}));
+    if (span !== shown()) return null; // another was chosen meanwhile
+    if (said) said.textContent = answer.ok ? "" : found.detail || "The charts can not be loaded.";
+    return answer.ok ? found : null;
   };
+  const again = async () => {
+    const newer = await load();
+    if (newer) refresh.forEach((draw) => draw(newer));
+  };
+  const shown = spans(group, again);
+  let refresh = [];
   const first = await load();
   if (!first) return;
-  const refresh = Object.entries(CHARTS).map(([name, series]) => {
+  refresh = Object.entries(CHARTS).map(([name, series]) => {
     const place = root.querySelector(`[data-chart="${name}"]`);
     return place ? chart(place, series, first) : () => {};
   });
-  setInterval(async () => {
-    const newer = document.hidden ? null : await load();
-    if (newer) refresh.forEach((draw) => draw(newer));
+  let count = 0;
+  setInterval(() => {
+    count += 1;
+    if (!document.hidden && (!shown() || count % 12 === 0)) again();
   }, 5000);
 }
 
