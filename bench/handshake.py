@@ -6,7 +6,8 @@ initiator keeps a few handshakes open at a time. No data plane is attached, so t
 the IKE core (`scale` shows whole gateways). strongSwan: two daemons in two namespaces, all
 connections started at once over vici; kernel-libipsec installs the Child SAs. Both use x25519, PSK
 and AES-256-GCM. Ours is run once more with ML-KEM-768 beside x25519 (RFC 9370), as our gateways do
-it among themselves, in turns with the one without, so the ratio is of one run.
+it among themselves, and once more with a sealed record of each change kept with a data plane
+process, both in turns with the one without, so the ratios are of one run.
 
 CPU is that of the responder for one IKE SA with its Child SA, in milliseconds.
 """
@@ -14,6 +15,7 @@ CPU is that of the responder for one IKE SA with its Child SA, in milliseconds.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import multiprocessing
 import os
@@ -22,8 +24,9 @@ import select
 import socket
 import struct
 import sys
+import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from multiprocessing.connection import Connection as Pipe
@@ -32,12 +35,15 @@ from pathlib import Path as File
 from rich.console import Console
 from rich.table import Table
 
+from gateway.dataplane.remote import RemotePlane, spawn_dataplane
 from gateway.ike.config import Identity, Start, TunnelConfig
 from gateway.ike.endpoint import IkeEndpoint
 from gateway.ike.events import ChildSaUp, Event, Failed, Send
 from gateway.ike.iana import ProtocolId
 from gateway.ike.proposals import parse_proposal
 from gateway.ike.selectors import parse_selector
+from gateway.node.journal import Journal
+from gateway.node.keeper import Keeper
 from gateway.sa import Path
 from gateway.secret import Secret
 from lab import cpu, sites, topology
@@ -52,6 +58,7 @@ HYBRID = f"{IKE}-ke1_mlkem768"
 ESP = "aes256gcm16"
 _TURNS = 2  # of each of ours, taken alternately; the better one counts
 _OPEN_AT_ONCE = 16
+_PLAIN, _MLKEM, _KEPT = "twinspan", "twinspan, mlkem768", "twinspan, kept"
 _HUB = IPv4Address("192.0.2.1")
 _FIRST_BRANCH = int(IPv4Address("10.0.0.1"))
 # Each datagram carries the branch's number and the port, which stand for its addresses.
@@ -65,6 +72,7 @@ class Rate:
 
     per_s: float
     cpu_ms: float
+    record_bytes: float = 0.0  # that the data plane process keeps for one
 
 
 class SystemRandom:
@@ -111,14 +119,23 @@ class _End:
     endpoint: IkeEndpoint
     link: socket.socket
     is_hub: bool
+    keeper: Keeper | None
 
     @classmethod
-    def make(cls, link: socket.socket, count: int, psk: bytes, is_hub: bool, ike: str) -> _End:
+    def make(
+        cls,
+        link: socket.socket,
+        count: int,
+        psk: bytes,
+        is_hub: bool,
+        ike: str,
+        keeper: Keeper | None = None,
+    ) -> _End:
         """Return an endpoint with `count` tunnels."""
         now = time.monotonic()
-        endpoint = IkeEndpoint(SystemRandom(), now)
+        endpoint = IkeEndpoint(SystemRandom(), now, is_kept=keeper is not None)
         endpoint.configure((_config(number, is_hub, psk, ike) for number in range(count)), now)
-        return cls(endpoint, link, is_hub)
+        return cls(endpoint, link, is_hub, keeper)
 
     def turn(self, wait_s: float) -> list[Event]:
         """Take in what is there, or the time; return the events, sent ones included."""
@@ -138,7 +155,9 @@ class _End:
         return self.carry_out(events)
 
     def carry_out(self, events: list[Event]) -> list[Event]:
-        """Send what is to be sent; return all the events."""
+        """Keep what has changed, send what is to be sent; return all the events."""
+        if self.keeper is not None:
+            self.keeper.keep(self.endpoint.changes())
         for event in events:
             if isinstance(event, Send):
                 branch = event.path.remote if self.is_hub else event.path.local
@@ -154,24 +173,40 @@ def _socket() -> socket.socket:
     return link
 
 
-def _respond(pipe: Pipe, count: int, psk: bytes, ike: str) -> None:
-    with _socket() as link:
+@contextlib.contextmanager
+def _kept() -> Iterator[tuple[RemotePlane, Keeper]]:
+    """Start a data plane process that keeps records."""
+    with tempfile.TemporaryDirectory(prefix="handshake") as name:
+        plane = spawn_dataplane(name, ["--workers", "1"])
+        try:
+            yield plane, Keeper(plane, File(name) / "seal.key", Journal(sys.stderr, time.time))
+        finally:
+            plane.stop()
+
+
+def _respond(pipe: Pipe, count: int, psk: bytes, ike: str, is_kept: bool) -> None:
+    with _socket() as link, contextlib.ExitStack() as stack:
+        plane, keeper = stack.enter_context(_kept()) if is_kept else (None, None)
         pipe.send(link.getsockname()[1])
         link.connect(("127.0.0.1", pipe.recv()))
-        hub = _End.make(link, count, psk, is_hub=True, ike=ike)
+        hub = _End.make(link, count, psk, is_hub=True, ike=ike, keeper=keeper)
         pipe.send("ready")
         before = time.process_time()
         while not pipe.poll():
             hub.turn(0.05)
         pipe.send(time.process_time() - before)
+        records = plane.kept() if plane is not None else {}
+        pipe.send(sum(map(len, records.values())) / count)
 
 
-def twinspan(count: int, ike: str = IKE) -> Rate:
+def twinspan(count: int, ike: str = IKE, *, is_kept: bool = False) -> Rate:
     """Return the rate of our core: `count` handshakes. Raises LabError if one fails."""
     psk = secrets.token_bytes(32)
     context = multiprocessing.get_context("spawn")
     pipe, other = context.Pipe()
-    responder = context.Process(target=_respond, args=(other, count, psk, ike), daemon=True)
+    responder = context.Process(
+        target=_respond, args=(other, count, psk, ike, is_kept), daemon=True
+    )
     responder.start()
     with _socket() as link:
         link.connect(("127.0.0.1", pipe.recv()))
@@ -182,9 +217,9 @@ def twinspan(count: int, ike: str = IKE) -> Rate:
         _initiate_all(branches, count)
         wall = time.monotonic() - began
     pipe.send("end")
-    used = pipe.recv()
+    used, record_bytes = pipe.recv(), pipe.recv()
     responder.join(5.0)
-    return Rate(count / wall, used / count * 1e3)
+    return Rate(count / wall, used / count * 1e3, record_bytes)
 
 
 def _initiate_all(branches: _End, count: int) -> None:
@@ -270,25 +305,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
             found[f"{name}.per_s"] = round(rate.per_s, 1)
             found[f"{name}.cpu_ms"] = round(rate.cpu_ms, 3)
             found[f"{name}.per_core_s"] = round(1e3 / rate.cpu_ms, 1)
-        found["mlkem768.cost"] = round(_cost(rates), 3)
+        found["mlkem768.cost"] = round(_cost(rates, _MLKEM), 3)
+        found["kept.cost"] = round(_cost(rates, _KEPT), 3)
+        found["kept.record_bytes"] = round(rates[_KEPT].record_bytes)
         chosen.json.write_text(json.dumps(found, indent=1) + "\n")
     return 0
 
 
 def _ours(count: int) -> dict[str, Rate]:
-    """Return our rates without and with ML-KEM, measured in turns."""
-    names = {"twinspan": IKE, "twinspan, mlkem768": HYBRID}
+    """Return our rates: without more, with ML-KEM, and with records; measured in turns."""
+    kinds = {_PLAIN: (IKE, False), _MLKEM: (HYBRID, False), _KEPT: (IKE, True)}
     best: dict[str, Rate] = {}
     for _ in range(_TURNS):
-        for name, ike in names.items():
-            found = twinspan(count, ike)
+        for name, (ike, is_kept) in kinds.items():
+            found = twinspan(count, ike, is_kept=is_kept)
             best[name] = min(best.get(name, found), found, key=lambda rate: rate.cpu_ms)
     return best
 
 
-def _cost(rates: Mapping[str, Rate]) -> float:
-    """Return how much more of the responder's CPU a handshake with ML-KEM takes, as a ratio."""
-    return rates["twinspan, mlkem768"].cpu_ms / rates["twinspan"].cpu_ms
+def _cost(rates: Mapping[str, Rate], name: str) -> float:
+    """Return how much more of the responder's CPU such a handshake takes, as a ratio."""
+    return rates[name].cpu_ms / rates[_PLAIN].cpu_ms
 
 
 def _show(rates: Mapping[str, Rate]) -> None:
@@ -306,7 +343,10 @@ def _show(rates: Mapping[str, Rate]) -> None:
         table.add_row(name, f"{rate.per_s:.0f}", f"{rate.cpu_ms:.2f}", core)
     console = Console(width=None if sys.stdout.isatty() else 120)
     console.print(table)
-    console.print(f"with ML-KEM-768 a handshake takes {_cost(rates):.2f} times the responder's CPU")
+    for name, words in ((_MLKEM, "with ML-KEM-768"), (_KEPT, "with its record kept")):
+        cost = _cost(rates, name)
+        console.print(f"{words} a handshake takes {cost:.2f} times the responder's CPU")
+    console.print(f"a record has {rates[_KEPT].record_bytes:.0f} bytes")
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@
 
 /* cffi: begin */
 
-#define GW_ABI_VERSION   3
+#define GW_ABI_VERSION   4
 #define GW_WORKERS_MAX   16
 #define GW_SELECTORS_MAX 32    /* traffic selectors of one SA and side */
 #define GW_OUTBOUND_MAX  32    /* outbound SAs of one tunnel: slots 0 to 31 */
@@ -359,10 +359,13 @@ GW_MUST_CHECK int gw_esp_bench(const struct gw_sa *sa, bool seal, bool library,
 size_t gw_modp_len(uint16_t group); /* bytes; 0 = not supported */
 struct gw_modp;
 GW_MUST_CHECK int gw_modp_new(uint16_t group, struct gw_modp **out);
-/* As gw_modp_new, with a given private value (big-endian): for tests against recorded exchanges. */
+/* As gw_modp_new, with a given private value (big-endian). */
 GW_MUST_CHECK int gw_modp_from_private(
 	uint16_t group, const uint8_t *priv, size_t len, struct gw_modp **out);
 GW_MUST_CHECK int gw_modp_public(const struct gw_modp *dh, uint8_t *out, size_t out_size);
+/* The private value, padded: what gw_modp_from_private takes. The caller wipes it. */
+GW_MUST_CHECK int gw_modp_private(
+	const struct gw_modp *dh, uint8_t *out, size_t out_size);
 /* GW_E_INVALID if the peer's value is refused. */
 GW_MUST_CHECK int gw_modp_shared(const struct gw_modp *dh, const uint8_t *peer,
 	size_t len, uint8_t *out, size_t out_size);

@@ -233,6 +233,23 @@ gw_modp_public(const struct gw_modp *dh, uint8_t *out, size_t out_size)
 	return err;
 }
 
+int
+gw_modp_private(const struct gw_modp *dh, uint8_t *out, size_t out_size)
+{
+	BIGNUM *priv = NULL;
+	int err = GW_E_UNSUPPORTED;
+
+	if (!dh || !out)
+		return GW_E_INVALID;
+	if (out_size < dh->group->len)
+		return GW_E_SPACE;
+	if (EVP_PKEY_get_bn_param(dh->key, OSSL_PKEY_PARAM_PRIV_KEY, &priv) &&
+		BN_bn2binpad(priv, out, dh->group->len) == dh->group->len)
+		err = GW_OK;
+	BN_clear_free(priv);
+	return err;
+}
+
 /* Read and check the peer's value, and make a public key of it. */
 static int
 peer_key(const struct gw_modp *dh, const uint8_t *peer, size_t len, EVP_PKEY **out)

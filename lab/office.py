@@ -139,10 +139,10 @@ class Hybrid:
         """Return the two sites."""
         return Pair(self.cloud, self.office.site)
 
-    def streams(self) -> BothWays:
-        """Start a stream of 1,000 datagrams a second from the VPC to the office, and one back."""
+    def streams(self, rate: int = 1000) -> BothWays:
+        """Start a stream of `rate` datagrams a second from the VPC to the office, and one back."""
         a, b = self.cloud, self.office.site
-        return stream.both_ways((a.host, a.host4), (b.host, b.host4))
+        return stream.both_ways((a.host, a.host4), (b.host, b.host4), rate)
 
     def goes_by(self, number: int) -> bool:
         """Say whether the kernels of our gateway and of the office's router send by that path."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -15,7 +15,7 @@ from lab import impair, sites, twins
 from lab.commands import LabError, wait_for
 from lab.netns import Lab
 from lab.twins import Twins
-from lab.twinspan import Value
+from lab.twinspan import Twinspan, Value
 
 _FIRST = sites.tunnel_name(1)
 _NOTHING_S = 3.0
@@ -38,8 +38,8 @@ def build(bfd: str | None, lab: Lab, settings: Mapping[str, Value] = _NO_SETTING
         "carrier": Trial(partial(_down, network, "--now"), partial(_up, network)),
         "drain": Trial(partial(_drain, network)),
         "edit": Trial(partial(_edit, network)),
-        "gateway_restart": Trial(partial(_restart, network)),
-        "gateway_killed": Trial(partial(_kill, network)),
+        "gateway_restart": Trial(partial(_restart, network, Twinspan.stop)),
+        "gateway_killed": Trial(partial(_restart, network, Twinspan.kill)),
         # One that ends soon after its start is not started again at once.
         "bird_killed": Trial(partial(_kill_bird, network), partial(time.sleep, STABLE_S)),
         **dict.fromkeys(
@@ -83,19 +83,15 @@ def _edit(network: Twins) -> None:
     network.wait_settled()
 
 
-def _restart(network: Twins) -> None:
-    network.a.stop()
-    network.a.start()
-    network.wait_settled()
-
-
-def _kill(network: Twins) -> None:
+def _restart(network: Twins, way: Callable[[Twinspan], None]) -> None:
+    """End a's gateway process and start the next one, which is to go on with its IKE SAs."""
     end = network.a
     before = end.spis()
-    end.kill()
+    way(end)
     end.start()
-    end.wait_renewed(before)
     network.wait_settled()
+    if end.spis() != before:
+        raise LabError(f"other Child SAs than before:\n{end.log_text()[-3000:]}")
 
 
 def _kill_bird(network: Twins) -> None:

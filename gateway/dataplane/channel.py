@@ -92,6 +92,7 @@ class Channel:
         self.queue: deque[Punt] = deque()
         self.bad_records = 0  # records that were not well formed
         self.lost_records = 0  # punt records that the queue had no room for
+        self.refused = 0  # requests that nobody waited for
 
     def fileno(self) -> int:
         return self._sock.fileno()
@@ -119,6 +120,14 @@ class Channel:
             raise malformed(f"{op.name} was answered with a descriptor")
         return reply.content
 
+    def post(self, op: Op, body: bytes = b"", descriptors: Sequence[int] = ()) -> None:
+        """
+        Send a request that is not answered; only its refusal is, and counted in `refused`.
+
+        Raises DataPlaneError with errno ETIMEDOUT or ECONNRESET.
+        """
+        self._request(op, 0, body, descriptors, 0, time.monotonic() + self._timeout_s)
+
     def fetch(self, op: Op) -> bytes:
         """Send a request and return the content of the memory file it is answered with."""
         reply = self._exchange(op, 0, b"", ())
@@ -137,18 +146,29 @@ class Channel:
         descriptors: Sequence[int],
         slot: int = 0,
     ) -> Reply:
-        if not self.is_open:
-            raise UsageError("the connection to the data plane is closed")
-        self._number = self._number % 0xFFFFFFFF + 1
-        slot, target = codec.within(slot, 16, "slot"), codec.within(target, 32, "target")
-        header = REQUEST.pack(op, slot, self._number, target, len(body))
         give_up_at = time.monotonic() + self._timeout_s
-        self._send([header, body], list(descriptors), op, give_up_at)
+        self._request(op, target, body, descriptors, slot, give_up_at)
         reply = self._await_reply(op, give_up_at)
         if reply.code != lib.GW_OK:
             control.close_all(reply.descriptors)
             raise DataPlaneError(reply.content.decode(errors="replace"), reply.code, reply.errno)
         return reply
+
+    def _request(
+        self,
+        op: Op,
+        target: int,
+        body: bytes | memoryview,
+        descriptors: Sequence[int],
+        slot: int,
+        give_up_at: float,
+    ) -> None:
+        if not self.is_open:
+            raise UsageError("the connection to the data plane is closed")
+        self._number = self._number % 0xFFFFFFFF + 1
+        slot, target = codec.within(slot, 16, "slot"), codec.within(target, 32, "target")
+        header = REQUEST.pack(op, slot, self._number, target, len(body))
+        self._send([header, body], list(descriptors), op, give_up_at)
 
     def _send(
         self, parts: list[bytes | memoryview], descriptors: list[int], op: Op, give_up_at: float
@@ -176,7 +196,12 @@ class Channel:
                 # Number 0: the process sends this connection away and says why.
                 return record
             else:
-                control.close_all(record.descriptors)
+                self.put_aside(record)
+
+    def put_aside(self, reply: Reply) -> None:
+        """Take a reply that nobody waits for: late, or of a request that was posted."""
+        control.close_all(reply.descriptors)
+        self.refused += reply.code != lib.GW_OK
 
     def _keep(self, punt: Punt) -> None:
         if punt.type is PuntType.IKE and len(self.queue) >= QUEUE_MAX:

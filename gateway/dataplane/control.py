@@ -8,10 +8,12 @@ One SEQPACKET connection carries three kinds of message:
                             a C struct's bytes, or the text of an error
     data plane -> gateway   punt record: `struct gw_punt` of another type, written by a worker
 
-Descriptors travel with the message (SCM_RIGHTS): TUN queues and sockets upward; the blob and the
-state, which may be large, as a sealed memfd in either direction. The first request is HELLO: both
-ends must have the same ABI version and struct sizes, so no field is ever translated. Neither end
-trusts the other's lengths.
+Descriptors travel with the message (SCM_RIGHTS): TUN queues and sockets upward; what may be large
+(records, the state) as a sealed memfd in either direction. KEEP alone is not answered unless it is
+refused: what was sent is kept, whatever becomes of the sender, so nobody has to wait for it.
+
+The first request is HELLO: both ends must have the same ABI version and struct sizes, so no field
+is ever translated. Neither end trusts the other's lengths.
 """
 
 from __future__ import annotations
@@ -50,8 +52,8 @@ class Op(IntEnum):
     WORKER_STATS = 17
     HELLO = 100
     STATE = 101
-    PUT_BLOB = 102
-    GET_BLOB = 103
+    KEEP = 102
+    KEPT = 103
     STOP = 104
 
 
@@ -67,7 +69,7 @@ WELCOME = struct.Struct("=II")
 NAME_MAX = 255  # bytes of a tunnel's name in UTF-8
 PAYLOAD_MAX = ffi.sizeof("struct gw_path") + lib.GW_PUNT_DATA_MAX  # SEND_IKE is the longest
 ERROR_MAX = 1024  # bytes of an error's text
-BLOB_MAX = 16 << 20  # bytes
+MEMORY_MAX = 64 << 20  # bytes of a memory file
 DESCRIPTORS_MAX = int(lib.GW_WORKERS_MAX)
 BUFFER = 4 << 20  # SO_SNDBUF: room for a burst of punts while the gateway process is busy
 
@@ -158,8 +160,8 @@ def check_memory(descriptor: int) -> int:
         raise DataPlaneError(text, lib.GW_E_INVALID) from error
     if seals & SEALS != SEALS:
         raise DataPlaneError("the memory file is not sealed", lib.GW_E_INVALID)
-    if size > BLOB_MAX:
-        raise DataPlaneError(f"{size} bytes, at most {BLOB_MAX}", lib.GW_E_INVALID)
+    if size > MEMORY_MAX:
+        raise DataPlaneError(f"{size} bytes, at most {MEMORY_MAX}", lib.GW_E_INVALID)
     return size
 
 

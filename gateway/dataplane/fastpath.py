@@ -46,7 +46,7 @@ class FastPath:
     """
     One `struct gw_dp`, its worker threads, and the record of what was put into it.
 
-    The record (sockets, tunnels with names, inbound SPIs) answers `state()`; it changes only after
+    The record (sockets, tunnels with names, SPIs) answers `state()`; it changes only after
     the C call succeeded.
     """
 
@@ -74,6 +74,7 @@ class FastPath:
         self._sockets: dict[tuple[Address, int, EncapKind], int] = {}
         self._names: dict[int, str] = {}
         self._inbound: dict[int, int] = {}  # SPI -> tunnel
+        self._outbound: dict[int, dict[int, int]] = {}  # tunnel -> slot -> SPI
         self.workers = workers
 
     # ---- life ----
@@ -140,6 +141,7 @@ class FastPath:
     def del_tunnel(self, tunnel: int) -> None:
         check(lib.gw_dp_del_tunnel(self._pointer(), tunnel), f"delete tunnel {tunnel}")
         self._names.pop(tunnel, None)
+        self._outbound.pop(tunnel, None)
         self._inbound = {spi: owner for spi, owner in self._inbound.items() if owner != tunnel}
 
     def set_options(self, tunnel: int, options: CData) -> None:
@@ -167,11 +169,13 @@ class FastPath:
         slot = codec.within(slot, 32, "slot")
         result = lib.gw_dp_set_outbound(self._pointer(), tunnel, slot, sa)
         check(result, f"set outbound SA {sa.spi:#010x} in slot {slot} of tunnel {tunnel}")
+        self._outbound.setdefault(tunnel, {})[slot] = sa.spi
 
     def clear_outbound(self, tunnel: int, slot: int) -> None:
         slot = codec.within(slot, 32, "slot")
         result = lib.gw_dp_clear_outbound(self._pointer(), tunnel, slot)
         check(result, f"clear slot {slot} of tunnel {tunnel}")
+        self._outbound.get(tunnel, {}).pop(slot, None)
 
     # ---- what happened ----
 
@@ -207,7 +211,8 @@ class FastPath:
         for spi, tunnel in self._inbound.items():
             tunnels[tunnel] += (spi,)
         sockets = tuple((str(addr), port, int(kind)) for addr, port, kind in self._sockets)
-        return PlaneState(self.workers, sockets, tunnels, dict(self._names))
+        outbound = {tunnel: dict(slots) for tunnel, slots in self._outbound.items() if slots}
+        return PlaneState(self.workers, sockets, tunnels, dict(self._names), outbound)
 
 
 def socket_key(sock: CData) -> tuple[Address, int, EncapKind]:

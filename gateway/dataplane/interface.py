@@ -7,7 +7,7 @@ to the `twinspan dataplane` process. Both raise `DataPlaneError`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Protocol
@@ -117,6 +117,7 @@ class PlaneState:
     sockets: tuple[tuple[str, int, int], ...]  # local address, port, EncapKind
     tunnels: Mapping[int, tuple[int, ...]]  # tunnel id -> inbound SPIs
     names: Mapping[int, str]  # tunnel id -> name given at add_tunnel
+    outbound: Mapping[int, Mapping[int, int]] = field(default_factory=dict)  # id -> slot -> SPI
 
 
 class DataPlane(Protocol):
@@ -175,11 +176,16 @@ class DataPlane(Protocol):
 
     def state(self) -> PlaneState: ...
 
-    def put_blob(self, blob: bytes) -> None:
-        """Keep one opaque blob for the gateway process, in memory only (at most 16 MiB)."""
+    def keep(self, records: Iterable[tuple[bytes, bytes]]) -> None:
+        """
+        Keep opaque records by key for the gateway process, in memory only; an empty one removes.
+
+        When it returns, the batch outlives this process. What cannot be kept leaves nothing under
+        its key.
+        """
         ...
 
-    def get_blob(self) -> bytes: ...
+    def kept(self) -> dict[bytes, bytes]: ...
 
     def on_punt(self, receive: Callable[[Punt], None]) -> None:
         """Call `receive` for each punt record, on the event loop's thread."""
@@ -190,5 +196,5 @@ class DataPlane(Protocol):
         ...
 
     def stop(self) -> None:
-        """End the data plane: tunnels, SAs and blob go, keys are wiped."""
+        """End the data plane: tunnels, SAs and records go, keys are wiped."""
         ...

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import select
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Self
 
 from gateway.dataplane import codec
-from gateway.dataplane.control import BLOB_MAX, BUFFER
+from gateway.dataplane.control import BUFFER
 from gateway.dataplane.fastpath import TUNNELS_MAX, FastPath
 from gateway.dataplane.interface import (
     EncapKind,
@@ -24,6 +24,7 @@ from gateway.dataplane.interface import (
     WorkerStats,
 )
 from gateway.dataplane.punt import make_record, read_punts
+from gateway.dataplane.records import Records, pack
 from gateway.errors import UsageError
 from gateway.sa import Address, Path
 
@@ -46,7 +47,7 @@ class LocalPlane:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
         self._receive: Callable[[Punt], None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._blob = b""
+        self._records = Records()
         self._path.set_punt(self._punts_in.fileno())
         self._path.start(self._worker_failed)
 
@@ -139,13 +140,11 @@ class LocalPlane:
     def state(self) -> PlaneState:
         return self._path.state()
 
-    def put_blob(self, blob: bytes) -> None:
-        if len(blob) > BLOB_MAX:
-            raise codec.refuse(f"blob of {len(blob)} bytes, at most {BLOB_MAX}")
-        self._blob = bytes(blob)
+    def keep(self, records: Iterable[tuple[bytes, bytes]]) -> None:
+        self._records.keep(pack(records))
 
-    def get_blob(self) -> bytes:
-        return self._blob
+    def kept(self) -> dict[bytes, bytes]:
+        return dict(self._records.all())
 
     def on_punt(self, receive: Callable[[Punt], None]) -> None:
         """Call `receive` for each punt record: on the running event loop, else in `poll()`."""

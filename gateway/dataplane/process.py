@@ -4,7 +4,7 @@ The data plane process: `twinspan dataplane`.
 It owns the fast path and serves it to one gateway process at a time over a SEQPACKET connection
 (`control.py` has the messages). The main thread waits for control messages and signals; the workers
 carry packets and write their punt records to the same connection by themselves. When the gateway
-process goes away the workers go on: the next one connects, asks for the state and the blob, and
+process goes away the workers go on: the next one connects, asks for the state and the records, and
 carries on.
 
 Before the first connection is accepted the process has given up root, every capability and, by a
@@ -130,6 +130,8 @@ class Process:
         log("gateway_gone", peer=connection.peer)
 
     def _accept_waiting(self, listener: socket.socket) -> None:
+        while self._connection is not None and has_hung_up(self._connection.sock):
+            self._serve_connection(self._connection)  # what a killed one has sent counts
         try:
             sock, _ = listener.accept()
         except OSError as error:
@@ -185,6 +187,13 @@ class Process:
             self._connection.sock.close()
         self._wake.close()
         self._wake_in.close()
+
+
+def has_hung_up(sock: socket.socket) -> bool:
+    """Return whether the other end is closed, even if something still waits to be read."""
+    poll = select.poll()
+    poll.register(sock, 0)
+    return any(event & select.POLLHUP for _, event in poll.poll(0))
 
 
 def listen(path: str) -> socket.socket:

@@ -12,7 +12,7 @@ import json
 import os
 import select
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from ipaddress import ip_address
 from pathlib import Path as FilePath
 from types import TracebackType
@@ -33,6 +33,7 @@ from gateway.dataplane.interface import (
     WorkerStats,
 )
 from gateway.dataplane.punt import BATCH
+from gateway.dataplane.records import pack, unpack
 from gateway.errors import DataPlaneError
 from gateway.sa import Address, Path
 from gateway.unix import bind_private, start_process
@@ -186,17 +187,19 @@ class RemotePlane:
     def state(self) -> PlaneState:
         return decode_state(self._channel.fetch(Op.STATE))
 
-    def put_blob(self, blob: bytes) -> None:
-        if len(blob) > control.BLOB_MAX:
-            raise codec.refuse(f"blob of {len(blob)} bytes, at most {control.BLOB_MAX}")
-        descriptor = control.write_memory(blob)
+    def keep(self, records: Iterable[tuple[bytes, bytes]]) -> None:
+        content = pack(records)
+        if len(content) <= control.PAYLOAD_MAX:
+            self._channel.post(Op.KEEP, content)
+            return
+        descriptor = control.write_memory(content)
         try:
-            self._call(Op.PUT_BLOB, descriptors=[descriptor])
+            self._channel.post(Op.KEEP, descriptors=[descriptor])
         finally:
             os.close(descriptor)
 
-    def get_blob(self) -> bytes:
-        return self._channel.fetch(Op.GET_BLOB)
+    def kept(self) -> dict[bytes, bytes]:
+        return dict(unpack(self._channel.fetch(Op.KEPT)))
 
     # ---- punt records ----
 
@@ -219,6 +222,11 @@ class RemotePlane:
         """How many records of the data plane were not well formed."""
         return self._channel.bad_records
 
+    @property
+    def refused(self) -> int:
+        """How many batches of records, or calls that were given up, the data plane refused."""
+        return self._channel.refused
+
     def poll(self, timeout_s: float = 0.0) -> int:
         """Without an event loop: wait for punt records, deliver them, return how many."""
         if not self._channel.queue:
@@ -240,8 +248,7 @@ class RemotePlane:
             if record is None:
                 break
             if isinstance(record, Reply):
-                # The late answer to a call that was given up.
-                control.close_all(record.descriptors)
+                self._channel.put_aside(record)
             elif self._receive is not None:
                 # `receive` may have made calls that queued records behind this one.
                 self._receive(record)
@@ -273,7 +280,7 @@ class RemotePlane:
             self._channel.close()
 
     def stop(self) -> None:
-        """End the process: its tunnels, SAs and blob go, its keys are wiped."""
+        """End the process: its tunnels, SAs and records go, its keys are wiped."""
         if not self._channel.is_open:
             return
         self._forget_loop()
@@ -309,10 +316,15 @@ def decode_state(content: bytes) -> PlaneState:
             (str(ip_address(address)), int(port), int(EncapKind(kind)))
             for address, port, kind in state["sockets"]
         )
-        rows = [(int(tunnel), str(name), spis) for tunnel, name, spis in state["tunnels"]]
-        tunnels = {tunnel: tuple(int(spi) for spi in spis) for tunnel, _, spis in rows}
-        names = {tunnel: name for tunnel, name, _ in rows}
-        return PlaneState(int(state["workers"]), sockets, tunnels, names)
+        rows = [(int(tunnel), *row) for tunnel, *row in state["tunnels"]]
+        tunnels = {tunnel: tuple(int(spi) for spi in spis) for tunnel, _, spis, _ in rows}
+        names = {tunnel: str(name) for tunnel, name, _, _ in rows}
+        outbound = {
+            tunnel: {int(slot): int(spi) for slot, spi in slots}
+            for tunnel, _, _, slots in rows
+            if slots
+        }
+        return PlaneState(int(state["workers"]), sockets, tunnels, names, outbound)
     except (ValueError, TypeError, KeyError) as error:
         raise malformed(f"state: {error}") from error
 

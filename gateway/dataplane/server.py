@@ -23,6 +23,7 @@ from gateway.dataplane.control import ANSWER, OF_SLOT, REQUEST, Op
 from gateway.dataplane.fastpath import FastPath
 from gateway.dataplane.interface import PlaneState
 from gateway.dataplane.punt import make_record
+from gateway.dataplane.records import Records, pack
 from gateway.errors import DataPlaneError
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ class Answer:
 
 
 DONE = Answer()
+SILENCE = Answer()  # this one is not sent
 
 
 def struct_answer(struct_: CData) -> Answer:
@@ -81,9 +83,20 @@ def struct_answer(struct_: CData) -> Answer:
 
 def encode_state(state: PlaneState) -> bytes:
     """Return the state as JSON: `remote.decode_state` reads it."""
-    tunnels = [[tunnel, state.names[tunnel], spis] for tunnel, spis in state.tunnels.items()]
+    tunnels = [
+        [tunnel, state.names[tunnel], spis, list(state.outbound.get(tunnel, {}).items())]
+        for tunnel, spis in state.tunnels.items()
+    ]
     content = {"workers": state.workers, "sockets": state.sockets, "tunnels": tunnels}
     return json.dumps(content).encode()
+
+
+def _content(request: Request) -> bytes:
+    """Return the payload, or what the memory file holds that came instead of it."""
+    if request.descriptors:
+        request.expect_descriptors(1)
+        return control.read_memory(request.descriptors[0])
+    return request.tail(0)
 
 
 class Service:
@@ -91,7 +104,7 @@ class Service:
 
     def __init__(self, path: FastPath) -> None:
         self._path = path
-        self._blob = -1  # descriptor of a sealed memory file
+        self._records = Records()
         self.stopped = False
         self._answers: dict[Op, Callable[[Request], Answer]] = {
             Op.HELLO: self._hello,
@@ -113,8 +126,8 @@ class Service:
             Op.OUTBOUND_STATS: self._outbound_stats,
             Op.WORKER_STATS: self._worker_stats,
             Op.STATE: self._state,
-            Op.PUT_BLOB: self._put_blob,
-            Op.GET_BLOB: self._get_blob,
+            Op.KEEP: self._keep,
+            Op.KEPT: self._kept,
             Op.STOP: self._stop,
         }
 
@@ -217,28 +230,25 @@ class Service:
     def _state(self, request: Request) -> Answer:
         return Answer(descriptor=control.write_memory(encode_state(self._path.state())))
 
-    def _put_blob(self, request: Request) -> Answer:
-        request.expect_descriptors(1)
-        control.check_memory(request.descriptors[0])
-        old, self._blob = self._blob, request.descriptors.pop()
-        if old >= 0:
-            os.close(old)
-        return DONE
+    def _keep(self, request: Request) -> Answer:
+        try:
+            content = _content(request)
+        except DataPlaneError:
+            self._records.clear()  # what it was to replace is out of date
+            raise
+        self._records.keep(content)
+        return SILENCE
 
-    def _get_blob(self, request: Request) -> Answer:
-        if self._blob < 0:
-            return Answer(descriptor=control.write_memory(b""))
-        return Answer(descriptor=os.dup(self._blob))
+    def _kept(self, request: Request) -> Answer:
+        return Answer(descriptor=control.write_memory(pack(self._records.all().items())))
 
     def _stop(self, request: Request) -> Answer:
         self.stopped = True
         return DONE
 
     def close(self) -> None:
-        """Forget the blob."""
-        if self._blob >= 0:
-            os.close(self._blob)
-            self._blob = -1
+        """Forget the records."""
+        self._records.clear()
 
 
 class Connection:
@@ -261,6 +271,10 @@ class Connection:
         try:
             message = control.receive(self.sock, [memoryview(self._header), view])
         except BlockingIOError:
+            return True
+        except ConnectionResetError:
+            # A killed gateway process had not read all we sent. What it sent before still waits
+            # here; its end is read behind that.
             return True
         except OSError:
             return False
@@ -291,7 +305,7 @@ class Connection:
             text = str(error).encode()[: control.ERROR_MAX]
             return self.reply(number, lib.GW_E_SYS, error.errno or 0, text)
         self.greeted = self.greeted or request.op is Op.HELLO
-        return self._send(answer, number)
+        return answer is SILENCE or self._send(answer, number)
 
     def _parse(self, message: control.Received, descriptors: list[int]) -> Request:
         raw, slot, number, target, length = REQUEST.unpack(self._header)
@@ -318,13 +332,13 @@ class Connection:
     def reply(
         self, number: int, code: int, error: int, body: bytes, descriptors: list[int] | None = None
     ) -> bool:
-        """Send a reply. False if the gateway process is gone or reads nothing."""
+        """Send a reply. False if the gateway process reads nothing."""
         content = ANSWER.pack(number, code, error, len(body)) + body
         record = make_record(lib.GW_PUNT_REPLY, content)
         return self.send(record, descriptors or [])
 
     def send(self, record: bytes, descriptors: list[int]) -> bool:
-        """Send one record within REPLY_WITHIN_S."""
+        """Send one record within REPLY_WITHIN_S. False if the gateway process reads nothing."""
         give_up_at = time.monotonic() + REPLY_WITHIN_S
         while True:
             try:
@@ -334,6 +348,8 @@ class Connection:
                 left_s = give_up_at - time.monotonic()
                 if left_s <= 0 or not wait_writable(self.sock, left_s):
                     return False
+            except (BrokenPipeError, ConnectionResetError):
+                return True  # it is gone: its end is read behind what it has sent before
             except OSError:
                 return False
 

@@ -1,9 +1,9 @@
 """
 Child SAs: what is known of one, what was offered for one, and when it is rekeyed.
 
-The ESP keys are not here: they leave with `ChildSaUp`, and from then on the data plane alone holds
-them. An outbound SA that was used and then left is never used again (`Use.RETIRED`), because its
-sequence numbers, and with them its nonces, would start over.
+The ESP keys leave with `ChildSaUp`, and are here only until the data plane has them. An outbound SA
+that was used and then left is never used again (`Use.RETIRED`), because its sequence numbers, and
+with them its nonces, would start over.
 """
 
 from __future__ import annotations
@@ -80,6 +80,15 @@ class Offer:
         return int.from_bytes(self.spi, "big")
 
 
+@dataclass(frozen=True, slots=True)
+class Fresh:
+    """The ESP SAs of a Child SA with their keys, until the data plane has both of them."""
+
+    inbound: EspSa
+    outbound: EspSa
+    limits: Limits
+
+
 @dataclass(slots=True, eq=False)
 class ChildSa:
     """A pair of ESP SAs. Times are monotonic seconds."""
@@ -102,6 +111,7 @@ class ChildSa:
     down_reason: Reason | None = None
     refusals: int = 0  # of its rekey, in a row
     slot: int = 0  # its place among the tunnel's Child SAs
+    fresh: Fresh | None = None  # for who goes on with it if this process ends now
 
     @property
     def is_live(self) -> bool:

@@ -101,8 +101,8 @@ class KeyPair:
         """
         Return a fresh key pair. Raises UsageError for a group that is not supported.
 
-        `private` is for tests that must be repeatable: big-endian, for X25519 its 32 bytes, for
-        ML-KEM the seed of 64.
+        `private` makes it the key pair that had this `private()`: big-endian, for X25519 its 32
+        bytes, for ML-KEM the seed of 64.
         """
         if group == Group.X25519:
             key: _PrivateKey = _X25519Key(private)
@@ -115,6 +115,10 @@ class KeyPair:
         else:
             raise UsageError(f"unsupported group {group}")
         return cls(group, key, key.public())
+
+    def private(self) -> Secret:
+        """Return what `generate` makes this key pair of, for who goes on with its exchange."""
+        return Secret(self._key.private())
 
     def shared(self, peer: bytes) -> Secret:
         """
@@ -140,6 +144,9 @@ class _X25519Key:
     def public(self) -> bytes:
         return self._key.public_key().public_bytes_raw()
 
+    def private(self) -> bytes:
+        return self._key.private_bytes_raw()
+
     def shared(self, peer: bytes) -> bytes:
         try:
             return self._key.exchange(X25519PublicKey.from_public_bytes(peer))
@@ -163,6 +170,10 @@ class _EcpKey:
         key = self._key.public_key()
         return key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)[1:]
 
+    def private(self) -> bytes:
+        value = self._key.private_numbers().private_value
+        return value.to_bytes(_coordinate_len(self._curve), "big")
+
     def shared(self, peer: bytes) -> bytes:
         try:
             key = ec.EllipticCurvePublicKey.from_encoded_point(self._curve, b"\x04" + peer)
@@ -185,6 +196,9 @@ class _KemKey:
 
     def public(self) -> bytes:
         return self._key.public_key().public_bytes_raw()
+
+    def private(self) -> bytes:
+        return self._key.private_bytes_raw()
 
     def shared(self, peer: bytes) -> bytes:
         return self._key.decapsulate(peer)
@@ -226,6 +240,15 @@ class _ModpKey:
         value = ffi.new("uint8_t[]", self._len)
         _check(lib.gw_modp_public(self._key, value, self._len), "MODP public value")
         return bytes(ffi.buffer(value))
+
+    def private(self) -> bytes:
+        from gateway._native import ffi, lib
+
+        value = ffi.new("uint8_t[]", self._len)
+        _check(lib.gw_modp_private(self._key, value, self._len), "MODP private value")
+        secret = bytes(ffi.buffer(value))
+        ffi.memmove(value, bytes(self._len), self._len)
+        return secret
 
     def shared(self, peer: bytes) -> bytes:
         from gateway._native import ffi, lib

@@ -16,7 +16,6 @@ from gateway.ike.child import ChildSa, Stage
 from gateway.ike.drops import DropReason
 from gateway.ike.events import Keepalive, PathChanged, Reason
 from gateway.ike.exchanges import (
-    abandoned,
     auth,
     create_child,
     followup,
@@ -274,8 +273,6 @@ def _take_response(sa: IkeSa, request: Request, message: Message, now: float) ->
             rekey_child.receive_response(sa, request, message, now)
         case Work.NEW_CHILD:
             create_child.receive_new(sa, request, message, now)
-        case Work.ABANDONED:
-            abandoned.receive_response(sa, request, message, now)
         case _:
             crash.take(sa, message)
             informational.receive_response(sa, request, now)

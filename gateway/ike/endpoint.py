@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from gateway.errors import UsageError
-from gateway.ike import dispatch, edits, reasons, slots, snapshot
+from gateway.ike import dispatch, edits, reasons, restore, slots, snapshot
 from gateway.ike.agenda import Agenda
 from gateway.ike.child import ChildSa
 from gateway.ike.config import Random, TunnelConfig
@@ -62,8 +62,13 @@ class IkeEndpoint:
         now: float,
         limits: EndpointLimits | None = None,
         crash_secret: Secret | None = None,
+        *,
+        is_kept: bool = False,
     ) -> None:
-        """`crash_secret` outlives the process: by it peers know that an IKE SA is lost."""
+        """
+        `crash_secret` outlives the process: by it peers know that an IKE SA is lost. `is_kept`: the
+        caller asks for `changes` after each call.
+        """
         limits = limits or EndpointLimits()
         self._context = Context(random, limits, SpiTable(random))
         self._context.tokens = TokenMaker(crash_secret) if crash_secret is not None else None
@@ -71,6 +76,7 @@ class IkeEndpoint:
         self._agenda = Agenda()
         self._entrance = Entrance(self._context, now)
         self._now = now
+        self._is_kept = is_kept
 
     # ---- what is wanted ----
 
@@ -347,9 +353,12 @@ class IkeEndpoint:
         at = math.inf if sa.state is State.CLOSED else max(dispatch.deadline(sa), now)
         self._agenda.set(sa, at)
         self._entrance.settle(sa)
+        self._context.touched.add(sa)
 
     def _events(self, now: float) -> list[Event]:
         self._now = now
+        if not self._is_kept:
+            self._context.touched.clear()
         events = self._context.events.copy()
         self._context.events.clear()
         return events
@@ -409,19 +418,29 @@ class IkeEndpoint:
 
     # ---- restart ----
 
-    def snapshot(self, now: float) -> bytes:
+    def changes(self) -> list[tuple[bytes, bytes]]:
         """
-        Return the established IKE SAs with their keys. The caller seals it: it must not be seen.
-        """
-        return snapshot.save(self._context, now)
+        Return a record of each established IKE SA that has changed since the last call, by its key;
+        an empty one is gone.
 
-    def restore(self, blob: bytes, now: float) -> list[Event]:
+        They are to be kept, all or none, before any event of the same call is carried out. The
+        caller seals them: they hold keys, and must not be seen.
         """
-        Take up the IKE SAs of a snapshot; call it after `configure`, on an endpoint that has none.
+        return snapshot.changed(self._context)
 
-        An IKE SA whose tunnel is gone or changed is closed. Raises UsageError for a blob that is
+    def not_kept(self) -> None:
+        """Take note that the last changes could not be kept: return all with the next ones."""
+        for sa in self._context.sas.values():
+            sa.kept = None
+        self._context.touched.update(self._context.sas.values())
+
+    def restore(self, records: Iterable[bytes], now: float) -> list[Event]:
+        """
+        Take up the IKE SAs of records; call it after `configure`, on an endpoint that has none.
+
+        An IKE SA whose tunnel is gone or changed is closed. Raises UsageError for a record that is
         not ours.
         """
-        for sa in snapshot.load(blob, self._context, self._tunnels, now):
+        for sa in restore.load(records, self._context, self._tunnels, now):
             self._settle_sa(sa, now)
         return self._events(now)

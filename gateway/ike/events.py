@@ -75,6 +75,20 @@ class ChildSaUp:
 
 
 @dataclass(frozen=True, slots=True)
+class ChildSaAgain:
+    """
+    A restored Child SA, told just before the process before ended: install what is missing.
+
+    `up` is what was told. Its inbound SA is missing if the data plane does not have it, its
+    outbound SA if it is in use and the data plane does not send on it. What the data plane has, or
+    has had, must not be installed again.
+    """
+
+    tunnel: str
+    up: ChildSaUp
+
+
+@dataclass(frozen=True, slots=True)
 class OutboundReady:
     """Send on the outbound SA of the Child SA with this inbound SPI from now on."""
 
@@ -201,6 +215,7 @@ Event = (
     | IkeSaUp
     | IkeSaDown
     | ChildSaUp
+    | ChildSaAgain
     | OutboundReady
     | OutboundDone
     | ChildSaDown

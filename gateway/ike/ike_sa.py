@@ -173,8 +173,9 @@ class IkeSa:
     request_fragments: Reassembly = field(default_factory=Reassembly)
     response_fragments: Reassembly = field(default_factory=Reassembly)
     first_fragment: bytes = b""  # digest of fragment 1 of the request that is coming in
+    kept: object = None  # the stamp of the record that was made of it last
+    iv_count: int = 0  # AEAD IVs that were used, in this process and those before
     _iv_prefix: bytes = b""
-    _iv_count: int = 0
 
     # ---- questions ----
 
@@ -280,15 +281,16 @@ class IkeSa:
         """
         Return an IV: unpredictable for CBC, never repeated under one key for an AEAD.
 
-        The AEAD's is a random prefix of this process and a count, so that a restored IKE SA goes on
-        with the same key and without the old count.
+        The AEAD's is a random prefix of this process and a count. A restored IKE SA goes on with
+        the count, so that no IV comes twice; even of a record that is out of date, which only
+        somebody who has the data plane process could hand us, the prefix makes another.
         """
         if length != 8:
             return self.context.random.bytes(length)
         if not self._iv_prefix:
             self._iv_prefix = self.context.random.bytes(4)
-        self._iv_count += 1
-        return self._iv_prefix + self._iv_count.to_bytes(4, "big")
+        self.iv_count += 1
+        return self._iv_prefix + self.iv_count.to_bytes(4, "big")
 
     # ---- life ----
 
@@ -350,6 +352,7 @@ class IkeSa:
         for child in tuple(self.children.values()):
             self.take_down(child, reason, now)
         self.context.sas.pop(self.own_spi, None)
+        self.context.touched.add(self)
         tunnel = self.tunnel
         if tunnel is not None and self in tunnel.sas:
             tunnel.sas.remove(self)

@@ -42,9 +42,6 @@ HALF_OPEN_TIMEOUT = Reason(
     hint="its IKE_AUTH may be lost: is port 4500 open, and do fragments pass?",
 )
 STALE = Reason("stale", "the peer has replaced it and never deleted it")
-LOST_EXCHANGE = Reason(
-    "restart", "an exchange was under way when the gateway was restarted; it cannot be completed"
-)
 
 PEER_CRASHED = Reason(
     "crash_detected", "the peer has lost its state and proves it; the tunnel is set up again"

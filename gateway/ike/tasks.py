@@ -20,9 +20,6 @@ class Work(IntEnum):
     REKEY_CHILD = 5
     NEW_CHILD = 6
     LIVENESS = 7
-    ABANDONED = (
-        8  # an exchange whose private values were lost with a restart; only its answer matters
-    )
     INTERMEDIATE = 9  # never waits: it goes out when the one before is answered
 
 

@@ -14,13 +14,14 @@ import math
 import os
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import assert_never
+from typing import TypeAlias, assert_never
 
 from gateway.dataplane.interface import DataPlane, Punt, PuntType
 from gateway.errors import DataPlaneError, GatewayError
 from gateway.ike.config import TunnelConfig
 from gateway.ike.endpoint import IkeEndpoint
 from gateway.ike.events import (
+    ChildSaAgain,
     ChildSaDown,
     ChildSaUp,
     Dropped,
@@ -53,6 +54,13 @@ SAMPLES_A_TICK = (
 )
 
 
+Changes: TypeAlias = list[tuple[bytes, bytes]]  # records by key; an empty one is gone
+
+
+def keep_nothing(changes: Changes) -> None:
+    """Let the next gateway process begin without IKE SAs."""
+
+
 class IkeDaemon:
     """Carries bytes and time to the endpoint, and its events to sockets, data plane and tunnels."""
 
@@ -74,6 +82,7 @@ class IkeDaemon:
         self._clock = clock
         self._wall = wall
         self._fetcher = Fetcher(self._fetched, journal)
+        self.keep: Callable[[Changes], None] = keep_nothing  # for the next gateway process
         self._timer: asyncio.TimerHandle | None = None
         self._is_closed = False
         self._next_sample = 0
@@ -253,8 +262,16 @@ class IkeDaemon:
                 self._journal.error("bug", where="watcher", text=repr(error))
 
     def carry_out(self, events: list[Event]) -> None:
-        """Carry out the core's events, in order: the order is the core's promise."""
+        """
+        Carry out the core's events, in order: the order is the core's promise.
+
+        What has changed is kept before. What cannot be kept must not be seen by a peer: from an
+        older state the next process would use message IDs and IVs again.
+        """
+        is_kept = self._write_ahead()
         for event in events:
+            if not is_kept and isinstance(event, Send):
+                continue  # as if lost on the way: the core or the peer sends again
             self._show(event)
             try:
                 self._carry_out_one(event)
@@ -263,12 +280,22 @@ class IkeDaemon:
                 self._not_carried_out(event, error)
         self._rearm()
 
+    def _write_ahead(self) -> bool:
+        """Hand on what has changed, for the next process; return whether that went well."""
+        try:
+            self.keep(self.endpoint.changes())
+        except DataPlaneError as error:
+            self.endpoint.not_kept()
+            self._journal.from_peer(Level.ERROR, "not_kept", text=str(error))
+            return False
+        return True
+
     def _not_carried_out(self, event: Event, error: GatewayError) -> None:
         what = type(event).__name__
         name = getattr(event, "tunnel", None) or ""
         self._journal.error("not_carried_out", tunnel=name, what=what, text=str(error))
         tunnel = self._tunnels.by_name.get(name)
-        if isinstance(event, ChildSaUp | OutboundReady) and tunnel is not None:
+        if isinstance(event, ChildSaUp | ChildSaAgain | OutboundReady) and tunnel is not None:
             # The peer believes in an SA that is not there: begin anew, but not in a tight loop.
             tunnel.reason = Reason("not_carried_out", str(error))
             self.broken.add(name)
@@ -283,6 +310,9 @@ class IkeDaemon:
                 self._ike_down(event)
             case ChildSaUp():
                 self._child_up(event)
+            case ChildSaAgain(name, up):
+                if (tunnel := self._tunnels.by_name.get(name)) is not None:
+                    tunnel.child_again(up)
             case OutboundReady(name, spi_in):
                 if (tunnel := self._tunnels.by_name.get(name)) is not None:
                     tunnel.send_on(spi_in, self._wall())

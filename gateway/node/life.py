@@ -2,9 +2,9 @@
 The life of one gateway: start, take over, reload, end.
 
 SIGTERM ends this process alone: the data plane goes on with every tunnel and keeps our sealed
-state, and the next gateway process takes both over. `twinspan stop` (or --stop-dataplane) ends the
-tunnels as well, with a Delete to each peer. If the data plane process is lost its SAs are lost with
-it, so everything is made anew.
+records, and the next gateway process takes both over. So it does after a crash. `twinspan stop` (or
+--stop-dataplane) ends the tunnels as well, with a Delete to each peer. If the data plane process is
+lost its SAs are lost with it, so everything is made anew.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pathlib import Path
 
 from gateway.dataplane.plane import LocalPlane
 from gateway.dataplane.remote import RemotePlane, spawn_dataplane
-from gateway.errors import ConfigError, DataPlaneError, GatewayError, UsageError
+from gateway.errors import ConfigError, DataPlaneError, GatewayError
 from gateway.ike.endpoint import IkeEndpoint
 from gateway.ike.events import Reason
 from gateway.node.control_socket import ControlError
@@ -34,6 +34,7 @@ from gateway.node.drain import Drain
 from gateway.node.event_log import EventLog
 from gateway.node.failback import FailbackKeeper
 from gateway.node.journal import Journal
+from gateway.node.keeper import Keeper, Succession
 from gateway.node.machine import notes
 from gateway.node.namespaces import Namespaces
 from gateway.node.notify import Notifier
@@ -43,12 +44,10 @@ from gateway.node.propagator import Propagator
 from gateway.node.reconcile import Reconciler
 from gateway.node.rollout import Rollout
 from gateway.node.routing import RoutingReport
-from gateway.node.seal import Legacy, SealError, kept_key, load_key, make_key, seal, unseal
+from gateway.node.seal import kept_key
 from gateway.node.source import Planned, Source
-from gateway.node.steering import Cause, Steering
+from gateway.node.steering import Steering
 from gateway.node.tunnel import Tunnels
-from gateway.routing.health import Health
-from gateway.routing.plan import Standing
 from gateway.routing.routers import Routers
 
 SEAL_KEY = "seal.key"
@@ -130,6 +129,7 @@ class Gateway:
             SystemRandom(),
             time.monotonic(),
             crash_secret=kept_key(settings.runtime_dir / CRASH_KEY),
+            is_kept=not settings.in_process,
         )
         self._daemon = IkeDaemon(
             endpoint, self._plane, self._tunnels, journal, time.monotonic, time.time
@@ -157,9 +157,23 @@ class Gateway:
         self._prober = Prober(
             self._tunnels, self._namespaces, self._steering, journal, time.monotonic, time.time
         )
+        self._succession = self._make_succession()
         self._report = RoutingReport(self._routers, self._reconciler, self._tunnels)
         self._propagator = Propagator(self._namespaces, self._reconciler, self._report, journal)
         self._doors = self._make_doors(events)
+
+    def _make_succession(self) -> Succession:
+        return Succession(
+            Keeper(self._plane, self._settings.runtime_dir / SEAL_KEY, self._journal),
+            self._daemon,
+            self._reconciler,
+            self._steering,
+            self._failback,
+            self._prober,
+            self._tunnels,
+            self._journal,
+            time.monotonic,
+        )
 
     def _make_doors(self, events: EventLog) -> Doors:
         return Doors(
@@ -240,7 +254,7 @@ class Gateway:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._end_with, ending)
         loop.add_signal_handler(signal.SIGHUP, self._hangup.set)
-        self._take_over()
+        self._succession.take_over(self._plane.state(), self._wanted)
         self._guarded(self._prober.follow)
 
     def _announce(self) -> None:
@@ -305,6 +319,7 @@ class Gateway:
             self._guarded(self._daemon.tick)
             self._guarded(self._failback.tick)
             self._guarded(self._prober.follow)
+            self._guarded(self._succession.keep_standings)
             self._guarded(self._doors.watching.measure)
             self._guarded(self._doors.watching.see_traffic)
             self._say_status()
@@ -372,62 +387,6 @@ class Gateway:
     def stop(self, *, stop_dataplane: bool) -> None:
         self._end_with(Outcome.STOP if stop_dataplane else Outcome.LEAVE)
 
-    # ---- from one gateway process to the next ----
-
-    def _take_over(self) -> None:
-        """Make the plan so, on top of what an earlier gateway process left in the data plane."""
-        self._reconciler.take_over(self._plane.state(), self._wanted)
-        left = len(self._tunnels)
-        legacy = self._read_legacy()
-        if legacy is not None:
-            self._reconciler.taken_down = set(legacy.taken_down)
-            self._prober.resume(legacy.healthy, legacy.unhealthy)
-        self._reconciler.apply(self._wanted)
-        if legacy is not None:
-            self._restore(legacy.snapshot)
-            self._hold_back(legacy.held_back)
-        self._reconciler.adopt()
-        if left:
-            orphans = sum(len(tunnel.orphans) for tunnel in self._tunnels)
-            self._journal.info("taken over", tunnels=left, orphans=orphans)
-
-    def _read_legacy(self) -> Legacy | None:
-        blob = self._plane.get_blob()
-        if not blob:
-            return None
-        # Used once: from an old state an IKE SA would use message ids, and nonces, again.
-        self._plane.put_blob(b"")
-        try:
-            return unseal(blob, load_key(self._settings.runtime_dir / SEAL_KEY))
-        except (SealError, OSError) as error:
-            self._journal.error("state not restored", text=str(error))
-            return None
-
-    def _restore(self, snapshot: bytes) -> None:
-        try:
-            events = self._daemon.endpoint.restore(snapshot, time.monotonic())
-        except UsageError as error:
-            self._journal.error("state not restored", text=str(error))
-            return
-        self._daemon.carry_out(events)
-
-    def _hold_back(self, tunnels: frozenset[str]) -> None:
-        """Leave the traffic where the process before has left it."""
-        for name in tunnels & self._tunnels.by_name.keys():
-            self._steering.say(name, Cause.FAILBACK, Standing.DEMOTED)
-        self._failback.restore()
-
-    def _leave(self) -> None:
-        """Leave our state with the data plane for the next gateway process."""
-        key = make_key(self._settings.runtime_dir / SEAL_KEY)
-        snapshot = self._daemon.endpoint.snapshot(time.monotonic())
-        down = frozenset(self._reconciler.taken_down)
-        held = frozenset(
-            name for name in self._tunnels.by_name if Cause.FAILBACK in self._steering.causes(name)
-        )
-        probed = [self._prober.found(each) for each in (Health.HEALTHY, Health.UNHEALTHY)]
-        self._plane.put_blob(seal(Legacy(snapshot, down, held, *probed), key))
-
     # ---- the end ----
 
     async def _end(self, outcome: Outcome) -> None:
@@ -435,9 +394,8 @@ class Gateway:
         self._journal.info("gateway ends", how=outcome.name.lower())
         await self._rollout.stop()
         if outcome is Outcome.LEAVE and not self._settings.in_process:
-            # Nothing of the core may move after its state is taken.
             self._daemon.close()
-            self._leave()
+            self._succession.keep_standings()
             return
         if outcome is not Outcome.PLANE_LOST:
             await self._end_routing()  # first: the peers leave the tunnels before they go

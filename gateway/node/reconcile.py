@@ -200,7 +200,9 @@ class Reconciler:
                 self._plane.del_tunnel(number)
                 continue
             tunnel = self._new_tunnel(number, plan)
+            tunnel.is_taken_over = True
             tunnel.orphans = set(state.tunnels.get(number, ()))
+            tunnel.found = dict(state.outbound.get(number, {}))
             self._tunnels.add(tunnel)
 
     def _has_device(self, plan: TunnelPlan) -> bool:
@@ -216,12 +218,14 @@ class Reconciler:
         What differs from the plan is changed: the earlier process may have had another document.
         """
         for tunnel in self._tunnels:
-            if not tunnel.orphans:
+            if not tunnel.is_taken_over:
                 continue
             if tunnel.name in self._daemon.known:
                 status = self._daemon.endpoint.tunnel_status(tunnel.name)
-                tunnel.adopt(status, self._wall() - status.age_s)
+                for spi_in in tunnel.adopt(status, self._wall() - status.age_s):
+                    self._daemon.rekey_child(spi_in)
             else:
+                tunnel.is_taken_over = False
                 tunnel.give_up_orphans(NOT_ALLOWED, self._wall())
             self._try_tunnel(tunnel.plan, self._fit)
 

@@ -1,17 +1,15 @@
 """
-Seal what the gateway process leaves with the data plane process when it ends: its IKE SAs, keys
-included.
+Seal what the gateway process keeps with the data plane process: its IKE SAs, keys included.
 
-The blob is in the data plane's memory, the key in a file of the runtime directory (memory as well,
-mode 0600): neither place alone gives the keys away, and neither survives a reboot.
+The records are in the data plane's memory, the key in a file of the runtime directory (memory as
+well, mode 0600): neither place alone gives the keys away, and neither survives a reboot.
 """
 
 from __future__ import annotations
 
-import json
+import hmac
 import os
 import secrets
-from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
@@ -20,38 +18,20 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from gateway.errors import GatewayError
 from gateway.secret import Secret
 
-_KEY_BYTES, _NONCE_BYTES = 32, 12
-_LABEL = b"twinspan gateway state 3"  # another layout gets another number and is not opened
+_KEY_BYTES, _SALT_BYTES, _COUNT_BYTES, _NONCE_BYTES = 32, 16, 8, 12
+_LABEL = b"twinspan gateway record 1"  # another layout gets another number and is not opened
 
 
 class SealError(GatewayError):
-    """A blob is not ours, was changed, or has another version's layout."""
-
-
-@dataclass(frozen=True, slots=True)
-class Legacy:
-    """
-    What one gateway process leaves to the next: the endpoint's snapshot, the tunnels an operator
-    took down, those whose traffic stays with another tunnel although they are well, and those whose
-    probes were answered when it ended, and were no longer.
-    """
-
-    snapshot: bytes
-    taken_down: frozenset[str]
-    held_back: frozenset[str] = frozenset()
-    healthy: frozenset[str] = frozenset()
-    unhealthy: frozenset[str] = frozenset()
-
-
-_NAMES = ("taken_down", "held_back", "healthy", "unhealthy")
+    """A record is not ours, was changed or moved, or has another version's layout."""
 
 
 def make_key(path: Path) -> Secret:
     """
     Return a new key, kept at `path` in place of any other. Raises OSError.
 
-    Made anew each time something is sealed, so a file that was damaged, or that stems from another
-    start, is in nobody's way.
+    Made anew with each data plane, so a file that was damaged, or that stems from another start, is
+    in nobody's way.
     """
     value = secrets.token_bytes(_KEY_BYTES)
     draft = path.with_suffix(".new")
@@ -79,21 +59,34 @@ def kept_key(path: Path) -> Secret:
         return make_key(path)
 
 
-def seal(legacy: Legacy, key: Secret) -> bytes:
-    """Return `legacy` encrypted and authenticated (AES-256-GCM, random nonce)."""
-    head = json.dumps({name: sorted(getattr(legacy, name)) for name in _NAMES}).encode()
-    plain = len(head).to_bytes(4, "big") + head + legacy.snapshot
-    nonce = secrets.token_bytes(_NONCE_BYTES)
-    return nonce + AESGCM(key.reveal()).encrypt(nonce, plain, _LABEL)
+class Sealer:
+    """
+    Encrypts and authenticates records (AES-256-GCM), each bound to the key that it is kept under.
 
+    A sealer has its own key, made of the kept one and a salt, and counts: no nonce comes twice.
+    """
 
-def unseal(blob: bytes, key: Secret) -> Legacy:
-    """Return what `seal` was given. Raises SealError."""
-    try:
-        plain = AESGCM(key.reveal()).decrypt(blob[:_NONCE_BYTES], blob[_NONCE_BYTES:], _LABEL)
-    except (InvalidTag, ValueError):
-        raise SealError("sealed by another gateway, or damaged") from None
-    head_len = int.from_bytes(plain[:4], "big")
-    head = json.loads(plain[4 : 4 + head_len])
-    snapshot = plain[4 + head_len :]
-    return Legacy(snapshot, **{name: frozenset(head[name]) for name in _NAMES})
+    def __init__(self, kept: Secret) -> None:
+        self._kept = kept
+        self._salt = secrets.token_bytes(_SALT_BYTES)
+        self._cipher = self._made_with(self._salt)
+        self._count = 0
+
+    def _made_with(self, salt: bytes) -> AESGCM:
+        return AESGCM(hmac.digest(self._kept.reveal(), _LABEL + salt, "sha256"))
+
+    def seal(self, place: bytes, content: bytes) -> bytes:
+        """Return `content` sealed for its place."""
+        self._count += 1
+        nonce = self._count.to_bytes(_NONCE_BYTES, "big")
+        sealed = self._cipher.encrypt(nonce, content, _LABEL + place)
+        return self._salt + nonce[-_COUNT_BYTES:] + sealed
+
+    def open(self, place: bytes, record: bytes) -> bytes:
+        """Return what any sealer with the same kept key has sealed. Raises SealError."""
+        salt, rest = record[:_SALT_BYTES], record[_SALT_BYTES:]
+        nonce = bytes(_NONCE_BYTES - _COUNT_BYTES) + rest[:_COUNT_BYTES]
+        try:
+            return self._made_with(salt).decrypt(nonce, rest[_COUNT_BYTES:], _LABEL + place)
+        except (InvalidTag, ValueError):
+            raise SealError("sealed by another gateway, or damaged") from None

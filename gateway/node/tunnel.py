@@ -68,7 +68,9 @@ class Tunnel:
     children: dict[int, Child] = field(default_factory=dict)  # by inbound SPI, in order
     waiting: dict[int, PlaneSa] = field(default_factory=dict)  # outbound SAs not used yet
     active: dict[int, int] = field(default_factory=dict)  # by slot: inbound SPI of what is sent on
-    orphans: set[int] = field(default_factory=set)  # SPIs left by a gateway process that crashed
+    is_taken_over: bool = False  # what the data plane has of it waits for `adopt`
+    orphans: set[int] = field(default_factory=set)  # SPIs of a process before that nobody knows
+    found: dict[int, int] = field(default_factory=dict)  # by slot: SPI that it was sending on
     ike_path: Path | None = None
     fits: InnerMtu | None = None  # MTU and MSS in force
     reason: Reason | None = None
@@ -110,8 +112,11 @@ class Tunnel:
         self._tell_path(child.udp_encap)
         self.plane.set_outbound(self.number, outbound, child.slot)
         self.active[child.slot] = spi_in
-        self.fit_mtu()
-        self.drop_orphans()
+        if self.is_taken_over:
+            self.found[child.slot] = outbound.sa.spi
+        else:
+            self.fit_mtu()
+            self.drop_orphans()
         if not was_up:
             self._set_carrier(True, at)
         self.reason = None
@@ -180,14 +185,64 @@ class Tunnel:
 
     # ---- after a restart ----
 
-    def adopt(self, status: TunnelIkeStatus, began_at: float) -> None:
-        """Know the Child SAs again that the data plane holds and a restored core knows too."""
-        known = [child for child in status.children if child.spi_in in self.orphans]
-        self.children = {child.spi_in: child_of(child) for child in known}
-        self.orphans -= set(self.children)
-        self.active = {child.slot: child.spi_in for child in known if child.is_outbound}
+    def child_again(self, event: ChildSaUp) -> None:
+        """
+        Install what is missing of a Child SA that the process before was just told of.
+
+        The record of it was kept before anything was installed, so what is not in the data plane
+        has never been there. Raises DataPlaneError.
+        """
+        sides = (event.local_ts, event.remote_ts, event.limits)
+        inbound, outbound = event.inbound, PlaneSa(event.outbound, *sides)
+        if inbound.spi in self.orphans:
+            self.orphans.discard(inbound.spi)
+        else:
+            wanted = PlaneSa(inbound, *sides, self.plan.replay_window)
+            self.plane.add_inbound(self.number, wanted)
+        self.children[inbound.spi] = Child(
+            inbound.spi, inbound.encr, inbound.integ, event.udp_encap, event.slot
+        )
+        if not event.use_outbound:
+            self.waiting[inbound.spi] = outbound
+            return
+        if self.found.get(event.slot) != outbound.sa.spi:
+            self.plane.set_outbound(self.number, outbound, event.slot)
+            self.found[event.slot] = outbound.sa.spi
+        self.active[event.slot] = inbound.spi
+
+    def adopt(self, status: TunnelIkeStatus, began_at: float) -> tuple[int, ...]:
+        """
+        Know the Child SAs again that the data plane holds and a restored core knows too; part with
+        what the core, if it has an IKE SA, does not know.
+
+        Return the inbound SPIs of those that the core believes are sent on and that are not.
+        """
+        held = self.orphans | self.children.keys()
+        known = [child for child in status.children if child.spi_in in held]
+        fresh = {child.spi_in: child_of(child) for child in known}
+        self.children = {**fresh, **self.children}
+        self.orphans -= self.children.keys()
+        used = [child for child in known if child.is_outbound]
+        self.active = {
+            child.slot: child.spi_in
+            for child in used
+            if self.found.get(child.slot) == child.spi_out
+        }
         self.ike_path = status.path
         self.changed_at = began_at
+        self.is_taken_over = False
+        if known or status.state == "established":
+            self._part_with_the_rest(began_at)
+        self.found = {}
+        return tuple(child.spi_in for child in used if child.slot not in self.active)
+
+    def _part_with_the_rest(self, at: float) -> None:
+        for slot in self.found.keys() - self.active.keys():
+            self.plane.clear_outbound(self.number, slot)
+        self.drop_orphans()
+        for child in self._sending():
+            self._tell_path(child.udp_encap)
+        self._set_carrier(bool(self.active), at)
 
     def drop_orphans(self) -> None:
         """Remove the SAs that no core knows. Raises DataPlaneError."""

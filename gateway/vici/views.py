@@ -39,7 +39,6 @@ TASKS = {
     "rekey_child": "CHILD_REKEY",
     "new_child": "CHILD_CREATE",
     "liveness": "IKE_DPD",
-    "abandoned": "IKE_DPD",
 }
 # VICI's counter: those of ours that it is the sum of.
 COUNTERS: Mapping[str, Sequence[str]] = {

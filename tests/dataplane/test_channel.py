@@ -108,7 +108,7 @@ def test_fetch_needs_a_descriptor(ends: Ends) -> None:
     channel, far = ends
     far.send(reply(1))
     with pytest.raises(DataPlaneError, match="0 descriptors"):
-        channel.fetch(Op.GET_BLOB)
+        channel.fetch(Op.KEPT)
 
 
 def test_fetch_refuses_a_pipe(ends: Ends) -> None:
@@ -116,7 +116,7 @@ def test_fetch_refuses_a_pipe(ends: Ends) -> None:
     read, write = os.pipe()
     control.send(far, [reply(1)], [read])
     with pytest.raises(DataPlaneError, match="not a memory file"):
-        channel.fetch(Op.GET_BLOB)
+        channel.fetch(Op.KEPT)
     os.close(read)
     os.close(write)
 
@@ -186,7 +186,7 @@ def test_memory_file_without_seals_is_refused() -> None:
 
 def test_too_large_memory_file_is_refused() -> None:
     descriptor = os.memfd_create("large", os.MFD_ALLOW_SEALING)
-    os.ftruncate(descriptor, control.BLOB_MAX + 1)
+    os.ftruncate(descriptor, control.MEMORY_MAX + 1)
     fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, control.SEALS)
     with pytest.raises(DataPlaneError, match="at most"):
         control.check_memory(descriptor)

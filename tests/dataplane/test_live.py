@@ -244,7 +244,7 @@ GATEWAY = """
 import signal, sys
 from gateway.dataplane.remote import connect
 plane = connect(sys.argv[1])
-plane.put_blob(sys.argv[2].encode())
+plane.keep([(b"sa", sys.argv[2].encode())])
 print("connected", flush=True)
 signal.pause()
 """
@@ -260,13 +260,13 @@ def test_the_gateway_process_is_killed_and_comes_back_without_a_lost_packet(
     before = echo_replies(b)
     flood = b.namespace.start("ping", "ping", "-n", "-c", "300", "-i", "0.005", str(a.inner))
     for generation in range(3):
-        argv = [sys.executable, "-c", GATEWAY, str(place), f"blob {generation}"]
+        argv = [sys.executable, "-c", GATEWAY, str(place), f"record {generation}"]
         with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as gateway:
             assert gateway.stdout is not None
             assert gateway.stdout.readline() == "connected\n"
             gateway.kill()
     with connect(place) as again:
-        assert again.get_blob() == b"blob 2"
+        assert again.kept() == {b"sa": b"record 2"}
         assert again.state().tunnels == {TUNNEL: (B_TO_A,)}
         assert again.state().names == {TUNNEL: "t"}
         assert sent(finished(flood)) == echo_replies(b) - before == 300

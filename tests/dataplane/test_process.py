@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.dataplane import control
+from gateway.dataplane import records
 from gateway.dataplane.interface import EncapKind, Punt, PuntType
 from gateway.dataplane.remote import SOCKET_NAME, RemotePlane, connect, spawn_dataplane
 from gateway.errors import DataPlaneError
@@ -97,8 +97,8 @@ def test_the_process_becomes_the_user_it_is_told(spawn: Spawn) -> None:
     plane = spawn("--user", "nobody")
     assert status_of(plane.pid)["Uid"].split() == ["65534"] * 4
     assert status_of(plane.pid)["Groups"] == ""
-    plane.put_blob(b"works")
-    assert plane.get_blob() == b"works"
+    plane.keep([(b"it", b"works")])
+    assert plane.kept() == {b"it": b"works"}
 
 
 def test_the_socket_is_for_its_owner_only(spawn: Spawn, tmp_path: Path) -> None:
@@ -114,14 +114,14 @@ def test_memory_of_the_process_stays_small(spawn: Spawn) -> None:
 def test_a_new_gateway_process_finds_what_the_old_one_left(spawn: Spawn, tmp_path: Path) -> None:
     old = spawn()
     old.add_socket(udp_socket(), 0, LEFT, 4500, EncapKind.UDP)
-    old.put_blob(b"ike sas")
+    old.keep([(b"ike", b"sas")])
     state = old.state()
     old.close()
     with connect(tmp_path / SOCKET_NAME) as new:
         assert new.pid == old.pid
         assert new.state() == state
         assert new.state().sockets == (("192.0.2.1", 4500, 0),)
-        assert new.get_blob() == b"ike sas"
+        assert new.kept() == {b"ike": b"sas"}
 
 
 def test_spawning_reaches_the_process_that_runs(spawn: Spawn) -> None:
@@ -136,7 +136,7 @@ def test_a_dead_process_is_replaced(spawn: Spawn) -> None:
     assert wait_gone(first.pid) == -signal.SIGKILL
     second = spawn()
     assert second.pid != first.pid
-    assert second.get_blob() == b""
+    assert second.kept() == {}
 
 
 def test_a_second_gateway_process_is_told_why_it_must_wait(spawn: Spawn, tmp_path: Path) -> None:
@@ -219,13 +219,41 @@ def test_errors_have_text_and_code(spawn: Spawn) -> None:
         plane.worker_stats(2)
 
 
-def test_the_largest_blob_fits_and_a_larger_one_does_not(spawn: Spawn) -> None:
+def test_the_largest_record_is_kept_and_a_larger_one_takes_the_one_before_along(
+    spawn: Spawn,
+) -> None:
     plane = spawn()
-    largest = bytes(control.BLOB_MAX)
-    plane.put_blob(largest)
-    assert plane.get_blob() == largest
-    with pytest.raises(DataPlaneError, match="at most 16777216"):
-        plane.put_blob(largest + b"x")
+    largest = bytes(records.VALUE_MAX)
+    plane.keep([(b"sa", largest), (b"other", b"1")])
+    assert plane.kept() == {b"sa": largest, b"other": b"1"}
+    plane.keep([(b"sa", largest + b"x")])
+    assert plane.kept() == {b"other": b"1"}
+    assert plane.refused == 1
+
+
+KEEPER = """
+import os, select, signal, sys
+from gateway.dataplane.records import VALUE_MAX
+from gateway.dataplane.remote import connect
+plane = connect(sys.argv[1])
+plane.keep([(b"large", bytes(VALUE_MAX + 1))])
+select.select([plane._channel], [], [])  # the refusal is there, and is not read
+os.kill(plane.pid, signal.SIGSTOP)
+for number in range(100):
+    plane.keep([(b"sa", b"%d" % number)])
+print(plane.pid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_gateway_process_has_sent_is_kept(spawn: Spawn, tmp_path: Path) -> None:
+    """Even if the data plane reads it later, and the killed one had not read what it was sent."""
+    spawn().close()
+    argv = [sys.executable, "-c", KEEPER, str(tmp_path / SOCKET_NAME)]
+    pid = int(subprocess.run(argv, capture_output=True, check=False, timeout=20).stdout)
+    os.kill(pid, signal.SIGCONT)
+    with connect(tmp_path / SOCKET_NAME) as new:
+        assert new.kept() == {b"sa": b"99"}
 
 
 @pytest.mark.parametrize(

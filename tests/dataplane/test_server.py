@@ -17,6 +17,7 @@ from gateway.dataplane.channel import Reply, parse_record
 from gateway.dataplane.control import REQUEST, Op
 from gateway.dataplane.fastpath import FastPath
 from gateway.dataplane.interface import EncapKind
+from gateway.dataplane.records import pack, unpack
 from gateway.dataplane.server import Connection, Service
 from tests.dataplane.values import KEY, LEFT, OPTIONS, PATH, plane_sa
 
@@ -144,7 +145,7 @@ def test_longer_message_than_any_is_refused(greeted: Bench) -> None:
     max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
 )
 @given(
-    op=st.sampled_from([op for op in Op if op is not Op.STOP]),
+    op=st.sampled_from([op for op in Op if op not in (Op.STOP, Op.KEEP)]),
     target=st.integers(0, 2**32 - 1),
     body=st.one_of(
         st.binary(max_size=64),
@@ -170,7 +171,7 @@ def test_any_bytes_are_answered(greeted: Bench, message: bytes) -> None:
 def test_descriptors_that_nobody_takes_are_closed(greeted: Bench) -> None:
     before = len(os.listdir("/proc/self/fd"))
     descriptor = udp_socket()
-    for op in (Op.STATE, Op.ADD_TUNNEL, Op.ADD_SOCKET, Op.PUT_BLOB):
+    for op in (Op.STATE, Op.ADD_TUNNEL, Op.ADD_SOCKET, Op.SET_PATH):
         greeted.ask(op, descriptors=[descriptor] * 3)
     os.close(descriptor)
     assert len(os.listdir("/proc/self/fd")) == before
@@ -222,21 +223,55 @@ def test_no_key_stays_in_the_receive_buffer(greeted: Bench) -> None:
     assert KEY not in bytes(ffi.buffer(greeted.connection.payload))
 
 
-def test_blob_comes_back_as_it_was_given(greeted: Bench) -> None:
-    descriptor = control.write_memory(b"sealed")
-    assert greeted.ask(Op.PUT_BLOB, descriptors=[descriptor]).code == lib.GW_OK
-    os.close(descriptor)
-    control.send(greeted.gateway, [REQUEST.pack(Op.GET_BLOB, 0, 6, 0, 0)], [])
+def kept(greeted: Bench) -> dict[bytes, bytes]:
+    control.send(greeted.gateway, [REQUEST.pack(Op.KEPT, 0, 6, 0, 0)], [])
     assert greeted.connection.serve_one()
     received = control.receive(greeted.gateway, [memoryview(greeted.buffer)])
-    assert control.read_memory(received.descriptors[0]) == b"sealed"
+    found = dict(unpack(control.read_memory(received.descriptors[0])))
     control.close_all(received.descriptors)
+    return found
 
 
-def test_open_file_is_no_blob(greeted: Bench) -> None:
-    descriptor = os.open("/dev/null", os.O_RDONLY)
-    assert "memory file" in text(greeted.ask(Op.PUT_BLOB, descriptors=[descriptor]))
+def post(greeted: Bench, body: bytes, descriptors: list[int] | None = None) -> None:
+    """Send records, which are not answered when they are kept."""
+    message = REQUEST.pack(Op.KEEP, 0, 5, 0, len(body)) + body
+    control.send(greeted.gateway, [message], descriptors or [])
+    assert greeted.connection.serve_one()
+
+
+@given(st.binary(max_size=64))
+@settings(
+    max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+)
+def test_any_records_are_refused_or_not_answered(greeted: Bench, body: bytes) -> None:
+    post(greeted, body)
+    control.send(greeted.gateway, [REQUEST.pack(Op.STATE, 0, 6, 0, 0)], [])
+    assert greeted.connection.serve_one()
+    received = control.receive(greeted.gateway, [memoryview(greeted.buffer)])
+    record = parse_record(memoryview(greeted.buffer)[: received.length], received.descriptors)
+    control.close_all(received.descriptors)
+    if isinstance(record, Reply) and record.number == 5:
+        assert record.code != lib.GW_OK
+        received = control.receive(greeted.gateway, [memoryview(greeted.buffer)])
+        control.close_all(received.descriptors)
+
+
+def test_records_come_back_as_they_were_given(greeted: Bench) -> None:
+    post(greeted, pack([(b"a", b"1"), (b"b", b"2")]))
+    descriptor = control.write_memory(pack([(b"a", b""), (b"c", b"3")]))
+    post(greeted, b"", [descriptor])
     os.close(descriptor)
+    assert kept(greeted) == {b"b": b"2", b"c": b"3"}
+
+
+def test_records_that_cannot_be_read_leave_nothing_that_they_may_have_replaced(
+    greeted: Bench,
+) -> None:
+    post(greeted, pack([(b"a", b"1")]))
+    descriptor = os.open("/dev/null", os.O_RDONLY)
+    assert "memory file" in text(greeted.ask(Op.KEEP, descriptors=[descriptor]))
+    os.close(descriptor)
+    assert kept(greeted) == {}
 
 
 def test_gateway_that_is_gone_ends_the_connection(greeted: Bench) -> None:

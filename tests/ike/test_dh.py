@@ -61,6 +61,15 @@ def test_two_fresh_keys_agree(group: int) -> None:
 
 
 @pytest.mark.parametrize("group", sorted(supported_groups()))
+def test_a_key_pair_made_of_its_private_value_is_the_same(group: int) -> None:
+    ours = KeyPair.generate(group)
+    again = KeyPair.generate(group, ours.private().reveal())
+    theirs, shared = answer(group, ours.public)
+    assert again.public == ours.public
+    assert again.shared(theirs) == shared
+
+
+@pytest.mark.parametrize("group", sorted(supported_groups()))
 def test_a_public_value_of_another_length_is_refused(group: int) -> None:
     key = KeyPair.generate(group)
     for wrong in (b"", key.public[:-1], key.public + b"\0", b"\0" + key.public):

@@ -1,4 +1,4 @@
-"""The sealed state that one gateway process leaves to the next."""
+"""The sealed records that one gateway process leaves to the next, and their key."""
 
 from __future__ import annotations
 
@@ -8,45 +8,55 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.node.seal import Legacy, SealError, load_key, make_key, seal, unseal
+from gateway.node.keeper import Standings
+from gateway.node.seal import Sealer, SealError, load_key, make_key
 from gateway.secret import Secret
 
 KEY = Secret(bytes(range(32)))
-
-
+PLACE = b"spi-of-8"
 NAMES = st.frozensets(st.text(max_size=20), max_size=4)
 
 
-@given(st.binary(max_size=200), st.tuples(NAMES, NAMES, NAMES, NAMES))
-def test_what_is_sealed_is_unsealed(
-    snapshot: bytes,
-    names: tuple[frozenset[str], frozenset[str], frozenset[str], frozenset[str]],
-) -> None:
-    legacy = Legacy(snapshot, *names)
-    assert unseal(seal(legacy, KEY), KEY) == legacy
+@given(st.binary(max_size=64), st.binary(max_size=200))
+def test_what_is_sealed_is_opened_by_another_process(place: bytes, content: bytes) -> None:
+    assert Sealer(KEY).open(place, Sealer(KEY).seal(place, content)) == content
 
 
 @given(st.binary(max_size=100))
-def test_any_other_bytes_are_refused(blob: bytes) -> None:
+def test_any_other_bytes_are_refused(record: bytes) -> None:
     with pytest.raises(SealError):
-        unseal(blob, KEY)
+        Sealer(KEY).open(PLACE, record)
 
 
 @given(st.integers(min_value=0), st.integers(min_value=1, max_value=255))
 def test_a_changed_byte_is_noticed(place: int, change: int) -> None:
-    blob = bytearray(seal(Legacy(b"state", frozenset({"a"})), KEY))
-    blob[place % len(blob)] ^= change
+    record = bytearray(Sealer(KEY).seal(PLACE, b"state"))
+    record[place % len(record)] ^= change
     with pytest.raises(SealError):
-        unseal(bytes(blob), KEY)
+        Sealer(KEY).open(PLACE, bytes(record))
 
 
-def test_another_key_does_not_open_it() -> None:
+def test_another_key_or_another_place_does_not_open_it() -> None:
+    record = Sealer(KEY).seal(PLACE, b"state")
     with pytest.raises(SealError, match="another gateway"):
-        unseal(seal(Legacy(b"state", frozenset()), KEY), Secret(bytes(32)))
+        Sealer(Secret(bytes(32))).open(PLACE, record)
+    with pytest.raises(SealError):
+        Sealer(KEY).open(b"spi-of-9", record)
 
 
-def test_the_snapshot_is_not_in_the_blob() -> None:
-    assert b"sk_d of an IKE SA" not in seal(Legacy(b"sk_d of an IKE SA", frozenset()), KEY)
+def test_no_nonce_comes_twice_and_nothing_is_seen() -> None:
+    sealer = Sealer(KEY)
+    records = [sealer.seal(PLACE, b"sk_d of an IKE SA") for _ in range(1000)]
+    assert len({record[:24] for record in records}) == 1000
+    assert not any(b"sk_d" in record for record in records)
+    assert Sealer(KEY).seal(PLACE, b"")[:16] != records[0][:16]
+
+
+@given(st.tuples(NAMES, NAMES, NAMES, NAMES))
+def test_standings_are_what_they_were(
+    names: tuple[frozenset[str], frozenset[str], frozenset[str], frozenset[str]],
+) -> None:
+    assert Standings.decode(Standings(*names).encode()) == Standings(*names)
 
 
 def test_the_key_is_found_again_and_only_its_owner_reads_it(tmp_path: Path) -> None:

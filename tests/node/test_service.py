@@ -79,6 +79,17 @@ def test_sigterm_leaves_the_tunnels_and_the_next_process_takes_them_over(running
     assert events(running, tunnel="office-2") == ["tunnel_taken_down"]
 
 
+def test_after_a_crash_the_operators_word_holds(running: Running) -> None:
+    list(ask(running.place, {"command": "down", "tunnel": "office-2"}))
+    running.signal(signal.SIGKILL)
+    running.ended()
+    running.process = start(running.place).process
+    wait_until("answering", lambda: answers(running), running)
+    assert "taken over tunnels=2 orphans=0" in running.log
+    assert listed(running)["office-2"]["admin"] == "down"
+    assert listed(running)["office-1"]["admin"] == "up"
+
+
 def test_sigterm_with_stop_dataplane_ends_everything(place: Path) -> None:
     with gateway(place, "--stop-dataplane") as running:
         running.signal(signal.SIGTERM)

@@ -1,13 +1,12 @@
 """
 A peer that breaks the rules: it knows an endpoint's keys and seals whatever the test wants to say.
 
-The keys come from the endpoint's own snapshot, which is what that is for: everything an IKE SA is.
+The keys come from the endpoint's own record, which is what that is for: everything an IKE SA is.
 """
 
 from __future__ import annotations
 
 import base64
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,12 +24,12 @@ class Forger:
     """Speaks as `side` to its peer, on its newest IKE SA."""
 
     side: Side
-    saved: Any  # one IKE SA of the snapshot
+    saved: Any  # the record of one IKE SA
 
     @classmethod
     def of(cls, side: Side) -> Forger:
         """Return a forger for what `side` is now."""
-        return cls(side, json.loads(side.endpoint.snapshot(side.pair.now))["sas"][-1])
+        return cls(side, side.store.newest())
 
     def _suite(self) -> IkeSuite:
         encr, bits, prf, integ, group = self.saved["suite"]

@@ -25,8 +25,9 @@ from typing import TypeVar
 
 from gateway.ike.config import Identity, Start, TunnelConfig
 from gateway.ike.context import EndpointLimits
-from gateway.ike.endpoint import IkeEndpoint
+from gateway.ike.endpoint import ChildStatus, IkeEndpoint
 from gateway.ike.events import (
+    ChildSaAgain,
     ChildSaDown,
     ChildSaUp,
     Event,
@@ -37,12 +38,13 @@ from gateway.ike.events import (
     OutboundReady,
     Send,
 )
-from gateway.ike.iana import ProtocolId
+from gateway.ike.iana import ProtocolId, TransformType
 from gateway.ike.message import parse_header
 from gateway.ike.proposals import parse_proposal
 from gateway.ike.selectors import parse_selector
-from gateway.sa import EspSa, Path
+from gateway.sa import Encr, EspSa, Path
 from gateway.secret import Secret
+from tests.support.ahead import Once, Store
 from tests.support.fixed import FixedRandom
 
 A_ADDRESS = ip_address("192.0.2.1")
@@ -120,6 +122,8 @@ class Plane:
                 self.children[spi] = event
                 if event.use_outbound:
                     self._send_on(spi)
+            case ChildSaAgain():
+                self._take_again(event.up)
             case OutboundReady():
                 self._send_on(event.spi_in)
             case OutboundDone():
@@ -130,6 +134,26 @@ class Plane:
                 self._stop(event.spi_in)
             case _:
                 pass
+
+    def _take_again(self, up: ChildSaUp) -> None:
+        """Install what is missing of a Child SA, and nothing else."""
+        spi = up.inbound.spi
+        self.inbound.setdefault(spi, up.inbound)
+        self.children.setdefault(spi, up)
+        self.lost.discard(spi)
+        if up.use_outbound and self.sending.get(up.slot) != spi:
+            self._send_on(spi)
+
+    def adopt(self, known: Iterable[ChildStatus]) -> None:
+        """Part with what a restored core does not know."""
+        children = {child.spi_in: child for child in known}
+        for spi in self.inbound.keys() - children.keys():
+            del self.inbound[spi], self.children[spi]
+        self.sending = {
+            slot: spi
+            for slot, spi in self.sending.items()
+            if spi in children and children[spi].is_outbound
+        }
 
     def _send_on(self, spi: int) -> None:
         assert spi not in self.used, "an outbound SA is used again: its nonces start over"
@@ -155,11 +179,13 @@ class Side:
         self.crash_secret = Secret(name.encode() * 32) if pair.has_tokens else None
         self.endpoint = self._fresh()
         self.plane = Plane()
+        self.store = Store()
+        self.steps_left = math.inf  # until the gateway process is killed
         self.events: list[Event] = []
         self.is_frozen = False  # its timers do not fire: it answers and does nothing else
 
     def _fresh(self) -> IkeEndpoint:
-        return IkeEndpoint(self.random, self.pair.now, self.limits, self.crash_secret)
+        return IkeEndpoint(self.random, self.pair.now, self.limits, self.crash_secret, is_kept=True)
 
     @property
     def peer(self) -> Side:
@@ -173,11 +199,24 @@ class Side:
         self.start()
 
     def take(self, events: Iterable[Event]) -> None:
+        """Keep what has changed, then carry out the events; or be killed at any step of it."""
+        if self._is_killed():
+            return
+        self.store.keep(self.endpoint)
         for event in events:
+            if self._is_killed():
+                return
             self.events.append(event)
             self.plane.take(event)
             if isinstance(event, Send):
                 self.pair.link.send(self, event)
+
+    def _is_killed(self) -> bool:
+        self.steps_left -= 1
+        if self.steps_left == 0:
+            self.restart()
+            return True
+        return False
 
     def on_time(self) -> None:
         self.take(self.endpoint.on_time(self.pair.now))
@@ -201,17 +240,20 @@ class Side:
         self.take(self.endpoint.esp_heard(TUNNEL, self.pair.now))
 
     def restart(self) -> None:
-        """Replace the gateway process; the data plane lives on."""
-        blob = self.endpoint.snapshot(self.pair.now)
+        """Replace the gateway process, as if it had been killed; the data plane lives on."""
+        records = self.store.found()
         self.plane.lost |= self.plane.children.keys() - self.plane.used
         self.endpoint = self._fresh()
-        self.start()
-        self.take(self.endpoint.restore(blob, self.pair.now))
+        self.events += self.endpoint.configure([self.config], self.pair.now)
+        self.take(self.endpoint.restore(records, self.pair.now))
+        status = self.endpoint.tunnel_status(self.config.name)
+        if status.children:
+            self.plane.adopt(status.children)
 
     def crash(self) -> None:
         """Replace the gateway process and the data plane; nothing is left."""
         self.endpoint = self._fresh()
-        self.plane = Plane()
+        self.plane, self.store = Plane(), Store()
         self.start()
 
     def send_esp(self, slot: int = 0) -> bool:
@@ -236,6 +278,12 @@ class Side:
     def codes(self) -> list[str]:
         """Return the codes of all failures, in order."""
         return [event.reason.code for event in self.all(Failed)]
+
+    @property
+    def iv_len(self) -> int:
+        """Return the length of an IV in its IKE SAs, in bytes."""
+        ciphers = self.config.ike_proposals[0].of_type(TransformType.ENCR)
+        return 16 if ciphers[0].id == Encr.AES_CBC else 8
 
     @property
     def state(self) -> str:
@@ -279,8 +327,10 @@ class Link:
     rewrite_out: Rewrite | None = None
     rewrite_in: Rewrite | None = None
     seen: list[Flight] = field(default_factory=list)
+    once: Once = field(default_factory=Once)
 
     def send(self, sender: Side, event: Send) -> None:
+        self.once.see(sender.name, event.datagram, sender.iv_len)
         flight = Flight(sender, event.datagram, event.path)
         self.seen.append(flight)
         if not self.is_cut:

@@ -11,7 +11,7 @@ import signal
 
 import pytest
 
-from lab import probe
+from lab import probe, stream
 from lab.commands import wait_for
 from lab.twinspan import Value
 from tests.system.support import FIRST, Ends, assert_nothing_lost, reach_each_other
@@ -47,24 +47,33 @@ def test_a_restart_of_the_gateway_process_loses_no_packet(up: Ends) -> None:
     assert_nothing_lost(running.stop())
 
 
-def test_a_crash_of_the_gateway_process_leaves_the_traffic_alone(up: Ends) -> None:
-    running = probe.start(up.pair.a.host, up.pair.b.host, up.pair.b.host4)
-    before = up.ours.tunnels()[FIRST].spis
+def test_a_crash_of_the_gateway_process_is_not_noticed(up: Ends) -> None:
+    """Nor is one in the middle of a rekey: what was under way goes on."""
+    a, b = up.pair.a, up.pair.b
+    streams = stream.both_ways((a.host, a.host4), (b.host, b.host4), stream.PATIENT)
+    before, ike = up.ours.tunnels()[FIRST].spis, ike_sas(up)
+    log = len(up.swan.log_text())
+    for _ in range(2):
+        up.ours.kill()
+        up.ours.start()
+        up.ours.wait_up()
+        assert up.ours.tunnels()[FIRST].spis == before
+    # The IKE SA lives on: strongSwan's rekey is answered in it, and then ours.
+    up.swan.rekey_child(FIRST)
+    wait_for("other SPIs", lambda: up.ours.tunnels()[FIRST].spis != before, 10.0)
+    up.ours.cli("rekey", FIRST)
     up.ours.kill()
-    reach_each_other(up.pair)
     up.ours.start()
-    wait_for(
-        "a new Child SA",
-        lambda: (
-            not set(before) & set(up.ours.tunnels()[FIRST].spis) and up.ours.tunnels()[FIRST].is_up
-        ),
-        20.0,
-    )
-    reach_each_other(up.pair)
-    seen = running.stop()
-    assert seen.goes_on
-    # The old SAs carry the traffic until the new ones are there.
-    assert len(seen.lost) <= seen.sent // 50
+    wait_for("one Child SA", lambda: len(up.ours.tunnels()[FIRST].spis) == 1, 10.0)
+    assert ike_sas(up) == ike
+    assert "IKE_SA_INIT" not in up.swan.log_text()[log:]
+    for seen in streams.stop():
+        assert seen.goes_on
+        assert seen.lost == 0
+
+
+def ike_sas(ends: Ends) -> list[str]:
+    return [sa.initiator_spi for sa in ends.swan.sas()]
 
 
 def test_the_loss_of_the_data_plane_process_is_repaired(up: Ends) -> None:

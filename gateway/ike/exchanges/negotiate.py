@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from gateway.errors import InvalidKePayload, NoProposalChosen, PeerError, TsUnacceptable, WireError
 from gateway.ike import dh, reasons
-from gateway.ike.child import ChildSa, Lifespan, Offer, draw_limits, esp_pair
+from gateway.ike.child import ChildSa, Fresh, Lifespan, Offer, draw_limits, esp_pair
 from gateway.ike.config import TunnelConfig
 from gateway.ike.dh import KeyPair, supported_groups
 from gateway.ike.events import Reason
@@ -291,6 +291,7 @@ def install(
     sa.tunnel.refused.pop(Work.REKEY_CHILD, None)
     inbound, outbound = esp_pair(agreed.suite, keys, spi_in, agreed.spi_out, seed.initiated)
     limits = draw_limits(config.child_lifetime, agreed.suite.esn, random)
+    child.fresh = Fresh(inbound, outbound, limits)
     sa.tunnel.child_up(sa.context, child, inbound, outbound, limits, use)
     return child
 

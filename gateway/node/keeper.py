@@ -1,0 +1,182 @@
+"""
+What the next gateway process needs, kept with the data plane process: see `seal.py` for how.
+
+The rule is write ahead: what has changed is handed on before anything leaves that depends on it. No
+answer is waited for: what was sent to the data plane process is kept, whatever becomes of this one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.dataplane.interface import DataPlane, PlaneState
+from gateway.errors import UsageError
+from gateway.node.daemon import Changes, IkeDaemon
+from gateway.node.failback import FailbackKeeper
+from gateway.node.journal import Journal
+from gateway.node.plan import NodePlan
+from gateway.node.probes import Prober
+from gateway.node.reconcile import Reconciler
+from gateway.node.seal import Sealer, SealError, load_key, make_key
+from gateway.node.steering import Cause, Steering
+from gateway.node.tunnel import Tunnels
+from gateway.routing.health import Health
+from gateway.routing.plan import Standing
+from gateway.secret import Secret
+
+_NODE = b"node"  # the place of what is not of one IKE SA, whose place is its SPI
+_NAMES = ("taken_down", "held_back", "healthy", "unhealthy")
+
+
+@dataclass(frozen=True, slots=True)
+class Standings:
+    """
+    What one gateway process leaves to the next beside its IKE SAs: the tunnels an operator took
+    down, those whose traffic stays with another tunnel although they are well, and those whose
+    probes were answered last, and were no longer.
+    """
+
+    taken_down: frozenset[str] = frozenset()
+    held_back: frozenset[str] = frozenset()
+    healthy: frozenset[str] = frozenset()
+    unhealthy: frozenset[str] = frozenset()
+
+    def encode(self) -> bytes:
+        """Return them as bytes."""
+        return json.dumps({name: sorted(getattr(self, name)) for name in _NAMES}).encode()
+
+    @classmethod
+    def decode(cls, content: bytes) -> Standings:
+        """Return what `encode` has encoded."""
+        head = json.loads(content)
+        return cls(*(frozenset(head[name]) for name in _NAMES))
+
+
+class Keeper:
+    """The records in the data plane process: what was found there, and what is kept there now."""
+
+    def __init__(self, plane: DataPlane, key_path: Path, journal: Journal) -> None:
+        """Read what there is. Raises DataPlaneError, OSError if no key can be made."""
+        self._plane = plane
+        self._journal = journal
+        found = plane.kept()
+        self._stale = set(found)
+        self._sealer = Sealer(self._key(key_path, is_needed=bool(found)))
+        opened = {place: self._open(place, record) for place, record in found.items()}
+        self.standings = Standings.decode(opened.pop(_NODE, None) or Standings().encode())
+        self.ike_sas = [content for content in opened.values() if content is not None]
+
+    def _key(self, path: Path, *, is_needed: bool) -> Secret:
+        if is_needed:
+            try:
+                return load_key(path)
+            except (SealError, OSError) as error:
+                self._journal.error("state not restored", text=str(error))
+        return make_key(path)
+
+    def _open(self, place: bytes, record: bytes) -> bytes | None:
+        try:
+            return self._sealer.open(place, record)
+        except SealError as error:
+            self._journal.error("state not restored", text=str(error))
+            return None
+
+    def keep(self, changes: Changes) -> None:
+        """Keep what has changed, all or none; an empty record goes. Raises DataPlaneError."""
+        self._plane.keep(
+            [
+                (place, self._sealer.seal(place, record) if record else b"")
+                for place, record in changes
+            ]
+        )
+        self._stale.difference_update(place for place, _ in changes)
+
+    def keep_standings(self, standings: Standings) -> None:
+        """Keep what is not of one IKE SA. Raises DataPlaneError."""
+        self.keep([(_NODE, standings.encode())])
+        self.standings = standings
+
+    def sweep(self) -> None:
+        """Remove what was found and is not true any more. Raises DataPlaneError."""
+        if self._stale:
+            self.keep([(place, b"") for place in sorted(self._stale)])
+
+
+class Succession:
+    """From one gateway process to the next: takes over, and keeps what the next one needs."""
+
+    def __init__(
+        self,
+        keeper: Keeper,
+        daemon: IkeDaemon,
+        reconciler: Reconciler,
+        steering: Steering,
+        failback: FailbackKeeper,
+        prober: Prober,
+        tunnels: Tunnels,
+        journal: Journal,
+        clock: Callable[[], float],
+    ) -> None:
+        self._keeper = keeper
+        self._daemon = daemon
+        self._reconciler = reconciler
+        self._steering = steering
+        self._failback = failback
+        self._prober = prober
+        self._tunnels = tunnels
+        self._journal = journal
+        self._clock = clock
+
+    # ---- from the process before ----
+
+    def take_over(self, state: PlaneState, wanted: NodePlan) -> None:
+        """Make the plan so, on top of what an earlier gateway process left in the data plane."""
+        self._reconciler.take_over(state, wanted)
+        left, before = len(self._tunnels), self._keeper.standings
+        self._reconciler.taken_down = set(before.taken_down)
+        self._prober.resume(before.healthy, before.unhealthy)
+        self._reconciler.apply(wanted)
+        self._daemon.keep = self._keep
+        self._restore()
+        self._hold_back(before.held_back)
+        self._reconciler.adopt()
+        self._keeper.sweep()
+        self.keep_standings()
+        if left:
+            orphans = sum(len(tunnel.orphans) for tunnel in self._tunnels)
+            self._journal.info("taken over", tunnels=left, orphans=orphans)
+
+    def _restore(self) -> None:
+        try:
+            events = self._daemon.endpoint.restore(self._keeper.ike_sas, self._clock())
+        except UsageError as error:
+            self._journal.error("state not restored", text=str(error))
+            return
+        self._daemon.carry_out(events)
+
+    def _hold_back(self, tunnels: frozenset[str]) -> None:
+        """Leave the traffic where the process before has left it."""
+        for name in tunnels & self._tunnels.by_name.keys():
+            self._steering.say(name, Cause.FAILBACK, Standing.DEMOTED)
+        self._failback.restore()
+
+    # ---- for the process after ----
+
+    def _keep(self, changes: Changes) -> None:
+        if self._reconciler.taken_down != self._keeper.standings.taken_down:
+            self.keep_standings()  # an operator's word holds before the peer hears of it
+        if changes:
+            self._keeper.keep(changes)
+
+    def keep_standings(self) -> None:
+        """Keep the standings of the tunnels if they have changed. Raises DataPlaneError."""
+        held = frozenset(
+            name for name in self._tunnels.by_name if Cause.FAILBACK in self._steering.causes(name)
+        )
+        probed = [self._prober.found(each) for each in (Health.HEALTHY, Health.UNHEALTHY)]
+        standings = Standings(frozenset(self._reconciler.taken_down), held, *probed)
+        if standings != self._keeper.standings:
+            self._keeper.keep_standings(standings)
