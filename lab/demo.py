@@ -43,18 +43,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("scenario", nargs="?", choices=SCENARIOS, default="hybrid")
     parser.add_argument("--keep", action="store_true", help="leave it running at the end")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here")
+    parser.add_argument(
+        "--record", action="store_true", help="write the pictures of docs/console.md, nothing else"
+    )
     parser.add_argument("--remove", action="store_true", help="take down what --keep left")
     chosen = parser.parse_args(arguments)
     if chosen.remove:
         close_console(directory_of(_KEPT))
         remove(_KEPT)
         return 0
+    if chosen.record:
+        end_cleanly()
+        return _record(f"tour{os.getpid()}")
     prefix = _KEPT if chosen.keep else f"demo{os.getpid()}"
     if directory_of(prefix).exists():
         print("a kept demo still runs: ./run demo --remove takes it down", file=sys.stderr)
         return 1
     end_cleanly()
     return _run(chosen.scenario, prefix, keep=chosen.keep, json_file=chosen.json)
+
+
+def _record(prefix: str) -> int:
+    # Imported here: what only plays needs no browser.
+    from lab import tour
+
+    try:
+        tour.record(tour.PICTURES, prefix, Console())
+    except LabError as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 1
+    return 0
 
 
 def _run(scenario: str, prefix: str, *, keep: bool, json_file: Path | None) -> int:

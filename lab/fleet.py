@@ -23,14 +23,14 @@ PORT = 8444  # where the control process listens for nodes
 class Member(Twinspan):
     """A gateway whose document comes from a control plane: a node of it."""
 
-    def __init__(self, machine: Namespace, url: str, token: Table) -> None:
-        """Keep what it registers with at its first start; `token` is the API's answer."""
+    def __init__(self, machine: Namespace, url: str, token: str, node: str) -> None:
+        """Keep what it registers with at its first start, and the id of its node."""
         super().__init__(machine, "")
-        self.node = str(token["id"])
+        self.node = node
         self.state = self.directory / "node"
         self._url = url
         self._token_file = self.directory / "token"
-        self._token_file.write_text(str(token["registration_token"]))
+        self._token_file.write_text(token)
         self._token_file.chmod(0o600)
 
     def _source(self) -> Sequence[str]:
@@ -55,16 +55,20 @@ class Fleet:
 
     def join(self, machine: Namespace, *addresses: str, start: bool = True) -> Member:
         """Make a machine a node that has these public addresses; start its gateway."""
+        api = self.control.api()
+        node = api.create("nodes", name=machine.name, public_addresses=addresses)
+        token = api.do(f"nodes/{node['id']}/token")
+        return self.enrol(machine, str(token["registration_token"]), node["id"], start=start)
+
+    def enrol(self, machine: Namespace, token: str, node: str, *, start: bool = True) -> Member:
+        """Make a machine the node that a token is of, with a wire to the control process."""
         number = len(self.members) + 1
         net = f"10.254.{number}"
         self.control.machine.lab.wire(
             (self.control.machine, f"mgmt{number}", (f"{net}.1/30",)),
             (machine, "mgmt", (f"{net}.2/30",)),
         )
-        api = self.control.api()
-        node = api.create("nodes", name=machine.name, public_addresses=addresses)
-        token = api.do(f"nodes/{node['id']}/token")
-        member = Member(machine, f"https://{net}.1:{PORT}", token)
+        member = Member(machine, f"https://{net}.1:{PORT}", token, node)
         self.members.append(member)
         if start:
             member.start()

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from gateway.model.load import load
 from gateway.model.tunnels import resolve_tunnels
@@ -70,6 +71,10 @@ class Office:
             device(machine, gateway, tunnel.connection.name, tunnel.name)
             for machine, tunnel in zip(self.machines, tunnels, strict=True)
         )
+        self.join_router()
+
+    def join_router(self) -> None:
+        """Give the devices a session with the router, beside what is generated."""
         for number, each in enumerate(self.devices, 1):
             each.bird.write_beside(session_conf(beside(number, self.bfd)))
 
@@ -115,11 +120,16 @@ def device(machine: Namespace, gateway: Twinspan, connection: str, tunnel: str) 
     """
     Return the device of a tunnel, with the files that `customer-config` makes, unchanged.
 
-    Nothing runs yet, but its routes and rules are there.
+    Nothing runs yet.
     """
     out = machine.lab.directory / f"{machine.name}-files"
     words = ("--device", DEVICE, "--tunnel", tunnel, "--secrets", "--out", str(out))
     gateway.cli("customer-config", connection, "--config", str(gateway.config), *words)
+    return installed(machine, out)
+
+
+def installed(machine: Namespace, out: Path) -> Device:
+    """Return the device that has the files of a folder; its routes and rules are there."""
     text = {file.name: file.read_text() for file in out.iterdir()}
     machine.run("sh", str(out / "setup.sh"))
     swan = StrongSwan(machine, charon_conf=text["charon.conf"])

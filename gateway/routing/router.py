@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -39,6 +40,7 @@ PATIENCE_S = 10.0  # how long one answer of BIRD's may take, or the first after 
 HANGS = 3  # times as long without any answer, and it is killed and started again
 ENDS_S = 5.0
 POLL_S = 2.0
+POLL_LEAST_S = 0.4  # where that costs little: somebody who looks on is to see it within 2 s
 POLL_SHARE = 50  # reading takes at most one part in so many of the time, or once in POLL_MAX_S
 POLL_MAX_S = 30.0
 # A young BIRD is asked often, for its own sake: it looks for work before it makes some, so a new
@@ -69,7 +71,9 @@ class Router:
         patience_s: float = PATIENCE_S,
         place: Place = HERE,
         standings: Standings = NO_STANDINGS,
+        count: Callable[[], int] = lambda: 1,
     ) -> None:
+        """`count` says how many routers there are, since all of them take the same time to read."""
         self._files = BirdFiles(directory.resolve())
         self._log = log
         self._patience_s = patience_s
@@ -84,6 +88,7 @@ class Router:
         self._wait_s = 0.0
         self._binary = ""
         self._standings = standings
+        self._count = count
         self.plan = NO_ROUTING
         self.tunnels: frozenset[str] = frozenset()  # those with BGP
         self.view = RoutingView()
@@ -250,7 +255,8 @@ class Router:
         """Return how long to wait for the next reading, when one takes that long."""
         if time.monotonic() - self._began_at < STABLE_S:
             return max(POLL_YOUNG_S, took_s * POLL_YOUNG_SHARE)
-        return min(max(POLL_S, took_s * POLL_SHARE), POLL_MAX_S)
+        least_s = min(max(POLL_LEAST_S, took_s * POLL_SHARE * self._count()), POLL_S)
+        return min(max(least_s, took_s * POLL_SHARE), POLL_MAX_S)
 
     async def refresh(self) -> RoutingView:
         """Read BIRD's state; what has changed goes to the log. Return the state."""

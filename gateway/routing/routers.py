@@ -138,7 +138,14 @@ class Routers:
         if namespace not in self._routers:
             directory = self._directory / (PREFIX + namespace) if namespace else self._directory
             place = self._place_of(namespace)
-            made = Router(directory, self._log, self._patience_s, place, self._standings)
+            made = Router(
+                directory,
+                self._log,
+                self._patience_s,
+                place,
+                self._standings,
+                lambda: len(self._routers),
+            )
             self._routers[namespace] = made
         return self._routers[namespace]
 

@@ -73,6 +73,20 @@ _LABELS = {
     "tunnels": "Tunnels",
     "profile": "Crypto profile, the same for all tunnels",
 }
+_HELP = {  # where the model's own words are not for somebody who does this the first time
+    "gateway_name": "it carries the routes between what is behind it and all its sites",
+    "gateway_asn": "for BGP; the default will do, unless the customer has the same",
+    "vpc_interface": "device of the gateway VM, as in eth1; leave it empty if it has only one",
+    "vpc_cidrs": "what the customer is to reach, as in 10.10.0.0/16; announced to him by BGP",
+    "customer_addresses": 'one of his device, or two of his two devices; "any" where it changes',
+    "customer_asn": "with BGP: the number that his router speaks as",
+    "routing": "bgp: routes are learned, and traffic leaves a dead tunnel by itself; static: the"
+    " prefixes below; policy: for devices that know only pairs of networks",
+    "remote_cidrs": "what is behind him, as in 10.20.0.0/16; with bgp only these are accepted",
+    "tunnels": "two are one to each of two addresses of ours: one may fail at any time",
+}
+_TUNNELS_DEFAULT = "2, one a public address"
+_TUNNELS = (("4", "4"), ("8", "8"))
 _ONE_OR_NEW = "one that is there, or a new one"
 _OF_NEW = frozenset(
     {"gateway_name", "gateway_asn", "customer_name", "customer_addresses", "customer_asn"}
@@ -254,11 +268,14 @@ class Connect:
         if name in ("gateway", "customer"):
             choices = ((NEW, "make a new one"), *one.choices)
             one = replace(one, choices=choices, required=False, help=_ONE_OR_NEW)
+        if name == "tunnels":
+            one = replace(one, input=Input.CHOICE, choices=_TUNNELS, default=_TUNNELS_DEFAULT)
         is_optional = name.startswith("vpc_")
         return replace(
             one,
             name=name,
             label=_LABELS[name],
+            help=_HELP.get(name, one.help),
             required=one.required and not is_optional,
             only_with=f"{name.partition('_')[0]}={NEW}" if name in _OF_NEW else "",
         )

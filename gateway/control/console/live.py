@@ -45,7 +45,7 @@ def brief(tunnel: Table) -> dict[str, Any]:
         "symbol": look.symbol,
         "style": look.style,
         "code": reason.get("code", ""),
-        "text": reason.get("text", ""),
+        **{key: reason.get(key) or "" for key in ("text", "ours", "theirs", "hint")},
         "in_bps": counters.get("in_bps"),
         "out_bps": counters.get("out_bps"),
     }

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Browser, Page, Request, async_playwright, expect
 
 from gateway.control.api import server
 from gateway.control.console import live
@@ -126,6 +126,34 @@ async def test_a_state_that_changes_is_in_the_open_page_with_its_reason(window: 
     await expect(page.locator(f"[data-state-of={down.id}]")).to_contain_text("up", timeout=2000)
     await expect(page.locator(".reason")).to_have_count(0)
     await window.shot("tunnel")
+
+
+async def test_a_stream_that_is_cut_goes_on_with_what_has_changed_meanwhile(
+    window: Window, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = await connect(window.site.registry)
+    first = done.others[0].id
+    window.site.live[first] = {"operational": "up", "reason": None}
+    page, opened = window.page, 0
+
+    def count(request: Request) -> None:
+        nonlocal opened
+        opened += request.url.endswith("/console/stream")
+
+    page.on("request", count)
+    monkeypatch.setattr(live, "RETRY_MS", 200)
+    monkeypatch.setattr(live, "QUIET_S", 0.1)
+    monkeypatch.setattr(live, "LIFE_S", 0.3)
+    await page.goto("/console/")
+    for state in ("down", "connecting", "up"):
+        window.site.live[first] = {"operational": state, "reason": None}
+        await expect(page.locator(f"path[data-tunnel={first}]")).to_have_class(
+            f"tunnel {state}", timeout=5000
+        )
+        seen = opened
+        async with asyncio.timeout(10):
+            while opened < seen + 2:  # noqa: ASYNC110 # what is waited for has no event
+                await asyncio.sleep(0.05)
 
 
 async def test_a_site_is_connected_by_keyboard_alone(window: Window) -> None:

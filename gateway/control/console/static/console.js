@@ -8,7 +8,7 @@ function scaled(value, units) {
   if (value === null || value === undefined) return "–";
   let at = 0;
   while (value >= 1000 && at < units.length - 1) { value /= 1000; at += 1; }
-  return `${at === 0 ? Math.round(value) : Number(value.toPrecision(3))} ${units[at]}`;
+  return `${at === 0 && units[0] ? Math.round(value) : Number(value.toPrecision(3))} ${units[at]}`;
 }
 const bits = (value) => scaled(value, ["bit/s", "kbit/s", "Mbit/s", "Gbit/s", "Tbit/s"]);
 
@@ -31,19 +31,19 @@ function showState(tunnel) {
   for (const cell of byData("in-of", tunnel.id)) cell.textContent = bits(tunnel.in_bps);
   for (const cell of byData("out-of", tunnel.id)) cell.textContent = bits(tunnel.out_bps);
   for (const place of [...byData("why-of", tunnel.id), ...byData("reason-of", tunnel.id)]) {
-    if (place.dataset.code === (tunnel.code || "")) continue;
-    place.dataset.code = tunnel.code || "";
+    if ((place.dataset.code || "") === tunnel.code) continue;
+    place.dataset.code = tunnel.code;
     place.replaceChildren();
     if (!tunnel.code) continue;
-    const code = document.createElement("code");
-    code.textContent = tunnel.code;
     const box = place.matches("td") ? place : Object.assign(document.createElement("div"), { className: "reason" });
-    box.append(code, ` ${tunnel.text || ""}`);
-    if (box !== place) place.append(box);
+    box.append(Object.assign(document.createElement("code"), { textContent: tunnel.code }), ` ${tunnel.text}`);
+    if (box === place) continue;
+    for (const [side, text] of [["ours: ", tunnel.ours], ["theirs: ", tunnel.theirs], ["", tunnel.hint]]) {
+      if (text) box.append(Object.assign(document.createElement("p"), { className: "hint", textContent: side + text }));
+    }
+    place.append(box);
   }
 }
-
-const REFUSED_MS = 30000;
 
 function follow(address) {
   const stream = new EventSource(address);
@@ -86,7 +86,9 @@ function localTimes(root) {
     if (time.dataset.local || Number.isNaN(at.getTime())) continue;
     time.dataset.local = "1";
     time.title = time.dateTime;
-    time.textContent = at.toLocaleString();
+    time.textContent = "clock" in time.dataset
+      ? at.toLocaleTimeString([], { hourCycle: "h23", hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3 })
+      : at.toLocaleString();
   }
 }
 
@@ -105,9 +107,9 @@ function chart(place, series, history) {
   const data = [history.at, ...series.map(([, name]) => history[name] || [])];
   const wide = () => Math.max(200, place.parentElement.clientWidth);
   const plot = new uPlot({
-    width: wide(), height: 180, cursor: { y: false }, scales: { y: { range: (_, low, high) => [0, Math.max(1, high * 1.1)] } },
+    width: wide(), height: 180, cursor: { y: false }, legend: { live: false }, scales: { y: { range: (_, low, high) => [0, Math.max(1, high * 1.1)] } },
     axes: [axis, { ...axis, values: (_, ticks) => ticks.map((tick) => scaled(tick, ["", "k", "M", "G"])) }],
-    series: [{}, ...series.map(([label], at) => ({ label, stroke: colours[at], width: 2, fill: at === 0 ? `${colours[at].trim()}22` : undefined }))],
+    series: [{}, ...series.map(([label], at) => ({ label, stroke: colours[at], width: 2, points: { show: false }, fill: at === 0 ? `${colours[at].trim()}22` : undefined }))],
   }, data, place);
   addEventListener("resize", () => plot.setSize({ width: wide(), height: 180 }));
   return (newer) => plot.setData([newer.at, ...series.map(([, name]) => newer[name] || [])]);
