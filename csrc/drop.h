@@ -38,6 +38,9 @@
 		"inbound: outer CE on an inner packet that is not ECN-capable (RFC "     \
 		"6040)")                                                                 \
 	X(CRYPTO, "crypto", "a crypto library call failed")                              \
+	X(PATH_MTU, "path_mtu",                                                          \
+		"outbound: the ESP packet is larger than the path's MTU (the tunnel's "  \
+		"MTU follows)")                                                          \
 	X(SEND, "send", "outbound: the kernel refused the datagram")                     \
 	X(TUN_WRITE, "tun_write", "inbound: the TUN refused the packet")
 

@@ -156,6 +156,7 @@ struct gw_dp_config {
 	uint32_t tunnels_max; /* at most this many tunnels */
 	int punt_fd; /* SOCK_SEQPACKET; borrowed until gw_dp_set_punt() or gw_dp_free(); -1 = none yet */
 	uint8_t no_gso;   /* 1 = never use UDP_SEGMENT */
+	uint8_t gso_tail; /* 1 = a run of equal segments ends with a keepalive: for kernels that spoil it otherwise */
 	uint8_t pin_cpus; /* 1 = worker i runs on CPU i */
 };
 
@@ -175,7 +176,9 @@ enum gw_punt_type {
 	/* Tunnel, spi: the first packet arrived on an inbound SA. */
 	GW_PUNT_FIRST_INBOUND = 6,
 	/* Data: text; a worker met an error it can not go on from. */
-	GW_PUNT_WORKER_FAILED = 7
+	GW_PUNT_WORKER_FAILED = 7,
+	/* Tunnel: a datagram was larger than the path's MTU; at most once a second and tunnel. */
+	GW_PUNT_PATH_MTU = 8
 };
 
 struct gw_punt {

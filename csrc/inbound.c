@@ -163,11 +163,11 @@ receive(struct gw_worker *worker, struct gw_in_batch *batch)
 	int i, count;
 
 	for (i = 0; i < (int)worker->in_wanted; i++) {
-		b->parts[i] = (struct iovec){b->in[i], GW_IN_SIZE};
+		b->parts[i][0] = (struct iovec){b->in[i], GW_IN_SIZE};
 		b->headers[i].msg_hdr = (struct msghdr){
 			.msg_name = &b->from[i],
 			.msg_namelen = sizeof(b->from[i]),
-			.msg_iov = &b->parts[i],
+			.msg_iov = b->parts[i],
 			.msg_iovlen = 1,
 			.msg_control = b->control[i],
 			.msg_controllen = GW_CONTROL_SIZE,
@@ -179,7 +179,7 @@ receive(struct gw_worker *worker, struct gw_in_batch *batch)
 		struct gw_in_message *m = &batch->messages[i];
 
 		*m = (struct gw_in_message){
-			.data = b->parts[i].iov_base,
+			.data = b->in[i],
 			.len = b->headers[i].msg_len,
 			.size = b->headers[i].msg_len > 0 ? b->headers[i].msg_len : 1,
 			.from = &b->from[i],

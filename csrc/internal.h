@@ -219,6 +219,7 @@ struct gw_tunnel_state {
 	/* Until then UDP_SEGMENT is not used: the kernel refused it. */
 	gw_counter gso_retry_at_ns;
 	_Atomic uint64_t path_told_at_ns;
+	_Atomic uint64_t mtu_told_at_ns;
 	struct gw_tunnel_counters *counters; /* by worker */
 };
 
@@ -246,6 +247,7 @@ struct gw_out_batch {
 	struct gw_tunnel_counters *counters;
 	uint64_t now_ns;
 	bool gso;
+	bool tail;     /* a run of equal segments ends with a keepalive */
 	uint32_t used; /* bytes of worker->out in use */
 	uint32_t message_count;
 	struct gw_out_message messages[GW_OUT_MESSAGES];
@@ -290,7 +292,8 @@ struct gw_buffers {
 	struct gw_out_batch out_batch;
 	struct gw_in_batch in_batch;
 	struct mmsghdr headers[GW_IN_MESSAGES]; /* of recvmmsg() or sendmmsg() */
-	struct iovec parts[GW_IN_MESSAGES];
+	struct iovec parts[GW_IN_MESSAGES]
+			  [2]; /* [1]: a keepalive behind a run of segments */
 	struct sockaddr_storage from[GW_IN_MESSAGES];
 	_Alignas(GW_CACHE_LINE) uint8_t control[GW_IN_MESSAGES][GW_CONTROL_SIZE];
 	_Alignas(GW_CACHE_LINE) uint8_t read[GW_READ_AT + GW_READ_SIZE];

@@ -5,9 +5,13 @@
  * follow each other are one message, sent with UDP_SEGMENT; a shorter one may end it. All
  * messages of a batch leave by one sendmmsg().
  *
- * When the kernel refuses segmentation (a device without checksum offload: EIO; a segment larger
- * than the path's MTU: EMSGSIZE, EINVAL), the message is sent datagram by datagram, and so is
- * everything on that tunnel for ten seconds.
+ * When the kernel refuses segmentation (a device without checksum offload: EIO; other reasons:
+ * EINVAL), the message is sent datagram by datagram, and so is everything on that tunnel for ten
+ * seconds. Datagrams larger than the path's MTU (EMSGSIZE) are dropped and told: the tunnel's MTU
+ * follows. Shorter ones of the message still leave.
+ *
+ * Linux 7.0 to 7.1.4 spoils runs of equal segments with some drivers. There a run ends with a
+ * shorter one: a NAT keepalive, which every receiver ignores (RFC 3948 section 2.3).
  */
 #define _GNU_SOURCE 1
 #include <errno.h>
@@ -25,8 +29,9 @@
 /* Send complete messages as soon as they are this much: the other side then works while we read on. */
 #define FLUSH_BYTES 60000u
 /* How long a full socket or device queue is waited for, in all: two milliseconds, ten times. */
-#define WAIT_MS    2
-#define WAIT_TRIES 10
+#define WAIT_MS       2
+#define WAIT_TRIES    10
+#define MTU_NOTICE_NS UINT64_C(1000000000)
 
 void
 gw_out_begin(struct gw_worker *worker, struct gw_out_batch *batch,
@@ -43,6 +48,7 @@ gw_out_begin(struct gw_worker *worker, struct gw_out_batch *batch,
 	batch->gso = batch->path->path.encap == GW_ENCAP_UDP &&
 		     !worker->dp->config.no_gso &&
 		     batch->now_ns >= gw_counter_get(&tunnel->gso_retry_at_ns);
+	batch->tail = worker->dp->config.gso_tail != 0;
 	batch->used = 0;
 	batch->message_count = 0;
 }
@@ -65,17 +71,19 @@ static void
 prepare_header(struct gw_buffers *b, const struct gw_out_batch *batch,
 	const struct gw_out_message *message, uint32_t at)
 {
+	static uint8_t keepalive = 0xff;
 	struct msghdr *header = &b->headers[at].msg_hdr;
 	bool ipv4 = batch->path->path.family == 4;
 	int tos = message->tos;
 
-	b->parts[at].iov_base = b->out + message->start;
-	b->parts[at].iov_len = message->len;
+	b->parts[at][0] = (struct iovec){b->out + message->start, message->len};
+	b->parts[at][1] = (struct iovec){&keepalive, sizeof(keepalive)};
 	memset(header, 0, sizeof(*header));
 	header->msg_name = (void *)(uintptr_t)&batch->path->remote;
 	header->msg_namelen = batch->path->remote_len;
-	header->msg_iov = &b->parts[at];
-	header->msg_iovlen = 1;
+	header->msg_iov = b->parts[at];
+	header->msg_iovlen =
+		batch->tail && message->count > 1 && !message->closed ? 2 : 1;
 	header->msg_control = b->control[at];
 	memset(b->control[at], 0, GW_CONTROL_SIZE);
 	if (message->count > 1)
@@ -122,6 +130,26 @@ is_gso_refusal(int error)
 	return error == EIO || error == EINVAL || error == EMSGSIZE;
 }
 
+/* Drop the message that the kernel did not take. */
+static void
+drop_refused(struct gw_worker *worker, struct gw_out_batch *batch,
+	const struct gw_out_message *message, int error)
+{
+	struct gw_punt record = {.type = GW_PUNT_PATH_MTU, .tunnel = batch->tunnel->id};
+	_Atomic uint64_t *told = &batch->tunnel->mtu_told_at_ns;
+	uint64_t at = atomic_load_explicit(told, memory_order_relaxed);
+
+	if (error != EMSGSIZE) {
+		gw_count(&batch->counters->drops[GW_DROP_SEND], message->count);
+		return;
+	}
+	gw_count(&batch->counters->drops[GW_DROP_PATH_MTU], message->count);
+	if (at != 0 && batch->now_ns < at + MTU_NOTICE_NS)
+		return;
+	if (gw_punt_send(worker, &record, NULL, 0))
+		atomic_store_explicit(told, batch->now_ns, memory_order_relaxed);
+}
+
 /*
  * Send messages, each at most once. Returns how many were dealt with: fewer than `count` only if
  * the kernel refuses to segment the next one.
@@ -152,8 +180,7 @@ send_messages(struct gw_worker *worker, struct gw_out_batch *batch,
 			wait_writable(batch->socket->source.fd);
 			continue;
 		}
-		gw_count(&batch->counters->drops[GW_DROP_SEND], messages[done].count);
-		done++;
+		drop_refused(worker, batch, &messages[done++], errno);
 	}
 	return done;
 }
@@ -205,9 +232,11 @@ send_first(struct gw_worker *worker, struct gw_out_batch *batch, uint32_t count)
 			worker, batch, batch->messages + done, count - done);
 		if (done == count)
 			break;
-		batch->gso = false;
-		gw_counter_set(
-			&batch->tunnel->gso_retry_at_ns, batch->now_ns + GSO_RETRY_NS);
+		if (errno != EMSGSIZE) {
+			batch->gso = false;
+			gw_counter_set(&batch->tunnel->gso_retry_at_ns,
+				batch->now_ns + GSO_RETRY_NS);
+		}
 		send_singly(worker, batch, &batch->messages[done++]);
 	}
 }
@@ -256,7 +285,8 @@ fits_last(const struct gw_out_batch *batch, const struct gw_out_message *last,
 	uint32_t start, size_t len, uint8_t tos)
 {
 	return batch->gso && !last->closed && last->start + last->len == start &&
-	       len <= last->size && last->tos == tos && last->count < GW_GSO_SEGMENTS &&
+	       len <= last->size && last->tos == tos &&
+	       last->count + (batch->tail ? 1u : 0u) < GW_GSO_SEGMENTS &&
 	       last->len + len <= GW_GSO_BYTES;
 }
 

@@ -75,6 +75,7 @@ class _Lib:
     GW_PUNT_UNKNOWN_SPI: Final[int]
     GW_PUNT_FIRST_INBOUND: Final[int]
     GW_PUNT_WORKER_FAILED: Final[int]
+    GW_PUNT_PATH_MTU: Final[int]
 
     def gw_dp_new(self, config: CData, out: CData, /) -> int: ...
     def gw_dp_free(self, dp: CData, /) -> None: ...

@@ -60,6 +60,7 @@ PURE = [
     "gateway/control/nodes/touched.py",
     "gateway/errors.py",
     "gateway/fleet",
+    "gateway/dataplane/kernel.py",
     "gateway/sa.py",
     "gateway/secret.py",
     "gateway/node/fleet/judge.py",

@@ -11,6 +11,7 @@ the GIL. Every other call is made by one thread, the owner of the object.
 from __future__ import annotations
 
 import os
+import platform
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING
 from gateway._native import ffi, lib
 from gateway.dataplane import codec
 from gateway.dataplane.interface import EncapKind, PlaneState
+from gateway.dataplane.kernel import spoils_equal_segments
 from gateway.errors import DataPlaneError, UsageError
 from gateway.sa import Address
 
@@ -56,6 +58,7 @@ class FastPath:
         tunnels_max: int = TUNNELS_MAX,
         *,
         no_gso: bool = False,
+        gso_tail: bool | None = None,
         pin_cpus: bool = False,
     ) -> None:
         if not 1 <= workers <= lib.GW_WORKERS_MAX:
@@ -65,6 +68,9 @@ class FastPath:
         config.tunnels_max = codec.within(tunnels_max, 32, "tunnels_max")
         config.punt_fd = -1
         config.no_gso = int(no_gso)
+        if gso_tail is None:
+            gso_tail = spoils_equal_segments(platform.release())
+        config.gso_tail = int(gso_tail)
         config.pin_cpus = int(pin_cpus)
         out = ffi.new("struct gw_dp **")
         check(lib.gw_dp_new(config, out), "make a data plane")

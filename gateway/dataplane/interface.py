@@ -59,6 +59,7 @@ class PuntType(IntEnum):
     UNKNOWN_SPI = 5
     FIRST_INBOUND = 6
     WORKER_FAILED = 7
+    PATH_MTU = 8
 
 
 @dataclass(frozen=True, slots=True)

@@ -279,6 +279,12 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--tunnels-max", type=int, default=TUNNELS_MAX)
     parser.add_argument("--user", help=f"become this user (default: {DEFAULT_USER}, if there)")
     parser.add_argument("--no-gso", action="store_true", help="never use UDP_SEGMENT")
+    parser.add_argument(
+        "--gso-tail",
+        action=argparse.BooleanOptionalAction,
+        help="end runs of equal UDP_SEGMENT segments with a keepalive (default: with the kernels"
+        " that spoil them otherwise, 7.0 to 7.1.4)",
+    )
     parser.add_argument("--pin-cpus", action="store_true", help="run worker i on CPU i")
     return parser.parse_args(argv)
 
@@ -308,7 +314,11 @@ def run(options: argparse.Namespace) -> None:
     sandbox.raise_limits()
     sandbox.lock_memory()
     path = FastPath(
-        options.workers, options.tunnels_max, no_gso=options.no_gso, pin_cpus=options.pin_cpus
+        options.workers,
+        options.tunnels_max,
+        no_gso=options.no_gso,
+        gso_tail=options.gso_tail,
+        pin_cpus=options.pin_cpus,
     )
     process = Process(path, listener, connected, allowed)
     try:

@@ -174,6 +174,8 @@ class IkeDaemon:
                 )
             case PuntType.FIRST_INBOUND:
                 self.carry_out(self.endpoint.first_inbound(punt.spi, now))
+            case PuntType.PATH_MTU:
+                self._path_mtu(punt.tunnel)
             case PuntType.WORKER_FAILED:
                 self._worker_failed(punt)
             case _:
@@ -193,6 +195,16 @@ class IkeDaemon:
             self.datagram_received(datagram, path)
         else:
             self.strangers.let_in(path.remote, partial(self.datagram_received, datagram, path))
+
+    def _path_mtu(self, number: int) -> None:
+        """A datagram of a tunnel was too large for its path: fit what goes into the tunnel now."""
+        tunnel = self._tunnels.by_number.get(number)
+        if tunnel is None or not tunnel.active:
+            return
+        try:
+            tunnel.fit_mtu()
+        except GatewayError as error:
+            self._journal.from_peer(Level.ERROR, "sample", tunnel=tunnel.name, text=str(error))
 
     def _worker_failed(self, punt: Punt) -> None:
         text = punt.data.decode("ascii", "replace")

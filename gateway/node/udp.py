@@ -24,7 +24,7 @@ from gateway.sa import IKE_PORT, NAT_T_PORT, Address, Path
 
 # linux/in.h, linux/in6.h, linux/udp.h: those that the socket module lacks.
 _IP_FREEBIND, _IPV6_FREEBIND = 15, 78
-_IP_MTU_DISCOVER, _IP_MTU, _PMTUDISC_DONT, _PMTUDISC_WANT = 10, 14, 0, 1
+_IP_MTU_DISCOVER, _IP_MTU, _PMTUDISC_DONT, _PMTUDISC_DO = 10, 14, 0, 2
 _IPV6_MTU_DISCOVER, _IPV6_MTU = 23, 24
 _IP_PKTINFO = 8
 _UDP_GRO = 104
@@ -115,7 +115,7 @@ def open_nat_t_socket(address: Address) -> socket.socket:
     """
     sock = _make(address, socket.SOCK_DGRAM, 0, NAT_T_PORT)
     _set_buffers(sock, _ESP_BUFFER_BYTES)
-    _set_path_mtu_discovery(sock, _PMTUDISC_WANT)
+    _set_path_mtu_discovery(sock, _PMTUDISC_DO)
     _ask_for_details(sock)
     with contextlib.suppress(OSError):  # before Linux 5.0: datagrams come one by one
         sock.setsockopt(socket.IPPROTO_UDP, _UDP_GRO, 1)
@@ -126,7 +126,7 @@ def open_raw_esp_socket(address: Address) -> socket.socket:
     """Return one worker's socket for ESP as protocol 50. Raises SocketError."""
     sock = _make(address, socket.SOCK_RAW, _ESP_PROTOCOL, 0)
     _set_buffers(sock, _ESP_BUFFER_BYTES)
-    _set_path_mtu_discovery(sock, _PMTUDISC_WANT)
+    _set_path_mtu_discovery(sock, _PMTUDISC_DO)
     _ask_for_details(sock)
     return sock
 

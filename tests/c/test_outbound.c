@@ -411,6 +411,38 @@ test_refused_segmentation_falls_back_to_single_datagrams(void)
 	end();
 }
 
+/*
+ * No datagram carries 65,507 bytes and more: the kernel says what it says of a path whose MTU is
+ * smaller than the packet. Told once; what fits goes on, IKE too.
+ */
+static void
+test_a_datagram_larger_than_the_path_is_told(void)
+{
+	struct gw_tunnel config;
+	struct gw_punt record;
+	uint8_t data[64];
+	size_t len;
+	int i;
+
+	begin();
+	config = tunnel_config(&plane, peer_port, TUNNEL);
+	config.options.mtu = 65535;
+	CHECK(gw_dp_set_options(plane.dp, TUNNEL, &config.options) == GW_OK);
+	for (i = 0; i < 3; i++) {
+		len = make_packet(packet, &udp4, 65470, &random_state);
+		tun_put(plane.tun[0], NULL, packet, len);
+	}
+	wait_drops(&plane, GW_DROP_PATH_MTU, 3);
+	CHECK(punt_get(&plane, GW_PUNT_PATH_MTU, &record, data) == 0);
+	CHECK(record.tunnel == TUNNEL);
+	len = make_packet(packet, &udp4, 1000, &random_state);
+	tun_put(plane.tun[0], NULL, packet, len);
+	CHECK(receive_inner(got) == len);
+	CHECK(recv(plane.punt, &record, sizeof(record), MSG_DONTWAIT) < 0);
+	CHECK(all_drops(&plane) == 3);
+	end();
+}
+
 static void
 test_a_dead_queue_is_told_once_and_left_alone(void)
 {
@@ -464,6 +496,7 @@ main(void)
 	test_dscp_is_copied_or_not();
 	test_syn_is_clamped_both_ways();
 	test_refused_segmentation_falls_back_to_single_datagrams();
+	test_a_datagram_larger_than_the_path_is_told();
 	test_a_dead_queue_is_told_once_and_left_alone();
 	test_ike_and_keepalives_are_sent();
 	return 0;

@@ -25,9 +25,9 @@ from gateway.cli.doctor.facts import (
     TunnelSeen,
 )
 from gateway.cli.doctor.judge.firewall import Fate, Kind, fate_of
-from gateway.cli.doctor.judge.machine import version_of
 from gateway.cli.doctor.judge.routing import BFD_BUFFER_BYTES, WANTED_SETTINGS
 from gateway.cli.doctor.verdict import Finding, Unseen, Verdict
+from gateway.dataplane.kernel import spoils_equal_segments, version_of
 from gateway.sa import Address
 from tests.cli.doctor_facts import (
     CHARON,
@@ -585,6 +585,9 @@ def test_a_release_is_read_to_its_numbers() -> None:
     assert version_of("6.1.0-18-amd64") == (6, 1, 0)
     assert version_of("7.1.4") < (7, 1, 5) <= version_of("7.1.5+deb")
     assert version_of("rolling") == ()
+    spoilt = ("7.0.0", "7.0.9-generic", "7.1.4")
+    assert all(spoils_equal_segments(release) for release in spoilt)
+    assert not any(spoils_equal_segments(release) for release in ("6.18.44", "7.1.5", "rolling"))
 
 
 def test_the_settings_wanted_are_those_that_are_packaged() -> None:

@@ -171,6 +171,32 @@ def test_ping_goes_both_ways_and_is_counted(up: Pair) -> None:
         assert not stats.drops
 
 
+def test_a_path_smaller_than_the_device_is_told_and_not_fragmented(up: Pair) -> None:
+    a, b = up
+    before = fragments_seen(b)
+    a.namespace.ip("route", "add", f"{b.outer}/32", "dev", "wire", "mtu", "1000")
+    try:
+        assert lost(a, b, "-c", "1", "-s", "1100") == 1
+        assert drops(a, "path_mtu") == 1
+        assert collect(a, PuntType.PATH_MTU).tunnel == TUNNEL
+        assert lost(a, b, "-c", "3", "-i", "0.01", "-s", "800") == 0
+        assert fragments_seen(b) == before
+        # IKE may be: a peer without IKE fragmentation has no other way.
+        a.plane.send_ike(Path(a.outer, 4500, b.outer, 4500), bytes(range(256)) * 8)
+        assert collect(b, PuntType.IKE).data == bytes(range(256)) * 8
+        assert fragments_seen(b) > before
+        assert lost(a, b, "-c", "1", "-s", "1100") == 1
+    finally:
+        a.namespace.ip("route", "del", f"{b.outer}/32", "dev", "wire")
+
+
+def fragments_seen(machine: Machine) -> int:
+    """Return how many IP fragments have come to a machine."""
+    lines = machine.namespace.run("cat", "/proc/net/snmp").splitlines()
+    names, values = (line.split() for line in lines if line.startswith("Ip:"))
+    return int(values[names.index("ReasmReqds")])
+
+
 def test_tcp_stream_goes_both_ways_unchanged(up: Pair) -> None:
     a, b = up
     content = os.urandom(8 << 20)

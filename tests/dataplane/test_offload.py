@@ -272,3 +272,30 @@ def test_what_is_not_cut_leaves_as_it_is(made: list[Flow], taken: list[Step], fi
     ]
     with Plane() as plane:
         assert plane.carry(handed, len(handed)) == wanted
+
+
+KEEPALIVE = b"\xff"
+
+
+@pytest.mark.parametrize(
+    ("packets", "last", "wanted"),
+    [
+        (20, 100, [20]),
+        (1, 100, []),
+        (20, 90, []),  # ends with a shorter one already
+        (70, 100, [63, 70]),  # a message has 64 segments, a batch as many packets
+    ],
+)
+def test_a_kernel_that_spoils_equal_segments_gets_none_without_an_end(
+    packets: int, last: int, wanted: list[int]
+) -> None:
+    flow = Flow(0, 4, tcp=False)
+    sizes = [100] * (packets - 1) + [last]
+    given_packets = [flow.packet(bytes(size)) for size in sizes]
+    with Plane(gso_tail=True) as plane:
+        datagrams = plane.emit([(Offload(), packet) for packet in given_packets], packets)
+        ends = [at for at, datagram in enumerate(datagrams) if datagram == KEEPALIVE]
+        opened = [plane.open(datagram) for datagram in datagrams if datagram != KEEPALIVE]
+    assert opened == given_packets
+    # What is behind each is one datagram further on for every end before it.
+    assert [at - i for i, at in enumerate(ends)] == wanted

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from gateway.cli.doctor.facts import Facts, GatewaySeen
 from gateway.cli.doctor.verdict import Finding, Unseen, failure, ok, unknown, warning
+from gateway.dataplane.kernel import spoils_equal_segments, version_of
 
 _OLDEST = (5, 0)  # UDP_GRO, TUNSETCARRIER
 _USO = (6, 2)  # TUN_F_USO4
-# Equal segments of a UDP_SEGMENT batch leave with wrong headers on some drivers.
-_BAD_FROM, _GOOD_FROM = (7, 0), (7, 1, 5)
 _STEAL_MAX = 0.05
 _JUMP_S = 2.0
 _CLOCK_ERROR_S = 1.0  # certificates and logs of both ends still agree
@@ -24,21 +22,16 @@ def kernel(facts: Facts) -> Iterator[Finding]:
     wanted = "5.0 or later, not 7.0 to 7.1.4"
     if version < _OLDEST:
         yield failure("kernel", "release", release, wanted, "install a newer kernel")
-    elif _BAD_FROM <= version < _GOOD_FROM:
+    elif spoils_equal_segments(release):
         remedy = (
-            "install 7.1.5 or later; until then ExecStart=/usr/bin/twinspan dataplane --no-gso by"
-            " systemctl edit twinspan-dataplane (a distribution's kernel may have the mend already)"
+            "install 7.1.5 or later; until then the data plane ends batches with a keepalive, or"
+            " sends none with ExecStart=/usr/bin/twinspan dataplane --no-gso by systemctl edit"
+            " twinspan-dataplane (a distribution's kernel may have the mend already: --no-gso-tail)"
         )
-        found = f"{release}: spoils batches of UDP packets with some drivers"
+        found = f"{release}: spoils batches of equal UDP packets with some drivers"
         yield warning("kernel", "release", found, wanted, remedy)
     else:
         yield ok("kernel", "release", release, wanted)
-
-
-def version_of(release: str) -> tuple[int, ...]:
-    """Return the numbers at the front of a release, as in "6.1.0-18-amd64"."""
-    found = re.match(r"\d+(\.\d+)*", release)
-    return tuple(int(part) for part in found[0].split(".")) if found else ()
 
 
 def offloads(facts: Facts) -> Iterator[Finding]:

@@ -1,0 +1,19 @@
+"""What is known of kernels and must be worked around. Pure."""
+
+from __future__ import annotations
+
+import re
+
+# Equal segments of a UDP_SEGMENT batch leave with wrong headers with some drivers.
+_SPOILS_FROM, _SPOILS_UNTIL = (7, 0), (7, 1, 5)
+
+
+def version_of(release: str) -> tuple[int, ...]:
+    """Return the numbers at the front of a release, as in "6.1.0-18-amd64"."""
+    found = re.match(r"\d+(\.\d+)*", release)
+    return tuple(int(part) for part in found[0].split(".")) if found else ()
+
+
+def spoils_equal_segments(release: str) -> bool:
+    """Return whether this release is one of 7.0 to 7.1.4; a distribution may have mended it."""
+    return _SPOILS_FROM <= version_of(release) < _SPOILS_UNTIL
