@@ -34,6 +34,7 @@ from gateway.control.events.timeline import told as events_in
 from gateway.control.mirror import Lagging, Mirror
 from gateway.control.nodes.by_connection import ByConnection
 from gateway.control.resources.record import Record, Table, bytes_of
+from gateway.control.slices import in_slices
 from gateway.control.store.interface import (
     MAX_WRITES,
     Check,
@@ -189,6 +190,8 @@ class Keeper:
         settings, now = alarm_settings(self._mirror), self._clock()
         reading = Reading(self._mirror, self._status_of, settings, now, self._certificate())
         parts = await self._parts.current(reading.of_connection)
+        # Here and not below: a node's status may cost to compose its document.
+        await in_slices(map(self._status_of, list(self._mirror.of_kind("node"))))
         facts = reading.facts(parts, signs.conditions(settings, now))
         standing = {name_of(one): one for one in self._mirror.of_kind(KIND) if is_raised(one)}
         verdict = judge.judge(facts, standing, now, settings.clear_s)

@@ -65,7 +65,7 @@ class Metrics:
             return
         scrape = Scrape(place, self.text)
         await scrape.open()
-        jobs = (self._lag.run, self._fleet.run, self._ask)
+        jobs = (self._late, self._fleet.run, self._ask)
         tasks = [asyncio.create_task(self._go_on(job)) for job in jobs]
         try:
             yield
@@ -83,6 +83,11 @@ class Metrics:
             except Exception as error:
                 self._report("metrics", error)
             await asyncio.sleep(ASK_S)
+
+    async def _late(self) -> None:
+        """Measure how late the loop is once requests are answered at all."""
+        await self._mirror.ready.wait()
+        await self._lag.run()
 
     async def _ask(self) -> None:
         """Ask the store for its revision; the last one counts until the mirror has reached it."""
