@@ -23,6 +23,14 @@ class SameThing:
     command: str
 
 
+OVERVIEW = SameThing("GET /v1/vpn-tunnels", "twinspan status --fleet")
+HAPPENED: Mapping[str, SameThing] = {
+    "events": SameThing("GET /v1/events", "twinspan events --follow"),
+    "alarms": SameThing("GET /v1/alarms", "twinspan alarm list"),
+    "audit": SameThing("GET /v1/audit-log", "twinspan audit"),
+}
+
+
 def _noun(kind: Kind) -> str:
     return BY_KIND[kind.name].name
 

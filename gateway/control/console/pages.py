@@ -13,7 +13,6 @@ from starlette.responses import JSONResponse, Response
 
 from gateway.control.api.render import moment
 from gateway.control.console import commands, picture
-from gateway.control.console.commands import SameThing
 from gateway.control.console.forms import kind_of_path, text_of
 from gateway.control.console.longer import LongerError
 from gateway.control.console.picture import Scene
@@ -70,7 +69,7 @@ class Pages:
             troubled=troubled[:TROUBLED_MAX],
             names=self.names(visit),
             events=await source.events(who, tenant, None, EVENTS),
-            thing=SameThing("GET /v1/vpn-tunnels", "twinspan status --fleet"),
+            thing=commands.OVERVIEW,
         )
 
     def _scene(self, visit: Visit, connections: Sequence[Table], tunnels: Sequence[Table]) -> Scene:
@@ -203,11 +202,7 @@ class Pages:
     async def happened(self, visit: Visit, which: str) -> Response:
         """Return the page of events, of alarms, or the audit log."""
         who, tenant = visit.who, visit.tenant
-        title, call, command = {
-            "events": ("Events", "GET /v1/events", "twinspan events --follow"),
-            "alarms": ("Alarms", "GET /v1/alarms", "twinspan alarm list"),
-            "audit": ("Audit log", "GET /v1/audit", "twinspan audit"),
-        }[which]
+        title = {"events": "Events", "alarms": "Alarms", "audit": "Audit log"}[which]
         match which:
             case "events":
                 entries = await self._source.events(who, tenant, None, 200)
@@ -215,7 +210,7 @@ class Pages:
                 entries = await self._source.alarms(who, tenant)
             case _:
                 entries = await self._source.audit(who, tenant, None, 200)
-        things = [SameThing(call, command)]
+        things = [commands.HAPPENED[which]]
         if which == "alarms" and visit.may_operate:
             things.append(commands.of_acknowledgement())
         return page("events.html", visit, which, title=title, entries=entries, things=things)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import re
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from gateway.control.service import Parts, Settings, build_app, open_parts
 from gateway.control.setup import prepare
 from gateway.node.journal import Journal
 from tests.control.api.conftest import make_examples
+from tests.control.console.test_commands import told
 
 ROOT = Principal("local:root", OPERATOR, Scope.ADMIN)
 MARK = "known-in-main-only"
@@ -181,3 +183,11 @@ async def test_the_operator_does_see_what_the_others_do_not(process: Process) ->
                 seen |= {path} if MARK in answer.text else set()
     assert len(seen) >= 8, seen
     assert {"/v1/vpn-tunnels", "/v1/users", "/v1/tokens", "/v1/audit-log"} <= seen
+
+
+async def test_every_call_that_the_console_tells_is_one_of_them(process: Process) -> None:
+    known = {(method, re.sub(r"\{\w+\}", "*", path)) for method, path, _ in process.operations}
+    for thing in told():
+        method, _, address = thing.call.partition("\n")[0].partition(" ")
+        path = re.sub(r"/(x-1|tun-1|conn-1|ID)(?=/|$)", "/*", address.partition("?")[0])
+        assert (method, path) in known, thing.call
