@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -155,3 +156,13 @@ link = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
 for packet in map(bytes.fromhex, json.load(sys.stdin)):
     link.sendto(packet, (socket.inet_ntoa(packet[16:20]), 0))
 """
+
+
+def silences_ms(gateway: Twinspan) -> list[float]:
+    """Return how long traffic was silent in each failover, by the gateway's own account."""
+    texts = [str(each["text"]) for each in gateway.events() if each["code"] == "failover"]
+    return [
+        float(found[1]) * 1000
+        for text in texts
+        if (found := re.search(r"silent_s ([0-9.]+)", text))
+    ]

@@ -22,7 +22,14 @@ from lab.commands import LabError, wait_for
 from lab.netns import Lab
 from lab.topology import Pair, Site
 from lab.twinspan import Document, Twinspan, Value
-from tests.system.support import FIRST, SECOND, assert_nothing_lost, reach_each_other, wait_status
+from tests.system.support import (
+    FIRST,
+    SECOND,
+    assert_nothing_lost,
+    reach_each_other,
+    silences_ms,
+    wait_status,
+)
 
 pytestmark = pytest.mark.system
 
@@ -180,10 +187,14 @@ def test_a_silent_path_is_left_by_bfd_and_taken_again(network: Network) -> None:
     with impair.cut_off(network.pair.b.gateway, "wan1"):
         network.wait_by(2, 10.0)
         reach_each_other(network.pair)
+        wait_for("a failover", lambda: silences_ms(network.a) != [], 10.0)
     network.wait_by(1, 40.0)
     network.wait_sessions()
     seen = running.stop()
-    print(f"BFD 300x3, path cut: {seen.silence_ms:.0f} ms of silence, {lost_ms(seen):.0f} ms lost")
+    (own,) = silences_ms(network.a)
+    assert 500 < own < 2000, "by BIRD's own stamp, not by when it was asked"
+    told = f"{seen.silence_ms:.0f} ms of silence, {own:.0f} by its own account"
+    print(f"BFD 300x3, path cut: {told}, {lost_ms(seen):.0f} ms lost")
     assert seen.goes_on
     assert 500 < lost_ms(seen) < 2000
     # Down, or down and up again between two looks.

@@ -12,6 +12,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
 
@@ -20,11 +21,11 @@ from lab.commands import wait_for
 from lab.netns import Lab, Namespace
 from lab.topology import Pair
 from lab.twinspan import Twinspan, Value
-from tests.system.support import FIRST, SECOND, ping, reach_each_other
+from tests.system.support import FIRST, SECOND, ping, reach_each_other, silences_ms
 
 pytestmark = pytest.mark.system
 
-SETTINGS: Mapping[str, Value] = {"liveness_s": 600, "probe": "200x3"}
+SETTINGS: Mapping[str, Value] = {"liveness_s": 600, "probe": "200x3", "measure_s": 1.0}
 SILENCE_MS = 1000.0  # what is promised
 
 
@@ -60,6 +61,26 @@ def probe_of(gateway: Twinspan, tunnel: str) -> Mapping[str, object]:
     found = gateway.tunnels()[tunnel].raw["probe"]
     assert isinstance(found, dict)
     return found
+
+
+def trip_of(gateway: Twinspan, side: str, tunnel: str = FIRST) -> Mapping[str, object]:
+    both = gateway.tunnels()[tunnel].raw["round_trip"]
+    assert isinstance(both, dict)
+    found = both[side]
+    assert isinstance(found, dict)
+    return found
+
+
+def is_answered(gateway: Twinspan, side: str) -> bool:
+    return trip_of(gateway, side)["state"] == "answered"
+
+
+def is_lossy(gateway: Twinspan, side: str) -> bool:
+    return lost_percent(gateway, FIRST, side) > 5.0
+
+
+def lost_percent(gateway: Twinspan, tunnel: str, side: str) -> float:
+    return float(str(trip_of(gateway, side, tunnel)["loss_percent"] or 0.0))
 
 
 def wait_probe(gateway: Twinspan, tunnel: str, state: str) -> None:
@@ -101,6 +122,26 @@ def test_status_shows_round_trip_and_loss(gateways: tuple[Twinspan, Twinspan]) -
     assert isinstance(found["rtt_mean_ms"], float)
     assert 0.0 < found["rtt_mean_ms"] < 100.0
     assert "healthy" in gateways[0].cli("status")
+    for side, target in (("inside", "169.254.11.2"), ("outside", "192.0.2.2")):
+        wait_for(f"an echo {side}", partial(is_answered, gateways[0], side), 10.0)
+        trip = trip_of(gateways[0], side)
+        assert (trip["state"], trip["target"]) == ("answered", target)
+        assert 0.0 <= float(str(trip["min_ms"])) <= float(str(trip["max_ms"])) < 1000.0
+    assert "inside    rtt_ms = " in gateways[0].cli("explain", FIRST)
+
+
+def test_a_path_that_loses_packets_says_so_inside_and_outside(
+    pair: Pair, gateways: tuple[Twinspan, Twinspan]
+) -> None:
+    a, b = gateways
+    impair.lose(pair.b.gateway, "wan1", 40)
+    try:
+        for side in ("inside", "outside"):
+            wait_for(f"loss {side}", partial(is_lossy, a, side), 40.0)
+    finally:
+        impair.lose_none(pair.b.gateway, "wan1")
+    assert lost_percent(a, SECOND, "outside") < 5.0
+    wait_healthy(a, b)
 
 
 def test_a_path_that_falls_silent_is_left_within_a_second(
@@ -122,6 +163,7 @@ def test_a_path_that_falls_silent_is_left_within_a_second(
     for one in seen:
         assert one.goes_on
         assert one.silence_ms <= SILENCE_MS
+    assert 300.0 <= silences_ms(a)[-1] <= SILENCE_MS + 100.0, "as the gateway itself has seen it"
     wait_healthy(a, b)
     assert routes(a, pair.b.lan4) == [f"ts-{FIRST}", f"ts-{SECOND}", "unreachable"]
     assert "probe lost tunnel=office-1" in a.log_text()
