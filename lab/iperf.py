@@ -61,10 +61,15 @@ def _listens(machine: Namespace, port: int) -> bool:
 
 def datagrams(machine: Namespace) -> int:
     """Return how many datagrams have come to the UDP sockets of a machine."""
+    counted = udp_counters(machine)
+    return counted["InDatagrams"] + counted["RcvbufErrors"]
+
+
+def udp_counters(machine: Namespace) -> dict[str, int]:
+    """Return what the kernel of a machine counts of UDP over IPv4."""
     lines = machine.run("cat", "/proc/net/snmp").splitlines()
     names, values = (line.split()[1:] for line in lines if line.startswith("Udp:"))
-    counted = dict(zip(names, map(int, values), strict=True))
-    return counted["InDatagrams"] + counted["RcvbufErrors"]
+    return dict(zip(names, map(int, values), strict=True))
 
 
 def _flow(out: str, arrived: int) -> Flow:

@@ -70,16 +70,17 @@ def send(
         sink.stop()
 
 
-def flood(
-    sender: Namespace, address: str, port: int, rate: int, head: bytes, size: int = 128
+def source(
+    sender: Namespace, address: str, port: int, rate: int, sizes: Sequence[int], head: bytes = b""
 ) -> Process:
     """
-    Start `rate` packets a second to a port of somebody who has not asked for them, for an hour.
+    Start `rate` packets of these sizes a second to a port, for a day; nobody counts them.
 
     Each UDP payload begins with `head`, of 16 bytes at most.
     """
-    words = ("send", address, str(port), str(rate), "3600", str(_source_cpu()), f"x{head.hex()}")
-    return sender.start(f"flood{port}", str(program()), *words, str(size))
+    words = ["send", address, str(port), str(rate), "86400", str(_source_cpu())]
+    words += [f"x{head.hex()}"] if head else []
+    return sender.start(f"source{port}", str(program()), *words, *map(str, sizes))
 
 
 @dataclass(frozen=True, slots=True)

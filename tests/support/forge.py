@@ -7,6 +7,7 @@ The keys come from the endpoint's own record, which is what that is for: everyth
 from __future__ import annotations
 
 import base64
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +31,19 @@ class Forger:
     def of(cls, side: Side) -> Forger:
         """Return a forger for what `side` is now."""
         return cls(side, side.store.newest())
+
+    @classmethod
+    def of_spis(cls, side: Side, spi_i: bytes) -> Forger | None:
+        """Return a forger for the IKE SA with that initiator's SPI, if `side` has it."""
+        for saved in map(json.loads, side.store.found()):
+            if base64.b64decode(saved["spis"][0]) == spi_i:
+                return cls(side, saved)
+        return None
+
+    @property
+    def cipher(self) -> SkCipher:
+        """Return the cipher of what `side` sends."""
+        return self._cipher(self.is_initiator)
 
     def _suite(self) -> IkeSuite:
         encr, bits, prf, integ, group = self.saved["suite"]
@@ -62,7 +76,7 @@ class Forger:
 
     def seal(self, message: Message) -> bytes:
         """Return the sealed datagram; the IV is far from what the side itself uses."""
-        cipher = self._cipher(self.is_initiator)
+        cipher = self.cipher
         return seal(message, cipher, b"\xee" * cipher.iv_len)
 
     def send(

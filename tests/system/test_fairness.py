@@ -75,7 +75,7 @@ def test_bulk_starves_neither_routing_nor_ike(network: Twins) -> None:
     """Each way as many packets as can be sent, for longer than BFD and BGP would wait."""
     a, b = network.pair.a, network.pair.b
     floods = [
-        pacer.flood(here.host, there.host4, 9, 1_000_000, b"bulk", PACKET)
+        pacer.source(here.host, there.host4, 9, 1_000_000, (PACKET,))
         for here, there in ((a, b), (b, a))
     ]
     try:
@@ -99,7 +99,7 @@ def test_a_flood_of_wrong_esp_stops_no_tunnel(network: Twins, kind: str) -> None
     a, b = network.pair.a, network.pair.b
     before = counters(network.a).get(f"drops.{kind}", 0)
     streams = stream.both_ways((a.host, a.host4), (b.host, b.host4))
-    flood = pacer.flood(b.gateway, OURS, 4500, FLOOD_PPS, esp_head(network, kind))
+    flood = pacer.source(b.gateway, OURS, 4500, FLOOD_PPS, (128,), esp_head(network, kind))
     try:
         wait_for(
             "the flood to be counted",

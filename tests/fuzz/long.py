@@ -1,0 +1,146 @@
+"""
+Every fuzzer for a long time: changed IKE messages, whole IKE endpoints, and the C code.
+
+The IKE fuzzers run beside each other, each in a process of its own, then one after the other the
+fuzzers of the C code under the address and undefined behaviour sanitizers. What they must not find:
+an exception that is not promised, an assertion, an error of memory; and a fuzzer of IKE may not
+grow, since what it feeds may keep nothing of what it was fed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from multiprocessing.queues import SimpleQueue
+from pathlib import Path
+
+from lab import cpu
+from tests.fuzz import fuzz_endpoint, fuzz_ike
+
+_C = Path(__file__).parent.parent / "c"
+_MINUTES = 10.0
+_TURN_S = 20.0  # after the first turn, memory is that of one at work
+_MOST_GROWN_MIB = 16.0
+IKE: Mapping[str, Callable[[float, int], Mapping[str, int]]] = {
+    "fuzz_ike": fuzz_ike.run,
+    "fuzz_endpoint": fuzz_endpoint.run,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What one fuzzer did."""
+
+    name: str
+    inputs: int
+    seconds: float
+    grown_mib: float
+    error: str = ""  # or nothing
+
+    @property
+    def is_well(self) -> bool:
+        return not self.error and self.grown_mib <= _MOST_GROWN_MIB
+
+
+def run_ike(name: str, seconds: float, seed: int) -> Found:
+    """Run a fuzzer of IKE in turns, each with a seed of its own."""
+    began, inputs, first_mib = time.monotonic(), 0, 0.0
+    error = ""
+    while not error and (left := began + seconds - time.monotonic()) > 0:
+        try:
+            outcomes = IKE[name](min(_TURN_S, left), seed + inputs)
+        except Exception as failure:
+            error = f"{type(failure).__name__}: {failure}"
+            break
+        inputs += sum(count for key, count in outcomes.items() if not key.startswith("state "))
+        first_mib = first_mib or cpu.resident_mib([os.getpid()])
+    grown = cpu.resident_mib([os.getpid()]) - first_mib if first_mib else 0.0
+    return Found(name, inputs, round(time.monotonic() - began, 1), round(grown, 1), error)
+
+
+def _answer(queue: SimpleQueue[Found], name: str, seconds: float, seed: int) -> None:
+    queue.put(run_ike(name, seconds, seed))
+
+
+def all_ike(seconds: float, seed: int) -> list[Found]:
+    """Run the fuzzers of IKE beside each other."""
+    context = multiprocessing.get_context("spawn")
+    queue: SimpleQueue[Found] = context.SimpleQueue()
+    workers = [
+        context.Process(target=_answer, args=(queue, name, seconds, seed + 1000 * number))
+        for number, name in enumerate(IKE)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    found = []
+    while not queue.empty():
+        found.append(queue.get())
+    missing = IKE.keys() - {each.name for each in found}
+    return found + [Found(name, 0, 0.0, 0.0, "ended without an answer") for name in missing]
+
+
+def all_c(seconds: float, seed: int, out: Path) -> list[Found]:
+    """Build the fuzzers of the C code and run one after the other."""
+    names = sorted(path.stem for path in Path(__file__).parent.glob("*.c"))
+    make = ["make", "-s", f"-j{os.cpu_count() or 1}", "-C", str(_C), f"OUT={out}", "fuzzers"]
+    subprocess.run(make, check=True)
+    return [_run_c(out, name, seconds / len(names), seed) for name in names]
+
+
+def _run_c(out: Path, name: str, seconds: float, seed: int) -> Found:
+    began = time.monotonic()
+    corpus = out / f"{name}-corpus"
+    corpus.mkdir()
+    words = [f"-max_total_time={int(seconds) or 1}", "-max_len=4096", "-print_final_stats=1"]
+    # The seed of libFuzzer has 32 bits, and 0 is none.
+    words.append(f"-seed={seed % 0xFFFFFFFF + 1}")
+    done = subprocess.run(
+        [str(out / name), *words, str(corpus)], capture_output=True, text=True, check=False, cwd=out
+    )
+    stats = dict(
+        line.removeprefix("stat::").replace(" ", "").split(":", 1)
+        for line in done.stderr.splitlines()
+        if line.startswith("stat::")
+    )
+    error = done.stderr[-3000:] if done.returncode else ""
+    inputs = int(stats.get("number_of_executed_units", 0))
+    return Found(name, inputs, round(time.monotonic() - began, 1), 0.0, error)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run it from the command line."""
+    parser = argparse.ArgumentParser(prog="run fuzz", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=_MINUTES, help="how long in all (10)")
+    parser.add_argument("--seed", type=int, help="a number that decides what is changed")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write what was done here")
+    chosen = parser.parse_args(arguments)
+    if not chosen.minutes > 0:
+        parser.error(f"--minutes: more than 0, not {chosen.minutes}")
+    seed = random.SystemRandom().randrange(1 << 32) if chosen.seed is None else chosen.seed
+    print(f"fuzz: seed {seed}", flush=True)
+    found = all_ike(40.0 * chosen.minutes, seed)
+    with tempfile.TemporaryDirectory() as out:
+        found += all_c(20.0 * chosen.minutes, seed, Path(out))
+    for each in found:
+        words = f"{each.inputs:,} inputs in {each.seconds:.0f} s, grown by {each.grown_mib} MiB"
+        print(f"{each.name:16} {words}")
+        if each.error:
+            print(each.error)
+    if chosen.json is not None:
+        chosen.json.write_text(json.dumps([asdict(each) for each in found], indent=1) + "\n")
+    return 0 if all(each.is_well for each in found) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
