@@ -74,6 +74,7 @@ class Site:
     waits: Waits
     answers: dict[str, Table | ApiProblem]  # of the nodes, by what they are asked
     source: OwnSource
+    remembered: dict[str, list[float | None]]  # the last hour of every tunnel
     bugs: list[Exception] = field(default_factory=list)
 
     async def login(self, name: str = NAME, password: str = PASSWORD) -> httpx.Response:
@@ -138,12 +139,13 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
         who.need_operator(Scope.ADMIN)
         return "tsn-token-of-the-test", 0.0
 
+    remembered: dict[str, list[float | None]] = {"at": []}
     source = OwnSource(
         api,
         store,
         Nothing(),
         act,
-        lambda id: {"at": []},
+        lambda id: remembered,
         [(device.name, device.title) for device in DEVICES.values()],
         Inquiries(mirror, ask),
         CustomerConfigs(registry, Accesses(store, time.time)),
@@ -172,7 +174,20 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
     await fleet(registry)
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://control") as browser:
-        yield Site(app, registry, auth, console, browser, live, acted, waits, answers, source, bugs)
+        yield Site(
+            app,
+            registry,
+            auth,
+            console,
+            browser,
+            live,
+            acted,
+            waits,
+            answers,
+            source,
+            remembered,
+            bugs,
+        )
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     await store.close()
