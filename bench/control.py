@@ -13,18 +13,17 @@ The control process, its clients and the nodes share this machine's cores.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from bench.beds import deaths, planes
 from lab.commands import LabError, end_cleanly
+from lab.figures import tell
 from lab.netns import Lab
 
 PARTS = ("sqlite", "fleet", "etcd")
@@ -83,14 +82,14 @@ def measure(chosen: argparse.Namespace, prefix: str) -> dict[str, float]:
     return found
 
 
-def show(found: Mapping[str, float]) -> None:
-    """Print the figures beside their targets."""
+def table_of(found: Mapping[str, float]) -> Table:
+    """Return the figures beside their targets."""
     table = Table("figure", "value", "target", "", title="the control plane")
     for name, value in found.items():
         target = TARGETS.get(name)
         verdict = "" if target is None else ("reached" if target.holds(value) else "missed")
         table.add_row(name, f"{value:g}", "" if target is None else str(target), verdict)
-    Console().print(table)
+    return table
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -120,9 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except LabError as error:
         print(f"control: {error}", file=sys.stderr)
         return 1
-    show(found)
-    if chosen.json is not None:
-        chosen.json.write_text(json.dumps(found, indent=1) + "\n")
+    tell(found, table_of(found), chosen.json)
     return 0
 
 

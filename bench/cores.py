@@ -13,7 +13,6 @@ them are in it; what the packets' makers take of the cores is not.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import sys
@@ -22,12 +21,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-
 from bench import scale
 from lab import cpu, pacer
 from lab.commands import LabError, end_cleanly
+from lab.figures import listed, tell
 from lab.netns import Lab
 from lab.twinspan import Twinspan
 
@@ -133,12 +130,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except LabError as error:
         print(f"cores: {error}", file=sys.stderr)
         return 1
-    table = Table("figure", "value", title="Packets of 1400 bytes a second of the busiest worker")
-    for name, value in found.items():
-        table.add_row(name, str(value))
-    Console().print(table)
-    if chosen.json is not None:
-        chosen.json.write_text(json.dumps(found, indent=1) + "\n")
+    title = "Packets of 1400 bytes a second of the busiest worker"
+    tell(found, listed(found, title), chosen.json)
     return 0
 
 

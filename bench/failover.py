@@ -12,7 +12,6 @@ everything repaired in between.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import os
 import statistics
@@ -23,12 +22,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from bench.beds import Bed, Trial, line, strongswan, twins, vms
 from lab import plot, stream, tcp
 from lab.commands import LabError, end_cleanly, go_first
+from lab.figures import tell
 from lab.netns import Lab
 
 _QUICK_TIMES = 3
@@ -198,9 +197,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"failover: {error}", file=sys.stderr)
         return 1
     found = {key: value for case in samples for key, value in figures(case, samples[case]).items()}
-    Console(width=120 if not sys.stdout.isatty() else None).print(table(found, list(samples)))
-    if chosen.json is not None:
-        chosen.json.write_text(json.dumps(found, indent=1) + "\n")
+    tell(found, table(found, list(samples)), chosen.json)
     if chosen.plot is not None:
         chosen.plot.write_text(picture(samples))
     return 0

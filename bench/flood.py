@@ -14,7 +14,6 @@ from its call to its Child SA is taken.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import secrets
 import statistics
@@ -25,7 +24,6 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from bench.handshake import SystemRandom
@@ -38,6 +36,7 @@ from gateway.ike.selectors import parse_selector
 from gateway.secret import Secret
 from lab import cpu, flood, sites, stream, topology
 from lab.commands import LabError, end_cleanly, go_first
+from lab.figures import tell
 from lab.netns import Lab
 from lab.strongswan import Child, StrongSwan
 from lab.strongswan import Connection as SwanConnection
@@ -314,10 +313,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except LabError as error:
         print(f"flood: {error}", file=sys.stderr)
         return 1
-    wide = 120 if not sys.stdout.isatty() else None
-    Console(width=wide).print(table(found, chosen.kinds))
-    if chosen.json is not None:
-        chosen.json.write_text(json.dumps(found, indent=1) + "\n")
+    tell(found, table(found, chosen.kinds), chosen.json)
     return 0
 
 

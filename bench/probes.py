@@ -16,7 +16,6 @@ import argparse
 import asyncio
 import ctypes
 import fcntl
-import json
 import os
 import select
 import signal
@@ -30,8 +29,6 @@ from pathlib import Path
 from typing import Any
 
 import uvloop
-from rich.console import Console
-from rich.table import Table
 
 from gateway.dataplane.plane import LocalPlane
 from gateway.model.document import build_document
@@ -43,6 +40,7 @@ from gateway.node.probes import Prober
 from gateway.node.routes import Routes
 from gateway.node.steering import Steering
 from gateway.node.tunnel import Tunnel, Tunnels
+from lab.figures import listed, tell
 
 _CLONE_NEWNET = 0x40000000
 _TUNSETIFF, _IFF_TUN, _IFF_NO_PI = 0x400454CA, 0x0001, 0x1000  # linux/if_tun.h
@@ -274,14 +272,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if chosen.tunnels % 2 or not 2 <= chosen.tunnels <= 2000:
         parser.error(f"--tunnels: an even number from 2 to 2000, not {chosen.tunnels}")
     found = asdict(run(chosen.tunnels, chosen.probe, chosen.measure, chosen.seconds))
-    table = Table(
-        "figure", "value", title=f"probes {chosen.probe} through {chosen.tunnels} tunnels"
-    )
-    for name, value in found.items():
-        table.add_row(name, str(value))
-    Console().print(table)
-    if chosen.json is not None:
-        chosen.json.write_text(json.dumps(found, indent=1) + "\n")
+    title = f"probes {chosen.probe} through {chosen.tunnels} tunnels"
+    tell(found, listed(found, title), chosen.json)
     return 0
 
 

@@ -10,7 +10,6 @@ branches. Memory is resident memory of the hub's gateway process and its data pl
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import time
@@ -19,12 +18,10 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-
 from bench.load import spread
 from lab import cpu
 from lab.commands import LabError, end_cleanly, wait_for
+from lab.figures import listed, tell
 from lab.netns import Lab
 from lab.twinspan import Connection, Document, Tunnel, TunnelView, Twinspan, Value
 
@@ -243,12 +240,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"scale: {error}", file=sys.stderr)
         return 1
     found = {name: getattr(figures, name) for name in Figures.__slots__} | packet
-    table = Table("figure", "value", title=f"{chosen.tunnels} tunnels between two of our gateways")
-    for name, value in found.items():
-        table.add_row(name, str(value))
-    Console().print(table)
-    if chosen.json is not None:
-        chosen.json.write_text(json.dumps(found, indent=1) + "\n")
+    title = f"{chosen.tunnels} tunnels between two of our gateways"
+    tell(found, listed(found, title), chosen.json)
     return 0
 
 

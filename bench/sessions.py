@@ -21,9 +21,6 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-
 from bench import scale
 from gateway.model.load import load
 from gateway.node.plan import plan
@@ -31,6 +28,7 @@ from gateway.routing.bird_conf import bird_conf
 from lab import cpu, iperf, twins
 from lab.bird import Bird
 from lab.commands import LabError, end_cleanly, go_first, wait_for
+from lab.figures import listed, tell
 from lab.netns import Lab
 from lab.twinspan import Connection, Document, Twinspan
 
@@ -278,12 +276,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except LabError as error:
         print(f"sessions: {error}", file=sys.stderr)
         return 1
-    table = Table("figure", "value", title=f"{chosen.sessions} BGP sessions with BFD on one BIRD")
-    for name, value in found.items():
-        table.add_row(name, str(value))
-    Console().print(table)
-    if chosen.json is not None:
-        chosen.json.write_text(json.dumps(found, indent=1) + "\n")
+    title = f"{chosen.sessions} BGP sessions with BFD on one BIRD"
+    tell(found, listed(found, title), chosen.json)
     return 0
 
 

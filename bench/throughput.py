@@ -13,7 +13,6 @@ CPU is user and system time of a gateway's processes (mean of the two gateways) 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import sys
@@ -22,11 +21,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TypeVar
 
-from rich.console import Console
 from rich.table import Table
 
 from bench.load import bulk, delay, rates
 from lab.commands import LabError, end_cleanly
+from lab.figures import tell
 from lab.peers import PEERS, Joined, join
 
 T = TypeVar("T")
@@ -188,11 +187,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except LabError as error:
         print(f"throughput: {error}", file=sys.stderr)
         return 1
-    Console(width=120 if not sys.stdout.isatty() else None).print(
-        table(found, chosen.ways, chosen.kinds)
-    )
-    if chosen.json is not None:
-        chosen.json.write_text(json.dumps(found, indent=1) + "\n")
+    tell(found, table(found, chosen.ways, chosen.kinds), chosen.json)
     if chosen.plot:
         from bench.load.draw import draw  # matplotlib takes its time
 
