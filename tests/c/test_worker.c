@@ -320,6 +320,75 @@ test_two_queues_share_the_sequence_numbers(void)
 	plane_free(&b);
 }
 
+/* Packets in both queues of a tunnel, in step with what arrives: the peer's replay window has an end. */
+static void *
+carry_by_two(void *argument)
+{
+	void **planes = argument;
+	struct plane *from = planes[0], *to = planes[1];
+	atomic_bool *stop = planes[2];
+	unsigned i, random = 7;
+	uint64_t rounds;
+	size_t len;
+
+	for (rounds = 0; !atomic_load(stop); rounds++) {
+		for (i = 0; i < 40; i++) {
+			len = make_packet(sent, &tcp4, 1000, &random);
+			tun_put(from->tun[i % 2], NULL, sent, len);
+		}
+		take_packets(to, 40);
+	}
+	return (void *)(uintptr_t)rounds;
+}
+
+/* The same while SAs are replaced, tunnels come and go, and a rate cap that is never reached as well. */
+static void
+test_two_workers_of_a_tunnel_while_control_changes_things(void)
+{
+	struct gw_sa sa = sa_config(0x1001);
+	struct gw_tunnel config;
+	struct gw_sa_stats stats;
+	struct plane a, b;
+	atomic_bool stop = false;
+	void *planes[3] = {&a, &b, &stop}, *rounds;
+	uint32_t round;
+	pthread_t thread;
+	int i;
+
+	planes_connect(&a, &b, 2);
+	config = tunnel_config(&a, b.port, TUNNEL);
+	CHECK(pthread_create(&thread, NULL, carry_by_two, planes) == 0);
+	for (round = 0; round < 30; round++) {
+		change_everything(&a, b.port, round);
+		change_everything(&b, a.port, round);
+		config.options.rate_bps = round % 2 * UINT64_C(20000000000);
+		CHECK(gw_dp_set_options(a.dp, TUNNEL, &config.options) == GW_OK);
+		sa = sa_config(0x11000 + round);
+		CHECK(gw_dp_add_inbound(b.dp, TUNNEL, &sa) == GW_OK);
+		CHECK(gw_dp_set_outbound(a.dp, TUNNEL, 0, &sa) == GW_OK);
+		do {
+			CHECK(gw_dp_inbound_stats(b.dp, sa.spi, &stats) == GW_OK);
+			(void)poll(NULL, 0, 1);
+		} while (stats.packets < 80);
+		/* By now no worker sends on the one before; it stays a round longer all the same. */
+		if (round >= 2)
+			CHECK(gw_dp_del_inbound(b.dp, sa.spi - 2) == GW_OK);
+	}
+	atomic_store(&stop, true);
+	CHECK(pthread_join(thread, &rounds) == 0);
+	wait_counted(&a, (uintptr_t)rounds * UINT64_C(40), 0);
+	wait_counted(&b, 0, (uintptr_t)rounds * UINT64_C(40));
+	CHECK(all_drops(&a) == 0 && all_drops(&b) == 0);
+	for (i = 0; i < (int)WORKERS; i++) {
+		struct gw_worker_stats worker;
+
+		CHECK(gw_dp_worker_stats(a.dp, (uint32_t)i, &worker) == GW_OK);
+		CHECK(worker.udp_segments_out > 0);
+	}
+	plane_free(&a);
+	plane_free(&b);
+}
+
 /* Of each pair of tunnels the first one carries the packets: these must not come to one worker. */
 static void
 test_the_first_of_twin_tunnels_fall_on_all_workers(void)
@@ -370,6 +439,7 @@ main(void)
 	test_a_tcp_stream_arrives_whole_and_in_order(true);
 	test_single_packets_of_many_flows_arrive_unchanged();
 	test_two_queues_share_the_sequence_numbers();
+	test_two_workers_of_a_tunnel_while_control_changes_things();
 	test_nothing_is_lost_while_control_changes_things();
 	return 0;
 }

@@ -72,7 +72,7 @@ merge_segments(const struct gw_cut *cut)
 	uint8_t *pieces[GW_MERGE_PARTS];
 	struct gw_packet info;
 	struct gw_merge merge;
-	uint32_t i, made = 0;
+	uint32_t i, made = 0, slot = 0;
 	bool merged = false;
 
 	memset(&merge, 0, sizeof(merge));
@@ -83,9 +83,11 @@ merge_segments(const struct gw_cut *cut)
 			break;
 		if (i == 0) {
 			gw_merge_begin(&merge, &merge, pieces[i], &info);
+			slot = gw_merge_slot(&merge, pieces[i], &info);
 			continue;
 		}
 		must(gw_merge_same_flow(&merge, &merge, pieces[i], &info));
+		must(gw_merge_slot(&merge, pieces[i], &info) == slot);
 		if (!gw_merge_add(&merge, pieces[i], &info))
 			break;
 		merged = true;
@@ -122,6 +124,7 @@ alter_packet(const uint8_t *data, size_t size, const struct gw_packet *info)
 	memcpy(packet, data, size);
 	gw_mss_clamp(packet, info, 1000);
 	must(gw_icmp_too_big(packet, info, 1280, zero, reply) <= sizeof(reply));
+	must(gw_merge_slot(NULL, packet, info) < GW_MERGE_SLOTS);
 	if (info->family == 4)
 		fragment_packet(packet, info, 576);
 	free(packet);
