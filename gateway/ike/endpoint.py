@@ -33,7 +33,7 @@ from gateway.ike.ike_sa import IkeSa
 from gateway.ike.keymat import IkeKeys
 from gateway.ike.proposals import IkeSuite
 from gateway.ike.states import State
-from gateway.ike.status import ChildStatus, TunnelIkeStatus, tunnel_status
+from gateway.ike.status import Ages, ChildStatus, TunnelIkeStatus, ages, tunnel_status
 from gateway.ike.tasks import Task, Work
 from gateway.ike.tunnel import Tunnel
 from gateway.pki.question import Question
@@ -385,6 +385,10 @@ class IkeEndpoint:
     def tunnel_status(self, tunnel: str) -> TunnelIkeStatus:
         """Return the status of a tunnel, as of the last call."""
         return tunnel_status(self._tunnel(tunnel), self._now)
+
+    def ages(self, tunnel: str, now: float) -> Ages:
+        """Return the ages of a tunnel's SAs."""
+        return ages(self._tunnel(tunnel), now)
 
     def round_trip(self, tunnel: str) -> tuple[float, float] | None:
         """

@@ -73,6 +73,22 @@ class TunnelIkeStatus:
     peer_proof: PeerProof | None = None  # of the peer's certificate or raw key
 
 
+@dataclass(frozen=True, slots=True)
+class Ages:
+    """How old the SAs of a tunnel are, in seconds: its IKE SA, the oldest Child SA in use."""
+
+    ike_s: float = 0.0
+    child_s: float = 0.0
+
+
+def ages(tunnel: Tunnel, now: float) -> Ages:
+    """Return the ages of what a tunnel uses, 0 where there is nothing."""
+    usable = tunnel.usable()
+    children = (now - child.up_at for child in tunnel.in_use.values())
+    ike_s = now - usable[-1].established_at if usable else 0.0
+    return Ages(ike_s, max(children, default=0.0))
+
+
 def tunnel_status(tunnel: Tunnel, now: float) -> TunnelIkeStatus:
     """Return the status of a tunnel: of its newest IKE SA, or of the attempt at one."""
     usable = tunnel.usable()

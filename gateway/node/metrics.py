@@ -115,7 +115,7 @@ _GAUGES: tuple[tuple[str, str, Callable[[Json], float]], ...] = (
 
 
 def _attempts(tunnel: Json) -> int:
-    return int(tunnel["ike"].get("attempts") or 0)
+    return 0 if tunnel["status"] == "up" else int(tunnel["ike"].get("attempts") or 0)
 
 
 _MEASURED = (

@@ -17,6 +17,7 @@ from gateway.dataplane.interface import DataPlane, TunnelStats
 from gateway.errors import DataPlaneError
 from gateway.ike.endpoint import ChildStatus, TunnelIkeStatus
 from gateway.ike.events import Reason
+from gateway.ike.status import Ages
 from gateway.node.daemon import IkeDaemon
 from gateway.node.machine import notes
 from gateway.node.measure import Measurer
@@ -193,7 +194,9 @@ class StatusView:
         if is_active:
             return Way(plan.name, leg.works)
         tunnel = self._tunnels.by_name.get(plan.name)
-        reason = self._reason(plan, tunnel, self._ike_status(plan.name))
+        # Of one that is up IKE knows no reason, and this is done every second.
+        ike = None if tunnel is not None and tunnel.is_up else self._ike_status(plan.name)
+        reason = self._reason(plan, tunnel, ike)
         causes = self._reconciler.steering.causes(plan.name)
         code = reason.code if reason else (causes[0].value if causes else "")
         return Way(plan.name, leg.works, code)
@@ -228,18 +231,17 @@ class StatusView:
 
     def _figures(self, plan: TunnelPlan, active: bool) -> Json:
         """Return of a tunnel what Prometheus is told."""
-        tunnel, now = self._tunnels.by_name.get(plan.name), self._clock()
-        ike = self._ike_status(plan.name)
+        tunnel, known = self._tunnels.by_name.get(plan.name), plan.name in self._daemon.known
+        is_up, endpoint = tunnel is not None and tunnel.is_up, self._daemon.endpoint
+        ike = None if is_up else self._ike_status(plan.name)
+        ages = endpoint.ages(plan.name, self._clock()) if known else Ages()
         stats = tunnel.samples[-1].stats if tunnel and tunnel.samples else None
         if stats is None and tunnel is not None:
             stats = self._stats(tunnel)
         return {
             **self._of_both(plan, tunnel, ike, active),
-            "ike": {"age_s": ike.age_s, "attempts": ike.attempts} if ike else {},
-            "children": [
-                {"age_s": now - child.up_at, "sends": child.is_outbound}
-                for child in (ike.children if ike else ())
-            ],
+            "ike": {"age_s": ages.ike_s, "attempts": ike.attempts if ike else 0},
+            "children": [{"age_s": ages.child_s, "sends": True}],
             **_traffic(tunnel, stats),
         }
 

@@ -73,6 +73,19 @@ def test_the_round_trip_of_a_check_counts_if_it_was_sent_once() -> None:
     assert pair.a.endpoint.round_trip("another") is None
 
 
+def test_ages_are_those_of_what_is_in_use() -> None:
+    pair = IkePair.established()
+    pair.advance(100.0)
+    found = pair.a.endpoint.ages(TUNNEL, pair.now)
+    assert found.ike_s == pytest.approx(100.0, abs=1.0)
+    assert found.child_s == pytest.approx(100.0, abs=1.0)
+    pair.a.rekey_child()
+    pair.advance(10.0)
+    found = pair.a.endpoint.ages(TUNNEL, pair.now)
+    assert found.child_s == pytest.approx(10.0, abs=1.0)
+    assert found.ike_s > 100.0
+
+
 def test_esp_counts_as_life() -> None:
     pair = IkePair.established()
     for _ in range(50):
