@@ -474,3 +474,25 @@ def test_the_table_names_every_field() -> None:
     changed = changed_fields(config_a(), config_a(psk=Secret(b"x"), encap=Encap.AUTO))
     assert changed == {"psk", "encap"}
     assert effects_of(changed) == {Effect.NEXT_IKE_SA, Effect.RENEW}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "suite", "rekeys"),
+    [
+        ("aes256-sha256-x25519", "aes256-sha256-x25519", 0),
+        ("aes256gcm16-prfsha256-prfsha384-ecp256", "aes256gcm16-prfsha384-ecp256", 1),
+    ],
+)
+@pytest.mark.parametrize("order", ORDERS)
+def test_a_rekey_keeps_the_prf_and_another_one_takes_a_new_ike_sa(
+    order: str, wanted: str, suite: str, rekeys: int
+) -> None:
+    """With strongSwan the keys after a rekey to another PRF would not be the same at both ends."""
+    pair = pair_with_pfs()
+    for name in order:
+        edit(side_of(pair, name), ike(wanted))
+        settle(pair, 20.0)
+    settle(pair, 60.0)
+    assert_in_use(pair, Edit({}, suite))
+    done = sum(side.endpoint.counters.get("rekey_ike.done", 0) for side in pair.sides())
+    assert done == rekeys

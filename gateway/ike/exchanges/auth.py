@@ -272,6 +272,7 @@ def answer_request(sa: IkeSa, request: Message, path: Path, now: float, digest: 
     ]
     sa.peer_id, sa.peer_proof, sa.path = identity, peer_proof, path
     sa.establish(On.AUTH_REQUEST, tunnel, now)
+    tunnel.refused.pop(Work.REKEY_IKE, None)  # it is of the proposals there are now
     tunnel.joined(now)
     child_payloads = _make_child(sa, tunnel, request, choice, now)
     for one in outdated:

@@ -13,6 +13,9 @@ meanwhile, the rival takes over.
 
 from __future__ import annotations
 
+import contextlib
+from dataclasses import replace as replace_fields
+
 from gateway.errors import (
     InvalidKePayload,
     NoProposalChosen,
@@ -26,9 +29,9 @@ from gateway.ike.dh import KeyPair
 from gateway.ike.events import Reason
 from gateway.ike.exchanges import followup, informational, negotiate
 from gateway.ike.exchanges.followup import Pending
-from gateway.ike.exchanges.groups import only_group
+from gateway.ike.exchanges.groups import only, only_group
 from gateway.ike.exchanges.rekey_child import BUSY_S, refused_pause_s
-from gateway.ike.iana import ExchangeType, NotifyType
+from gateway.ike.iana import ExchangeType, NotifyType, TransformType
 from gateway.ike.ike_sa import IkeSa, Keys
 from gateway.ike.keymat import rederive_ike
 from gateway.ike.message import Message
@@ -65,7 +68,7 @@ def answer_request(sa: IkeSa, request: Message, path: Path, now: float, digest: 
         raise TemporaryFailure("our own rekey of the IKE SA has gone further")
     offered = request.one(SecurityAssociation).proposals
     key_exchange, nonce_i = request.one(KeyExchange), request.one(Nonce).value
-    suite, answer = _choose(offered, sa.config.ike_proposals, key_exchange.group)
+    suite, answer = _choose(sa, offered, key_exchange.group)
     if key_exchange.group != suite.group:
         raise InvalidKePayload(suite.group)
     spi_i = _peer_spi(offered, answer.number)
@@ -109,13 +112,25 @@ def _make_for_peer(
     sa.context.count("rekey_ike.answered")
 
 
-def _choose(
-    offered: tuple[Proposal, ...], allowed: tuple[Proposal, ...], group: int
-) -> tuple[IkeSuite, Proposal]:
-    try:
-        return select_ike(only_group(offered, group), allowed)
-    except NoProposalChosen:
-        return select_ike(offered, allowed)
+def _choose(sa: IkeSa, offered: tuple[Proposal, ...], group: int) -> tuple[IkeSuite, Proposal]:
+    """Return what to take: the PRF in use and the group of the key if that can be."""
+    allowed = sa.config.ike_proposals
+    same_prf = _of_prf_in_use(sa, offered)
+    for some in (only_group(same_prf, group), same_prf, only_group(offered, group)):
+        with contextlib.suppress(NoProposalChosen):
+            return select_ike(some, allowed)
+    return select_ike(offered, allowed)
+
+
+def _of_prf_in_use(sa: IkeSa, proposals: tuple[Proposal, ...]) -> tuple[Proposal, ...]:
+    """
+    Return the proposals with the PRF that the IKE SA has.
+
+    With another one the new keys are of the new PRF (section 2.18), but strongSwan's of the old:
+    such a rekey makes an IKE SA on which the two do not understand each other.
+    """
+    assert sa.suite is not None
+    return only(proposals, TransformType.PRF, sa.suite.prf)
 
 
 def _peer_spi(proposals: tuple[Proposal, ...], number: int) -> bytes:
@@ -134,7 +149,10 @@ def begin(sa: IkeSa, now: float, tries: int = 0) -> bool:
     """Ask to rekey this IKE SA; return whether a request went out."""
     if not sa.is_usable:
         return False
-    proposals, random = sa.config.ike_proposals, sa.context.random
+    proposals, random = _offered(sa), sa.context.random
+    if not proposals:
+        _begin_beside(sa, now)
+        return False
     groups = groups_of(proposals)
     group = sa.ke_group if sa.ke_group in groups else _first_group(sa, groups)
     key_pair = KeyPair.generate(group, random.private_key(group))
@@ -147,6 +165,24 @@ def begin(sa: IkeSa, now: float, tries: int = 0) -> bool:
     )
     sa.request(Task(Work.REKEY_IKE), ExchangeType.CREATE_CHILD_SA, payloads, now, offer)
     return True
+
+
+def _offered(sa: IkeSa) -> tuple[Proposal, ...]:
+    """Return what we ask for: the PRF in use alone, unless only the peer can begin a new IKE SA."""
+    proposals = sa.config.ike_proposals
+    same_prf = tuple(replace_fields(one, number=0) for one in _of_prf_in_use(sa, proposals))
+    return same_prf if same_prf or sa.config.remote is not None else proposals
+
+
+def _begin_beside(sa: IkeSa, now: float) -> None:
+    """Have a new IKE SA take over, since a rekey can not give what is wanted now."""
+    tunnel = sa.tunnel
+    assert tunnel is not None
+    reason = reasons.no_proposal(sa.config.ike_proposals, None, "IKE rekey", str(sa.suite))
+    tunnel.refused[Work.REKEY_IKE] = reason
+    tunnel.beside_at = min(tunnel.beside_at, now)
+    sa.rekey_at = now + refused_pause_s(sa, sa.refusals)
+    sa.refusals += 1
 
 
 def _first_group(sa: IkeSa, groups: tuple[int, ...]) -> int:
