@@ -75,6 +75,13 @@ def peer_unreachable(what: str, tries: int) -> Reason:
     )
 
 
+def silent(what: str) -> Reason:
+    """Return the reason while the peer is still being asked, and has not answered for seconds."""
+    hints = {"init": ("IKE_SA_INIT", _NOBODY), "auth": ("IKE_AUTH", _HALF_WAY)}
+    exchange, hint = hints.get(what, (what, _SILENT_NOW))
+    return Reason("peer_unreachable", f"no response to {exchange} yet", hint=hint)
+
+
 def wrong_version(major: int) -> Reason:
     """Return the reason when the peer speaks another version of IKE."""
     hint = "set the peer to IKEv2; IKEv1 is not spoken"

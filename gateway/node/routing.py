@@ -5,6 +5,7 @@ BGP part of `twinspan status`.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from datetime import datetime
 
@@ -23,6 +24,7 @@ from gateway.routing.why import asns_text, bgp_reason
 
 Json = dict[str, object]
 ALL: Mapping[str, str] = {}
+SILENT_S = 3.0  # of a tunnel that is up without BGP coming up, and it is said so
 
 
 class RoutingReport:
@@ -81,14 +83,21 @@ class RoutingReport:
         shown = _peer(peer)
         return {key: shown[key] for key in _UNKNOWN}
 
-    def reason(self, name: str) -> Reason | None:
-        """Return why a tunnel's BGP session is down, as far as BIRD knows."""
+    def reason(self, name: str, up_at: float) -> Reason | None:
+        """
+        Return why a tunnel's BGP session is down, as far as BIRD knows. A peer that says nothing is
+        no error to it: then for how long the tunnel has been up decides, since `up_at`.
+        """
         peer = self._routers.peer(name)
-        if peer is None or peer.bgp is None or peer.is_up or not peer.bgp.error:
+        if peer is None or peer.bgp is None or peer.is_up:
             return None
         code = bgp_reason(peer.bgp.error)
-        ours = asns_text(peer.peer.local_asn, peer.peer.asn)
         text = f"BGP is down: {peer.bgp.error}"
+        if not code:
+            if time.time() - max(self.since(name) or 0.0, up_at) < SILENT_S:
+                return None
+            code, text = "bgp_unreachable", f"BGP does not come up: {peer.peer.remote} is silent"
+        ours = asns_text(peer.peer.local_asn, peer.peer.asn)
         return Reason(code, text, ours, hint=CODES[code].hint)
 
     @property

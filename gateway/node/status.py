@@ -17,6 +17,7 @@ from gateway.dataplane.interface import DataPlane, TunnelStats
 from gateway.errors import DataPlaneError
 from gateway.ike.endpoint import ChildStatus, TunnelIkeStatus
 from gateway.ike.events import Reason
+from gateway.ike.reasons import silent
 from gateway.ike.status import Ages
 from gateway.node.daemon import IkeDaemon
 from gateway.node.machine import notes
@@ -36,6 +37,7 @@ Json = dict[str, object]
 
 NOTES_S = 300.0  # for Prometheus
 
+SILENT_S = 3.0  # without an answer to a new IKE SA, and it is said so: some tries were in vain
 TAKEN_DOWN = Reason("taken_down", "an operator has taken the tunnel down", hint="twinspan up")
 ADMIN_DOWN = Reason("admin_down", 'the document says admin = "down"')
 WAITING = Reason(
@@ -281,7 +283,9 @@ class StatusView:
     ) -> Reason | None:
         """Return why a tunnel is not up, or carries nothing all the same; None if it is well."""
         if tunnel is not None and tunnel.is_up:
-            return self._prober.reason(plan.name) or self._routing.reason(plan.name)
+            return self._prober.reason(plan.name) or self._routing.reason(
+                plan.name, tunnel.changed_at
+            )
         if not plan.admin_up:
             return ADMIN_DOWN
         if plan.name in self._reconciler.taken_down:
@@ -289,9 +293,8 @@ class StatusView:
         trouble = self._reconciler.troubles.get(plan.name)
         if trouble is not None:
             return trouble
-        last = ike.last_failure if ike is not None else None
-        known = last or (tunnel.reason if tunnel is not None else None)
-        return known or (WAITING if ike is not None and ike.state == "idle" else None)
+        before = tunnel.reason if tunnel is not None else None
+        return _why_down(ike, before) if ike is not None else before
 
     def _pairs(self, tunnel: Tunnel | None, ike: TunnelIkeStatus | None) -> list[Json]:
         """Return the Child SAs that a tunnel is to have, where they are several."""
@@ -387,6 +390,15 @@ def _traffic(tunnel: Tunnel | None, stats: TunnelStats | None) -> Json:
         "out_bps": round(out_bps),
         "drops": dict(stats.drops) if stats else {},
     }
+
+
+def _why_down(ike: TunnelIkeStatus, before: Reason | None) -> Reason | None:
+    """Return why a tunnel is not up that may be: what failed last, or a peer that is silent."""
+    if ike.last_failure is not None:
+        return ike.last_failure
+    if ike.state == "connecting" and ike.age_s >= SILENT_S and ike.task:
+        return silent(ike.task)
+    return before or (WAITING if ike.state == "idle" else None)
 
 
 def _status(tunnel: Tunnel | None, ike: TunnelIkeStatus | None) -> str:

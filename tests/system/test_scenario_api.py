@@ -7,12 +7,14 @@ four addresses from AWS's own files (F3).
 
 from __future__ import annotations
 
+import re
+import secrets
 from dataclasses import dataclass
 from functools import partial
 
 import pytest
 
-from lab import iperf, office, stream
+from lab import impair, iperf, office, stream
 from lab.commands import wait_for
 from lab.control import Api, Refused, Table
 from lab.fleet import Fleet, Member
@@ -53,6 +55,16 @@ class Cloud:
         """Return the reasons in the last events of a tunnel."""
         page = self.api.get("events", resource=self.tunnel(name)["id"], limit=8)
         return {event["reason"] for event in page["items"]}
+
+    def details(self, name: str) -> Table:
+        """Return what a tunnel's node says of it."""
+        return dict(self.api.get(f"vpn-tunnels/{self.tunnel(name)['id']}/explain")["details"])
+
+    def configuration(self, name: str) -> str:
+        """Return strongSwan's file for a tunnel, as the API makes it."""
+        path = f"vpn-connections/{self.connection()['id']}/customer-config"
+        made = self.api.get(path, device=office.DEVICE, tunnel=name, secrets="true")
+        return next(str(one["text"]) for one in made["files"] if one["name"] == "swanctl.conf")
 
     @property
     def member(self) -> Member:
@@ -143,6 +155,39 @@ def test_an_edit_of_one_tunnel_leaves_the_other_and_the_traffic(cloud: Cloud) ->
         assert seen.silence_ms <= 1000
 
 
+@pytest.mark.parametrize("first", ["ours", "theirs"])
+def test_a_new_key_and_new_suites_at_both_ends_in_either_order(cloud: Cloud, first: str) -> None:
+    """The tunnel stays the same resource, its twin's SAs stay, traffic hardly notices."""
+    device, before = cloud.hybrid.office.devices[0], cloud.tunnel()
+    twin = cloud.member.tunnels()[SECOND].spis
+    group = {"ours": "ecp384", "theirs": "modp2048"}[first]
+    key, suite = "0x" + secrets.token_hex(32), f"aes256-sha256-{group}"
+    fields = {"psk": key, "ike_proposals": [suite], "esp_proposals": [suite]}
+    streams = cloud.hybrid.streams()
+    if first == "ours":
+        cloud.change(FIRST, **fields)
+        wait_for("a refusal", lambda: cloud.details(FIRST)["refused"], 10.0, every_s=0.2)
+        device.swan.load_text(cloud.configuration(FIRST))
+    else:
+        text = re.sub(r"( (?:esp_)?proposals = ).*", rf"\g<1>{suite}", cloud.configuration(FIRST))
+        device.swan.load_text(re.sub(r"( secret = ).*", rf"\g<1>{key}", text))
+        cloud.change(FIRST, **fields)
+    wait_for("the suites", lambda: _uses(cloud, group), 30.0, every_s=0.2)
+    cloud.hybrid.wait_settled()
+    for seen in streams.stop():
+        assert seen.goes_on
+        assert seen.silence_ms <= 1000
+    assert cloud.tunnel()["id"] == before["id"]
+    assert cloud.tunnel()["psk_version"] == before["psk_version"] + 1
+    assert cloud.member.tunnels()[SECOND].spis == twin
+
+
+def _uses(cloud: Cloud, group: str) -> bool:
+    """Say whether the first tunnel's IKE SA is of a new group, and nothing is refused any more."""
+    details = cloud.details(FIRST)
+    return group in str(details["ike"]["suite"]) and not details["refused"]
+
+
 @pytest.mark.parametrize(
     ("fields", "code"),
     [
@@ -170,29 +215,87 @@ def test_a_mistake_has_its_reason_within_ten_seconds(
     cloud.fleet.wait_tunnels("up", timeout_s=60.0)
 
 
-def test_counters_are_what_was_carried(cloud: Cloud) -> None:
+@pytest.mark.parametrize(
+    ("kind", "fields", "code"),
+    [
+        ("vpn-connections", {"local_asn": 65009}, "bgp_asn_mismatch"),
+        (
+            "vpn-tunnels",
+            {"inner_cidr": "169.254.99.0/30", "inner_local": "169.254.99.1"},
+            "bgp_unreachable",
+        ),
+    ],
+)
+def test_a_mistake_of_routing_has_its_reason_within_ten_seconds(
+    cloud: Cloud, kind: str, fields: dict[str, object], code: str
+) -> None:
+    one = cloud.connection() if kind == "vpn-connections" else cloud.tunnel(SECOND)
+    cloud.api.change(f"{kind}/{one['id']}", **fields)
+    cloud.fleet.wait_applied()
+    reason = cloud.wait_reason(SECOND, code)
+    assert reason["hint"]
+    if code == "bgp_asn_mismatch":
+        assert reason["ours"] == "AS 65009 to AS 65001"
+    cloud.api.change(f"{kind}/{one['id']}", **{key: one[key] for key in fields})
+    cloud.hybrid.wait_settled(60.0)
+
+
+def test_a_path_where_ike_is_blocked_and_a_group_only_a_rekey_needs_have_their_reasons(
+    cloud: Cloud,
+) -> None:
+    cloud.do(SECOND, "down")
+    cloud.fleet.wait_tunnels("down", SECOND)
+    with impair.cut_off(cloud.hybrid.office.devices[1].machine, "wan2"):
+        cloud.do(SECOND, "up")
+        cloud.wait_reason(SECOND, "peer_unreachable")
+    cloud.fleet.wait_tunnels("up", SECOND, timeout_s=60.0)
+    cloud.change(SECOND, esp_proposals=["aes256gcm16-ecp521"])
+    cloud.fleet.wait_applied()
+    wait_for("the refusal", lambda: cloud.details(SECOND)["refused"], 10.0, every_s=0.2)
+    (refused,) = cloud.details(SECOND)["refused"]
+    assert refused["code"] == "no_proposal_chosen"
+    assert "ecp521" in refused["ours"]
+    wait_for("its event", lambda: refused["code"] in cloud.reasons_of(SECOND), 10.0, every_s=0.2)
+    assert cloud.tunnel(SECOND)["status"]["operational"] == "up"
+    cloud.change(SECOND, esp_proposals=None)
+    cloud.hybrid.wait_settled(60.0)
+
+
+def test_counters_are_what_was_carried_and_a_tunnel_that_is_down_is_reported_too(
+    cloud: Cloud,
+) -> None:
+    """In clear, encrypted, and in packets, as the node says when it is asked."""
     cloud.hybrid.wait_settled()
     site = cloud.hybrid.pair
-
-    def carried() -> int:
-        return sum(
-            tunnel["status"]["counters"]["out_bytes"] for tunnel in cloud.fleet.tunnels().values()
-        )
-
-    def steady() -> int | None:
-        before = carried()
-        wait_for("a report", lambda: True, 0.0)
-        after = cloud.member.tunnels()
-        real = sum(int(str(one.raw["out_bytes"])) for one in after.values())
-        return before if abs(real - before) < 20_000 else None
-
-    before = wait_for("the report before", steady, 15.0, every_s=0.5)
+    before = cloud.details(FIRST)
     flow = iperf.measure(
         site.a.host, site.b.host, site.b.host4, "-u", "-b", "100M", "-l", "1200", seconds=2.0
     )
-    sent = flow.sent * (1200 + 28)
-    after = wait_for("the report after", steady, 15.0, every_s=0.5)
-    assert after - before == pytest.approx(sent, rel=0.01)
+    after = cloud.details(FIRST)
+
+    def carried(key: str) -> int:
+        return int(after[key]) - int(before[key])
+
+    beside = 100  # packets of BGP and BFD meanwhile
+    assert 0 <= carried("out_packets") - flow.sent <= beside
+    assert carried("out_bytes") == pytest.approx(flow.sent * (1200 + 28), rel=0.01)
+    # SPI and sequence number, IV, padding to four bytes with its own two, ICV (RFC 4303, RFC 4106)
+    sealed = 1228 + 8 + 8 + 4 + 16
+    assert carried("out_esp_bytes") == pytest.approx(flow.sent * sealed, rel=0.01)
+    dropped = sum(after["drops"].values())  # by reason, those that there were
+
+    def reported() -> bool:
+        counted = cloud.tunnel()["status"]["counters"]
+        return counted["out_bytes"] >= after["out_bytes"] and counted["drops"] >= dropped
+
+    wait_for("the report", reported, 15.0, every_s=0.5)
+    cloud.do(SECOND, "down")
+    cloud.fleet.wait_tunnels("down", SECOND)
+    shown = cloud.tunnel(SECOND)["status"]
+    assert shown["reason"]["code"] == "admin_down"
+    assert shown["counters"] is not None
+    cloud.do(SECOND, "up")
+    cloud.hybrid.wait_settled(60.0)
 
 
 def test_what_is_in_use_is_guarded_with_a_code(cloud: Cloud) -> None:
@@ -211,6 +314,17 @@ def test_what_is_in_use_is_guarded_with_a_code(cloud: Cloud) -> None:
     with pytest.raises(Refused) as caught:
         cloud.api.create("vpn-tunnels", vpn_connection="office", inner_cidr="169.254.99.0/29")
     assert caught.value.code == "inner_cidr_invalid"
+    again = {key: cloud.tunnel()[key] for key in ("local_address", "remote_address")}
+    with pytest.raises(Refused) as caught:
+        cloud.api.create("vpn-tunnels", vpn_connection="office", **again)
+    assert caught.value.code == "address_pair_in_use"
+    cloud.api.change("settings/quotas", vpn_tunnel=2)
+    with pytest.raises(Refused) as caught:
+        cloud.api.create("vpn-tunnels", vpn_connection="office")
+    assert (caught.value.status, caught.value.code) == (409, "quota_exceeded")
+    cloud.api.delete("settings/quotas")
+    assert cloud.connection()["revision"] == connection["revision"]
+    assert set(cloud.fleet.tunnels()) == {FIRST, SECOND}
     cloud.hybrid.wait_settled()
 
 
