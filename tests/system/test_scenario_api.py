@@ -286,7 +286,8 @@ def test_counters_are_what_was_carried_and_a_tunnel_that_is_down_is_reported_too
 
     def reported() -> bool:
         counted = cloud.tunnel()["status"]["counters"]
-        return counted["out_bytes"] >= after["out_bytes"] and counted["drops"] >= dropped
+        is_sent = int(counted["out_bytes"]) >= int(after["out_bytes"])
+        return is_sent and int(counted["drops"]) >= dropped
 
     wait_for("the report", reported, 15.0, every_s=0.5)
     cloud.do(SECOND, "down")
