@@ -29,6 +29,7 @@ class Store:
         """Take what has changed; afterwards the records are what a look at all would say."""
         for key, record in endpoint.changes():
             if record:
+                assert _goes_on(self.records.get(key, record), record)
                 self.records[key] = record
             else:
                 self.records.pop(key, None)
@@ -50,6 +51,15 @@ class Store:
     def newest(self) -> Any:
         """Return what is kept of the newest IKE SA."""
         return sorted(map(json.loads, self.records.values()), key=lambda one: one["times"][1])[-1]
+
+
+def _goes_on(old: bytes, new: bytes) -> bool:
+    """Return whether no count of a record goes back, by a restart or otherwise."""
+    before, after = json.loads(old), json.loads(new)
+    counts = [
+        (one["ivs"], one["window"]["next"], one["window"]["expected"]) for one in (before, after)
+    ]
+    return all(then <= now for then, now in zip(*counts, strict=True))
 
 
 class Once:
