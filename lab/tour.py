@@ -59,6 +59,8 @@ class Tour:
         if path:
             page.goto(path)
         self.window.settle()
+        if name == "drain":
+            page.click("details.same summary")
         png = base64.b64encode(page.screenshot(full_page=whole, animations="disabled")).decode()
         # A page without a policy: the console's own forbids pictures from elsewhere to be read.
         with page.context.new_page() as blank:
@@ -78,6 +80,8 @@ class Tour:
         self.newcomer.equip()
         for number in (1, 2):
             self.newcomer.wait_up(number)
+        self.newcomer.wait_settled()
+        self.newcomer.wait_by(1)
         self.show("config", f"{self.newcomer.place}/config?device=strongswan")
 
     def traffic(self) -> None:
@@ -111,7 +115,7 @@ class Tour:
         expect(page.locator(f"[data-state-of={second['id']}]")).to_contain_text(
             "down", timeout=60_000
         )
-        self.show("tunnel-down", f"/console/vpn-tunnels/{second['id']}")
+        self.show("tunnel-down")
         page.set_viewport_size(PHONE)  # type: ignore[arg-type] # a table of its own kind
         self.show("phone-overview", "/console/")
         self.show("phone-tunnel", f"/console/vpn-tunnels/{second['id']}", theme="dark")
