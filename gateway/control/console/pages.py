@@ -39,6 +39,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "alarm_target": ("type", "enabled", "url", "recipients"),
 }
 _REFERRED = ("border_gateway", "customer_gateway", "vpn_connection", "node", "address_pool")
+_AT_THE_HEAD = frozenset({"admin", "operational", "reason", "counters", "tunnels", "notes"})
 _NOT_FIELDS = frozenset({"id", "name", "status", "state", "description", "warnings"})
 
 
@@ -154,6 +155,7 @@ class Pages:
             tunnels=tunnels if tunnels or kind.name == "vpn_connection" else None,
             names=self.names(visit),
             fields=_fields(resource),
+            now=_now(resource),
             used_by=[one for one in used_by if one["kind"] != "vpn_tunnel"],
             events=events,
             timeline=picture.timeline(_spans(events), _since(resource), time.time()),
@@ -258,6 +260,16 @@ def _fields(resource: Table) -> list[tuple[str, str]]:
         if name not in _NOT_FIELDS and text:
             found.append((name, text))
     return [("id", str(resource["id"])), *found]
+
+
+def _now(resource: Table) -> list[tuple[str, str]]:
+    """Return what is computed of a resource and is neither at its head nor in a table below."""
+    status = resource.get("status") or {}
+    return [
+        (name, text)
+        for name, value in status.items()
+        if name not in _AT_THE_HEAD and not isinstance(value, dict) and (text := text_of(value))
+    ]
 
 
 def _since(resource: Table) -> float:
