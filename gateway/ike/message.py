@@ -166,12 +166,12 @@ def parse_header(datagram: bytes) -> Header:
     if len(datagram) < HEADER_LEN:
         raise WireError(f"header: need {HEADER_LEN} bytes, have {len(datagram)}")
     header = Header(*_HEADER.unpack_from(datagram))
+    if not any(header.spi_i):  # of no version: there is nobody to answer to
+        raise WireError("header: SPIi is zero")
     if header.version >> 4 != IKE_VERSION >> 4:
         raise InvalidMajorVersion(header)
     if header.length != len(datagram):
         raise WireError(f"header: length {header.length} in a datagram of {len(datagram)} bytes")
-    if not any(header.spi_i):
-        raise WireError("header: SPIi is zero")
     return header
 
 

@@ -116,6 +116,9 @@ def test_what_is_no_ike_is_refused(datagram: bytes) -> None:
 def test_spi_i_of_zero_is_refused() -> None:
     with pytest.raises(WireError, match="SPIi is zero"):
         parse_header(header_bytes(spi_i=bytes(8)))
+    # Nor is one of another version answered: the answer would have no SPI either.
+    with pytest.raises(WireError, match="SPIi is zero"):
+        parse_header(header_bytes(spi_i=bytes(8), version=b"\x30"))
 
 
 @pytest.mark.parametrize("version", [0x00, 0x10, 0x30, 0xF0])
