@@ -101,6 +101,8 @@ class IkeEndpoint:
                 tunnel = Tunnel(config, self._context.random)
                 tunnel.retry_at = now if tunnel.is_wanted else math.inf
                 self._tunnels[name] = tunnel
+                if self._is_kept:
+                    snapshot.prints(tunnel)  # now, not while peers wait for answers
                 self._settle(tunnel, now)
         self._entrance.configure(self._tunnels.values())
         return self._events(now)

@@ -6,7 +6,7 @@ Private values and ESP keys are among them: only for a record that is sealed.
 
 from __future__ import annotations
 
-import base64
+from binascii import a2b_base64, b2a_base64
 from ipaddress import ip_address
 from typing import Any, TypeAlias
 
@@ -25,12 +25,12 @@ Loaded: TypeAlias = Any  # what json makes of our own bytes; a wrong type shows 
 
 def text(value: bytes) -> str:
     """Return bytes as text."""
-    return base64.b64encode(value).decode()
+    return b2a_base64(value, newline=False).decode()
 
 
 def data(value: str) -> bytes:
     """Return the bytes that `text` was given."""
-    return base64.b64decode(value, validate=True)
+    return a2b_base64(value, strict_mode=True)
 
 
 # ---- what our outstanding request offered ----

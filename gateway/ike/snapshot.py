@@ -114,7 +114,7 @@ def _save_sa(sa: IkeSa) -> Table:
     secrets = sa.keys.secrets
     return {
         "tunnel": sa.tunnel.config.name,
-        "config": _prints(sa.tunnel),
+        "config": prints(sa.tunnel),
         "state": sa.state.name,
         "spis": [text(sa.spi_i), text(sa.spi_r)],
         "original_initiator": sa.original_initiator,
@@ -248,7 +248,7 @@ def _save_further(suite: IkeSuite | EspSuite) -> list[Value]:
     return [[one.type, one.id] for one in suite.further]
 
 
-def _prints(tunnel: Tunnel) -> Table:
+def prints(tunnel: Tunnel) -> Table:
     """Return the fingerprints of a tunnel's configuration, made once for each configuration."""
     if tunnel.prints is None or tunnel.prints[0] is not tunnel.config:
         tunnel.prints = (tunnel.config, fingerprints(tunnel.config))

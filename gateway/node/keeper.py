@@ -84,20 +84,20 @@ class Keeper:
             self._journal.error("state not restored", text=str(error))
             return None
 
-    def keep(self, changes: Changes) -> None:
-        """Keep what has changed, all or none; an empty record goes. Raises DataPlaneError."""
-        self._plane.keep(
-            [
-                (place, self._sealer.seal(place, record) if record else b"")
-                for place, record in changes
-            ]
-        )
-        self._stale.difference_update(place for place, _ in changes)
+    def keep(self, changes: Changes, standings: Standings | None = None) -> None:
+        """
+        Keep what has changed, all or none; an empty record goes. Raises DataPlaneError.
 
-    def keep_standings(self, standings: Standings) -> None:
-        """Keep what is not of one IKE SA. Raises DataPlaneError."""
-        self.keep([(_NODE, standings.encode())])
-        self.standings = standings
+        `standings` is what has changed and is not of one IKE SA.
+        """
+        if standings is not None:
+            changes = [*changes, (_NODE, standings.encode())]
+        if not changes:
+            return
+        seal = self._sealer.seal
+        self._plane.keep([(place, seal(place, one) if one else b"") for place, one in changes])
+        self._stale.difference_update(place for place, _ in changes)
+        self.standings = standings or self.standings
 
     def sweep(self) -> None:
         """Remove what was found and is not true any more. Raises DataPlaneError."""
@@ -166,17 +166,19 @@ class Succession:
     # ---- for the process after ----
 
     def _keep(self, changes: Changes) -> None:
-        if self._reconciler.taken_down != self._keeper.standings.taken_down:
-            self.keep_standings()  # an operator's word holds before the peer hears of it
-        if changes:
-            self._keeper.keep(changes)
+        """Keep the changes of IKE SAs, together with an operator's word that has made them."""
+        is_told = self._reconciler.taken_down != self._keeper.standings.taken_down
+        self._keeper.keep(changes, self._standings() if is_told else None)
 
     def keep_standings(self) -> None:
         """Keep the standings of the tunnels if they have changed. Raises DataPlaneError."""
+        standings = self._standings()
+        if standings != self._keeper.standings:
+            self._keeper.keep([], standings)
+
+    def _standings(self) -> Standings:
         held = frozenset(
             name for name in self._tunnels.by_name if Cause.FAILBACK in self._steering.causes(name)
         )
         probed = [self._prober.found(each) for each in (Health.HEALTHY, Health.UNHEALTHY)]
-        standings = Standings(frozenset(self._reconciler.taken_down), held, *probed)
-        if standings != self._keeper.standings:
-            self._keeper.keep_standings(standings)
+        return Standings(frozenset(self._reconciler.taken_down), held, *probed)

@@ -65,8 +65,7 @@ def test_the_next_process_finds_what_was_kept_last(plane: LocalPlane, tmp_path: 
     first = keeper(plane, tmp_path)
     assert first.ike_sas == []
     first.keep([(b"spi-1", b"one"), (b"spi-2", b"two")])
-    first.keep([(b"spi-1", b""), (b"spi-3", b"three")])
-    first.keep_standings(Standings(frozenset({"office-1"})))
+    first.keep([(b"spi-1", b""), (b"spi-3", b"three")], Standings(frozenset({"office-1"})))
     assert b"three" not in b"".join(plane.kept().values())
 
     second = keeper(plane, tmp_path)
