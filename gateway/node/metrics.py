@@ -33,6 +33,7 @@ def metrics_text(status: Json, failovers: Failovers) -> str:
             *_process(status),
             *_tunnels(status["tunnels"], _titles(status["connections"])),
             *_connections(status["connections"], failovers),
+            *_neighbours(status["neighbours"]),
             *_counters(status["counters"]),
         ]
     )
@@ -200,6 +201,20 @@ def _connections(connections: Iterable[Json], failovers: Failovers) -> Iterator[
     text = "how long nothing came in in a failover, where that is known"
     silences = [(labels, failovers.of(one["name"])) for labels, one in labels_of]
     yield histograms("twinspan_connection_failover_silence_seconds", text, silences)
+
+
+def _neighbours(neighbours: Iterable[Json]) -> Iterator[list[str]]:
+    """Yield the sessions of direct lines and of VPC routers."""
+    named = [
+        (labelled({key: one[key] for key in ("name", "kind", "border_gateway")}), one)
+        for one in neighbours
+    ]
+    for name, key, text in (
+        ("bgp_established", "established", "1 if the BGP session with it is established"),
+        ("bfd_up", "bfd_up", "1 if BFD with it is up"),
+    ):
+        samples = [(labels, one[key]) for labels, one in named if one[key] is not None]
+        yield family(f"twinspan_neighbour_{name}", "gauge", text, samples)
 
 
 def _connection_labels(connection: Json) -> dict[str, object]:

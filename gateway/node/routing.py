@@ -16,7 +16,7 @@ from gateway.node.reconcile import Reconciler
 from gateway.node.tunnel import Tunnels
 from gateway.routing.choice import Fate, Judged
 from gateway.routing.names import NOWHERE, Origin, Place
-from gateway.routing.plan import Hop
+from gateway.routing.plan import BgpPeer, Hop, StaticWay
 from gateway.routing.routers import Routers
 from gateway.routing.tables import Table, is_in
 from gateway.routing.view import LineView, PeerView
@@ -126,6 +126,28 @@ class RoutingReport:
         peer = self._routers.peer(name)
         return peer is not None and peer.is_up
 
+    def neighbours(self) -> list[Json]:
+        """
+        Return each direct line and each VPC's router with a BGP session or BFD: whether these are
+        up, None for what is not to be.
+        """
+        peers = {(view.peer.hop, view.peer.name): view for view in self._routers.peers}
+        lines = {view.way.name: view for view in self._routers.lines}
+        plans = self._reconciler.plan.routing if self._reconciler.plan else ()
+        found = [
+            _neighbour(peer, view is not None and view.is_up, view)
+            for plan in plans
+            for peer in plan.peers
+            if not peer.is_tunnels
+            for view in [peers.get((peer.hop, peer.name))]
+        ]
+        return found + [
+            _neighbour(way, None, lines.get(way.name))
+            for plan in plans
+            for way in plan.statics
+            if way.hop is Hop.LINE and way.bfd is not None
+        ]
+
     def since(self, name: str) -> float | None:
         """Return since when a tunnel's BGP session is as it is, in seconds since 1970."""
         peer = self._routers.peer(name)
@@ -218,6 +240,18 @@ def _peer(view: PeerView) -> Json:
         "bfd_timeout_s": bfd.timeout_s if bfd else 0,
         "preference": peer.preference,
         "active": view.is_active,
+    }
+
+
+def _neighbour(
+    way: BgpPeer | StaticWay, established: bool | None, view: PeerView | LineView | None
+) -> Json:
+    return {
+        "name": way.name,
+        "kind": way.hop.value,
+        "border_gateway": way.border_gateway,
+        "established": established,
+        "bfd_up": None if way.bfd is None else view is not None and view.bfd_text == "up",
     }
 
 

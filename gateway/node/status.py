@@ -102,6 +102,7 @@ class StatusView:
         active = self._active(plans)
         return {
             **self._gateway(self._noted),
+            "neighbours": self._routing.neighbours(),
             "tunnels": [self._figures(plan, plan.name in active) for plan in plans],
         }
 

@@ -34,6 +34,10 @@ def tunnel(name: str, **more: object) -> dict[str, Any]:
     }
 
 
+def _neighbour(name: str, **states: bool | None) -> dict[str, Any]:
+    return {"name": name, "kind": "direct_line", "border_gateway": "main", **states}
+
+
 def status(*tunnels: dict[str, Any]) -> dict[str, Any]:
     return {
         "gateway": "gw",
@@ -44,6 +48,10 @@ def status(*tunnels: dict[str, Any]) -> dict[str, Any]:
             {"name": "office", "border_gateway": "main", "ha_status": "redundancy", "working": 2}
         ],
         "tunnels": list(tunnels),
+        "neighbours": [
+            _neighbour("leased", established=True, bfd_up=False),
+            _neighbour("leased2", established=None, bfd_up=True),
+        ],
         "counters": {
             "ike": {"sent": 3},
             "each_worker": [{"rx_packets": 7}, {"rx_packets": 8}],
@@ -142,6 +150,18 @@ def test_failovers_are_a_histogram_of_each_connection_from_the_first_scrape_on()
     assert found[f"twinspan_connection_failovers_total{{{labels}}}"] == "3"
     failovers.keep(frozenset())
     assert samples(metrics_text(status(), failovers))[f"{name}_count{{{labels}}}"] == "0"
+
+
+def test_lines_have_their_sessions() -> None:
+    found = samples(metrics_text(status(), Failovers()))
+    wanted = {("bgp_established", "leased"): "1", ("bfd_up", "leased"): "0"}
+    wanted |= {("bfd_up", "leased2"): "1"}
+    told = {name: value for name, value in found.items() if "_neighbour_" in name}
+    rest = 'kind="direct_line",border_gateway="main"'
+    assert told == {
+        f'twinspan_neighbour_{what}{{name="{name}",{rest}}}': value
+        for (what, name), value in wanted.items()
+    }
 
 
 def test_bfd_that_is_not_wanted_is_not_down() -> None:

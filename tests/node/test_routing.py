@@ -17,6 +17,7 @@ from gateway.node.routes import FAIL_CLOSED_METRIC
 from gateway.node.routing import RoutingReport
 from gateway.routing.process import HERE
 from gateway.routing.routers import Routers
+from tests.model.test_mistakes_lines import LINE, ONE, line
 from tests.node.gateway_parts import Parts, parts
 from tests.node.network import ip
 from tests.support.documents import CONNECTION, document
@@ -66,3 +67,16 @@ async def test_with_bgp_only_the_route_that_fails_closed_is_the_nodes(gw: Parts)
     assert gw.kernel.routes() == {CLOSED}
     gw.reconciler.apply(plan(document(RESPOND)))
     assert len(gw.kernel.routes()) == 3
+
+
+async def test_lines_are_told_from_the_plan_on_before_bird_knows_them(
+    gw: Parts, report: RoutingReport
+) -> None:
+    assert report.neighbours() == []
+    told = []
+    for edits in ((), (((*LINE, "bfd"), "off"),), (((*LINE, "routing"), "static"),)):
+        gw.reconciler.plan = plan(document(RESPOND, ONE, *line(bfd="300x3"), *edits))
+        (found,) = report.neighbours()
+        assert (found["name"], found["kind"]) == ("line", "direct_line")
+        told.append((found["established"], found["bfd_up"]))
+    assert told == [(False, False), (False, None), (None, False)]
