@@ -6,8 +6,9 @@ initiator keeps a few handshakes open at a time. No data plane is attached, so t
 the IKE core (`scale` shows whole gateways). strongSwan: two daemons in two namespaces, all
 connections started at once over vici; kernel-libipsec installs the Child SAs. Both use x25519, PSK
 and AES-256-GCM. Ours is run once more with ML-KEM-768 beside x25519 (RFC 9370), as our gateways do
-it among themselves, and once more with a sealed record of each change kept with a data plane
-process, both in turns with the one without, so the ratios are of one run.
+it among themselves, once more with a sealed record of each change kept with a data plane process,
+and once with ECDSA P-256 certificates in place of the PSK (each end verifies another chain of two
+with each peer), all in turns with the one without, so the ratios are of one run.
 
 CPU is that of the responder for one IKE SA with its Child SA, in milliseconds.
 """
@@ -28,6 +29,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from ipaddress import IPv4Address
 from multiprocessing.connection import Connection as Pipe
 from pathlib import Path as File
@@ -44,6 +46,10 @@ from gateway.ike.proposals import parse_proposal
 from gateway.ike.selectors import parse_selector
 from gateway.node.journal import Journal
 from gateway.node.keeper import Keeper
+from gateway.pki.credentials import Credentials
+from gateway.pki.issue import Issuer, Wish, issue, make_key, private_pem
+from gateway.pki.keys import private_key_of
+from gateway.pki.question import Mode
 from gateway.sa import Path
 from gateway.secret import Secret
 from lab import cpu, sites, topology
@@ -59,6 +65,7 @@ ESP = "aes256gcm16"
 _TURNS = 2  # of each of ours, taken alternately; the better one counts
 _OPEN_AT_ONCE = 16
 _PLAIN, _MLKEM, _KEPT = "twinspan", "twinspan, mlkem768", "twinspan, kept"
+_ECDSA = "twinspan, ecdsa"
 _HUB = IPv4Address("192.0.2.1")
 _FIRST_BRANCH = int(IPv4Address("10.0.0.1"))
 # Each datagram carries the branch's number and the port, which stand for its addresses.
@@ -94,7 +101,39 @@ def _branch(number: int) -> IPv4Address:
     return IPv4Address(_FIRST_BRANCH + number)
 
 
-def _config(number: int, is_hub: bool, psk: bytes, ike: str) -> TunnelConfig:
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """How the two ends do it: by a pre-shared key, or with `ca_key` by certificates."""
+
+    ike: str
+    psk: bytes
+    ca_key: str = ""  # PEM: each process makes the certificates of its ends
+
+
+def _credentials(name: str, ca: Issuer) -> Credentials:
+    own = make_key("ecdsa")
+    made = issue(Wish(name, 2, (name,)), own, ca, datetime.now(UTC))
+    return Credentials(own, (made,), (ca.certificate,), revocation=Mode.OFF)
+
+
+def _authority(key: str) -> Issuer:
+    """Return the CA of a key: both processes trust its key, whichever of them has made it."""
+    own = private_key_of(key)
+    return Issuer(issue(Wish("CA", 9, is_ca=True), own, None, datetime.now(UTC)), own)
+
+
+def _configs(count: int, is_hub: bool, way: _Way) -> Iterator[TunnelConfig]:
+    if not way.ca_key:
+        yield from (_config(number, is_hub, way) for number in range(count))
+        return
+    ca = _authority(way.ca_key)
+    hub = _credentials("hub.test", ca)
+    for number in range(count):
+        own = hub if is_hub else _credentials(f"branch{number}.test", ca)
+        yield replace(_config(number, is_hub, way), psk=None, credentials=own)
+
+
+def _config(number: int, is_hub: bool, way: _Way) -> TunnelConfig:
     hub, branch = Identity.parse("hub.test"), Identity.parse(f"branch{number}.test")
     everything = (parse_selector("0.0.0.0/0"),)
     return TunnelConfig(
@@ -103,8 +142,8 @@ def _config(number: int, is_hub: bool, psk: bytes, ike: str) -> TunnelConfig:
         remote=_branch(number) if is_hub else _HUB,
         local_id=hub if is_hub else branch,
         remote_id=branch if is_hub else hub,
-        psk=Secret(psk),
-        ike_proposals=(parse_proposal(ike, ProtocolId.IKE),),
+        psk=Secret(way.psk),
+        ike_proposals=(parse_proposal(way.ike, ProtocolId.IKE),),
         esp_proposals=(parse_proposal(ESP, ProtocolId.ESP),),
         local_ts=everything,
         remote_ts=everything,
@@ -126,15 +165,15 @@ class _End:
         cls,
         link: socket.socket,
         count: int,
-        psk: bytes,
         is_hub: bool,
-        ike: str,
+        way: _Way,
         keeper: Keeper | None = None,
     ) -> _End:
         """Return an endpoint with `count` tunnels."""
         now = time.monotonic()
         endpoint = IkeEndpoint(SystemRandom(), now, is_kept=keeper is not None)
-        endpoint.configure((_config(number, is_hub, psk, ike) for number in range(count)), now)
+        endpoint.set_clock(time.time() - now)
+        endpoint.configure(_configs(count, is_hub, way), now)
         return cls(endpoint, link, is_hub, keeper)
 
     def turn(self, wait_s: float) -> list[Event]:
@@ -184,12 +223,12 @@ def _kept() -> Iterator[tuple[RemotePlane, Keeper]]:
             plane.stop()
 
 
-def _respond(pipe: Pipe, count: int, psk: bytes, ike: str, is_kept: bool) -> None:
+def _respond(pipe: Pipe, count: int, way: _Way, is_kept: bool) -> None:
     with _socket() as link, contextlib.ExitStack() as stack:
         plane, keeper = stack.enter_context(_kept()) if is_kept else (None, None)
         pipe.send(link.getsockname()[1])
         link.connect(("127.0.0.1", pipe.recv()))
-        hub = _End.make(link, count, psk, is_hub=True, ike=ike, keeper=keeper)
+        hub = _End.make(link, count, is_hub=True, way=way, keeper=keeper)
         pipe.send("ready")
         before = time.process_time()
         while not pipe.poll():
@@ -199,19 +238,20 @@ def _respond(pipe: Pipe, count: int, psk: bytes, ike: str, is_kept: bool) -> Non
         pipe.send(sum(map(len, records.values())) / count)
 
 
-def twinspan(count: int, ike: str = IKE, *, is_kept: bool = False) -> Rate:
+def twinspan(
+    count: int, ike: str = IKE, *, is_kept: bool = False, has_certificates: bool = False
+) -> Rate:
     """Return the rate of our core: `count` handshakes. Raises LabError if one fails."""
-    psk = secrets.token_bytes(32)
+    ca_key = private_pem(make_key("ecdsa")) if has_certificates else ""
+    way = _Way(ike, secrets.token_bytes(32), ca_key)
     context = multiprocessing.get_context("spawn")
     pipe, other = context.Pipe()
-    responder = context.Process(
-        target=_respond, args=(other, count, psk, ike, is_kept), daemon=True
-    )
+    responder = context.Process(target=_respond, args=(other, count, way, is_kept), daemon=True)
     responder.start()
     with _socket() as link:
         link.connect(("127.0.0.1", pipe.recv()))
         pipe.send(link.getsockname()[1])
-        branches = _End.make(link, count, psk, is_hub=False, ike=ike)
+        branches = _End.make(link, count, is_hub=False, way=way)
         pipe.recv()
         began = time.monotonic()
         _initiate_all(branches, count)
@@ -306,6 +346,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             found[f"{name}.cpu_ms"] = round(rate.cpu_ms, 3)
             found[f"{name}.per_core_s"] = round(1e3 / rate.cpu_ms, 1)
         found["mlkem768.cost"] = round(_cost(rates, _MLKEM), 3)
+        found["ecdsa.cost"] = round(_cost(rates, _ECDSA), 3)
         found["kept.cost"] = round(_cost(rates, _KEPT), 3)
         found["kept.record_bytes"] = round(rates[_KEPT].record_bytes)
         chosen.json.write_text(json.dumps(found, indent=1) + "\n")
@@ -313,12 +354,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _ours(count: int) -> dict[str, Rate]:
-    """Return our rates: without more, with ML-KEM, and with records; measured in turns."""
-    kinds = {_PLAIN: (IKE, False), _MLKEM: (HYBRID, False), _KEPT: (IKE, True)}
+    """Return our rates: plain, with ML-KEM, records, certificates; measured in turns."""
     best: dict[str, Rate] = {}
     for _ in range(_TURNS):
-        for name, (ike, is_kept) in kinds.items():
-            found = twinspan(count, ike, is_kept=is_kept)
+        for name in (_PLAIN, _MLKEM, _KEPT, _ECDSA):
+            ike = HYBRID if name == _MLKEM else IKE
+            found = twinspan(count, ike, is_kept=name == _KEPT, has_certificates=name == _ECDSA)
             best[name] = min(best.get(name, found), found, key=lambda rate: rate.cpu_ms)
     return best
 
@@ -329,7 +370,7 @@ def _cost(rates: Mapping[str, Rate], name: str) -> float:
 
 
 def _show(rates: Mapping[str, Rate]) -> None:
-    table = Table(title=f"IKE SAs with one Child SA, {IKE}, {ESP}, PSK")
+    table = Table(title=f"IKE SAs with one Child SA, {IKE}, {ESP}")
     heads = (
         "",
         "a second, both ends on this machine",
@@ -343,7 +384,12 @@ def _show(rates: Mapping[str, Rate]) -> None:
         table.add_row(name, f"{rate.per_s:.0f}", f"{rate.cpu_ms:.2f}", core)
     console = Console(width=None if sys.stdout.isatty() else 120)
     console.print(table)
-    for name, words in ((_MLKEM, "with ML-KEM-768"), (_KEPT, "with its record kept")):
+    words_of = {
+        _MLKEM: "with ML-KEM-768",
+        _KEPT: "with its record kept",
+        _ECDSA: "with ECDSA P-256 certificates",
+    }
+    for name, words in words_of.items():
         cost = _cost(rates, name)
         console.print(f"{words} a handshake takes {cost:.2f} times the responder's CPU")
     console.print(f"a record has {rates[_KEPT].record_bytes:.0f} bytes")

@@ -17,6 +17,7 @@ import vici
 
 from lab.commands import LabError, Process, run, wait_for
 from lab.netns import Namespace
+from lab.swan_certificates import Certificates, load_certificates, public_pem
 
 _PROGRAM = "/usr/sbin/charon-systemd"
 _PLUGINS = (
@@ -70,6 +71,7 @@ class Connection:
     further: Mapping[str, Child] = field(default_factory=dict)  # beside the first, by name
     ppk: Ppk | None = None
     version: str = "2"
+    certificates: Certificates | None = None  # in place of `psk`
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +245,7 @@ charon-systemd {{
             for connection in connections:
                 for secret in _secrets(connection):
                     session.load_shared(secret)
+                load_certificates(session, connection.certificates)
                 session.load_conn({connection.name: _settings(connection)})
         self._connections = tuple(connections)
 
@@ -369,6 +372,23 @@ def _texts(values: Sequence[bytes | str]) -> list[str]:
     return [value.decode() if isinstance(value, bytes) else value for value in values]
 
 
+def _ends(connection: Connection) -> dict[str, object]:
+    """Return how the two ends of a connection prove their identities."""
+    local: dict[str, object] = {"id": connection.local_id}
+    remote: dict[str, object] = {"id": connection.remote_id}
+    found = connection.certificates
+    if found is None:
+        return {"local": {**local, "auth": "psk"}, "remote": {**remote, "auth": "psk"}}
+    local["auth"], remote["auth"] = found.auth, "pubkey"
+    if found.own:
+        local["certs"] = [found.own[0]]
+        remote["cacerts"] = list(found.trusted)
+    else:
+        local["pubkeys"] = [public_pem(found.key)]
+        remote["pubkeys"] = list(found.trusted)
+    return {"local": local, "remote": remote, "send_cert": "always"}
+
+
 def _secrets(connection: Connection) -> list[dict[str, object]]:
     psk: dict[str, object] = {
         "id": f"psk-{connection.name}",
@@ -400,8 +420,7 @@ def _settings(connection: Connection) -> dict[str, object]:
         "rekey_time": connection.rekey_time,
         "keyingtries": connection.keyingtries,
         "unique": connection.unique,
-        "local": {"auth": "psk", "id": connection.local_id},
-        "remote": {"auth": "psk", "id": connection.remote_id},
+        **_ends(connection),
         "children": {name: _child_settings(child) for name, child in children.items()},
     }
 

@@ -56,6 +56,7 @@ GROUPS = {
     "setting": "remote.setting",
     "context": "remote.context",
     "import": "importing",
+    "pki": "pki",
     "store": "store",
     "control": "control",
 }

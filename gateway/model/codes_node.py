@@ -31,6 +31,19 @@ TUNNEL = (
         "The tunnel is up and stays up; new keys, or one pair of prefixes, could not be agreed on.",
         "twinspan explain TUNNEL",
     ),
+    Code(
+        "tunnel_certificate_ending",
+        WARNING,
+        "A tunnel's certificate ends soon",
+        "Our certificate of a tunnel, or the one by which its peer has authenticated, ends soon.",
+        "renew it: a new IKE SA needs one that is valid",
+    ),
+    Code(
+        "tunnel_certificate_renewed",
+        INFO,
+        "A tunnel's certificate is renewed",
+        "The certificates of a tunnel are good for a while again.",
+    ),
     Code("tunnel_allowed", INFO, "Tunnel allowed", "An operator lets a tunnel up again."),
     Code(
         "tunnel_taken_down",

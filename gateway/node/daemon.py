@@ -40,6 +40,7 @@ from gateway.ike.events import (
     Spoken,
 )
 from gateway.ike.reasons import selectors_text
+from gateway.node.expiry import Expiry
 from gateway.node.fetch import Fetcher
 from gateway.node.journal import Journal, Level
 from gateway.node.one_way import Sign
@@ -83,6 +84,7 @@ class IkeDaemon:
         self._wall = wall
         self._fetcher = Fetcher(self._fetched, journal)
         self.keep: Callable[[Changes], None] = keep_nothing  # for the next gateway process
+        self._expiry = Expiry(journal)
         self._timer: asyncio.TimerHandle | None = None
         self._is_closed = False
         self._next_sample = 0
@@ -100,6 +102,7 @@ class IkeDaemon:
         configs = tuple(tunnels)
         self.known = frozenset(config.name for config in configs)
         self._set_clock()
+        self._expiry.keep(self.known)
         self.carry_out(self.endpoint.configure(configs, self._clock()))
         self.strangers.know(self.endpoint.peer_addresses)
 
@@ -246,6 +249,7 @@ class IkeDaemon:
             return
         if tunnel.name not in self.known:
             return
+        self._expiry.sample(tunnel.plan.ike, self.endpoint, now, self._wall())
         if sign is Sign.LIFE:
             self.carry_out(self.endpoint.esp_heard(tunnel.name, now))
         elif sign is Sign.DOUBT:

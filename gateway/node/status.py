@@ -17,6 +17,7 @@ from gateway.dataplane.interface import DataPlane, TunnelStats
 from gateway.errors import DataPlaneError
 from gateway.ike.endpoint import ChildStatus, TunnelIkeStatus
 from gateway.ike.events import Reason
+from gateway.ike.exchanges.proof import PeerProof
 from gateway.ike.reasons import silent
 from gateway.ike.status import Ages
 from gateway.node.daemon import IkeDaemon
@@ -408,6 +409,13 @@ def _status(tunnel: Tunnel | None, ike: TunnelIkeStatus | None) -> str:
     return "connecting" if ike is not None and ike.state == "connecting" else "down"
 
 
+def _certificate(proof: PeerProof | None) -> Json | None:
+    """Return by what certificate or raw key the peer has proved itself; None: a shared key."""
+    if proof is None:
+        return None
+    return {"method": proof.method, "name": proof.name, "ends_at": proof.ends_at or None}
+
+
 def _ike(ike: TunnelIkeStatus | None, now: float) -> Json:
     if ike is None:
         return {"state": "idle"}
@@ -418,6 +426,7 @@ def _ike(ike: TunnelIkeStatus | None, now: float) -> Json:
         "suite": ike.suite,
         "post_quantum": ike.is_post_quantum,
         "ppk": ike.has_ppk,
+        "peer_certificate": _certificate(ike.peer_proof),
         "age_s": round(ike.age_s, 1),
         "rekey_in_s": _until(ike.rekey_at, now),
         "path": str(ike.path) if ike.path else "",

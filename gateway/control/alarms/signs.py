@@ -15,7 +15,12 @@ from gateway.model.codes import PLANNED
 from gateway.model.events import Resource
 
 # Alarms that an event raises and another one of the same resource ends.
-LATCHES = {"bgp_prefix_limit": frozenset({"bgp_prefix_limit_over", "tunnel_removed", "deleted"})}
+LATCHES = {
+    "bgp_prefix_limit": frozenset({"bgp_prefix_limit_over", "tunnel_removed", "deleted"}),
+    "tunnel_certificate_ending": frozenset(
+        {"tunnel_certificate_renewed", "tunnel_removed", "deleted"}
+    ),
+}
 _DOWN = "tunnel_down"
 _REMEMBERED = 1000  # times that one tunnel went down
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.control.alarms.judge import Condition, Facts, Judge, Name
 from gateway.control.alarms.settings import AlarmSettings
-from gateway.control.alarms.signs import Signs
+from gateway.control.alarms.signs import LATCHES, Signs
 from gateway.control.events.kept import Kept
 from gateway.model.codes import CODES, Severity
 from gateway.model.events import Event, Resource
@@ -152,13 +152,15 @@ def test_a_tunnel_that_goes_down_again_and_again_is_flapping() -> None:
     assert signs.due_s(SETTINGS, 5000) == float("inf")
 
 
-@pytest.mark.parametrize("end", ["bgp_prefix_limit_over", "tunnel_removed", "deleted"])
-def test_a_limit_that_was_reached_lasts_until_it_is_kept_again(end: str) -> None:
+@pytest.mark.parametrize(
+    ("code", "end"), [(code, end) for code, ends in LATCHES.items() for end in sorted(ends)]
+)
+def test_what_an_event_raises_lasts_until_another_ends_it(code: str, end: str) -> None:
     signs = Signs()
-    signs.take(_event(0, "bgp_prefix_limit"))
-    assert _names(signs, 1e6) == ["bgp_prefix_limit"]
+    signs.take(_event(0, code))
+    assert _names(signs, 1e6) == [code]
     signs.take(_event(1, end, "tun-b"))
-    assert _names(signs, 1e6) == ["bgp_prefix_limit"]
+    assert _names(signs, 1e6) == [code]
     signs.take(_event(1, end))
     assert _names(signs, 1e6) == []
 
