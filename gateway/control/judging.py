@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from gateway.collecting import without_collecting
 from gateway.control.changes.judge import Draft, judge
-from gateway.control.collecting import without_collecting
 
 AT_ONCE = 20  # connections, about 5 ms; for fewer a thread is not worth it
 

@@ -26,6 +26,7 @@ from uuid import uuid4
 from fastapi import APIRouter
 from starlette.types import ASGIApp
 
+from gateway.collecting import short_collections
 from gateway.control.alarms.service import Alarming
 from gateway.control.api import server
 from gateway.control.api.access import Accesses
@@ -52,7 +53,6 @@ from gateway.control.api.verbs import verb_router
 from gateway.control.applies import Applies
 from gateway.control.auth.desk import Desk as AuthDesk
 from gateway.control.auth.service import Auth, make_auth
-from gateway.control.collecting import short_collections
 from gateway.control.console.assemble import keep_history, make_console
 from gateway.control.console.history import History
 from gateway.control.console.longer import Longer

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from gateway.collecting import short_collections
 from gateway.errors import ConfigError, GatewayError
 from gateway.node.chronicle import Chronicle
 from gateway.node.control_socket import ControlError
@@ -49,7 +50,7 @@ async def serve(settings: Settings) -> int:
     )
     asyncio.get_running_loop().set_exception_handler(lambda _, context: _surprise(journal, context))
     try:
-        with only_one(settings.runtime_dir):
+        with only_one(settings.runtime_dir), short_collections():
             await _serve_until_done(settings, journal, notifier)
     except ConfigError as error:
         for problem in error.problems:

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.control import collecting, judging
+from gateway.control import judging
 from gateway.control.changes.steps import Step
-from gateway.control.collecting import short_collections, without_collecting
 from gateway.control.problems import ApiProblem
 from gateway.control.registry import Registry
 from gateway.control.store.sqlite import open_sqlite
@@ -75,22 +74,3 @@ async def test_a_large_change_is_made_and_so_is_a_rehearsal_of_it(registry: Regi
     now = registry.mirror.get("border_gateway", gateway.id)
     assert now is not None
     assert now.spec["asn"] == 65100
-
-
-def test_what_a_long_collection_has_left_is_not_looked_at_again(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    with short_collections():
-        monkeypatch.setattr(collecting, "LONG_S", 0.0)
-        gc.collect()
-        assert gc.get_freeze_count() > 0
-    assert gc.get_freeze_count() == 0
-
-
-def test_the_collector_is_back_after_all_that_it_rested_for() -> None:
-    with without_collecting():
-        assert not gc.isenabled()
-        with without_collecting():
-            pass
-        assert not gc.isenabled()
-    assert gc.isenabled()

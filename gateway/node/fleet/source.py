@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import gateway
+from gateway.collecting import without_collecting
 from gateway.errors import ConfigError, GatewayError
 from gateway.fleet.messages import (
     WAIT_S,
@@ -329,7 +330,8 @@ class ControlSource:
         try:
             judge_position(wanted, self._identity.node, self._seen)
             self._seen = wanted.at
-            return await asyncio.to_thread(judge, wanted, self._held)
+            with without_collecting():  # what is made here lives long, or as long as this takes
+                return await asyncio.to_thread(judge, wanted, self._held)
         except NotTaken as error:
             if error.why != self._problem:
                 self._log.error("reload refused", reason=error.why.code, text=error.why.text)
