@@ -35,6 +35,8 @@ def auth_rule(document: Document, tunnels: tuple[ResolvedTunnel, ...]) -> Iterat
     for tunnel in tunnels:
         for key, text in (*_auth_findings(tunnel), *_identity_findings(tunnel)):
             path = tunnel.path_of(key)
+            if getattr(tunnel.settings, key) is None:  # it belongs where `auth` stands
+                path = (*tunnel.path_of("auth")[:-1], path[-1])
             if path not in seen:
                 seen.add(path)
                 value = getattr(tunnel.settings, key) if key in ("local_id", "remote_id") else None
