@@ -13,12 +13,16 @@ import contextlib
 import errno
 import os
 import socket
+import struct
+import time
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from ipaddress import ip_address
 
 from gateway.errors import GatewayError
+from gateway.ike.iana import ExchangeType, Flags
+from gateway.ike.message import HEADER_LEN
 from gateway.node.strangers import Strangers
 from gateway.sa import IKE_PORT, NAT_T_PORT, Address, Path
 
@@ -28,11 +32,17 @@ _IP_MTU_DISCOVER, _IP_MTU, _PMTUDISC_DONT, _PMTUDISC_DO = 10, 14, 0, 2
 _IPV6_MTU_DISCOVER, _IPV6_MTU = 23, 24
 _IP_PKTINFO = 8
 _UDP_GRO = 104
-_SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
+_SO_SNDBUFFORCE, _SO_RCVBUFFORCE, _SO_TIMESTAMPNS = 32, 33, 35
 
 _ESP_PROTOCOL = 50
 _BATCH = 64  # datagrams of known peers handled before the loop gets its turn again
 _STRANGERS_BATCH = 1024  # of strangers that are read meanwhile: some milliseconds
+# A request to begin that is older is dropped: its sender has sent it again, and gives up on answers
+# that come too late. Without it a gateway that can not keep up with all its peers would serve none.
+STALE_S = 4.0
+_TIMESPEC = struct.Struct("@ll")
+_TOLD_BYTES = socket.CMSG_SPACE(_TIMESPEC.size)
+_RESPONSE = int(Flags.RESPONSE)
 _IKE_BUFFER_BYTES = 4 << 20  # 300 ms of 20,000 requests a second, or one of each of many peers
 _ESP_BUFFER_BYTES = 16 << 20  # 13 ms at 10 Gbit/s: a worker that lost its CPU for a tick
 
@@ -106,6 +116,7 @@ def open_ike_socket(address: Address) -> socket.socket:
     _set_buffers(sock, _IKE_BUFFER_BYTES)
     # A large IKE_AUTH without IKE fragmentation must get through, in IP fragments if need be.
     _set_path_mtu_discovery(sock, _PMTUDISC_DONT)
+    sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
     return sock
 
 
@@ -210,7 +221,7 @@ class IkeSockets:
         known = 0
         while known < _BATCH and len(waiting) < _STRANGERS_BATCH:
             try:
-                datagram, source = sock.recvfrom(65535)
+                datagram, told, _, source = sock.recvmsg(65535, _TOLD_BYTES)
             except BlockingIOError:
                 break
             except OSError as error:  # an ICMP error that belongs to an earlier datagram
@@ -218,6 +229,9 @@ class IkeSockets:
                 known += 1
                 continue
             if self._strangers.is_first(source[0]):
+                if _begins(datagram) and _age_s(told) > STALE_S:
+                    self._strangers.shed += 1
+                    continue
                 known += 1
                 self._receive(datagram, Path(local, IKE_PORT, _address(source[0]), source[1]))
             else:
@@ -233,6 +247,22 @@ class IkeSockets:
             remote = _address(host)
             path = Path(local, IKE_PORT, remote, port)
             self._strangers.let_in(remote, partial(self._receive, datagram, path))
+
+
+def _begins(datagram: bytes) -> bool:
+    """Say whether a datagram is an IKE_SA_INIT request, which its sender repeats by itself."""
+    is_request = len(datagram) >= HEADER_LEN and not datagram[19] & _RESPONSE
+    return is_request and datagram[18] == ExchangeType.IKE_SA_INIT
+
+
+def _age_s(told: list[tuple[int, int, bytes]]) -> float:
+    """Return how long a datagram has waited in its socket, by the kernel's time stamp."""
+    for _, kind, data in told:
+        if kind == _SO_TIMESTAMPNS:
+            seconds, nanoseconds = _TIMESPEC.unpack_from(data)
+            came_at: float = seconds + nanoseconds / 1e9
+            return time.time() - came_at
+    return 0.0
 
 
 def _address(host: str) -> Address:

@@ -9,6 +9,7 @@ from ipaddress import IPv4Address, ip_address
 
 import pytest
 
+from gateway.node import udp
 from gateway.node.journal import Journal, Level
 from gateway.node.strangers import BURST_S, PER_PEER_BURST, PER_SITE_BURST, SHARE, Strangers
 from gateway.node.udp import IkeSockets, open_ike_socket
@@ -126,3 +127,28 @@ async def test_known_peers_are_handled_before_strangers_that_came_first() -> Non
     assert [one for one, _ in received[1:3]] == [b"noise 0", b"noise 1"]
     assert len(received) - 1 + strangers.shed == PER_SITE_BURST + 100
     assert strangers.shed > 0
+
+
+@pytest.mark.system
+@pytest.mark.usefixtures("network")
+async def test_a_peers_request_to_begin_that_waited_too_long_is_left_to_its_next_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What a peer has begun is finished, however late it is."""
+    local, known = IPv4Address("127.0.0.1"), IPv4Address("127.0.0.2")
+    received: list[bytes] = []
+    strangers = Strangers()
+    strangers.know([known])
+    sockets = IkeSockets(lambda datagram, path: received.append(datagram), strangers)
+    head = b"\x05" * 8 + bytes(8) + bytes([33, 0x20])
+    rest = bytes([8]) + bytes(4) + (28).to_bytes(4, "big")
+    begins, goes_on = head + bytes([34]) + rest, head + bytes([35]) + rest
+    with open_ike_socket(local) as sock, socket.socket(type=socket.SOCK_DGRAM) as peer:
+        peer.bind((str(known), 0))
+        for stale_s in (4.0, -1.0):
+            monkeypatch.setattr(udp, "STALE_S", stale_s)
+            for datagram in (begins, goes_on):
+                peer.sendto(datagram, (str(local), 500))
+            sockets._readable(sock, local)
+    assert received == [begins, goes_on, goes_on]
+    assert strangers.shed == 1
