@@ -129,6 +129,15 @@ def test_rekey_and_drain_are_done_after_a_question(newcomer: Newcomer) -> None:
         said = partial(_has_event, page, f"{verb.lower()}, asked for by user:")
         wait_for(f"{verb} in the events", said, 20.0)
     newcomer.wait_by(2)  # of two, one was drained
+    page.goto(tunnel)
+    page.click(".actions >> text=Up")
+    with page.expect_navigation(url=f"**{tunnel}"):
+        page.click("button >> text=Up")
+    wait_for("the tunnel to be let back", partial(_is_normal, newcomer), 20.0)
+
+
+def _is_normal(newcomer: Newcomer) -> bool:
+    return bool(newcomer.tunnels()[0]["status"]["standing"] == "normal")
 
 
 def _has_event(page: Page, words: str) -> bool:

@@ -21,7 +21,7 @@ from gateway.control.api.resources import Api
 from gateway.control.auth.principal import Principal, Scope
 from gateway.control.problems import ApiProblem
 from gateway.control.resources.kinds import KINDS, Kind
-from gateway.control.resources.record import Record
+from gateway.control.resources.record import Record, Table
 
 TUNNEL = KINDS["vpn_tunnel"]
 ADMIN_VERBS = ("up", "down")
@@ -76,18 +76,23 @@ def _admin(api: Api, act: Act, verb: str) -> Endpoint:
         judge_query(query, ("tenant",))
         who.need(Scope.OPERATE)
         api.seen(TUNNEL, id, who, named)
-        # Who may operate may do this one change, which else needs the scope of all changes.
-        writer = replace(who, scope=Scope.ADMIN)
-        done = await api.registry.update(TUNNEL.name, id, {"admin": verb}, writer)
-        try:
-            told = await act(verb, done.record, who, ike=False)
-        except ApiProblem as problem:
-            if problem.status not in (HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS):
-                raise
-            told = {"action": None}  # it is on no node, or that is asked much: the document says it
-        return answer_json({"action": told["action"], **api.told(done)}, 202)
+        return answer_json(await set_admin(api, act, verb, id, who), 202)
 
     return change
+
+
+async def set_admin(api: Api, act: Act, verb: str, id: str, who: Principal) -> Table:
+    """Set the admin status of a tunnel, and tell its node; return the API's answer."""
+    # Who may operate may do this one change, which else needs the scope of all changes.
+    writer = replace(who, scope=Scope.ADMIN)
+    done = await api.registry.update(TUNNEL.name, id, {"admin": verb}, writer)
+    try:
+        told = await act(verb, done.record, who, ike=False)
+    except ApiProblem as problem:
+        if problem.status not in (HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS):
+            raise
+        told = {"action": None}  # it is on no node, or that is asked much: the document says it
+    return {"action": told["action"], **api.told(done)}
 
 
 def _told_to_node(api: Api, act: Act, verb: str, answers: Answers) -> Endpoint:

@@ -16,9 +16,9 @@ from gateway.control.problems import ApiProblem, forbidden, not_found
 from gateway.control.resources.kinds import KINDS, Kind
 
 CONSEQUENCES = {
-    "up": "The tunnel is allowed to run, and is set up.",
+    "up": "The tunnel is allowed to run, and is set up. One that was drained gets traffic again.",
     "down": "Its traffic is moved to its twin first; then it is closed, and stays so.",
-    "drain": "Its traffic is moved to its twin; it stays up, and takes its traffic back by itself.",
+    "drain": "Its traffic is moved to its twin. It stays up without any, until Up lets it back.",
     "rekey": "New keys are made while traffic goes on. Nothing is interrupted.",
     "reset": "The tunnel is closed and set up anew. What it carries goes by its twin meanwhile.",
     "delete": "It is gone for good, with its keys and addresses.",

@@ -10,6 +10,7 @@ from gateway.control.api.audit import audit_page, wanted_by
 from gateway.control.api.customer import config_answer
 from gateway.control.api.inquiries import table_of
 from gateway.control.api.resources import Api
+from gateway.control.api.verbs import ADMIN_VERBS, set_admin
 from gateway.control.auth.principal import Principal, Scope
 from gateway.control.console.longer import SPANS, Longer
 from gateway.control.console.source import Table
@@ -136,10 +137,8 @@ class OwnSource:
     async def act(self, verb: str, id: str, who: Principal) -> Table:
         who.need(Scope.OPERATE)
         tunnel = self._api.registry.get("vpn_tunnel", id, who)
-        if verb in ("up", "down"):
-            writer = Principal(who.actor, who.tenant, Scope.ADMIN)
-            done = await self._api.registry.update("vpn_tunnel", id, {"admin": verb}, writer)
-            return self._api.rendered(done.record)
+        if verb in ADMIN_VERBS:
+            return await set_admin(self._api, self._act, verb, tunnel.id, who)
         return await self._act(verb, tunnel, who, ike=False)
 
     def history(self, id: str) -> Mapping[str, Sequence[float | None]]:

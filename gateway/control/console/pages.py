@@ -179,7 +179,8 @@ class Pages:
         verbs: list[str] = []
         if kind.name == "vpn_tunnel" and visit.may_operate:
             is_down = state_of(resource) == "admin_down"
-            verbs = ["up"] if is_down else [verb for verb in VERBS if verb != "up"]
+            others = [verb for verb in VERBS if verb != "up"]
+            verbs = ["up"] if is_down else ["up", *others] if _is_held(resource) else others
         if kind.name == "alarm_target" and visit.may_operate:
             verbs = ["test"]
         if kind.name == "node" and may_write(visit, kind):
@@ -260,6 +261,11 @@ def _fields(resource: Table) -> list[tuple[str, str]]:
         if name not in _NOT_FIELDS and text:
             found.append((name, text))
     return [("id", str(resource["id"])), *found]
+
+
+def _is_held(tunnel: Table) -> bool:
+    """Say whether a tunnel carries less traffic than its routes say, as one that was drained."""
+    return (tunnel.get("status") or {}).get("standing") not in (None, "", "normal")
 
 
 def _now(resource: Table) -> list[tuple[str, str]]:

@@ -252,6 +252,18 @@ async def test_verbs_are_done_after_they_are_confirmed(site: Site) -> None:
     assert site.acted == [(verb, tunnel.id) for verb in ("drain", "rekey", "reset")]
 
 
+async def test_a_drained_tunnel_is_let_back_by_up_which_its_node_is_told(site: Site) -> None:
+    tunnel = (await connect(site.registry)).others[0]
+    await site.login()
+    place = f"/console/vpn-tunnels/{tunnel.id}"
+    site.live[tunnel.id] = {"operational": "up", "reason": None, "standing": "normal"}
+    assert "/do/up" not in await site.page(place)
+    site.live[tunnel.id] = {"operational": "up", "reason": None, "standing": "demoted"}
+    assert "/do/up" in await site.page(place)
+    await site.send(f"{place}/do/up")
+    assert site.acted == [("up", tunnel.id)]
+
+
 async def test_the_overview_shows_what_is_down_and_why(site: Site) -> None:
     done = await connect(site.registry)
     up, down = done.others
