@@ -75,7 +75,7 @@ class Pages:
 
     def _scene(self, visit: Visit, connections: Sequence[Table], tunnels: Sequence[Table]) -> Scene:
         groups: dict[str, list[Table]] = {}
-        for tunnel in tunnels:
+        for tunnel in sorted(tunnels, key=lambda one: str(one["name"])):
             groups.setdefault(str(tunnel["vpn_connection"]), []).append(tunnel)
         customers = self._source.all("customer_gateway", visit.who, visit.tenant)
         return Scene(
