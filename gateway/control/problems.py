@@ -32,6 +32,8 @@ TITLES = {
     "internal": "The control plane has made a mistake",
     "invalid": "A value is not allowed",
     "method_not_allowed": "The path does not have this method",
+    "node_lost": "The node does not report",
+    "node_silent": "The node does not answer",
     "node_too_old": "The node's gateway does not know this",
     "not_found": "It does not exist",
     "not_unique": "There is one already",

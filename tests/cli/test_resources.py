@@ -187,7 +187,7 @@ def test_explain_says_what_holds_for_a_tunnel_also_what_its_connection_says(
     answer = plane.json("explain", "office-1", "--fleet")
     refused = answer["not_answered"]
     assert isinstance(refused, dict)
-    assert refused["code"] == "unavailable"
+    assert refused["code"] == "node_lost"
     assert answer["vpn_connection_name"] == "office"
 
 

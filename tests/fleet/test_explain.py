@@ -120,7 +120,7 @@ async def test_without_its_node_a_tunnel_is_explained_by_what_is_known(plane: Pl
     plane.events.record(failed(tunnel, Severity.ERROR, "authentication_failed"))
     await plane.events.settled()
     told = await plane.explanations.of(tunnel, "user:olga")
-    assert told["not_answered"]["code"] == "unavailable"
+    assert told["not_answered"]["code"] == "node_lost"
     assert "node gw-b does not report" in told["not_answered"]["detail"]
     assert (told["details"], told["agreed"]) == (None, None)
     assert told["status"]["reason"]["code"] == "node_new"

@@ -52,6 +52,8 @@ class ApiRefused(Refused):
         self.status = status
         self.problem = problem
         self.exit_status = _EXITS.get(status, self.exit_status)
+        if problem.get("code") == "node_lost":
+            self.exit_status = EXIT_UNREACHABLE
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,8 +102,9 @@ def _described_routes(kind: Kind) -> About:
     return _about(
         f"list{name}Routes",
         f"Return the routes of a {kind.title} as they are, with why each won or lost",
-        "The nodes are asked, for at most 5 s. `notes` name those that have not answered; 503 if"
-        " none has. `left_off` counts what is too much for one answer: ask for one table.",
+        "The nodes are asked, for at most 5 s. `notes` name those that have not answered; if"
+        " none has, that is the refusal: 409 `node_lost`, or 503 `node_silent`. `left_off` counts"
+        " what is too much for one answer: ask for one table.",
         schema,
         parameter("table", "only this one", {"enum": list(RouteTable)}),
     )

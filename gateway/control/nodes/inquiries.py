@@ -45,7 +45,7 @@ class Inquiries:
         """
         Return the routes of a Border Gateway, or of one of its connections.
 
-        `notes` say which nodes have not answered; ApiProblem 503 if none has.
+        `notes` say which nodes have not answered; ApiProblem 409 or 503 if none has.
         """
         gateway, wanted = self._wanted(about)
         arguments: Table = {**wanted, "table": table, "limit": ROUTES_MAX}

@@ -45,7 +45,7 @@ class Questions:
         """
         Return what a node answers to a command that only reads.
 
-        ApiProblem 503 where it does not answer in time, 409 where it can not answer this; `by` is
+        ApiProblem 503 where it does not answer in time, 409 where it is lost or can not; `by` is
         the actor of the audit log.
         """
         name = self._name(node)
@@ -64,7 +64,7 @@ class Questions:
                 answer = await self._answer(key.id)
         except TimeoutError:
             text = f"node {name} has not answered within {WAIT_S:g} s"
-            raise ApiProblem(503, "unavailable", text, retry_after_s=5) from None
+            raise ApiProblem(503, "node_silent", text, retry_after_s=5) from None
         finally:
             del self._waiting[key.id]
             self._told.pop(key.id, None)
@@ -80,7 +80,7 @@ class Questions:
             raise ApiProblem(409, "conflict", "it is on no node, so nobody can be asked")
         if self._mirror.get(LEASE, f"node:{node}") is None:
             text = f"node {record.name} does not report, so it can not be asked"
-            raise ApiProblem(503, "unavailable", text, retry_after_s=5)
+            raise ApiProblem(409, "node_lost", text)
         if sum(each.allocated.get("node") == node for each in self._mirror.of_kind(KIND)) >= (
             WAITING_MAX
         ):
