@@ -20,7 +20,7 @@ from gateway.pki.problem import BadText, NotTrusted
 
 GIVEN_MAX = 12  # certificates of one message
 DEPTH_MAX = 7  # certificates on the way, as strongSwan has it
-TRIES_MAX = 40  # of a step from one certificate to another that may be its issuer
+TRIES_MAX = 20  # of a step from one certificate to another that may be its issuer
 SKEW_S = 300.0  # by which clocks may differ
 _IKE_USES = frozenset(
     {
@@ -127,6 +127,11 @@ def _extend(search: _Search, way: tuple[Certificate, ...]) -> tuple[Certificate,
         return None
     for issuer in (*search.anchors, *search.others):
         if issuer in way or issuer.subject != last.issuer:
+            continue
+        weakness = issuer.key.weakness(search.allow_legacy)
+        if weakness:  # also too large: a stranger's signature must not take long
+            text = f"the certificate {issuer.name} has {weakness}"
+            _note(search, invalid(text, issuer.name), len(way))
             continue
         search.tries += 1
         if search.tries > TRIES_MAX:

@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.serialization import (
 from gateway.pki.problem import BadText
 
 CURVES = ("secp256r1", "secp384r1", "secp521r1")
-RSA_BITS = range(2048, 16385)
-RSA_BITS_LEGACY = range(1024, 16385)
+RSA_BITS = range(2048, 8193)
+RSA_BITS_LEGACY = range(1024, 8193)
 AnyPrivate = (
     rsa.RSAPrivateKey
     | ec.EllipticCurvePrivateKey

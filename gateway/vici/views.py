@@ -248,7 +248,7 @@ def _identity(identity: Identity | None) -> str:
 def conn_section(plan: TunnelPlan) -> Section:
     """Return a tunnel as list-conn has it; times in seconds."""
     ike, timers = plan.ike, plan.ike.timers
-    secret = {"class": "pre-shared key"}
+    secret = {"class": "pre-shared key" if ike.credentials is None else "public key"}
     section: dict[str, Value] = {
         "local_addrs": [str(plan.local)],
         "remote_addrs": [str(plan.remote) if plan.remote is not None else "%any"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from cryptography.x509 import ocsp
@@ -17,6 +18,7 @@ from gateway.pki.credentials import Credentials
 from gateway.pki.keys import PrivateKey
 from gateway.pki.question import Mode
 from gateway.secret import Secret
+from tests.ike.test_reauth import step_b, told
 from tests.support.authority import AT, DAY, NOW, RESPONDER, Entity, Wish, authority, key
 from tests.support.pair import A_ADDRESS, B_ADDRESS, IkePair, Side, config_a, config_b
 
@@ -356,3 +358,23 @@ def test_a_peer_that_knows_no_rfc_7427(
     pair = begun(a(one, allow_legacy=legacy), b(other, allow_legacy=legacy))
     assert is_up(pair) is works, pair.story()
     assert works or pair.a.codes() == ["auth_method_mismatch"]
+
+
+def test_reauthentication_shows_a_renewed_certificate_and_refuses_a_revoked_one() -> None:
+    """A new IKE SA beside the old one (RFC 4478): b judges a's certificate anew."""
+    for revoked in (False, True):
+        own = entity("a.gw.test", crl=CRL)
+        pair = begun(a(own), b(revocation=Mode.STRICT))
+        answer(pair.b, crl=ROOT.crl(at=NOW - 7 * DAY + timedelta(seconds=500)))  # soon old
+        pair.deliver_all()
+        assert is_up(pair), pair.story()
+        told(pair, 1000)
+        step_b(pair)
+        crl = ROOT.crl(own) if revoked else ROOT.crl()
+        while pair.now < 1000.0 + 950.0:
+            pair.advance(10.0)
+            answer(pair.b, crl=crl)
+            pair.deliver_all()
+        ups = [one for one in pair.b.all(IkeSaUp) if one.replaces is None]
+        assert len(ups) == (1 if revoked else 2)
+        assert ("certificate_revoked" in pair.b.codes()) is revoked

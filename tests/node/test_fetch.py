@@ -5,15 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 
 import pytest
 
 from gateway.node import fetch
 from gateway.node.fetch import Fetcher, FetchFailed
 from gateway.node.journal import Journal
-from gateway.pki.question import Question
+from gateway.pki.issue import certificate_pem, private_pem
+from gateway.pki.question import Mode, Question
+from gateway.pki.revocation import Policy, State, questions_of, read_any
+from tests.support.authority import Entity, Wish, authority, key
 
 Serve = Callable[[bytes], Awaitable[str]]
 
@@ -120,3 +125,48 @@ async def test_everyone_is_answered_even_when_there_is_no_answer(
     await asyncio.wait_for(done.wait(), 20)
     assert list(map(taken.get, questions)) == [b"body", None, None, None]
     fetcher.close()
+
+
+async def test_an_ocsp_server_of_openssl_is_asked_and_believed(tmp_path: Path) -> None:
+    """openssl answers by HTTP for two certificates, of which one is revoked."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    root = authority()
+    url = f"http://127.0.0.1:{port}/ocsp"
+    good, bad = (root.issue(Wish(name, ocsp=url), key("ecdsa", 60)) for name in ("good", "bad"))
+    lines = [_index(good, "V", ""), _index(bad, "R", "260101000000Z")]
+    (tmp_path / "index.txt").write_text("".join(lines))
+    (tmp_path / "ca.pem").write_text(certificate_pem(root.certificate))
+    (tmp_path / "ca.key").write_text(private_pem(root.private))
+    files = ("-index", "index.txt", "-CA", "ca.pem", "-rsigner", "ca.pem", "-rkey", "ca.key")
+    server = await asyncio.create_subprocess_exec(
+        *("openssl", "ocsp", "-port", str(port), *files, "-ndays", "1"),
+        cwd=tmp_path,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        policy = Policy(Mode.STRICT, time.time(), is_private_allowed=True)
+        for one, outcome in ((good, State.GOOD), (bad, State.REVOKED)):
+            (question,) = questions_of(one.certificate, root.certificate, policy)
+            body = await _fetched(question)
+            assert read_any(body, one.certificate, root.certificate, policy.at) is outcome
+    finally:
+        server.kill()
+        await server.wait()
+
+
+def _index(one: Entity, state: str, revoked: str) -> str:
+    serial = f"{one.certificate.x509.serial_number:040X}"
+    return "\t".join([state, "270101000000Z", revoked, serial, "unknown", f"/CN={state}"]) + "\n"
+
+
+async def _fetched(question: Question) -> bytes:
+    """Return the answer as soon as the server listens."""
+    for _ in range(200):
+        try:
+            return await fetch.fetch(question)
+        except ConnectionRefusedError:
+            await asyncio.sleep(0.05)
+    raise AssertionError("the server does not listen")

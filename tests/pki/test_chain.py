@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
 from dataclasses import replace
 from datetime import timedelta
 from ipaddress import ip_network
+from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from hypothesis import given
@@ -15,6 +18,7 @@ from hypothesis.strategies import binary, lists
 
 from gateway.pki.certificate import certificates_of, parse
 from gateway.pki.chain import DEPTH_MAX, find_way
+from gateway.pki.keys import PublicKey
 from gateway.pki.problem import BadText, NotTrusted
 from tests.support.authority import AT, DAY, NOW, Entity, Wish, authority, key
 
@@ -166,3 +170,35 @@ def test_pem_files_with_several_certificates_are_read() -> None:
         with pytest.raises(BadText):
             certificates_of(bad)
     assert parse(PEER.certificate.der) is parse(PEER.certificate.der)
+
+
+def test_sha1_of_a_certificate_needs_allow_legacy(tmp_path: Path) -> None:
+    """openssl makes it: `cryptography` signs over SHA-1 no more."""
+    for name in ("ca", "peer"):
+        openssl("genrsa", "-out", str(tmp_path / f"{name}.key"), "2048")
+    ca = str(tmp_path / "ca.pem")
+    root = ("req", "-x509", "-new", "-sha256", "-days", "9", "-subj", "/CN=Old", "-out", ca)
+    openssl(*root, "-key", str(tmp_path / "ca.key"))
+    request = ("req", "-new", "-subj", "/CN=peer", "-out", str(tmp_path / "peer.csr"))
+    openssl(*request, "-key", str(tmp_path / "peer.key"))
+    files = ("-in", str(tmp_path / "peer.csr"), "-out", str(tmp_path / "peer.pem"))
+    signer = ("-CA", ca, "-CAkey", str(tmp_path / "ca.key"), "-CAcreateserial")
+    openssl("x509", "-req", "-sha1", "-days", "9", *files, *signer)
+    (anchor,) = certificates_of(Path(ca).read_text())
+    (peer,) = certificates_of((tmp_path / "peer.pem").read_text())
+    now = peer.starts_at + 60
+    with pytest.raises(NotTrusted, match="over SHA-1"):
+        find_way([peer.der], (anchor,), now)
+    assert find_way([peer.der], (anchor,), now, allow_legacy=True) == (peer, anchor)
+    with pytest.raises(NotTrusted, match="not trusted"):
+        find_way([peer.der], (ROOT.certificate,), now, allow_legacy=True)
+
+
+def openssl(*arguments: str) -> None:
+    subprocess.run(["openssl", *arguments], check=True, capture_output=True)
+
+
+def test_a_key_that_is_too_large_is_weak_as_well() -> None:
+    """It is not even tried: a signature of a stranger must not take long."""
+    large = rsa.RSAPublicNumbers(65537, (1 << 9215) + 1).public_key()
+    assert "9216 bits" in PublicKey.of(large).weakness(allow_legacy=True)

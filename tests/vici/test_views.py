@@ -14,6 +14,8 @@ from gateway.ike.proposals import DEFAULT_ESP, DEFAULT_IKE
 from gateway.ike.selectors import parse_selector
 from gateway.ike.status import ChildStatus, TunnelIkeStatus
 from gateway.node.plan import TunnelPlan, plan
+from gateway.pki.credentials import Credentials
+from gateway.pki.issue import make_key
 from gateway.sa import Path
 from gateway.vici.logs import log_section
 from gateway.vici.views import (
@@ -203,6 +205,8 @@ def test_a_connection_is_what_the_document_wants(tunnel: TunnelPlan) -> None:
     anybody = replace(tunnel, ike=replace(tunnel.ike, remote=None, remote_id=None))
     assert conn_section(anybody)["remote_addrs"] == ["%any"]
     assert conn_section(anybody)["remote-1"] == {"class": "pre-shared key", "id": "%any"}
+    signed = replace(tunnel, ike=replace(tunnel.ike, credentials=Credentials(make_key("ed25519"))))
+    assert conn_section(signed)["local-1"]["class"] == "public key"  # type: ignore[call-overload,index]
     assert tunnel.ike.psk is not None
     assert tunnel.ike.psk.reveal() not in encode_message(section)
 
