@@ -52,7 +52,7 @@ def test_status_as_json_has_the_names_that_were_published(running: Running) -> N
         *("since_s", "ike", "children", "in_bytes", "out_bytes", "in_packets", "out_packets"),
         *("drops", "mtu", "active"),
     }
-    assert set(answer["counters"]) == {"ike", "send_errors", "workers", "drops"}
+    assert set(answer["counters"]) == {"ike", "send_errors", "workers", "each_worker", "drops"}
 
 
 def test_down_holds_until_up(running: Running) -> None:
@@ -86,7 +86,7 @@ def test_nothing_is_rekeyed_on_a_tunnel_that_is_down(running: Running) -> None:
 
 def test_reload_names_what_it_touched(running: Running) -> None:
     running.config.write_text(DOCUMENT.replace("169.254.10.4/30", "169.254.10.8/30"))
-    assert twinspan(running, "reload").output == "changed: office-2 (inner addresses)\n"
+    assert twinspan(running, "reload").output == "changed: office-2 (inner addresses; probes)\n"
     assert twinspan(running, "reload").output == "nothing has changed\n"
     running.config.write_text("[gateway]\nname = 7\n")
     refused = twinspan(running, "reload")
