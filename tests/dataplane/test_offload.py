@@ -271,7 +271,17 @@ def test_what_is_not_cut_leaves_as_it_is(made: list[Flow], taken: list[Step], fi
         for at, packet in (good if finish else packets_of(made, taken))
     ]
     with Plane() as plane:
-        assert plane.carry(handed, len(handed)) == wanted
+        left = plane.carry(handed, len(handed))
+    at = [made[flow] for flow, _ in good]
+    assert list(map(one_zero, at, left)) == list(map(one_zero, at, wanted))
+
+
+def one_zero(flow: Flow, packet: bytes) -> bytes:
+    """Return the packet with a TCP checksum of all ones as zero: they mean the same."""
+    field = flow.l4_at + 16
+    if flow.tcp and packet[field : field + 2] == b"\xff\xff":
+        return packet[:field] + bytes(2) + packet[field + 2 :]
+    return packet
 
 
 KEEPALIVE = b"\xff"
