@@ -34,7 +34,7 @@ def metrics_text(status: Json, failovers: Failovers) -> str:
             *_tunnels(status["tunnels"], _titles(status["connections"])),
             *_connections(status["connections"], failovers),
             *_neighbours(status["neighbours"]),
-            *_counters(status["counters"]),
+            *_counters(status["counters"], status["workers"]),
         ]
     )
 
@@ -225,11 +225,11 @@ def _connection_labels(connection: Json) -> dict[str, object]:
     }
 
 
-def _counters(counters: Json) -> Iterator[list[str]]:
+def _counters(counters: Json, each_worker: Iterable[Json]) -> Iterator[list[str]]:
     text = "what a worker of the data plane has counted"
     workers = [
         (labelled({"worker": number, "counter": key}), int(value))
-        for number, each in enumerate(counters["each_worker"])
+        for number, each in enumerate(each_worker)
         for key, value in each.items()
     ]
     yield family("twinspan_worker_total", "counter", text, workers)

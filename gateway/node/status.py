@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 
 import gateway
-from gateway.dataplane.interface import DataPlane, TunnelStats
+from gateway.dataplane.interface import DataPlane, TunnelStats, WorkerStats
 from gateway.errors import DataPlaneError
 from gateway.ike.endpoint import ChildStatus, TunnelIkeStatus
 from gateway.ike.events import Reason
@@ -110,6 +110,7 @@ class StatusView:
     def _gateway(self, noted: list[str]) -> Json:
         """Return what both have beside the tunnels."""
         plan, said = self._reconciler.plan, self._about_source().get("notes", [])
+        each = [self._plane.worker_stats(number) for number in range(self._reconciler.workers)]
         assert isinstance(said, list)
         return {
             "gateway": plan.name if plan else "",
@@ -117,7 +118,8 @@ class StatusView:
             "since_s": round(time.time() - self._began_at, 1),
             "notes": [*noted, *said],
             "connections": self.connections(self.plans),
-            "counters": self._counters(),
+            "counters": self._counters(each),
+            "workers": [dict(stats.counters) for stats in each],
         }
 
     @property
@@ -356,10 +358,9 @@ class StatusView:
 
     # ---- the whole gateway ----
 
-    def _counters(self) -> Json:
+    def _counters(self, each: list[WorkerStats]) -> Json:
         workers: Json = {}
         drops: Json = {}
-        each = [self._plane.worker_stats(number) for number in range(self._reconciler.workers)]
         for stats in each:
             _add(workers, stats.counters)
             _add(drops, stats.drops)
@@ -367,7 +368,6 @@ class StatusView:
             "ike": {**self._daemon.endpoint.counters, "drop.shed": self._daemon.strangers.shed},
             "send_errors": dict(self._daemon.sockets.send_errors),
             "workers": workers,
-            "each_worker": [dict(stats.counters) for stats in each],
             "drops": drops,
         }
 

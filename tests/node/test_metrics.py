@@ -48,13 +48,13 @@ def status(*tunnels: dict[str, Any]) -> dict[str, Any]:
             {"name": "office", "border_gateway": "main", "ha_status": "redundancy", "working": 2}
         ],
         "tunnels": list(tunnels),
+        "workers": [{"rx_packets": 7}, {"rx_packets": 8}],
         "neighbours": [
             _neighbour("leased", established=True, bfd_up=False),
             _neighbour("leased2", established=None, bfd_up=True),
         ],
         "counters": {
             "ike": {"sent": 3},
-            "each_worker": [{"rx_packets": 7}, {"rx_packets": 8}],
             "drops": {"replay": 1},
             "send_errors": {},
         },
