@@ -19,7 +19,7 @@ _numbers = count(1)
 _LOG_LINES = 60
 # Those that measure no silence, no loss and no throughput may run beside other tests.
 _PATIENT = {
-    *("test_capture", "test_chaos", "test_customer_swanctl", "test_doctor"),
+    *("test_capture", "test_certificates", "test_chaos", "test_customer_swanctl", "test_doctor"),
     *("test_fleet", "test_import_aws", "test_policy_rules", "test_probes_strongswan"),
     *("test_propagation", "test_strongswan", "test_swanctl"),
 }

@@ -1,0 +1,234 @@
+"""
+Certificates and raw keys against strongSwan: every kind of key, chains, revocation, refusals.
+
+The CA is our own; its CRLs are served by HTTP beside the peer. One pair of daemons serves all.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from gateway.pki import issue
+from gateway.pki.certificate import Certificate
+from gateway.pki.issue import Issuer, Wish
+from gateway.pki.keys import PrivateKey
+from lab.commands import LabError, wait_for
+from lab.strongswan import Connection
+from lab.swan_certificates import Certificates
+from lab.twinspan import Value
+from tests.system.support import FIRST, Ends, reach_each_other, wait_reason
+
+pytestmark = pytest.mark.system
+
+OURS, PEER = "a.gw.test", "b.gw.test"
+PORT = 8089
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A certificate with its key, and those above it but for the root."""
+
+    certificate: Certificate
+    key: PrivateKey
+    above: tuple[Certificate, ...] = ()
+
+    @property
+    def pem(self) -> str:
+        return issue.certificate_pem(self.certificate, *self.above)
+
+
+def authority(
+    name: str, above: Issuer | None = None, kind: str = "ecdsa", days: int = 200
+) -> Issuer:
+    own = issue.make_key(kind)
+    made = issue.issue(Wish(name, days, is_ca=True), own, above, datetime.now(UTC))
+    return Issuer(made, own)
+
+
+ROOT = authority("Root", days=300)
+
+
+def made(
+    name: str,
+    kind: str = "ecdsa",
+    issuer: Issuer = ROOT,
+    above: tuple[Certificate, ...] = (),
+    age: timedelta = timedelta(),
+    crl: str = "",
+) -> Made:
+    own = issue.make_key(kind)
+    wish = Wish(name, 10, (name,), crl_urls=[crl] if crl else ())
+    return Made(issue.issue(wish, own, issuer, datetime.now(UTC) - age), own, above)
+
+
+@functools.cache
+def ours(kind: str = "ecdsa") -> Made:
+    return made(OURS, kind)
+
+
+def settings_of(ends: Ends, own: Made, **more: Value) -> Mapping[str, Value]:
+    """Write our files and return what our document says of them."""
+    place = ends.ours.directory
+    (place / "gw.pem").write_text(own.pem)
+    (place / "gw.key").write_text(issue.private_pem(own.key))
+    (place / "gw.key").chmod(0o600)
+    (place / "ca.pem").write_text(issue.certificate_pem(ROOT.certificate))
+    return {
+        "auth": "certificate",
+        "certificate_file": "gw.pem",
+        "private_key_file": "gw.key",
+        "ca_file": "ca.pem",
+        "local_id": OURS,
+        "remote_id": PEER,
+        **more,
+    }
+
+
+def swan_of(ends: Ends, own: Made, auth: str = "pubkey", **more: object) -> Connection:
+    chain = tuple(issue.certificate_pem(one) for one in (own.certificate, *own.above))
+    trusted = (issue.certificate_pem(ROOT.certificate),)
+    shown = Certificates(chain, issue.private_pem(own.key), trusted, auth)
+    plain = replace(ends.connection(), local_id=PEER, remote_id=OURS, certificates=shown)
+    return replace(plain, **more)  # type: ignore[arg-type]  # named by the test
+
+
+KINDS = [
+    ("ecdsa", "pubkey", "ECDSA with SHA2-256"),
+    ("ecdsa521", "pubkey", "ECDSA with SHA2-512"),
+    ("ed25519", "pubkey", "Ed25519"),
+    ("rsa", "pubkey", "RSA with SHA2-256"),
+    ("rsa", "rsa/pss-sha256", "RSA-PSS with SHA2-256"),
+]
+
+
+@pytest.mark.parametrize(("kind", "auth", "method"), KINDS, ids=[f"{k}-{a}" for k, a, _ in KINDS])
+def test_every_kind_of_key_from_either_end(ends: Ends, kind: str, auth: str, method: str) -> None:
+    own, peer = ours(kind), made(PEER, kind)
+    for start in ("respond", "initiate"):
+        settings = settings_of(ends, own, start=start, rsa_pss=auth != "pubkey")
+        ends.agree([swan_of(ends, peer, auth)], settings)
+        if start == "respond":
+            ends.swan.initiate(FIRST)
+        ends.ours.wait_up()
+        ike = ends.ours.tunnels()[FIRST].raw["ike"]
+        assert isinstance(ike, dict)
+        proof = ike["peer_certificate"]
+        assert (proof["method"], proof["name"]) == (method, f"CN={PEER}")
+    reach_each_other(ends.pair)
+
+
+def test_chains_of_intermediate_cas_travel_in_fragments(ends: Ends) -> None:
+    """Both ends send two certificates between theirs and the root, with large keys."""
+    first = authority("First", ROOT, "rsa4096")
+    second = authority("Second", first, "rsa4096", days=100)
+    above = (second.certificate, first.certificate)
+    own, peer = made(OURS, "rsa", second, above), made(PEER, "rsa", second, above)
+    ends.agree([swan_of(ends, peer)], settings_of(ends, own, start="initiate"))
+    ends.ours.wait_up()
+    reach_each_other(ends.pair)
+    assert len(peer.pem) > 4000
+
+
+def test_raw_public_keys(ends: Ends) -> None:
+    own, peer = issue.make_key("ecdsa"), issue.make_key("ecdsa")
+    place = ends.ours.directory
+    (place / "gw.key").write_text(issue.private_pem(own))
+    (place / "peer.pub").write_text(issue.public_pem(peer))
+    settings: Mapping[str, Value] = {
+        "auth": "raw-key",
+        "private_key_file": "gw.key",
+        "remote_public_key_file": "peer.pub",
+        "local_id": OURS,
+        "remote_id": PEER,
+    }
+    shown = Certificates((), issue.private_pem(peer), (issue.public_pem(own),))
+    connection = replace(ends.connection(), local_id=PEER, remote_id=OURS, certificates=shown)
+    for start in ("respond", "initiate"):
+        ends.agree([connection], {**settings, "start": start})
+        if start == "respond":
+            ends.swan.initiate(FIRST)
+        ends.ours.wait_up()
+    reach_each_other(ends.pair)
+
+
+OTHER = authority("Other")
+REFUSED = {
+    "untrusted": (made(PEER, issuer=OTHER), "certificate_untrusted"),
+    "expired": (made(PEER, age=timedelta(days=11)), "certificate_expired"),
+    "wrong identity": (made("c.gw.test"), "identity_mismatch"),
+    "missing one between": (made(PEER, issuer=authority("Between", ROOT)), "certificate_untrusted"),
+}
+
+
+@pytest.mark.parametrize("which", REFUSED)
+def test_a_refusal_has_its_code_and_hint(ends: Ends, which: str) -> None:
+    peer, code = REFUSED[which]
+    # Its identity is what its certificate bears, so that charon shows it.
+    name = "c.gw.test" if which == "wrong identity" else PEER
+    ends.agree([swan_of(ends, peer, local_id=name)], settings_of(ends, ours(), start="respond"))
+    with pytest.raises(LabError):
+        ends.swan.initiate(FIRST)
+    wait_reason(ends.ours, FIRST, code)
+    explained = ends.ours.cli("explain", FIRST, check=False)
+    assert code in explained
+    assert "hint" in explained or "look" in explained
+    assert not ends.swan.children()
+
+
+# ---- revocation ----
+
+
+@pytest.fixture(scope="module")
+def served(ends: Ends) -> Iterator[Path]:
+    """Return a directory that is served by HTTP beside the peer."""
+    place = ends.lab.directory / "crl"
+    place.mkdir()
+    address = ends.pair.b.public(4)[0]
+    words = ("-m", "http.server", str(PORT), "--bind", address, "--directory", str(place))
+    process = ends.pair.b.gateway.start("http", sys.executable, *words)
+    yield place
+    process.stop(5.0)
+
+
+def test_a_revoked_certificate_is_refused_by_the_crl(ends: Ends, served: Path) -> None:
+    url = f"http://{ends.pair.b.public(4)[0]}:{PORT}"
+    good, bad = (made(PEER, crl=f"{url}/{name}.crl") for name in ("good", "bad"))
+    now = datetime.now(UTC)
+    (served / "good.crl").write_bytes(issue.make_crl(ROOT, {}, 1, now, 7))
+    revoked = {bad.certificate.x509.serial_number: now}
+    (served / "bad.crl").write_bytes(issue.make_crl(ROOT, revoked, 2, now, 7))
+    strict = settings_of(
+        ends, ours(), start="respond", revocation="strict", revocation_private=True
+    )
+    ends.agree([swan_of(ends, good)], strict)
+    ends.swan.initiate(FIRST)
+    ends.ours.wait_up()
+    reach_each_other(ends.pair)
+    ends.agree([swan_of(ends, bad)], strict)
+    with pytest.raises(LabError):
+        ends.swan.initiate(FIRST)
+    wait_reason(ends.ours, FIRST, "certificate_revoked")
+    # Its server is in a private network: strict does not trust what it may not ask about.
+    lost = made(PEER, crl=f"{url}/good.crl")
+    ends.agree([swan_of(ends, lost)], {**strict, "revocation_private": False})
+    with pytest.raises(LabError):
+        ends.swan.initiate(FIRST)
+    wait_reason(ends.ours, FIRST, "revocation_unknown")
+    assert "has no public address" in ends.ours.log_text()
+    ends.agree([swan_of(ends, lost)], {**strict, "start": "initiate", "revocation": "relaxed"})
+    ends.ours.wait_up()
+
+
+def test_strongswan_says_no_and_so_do_we(ends: Ends) -> None:
+    """Our certificate is of a CA that the peer does not trust: it tells us no more than that."""
+    own = made(OURS, issuer=OTHER)
+    ends.agree([swan_of(ends, made(PEER))], settings_of(ends, own, start="initiate"))
+    wait_reason(ends.ours, FIRST, "authentication_failed")
+    wait_for("charon's log", lambda: "no issuer certificate found" in ends.swan.log_text(), 10.0)
