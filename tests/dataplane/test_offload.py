@@ -201,8 +201,9 @@ def test_packets_of_many_flows_in_turn_share_their_writes(version: int, tcp: boo
         written = plane.deliver(given_packets)
     cut_again = [piece for offload, packet in written for piece in cut(offload, packet)]
     assert by_port(cut_again, made) == by_port(given_packets, made)
-    # One write for each flow, but for flows that found all their slots in use.
-    assert len(written) < len(given_packets) / 4
+    # One write for each flow, but for flows that found all their slots in use: the tunnel's address
+    # is in the hash, so how many these are differs from run to run.
+    assert len(written) < len(given_packets) / 2
 
 
 segmented = st.builds(
