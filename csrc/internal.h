@@ -51,6 +51,9 @@
 _Static_assert(2 * CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(struct in6_pktinfo)) <=
 		       GW_CONTROL_SIZE,
 	"GW_CONTROL_SIZE is too small");
+/* The least MTU of a tunnel, and what ESP adds to an inner packet at most. */
+#define GW_MTU_MIN  576u
+#define GW_ESP_MORE 96u
 /* Segments in one UDP_SEGMENT send: UDP_MAX_SEGMENTS of kernels before 6.9. */
 #define GW_GSO_SEGMENTS 64u
 /*
@@ -443,6 +446,11 @@ struct gw_inbound *gw_inbound_find(const struct gw_dp *dp, uint32_t spi);
 GW_MUST_CHECK int gw_tunnel_set_path(
 	struct gw_dp *dp, struct gw_tunnel_state *tunnel, const struct gw_path *path);
 void gw_socket_free(void *sock);
+/*
+ * Send one datagram in IP fragments, since it is larger than the path's MTU. What another thread
+ * sends on the socket in this moment may be fragmented as well.
+ */
+ssize_t gw_send_in_fragments(const struct gw_socket *sock, const struct msghdr *header);
 const struct gw_socket_state *gw_socket_for(
 	const struct gw_dp *dp, const struct gw_path *path, uint32_t worker);
 /* The remote end of a path as a socket address. */

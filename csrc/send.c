@@ -8,7 +8,8 @@
  * When the kernel refuses segmentation (a device without checksum offload: EIO; other reasons:
  * EINVAL), the message is sent datagram by datagram, and so is everything on that tunnel for ten
  * seconds. Datagrams larger than the path's MTU (EMSGSIZE) are dropped and told: the tunnel's MTU
- * follows. Shorter ones of the message still leave.
+ * follows. Shorter ones of the message still leave. No tunnel's MTU is below 576: on a path that takes
+ * less, which anybody can make of one by a forged ICMP message, packets of that size are fragmented.
  *
  * Linux 7.0 to 7.1.4 spoils runs of equal segments with some drivers. There a run ends with a
  * shorter one: a NAT keepalive, which every receiver ignores (RFC 3948 section 2.3).
@@ -150,6 +151,15 @@ drop_refused(struct gw_worker *worker, struct gw_out_batch *batch,
 		atomic_store_explicit(told, batch->now_ns, memory_order_relaxed);
 }
 
+/* Send what the kernel has refused as larger than the path's MTU, if no tunnel's MTU prevents it. */
+static bool
+is_fragmented(const struct gw_out_batch *batch, const struct gw_out_message *message,
+	const struct msghdr *header)
+{
+	return message->count == 1 && message->len <= GW_MTU_MIN + GW_ESP_MORE &&
+	       gw_send_in_fragments(&batch->socket->config, header) >= 0;
+}
+
 /*
  * Send messages, each at most once. Returns how many were dealt with: fewer than `count` only if
  * the kernel refuses to segment the next one.
@@ -160,7 +170,7 @@ send_messages(struct gw_worker *worker, struct gw_out_batch *batch,
 {
 	struct gw_buffers *b = worker->buffers;
 	uint32_t i, done = 0;
-	int sent, tries = 0;
+	int sent, error, tries = 0;
 
 	for (i = 0; i < count; i++)
 		prepare_header(b, batch, &messages[i], i);
@@ -180,7 +190,13 @@ send_messages(struct gw_worker *worker, struct gw_out_batch *batch,
 			wait_writable(batch->socket->source.fd);
 			continue;
 		}
-		drop_refused(worker, batch, &messages[done++], errno);
+		error = errno;
+		if (error == EMSGSIZE &&
+			is_fragmented(batch, &messages[done], &b->headers[done].msg_hdr))
+			count_sent(worker, batch, messages + done, 1);
+		else
+			drop_refused(worker, batch, &messages[done], error);
+		done++;
 	}
 	return done;
 }

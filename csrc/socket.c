@@ -289,24 +289,23 @@ gw_dp_del_socket(struct gw_dp *dp, const struct gw_socket *config)
 	return err;
 }
 
-/*
- * Send an IKE message that is larger than the path's MTU in IP fragments: a peer may know no
- * better (RFC 7383 is optional). What a worker sends in this moment may be fragmented as well.
- */
-static ssize_t
-send_in_fragments(const struct gw_socket *sock, const struct msghdr *header)
+/* Back to what these sockets have, and not to what was there: that may be another thread's doing. */
+ssize_t
+gw_send_in_fragments(const struct gw_socket *sock, const struct msghdr *header)
 {
 	int level = sock->family == 4 ? IPPROTO_IP : IPPROTO_IPV6;
 	int name = sock->family == 4 ? IP_MTU_DISCOVER : IPV6_MTU_DISCOVER;
-	int before, dont = sock->family == 4 ? IP_PMTUDISC_DONT : IPV6_PMTUDISC_DONT;
-	socklen_t len = sizeof(before);
+	int never = sock->family == 4 ? IP_PMTUDISC_DO : IPV6_PMTUDISC_DO;
+	int dont = sock->family == 4 ? IP_PMTUDISC_DONT : IPV6_PMTUDISC_DONT;
 	ssize_t sent;
+	int error;
 
-	if (getsockopt(sock->fd, level, name, &before, &len) != 0 ||
-		setsockopt(sock->fd, level, name, &dont, sizeof(dont)) != 0)
+	if (setsockopt(sock->fd, level, name, &dont, sizeof(dont)) != 0)
 		return -1;
 	sent = sendmsg(sock->fd, header, MSG_DONTWAIT | MSG_NOSIGNAL);
-	(void)setsockopt(sock->fd, level, name, &before, sizeof(before));
+	error = errno;
+	(void)setsockopt(sock->fd, level, name, &never, sizeof(never));
+	errno = error;
 	return sent;
 }
 
@@ -327,8 +326,8 @@ send_parts(
 	do
 		sent = sendmsg(sock->source.fd, &header, MSG_DONTWAIT | MSG_NOSIGNAL);
 	while (sent < 0 && errno == EINTR);
-	if (sent < 0 && errno == EMSGSIZE)
-		sent = send_in_fragments(&sock->config, &header);
+	if (sent < 0 && errno == EMSGSIZE) /* a peer may not know RFC 7383 */
+		sent = gw_send_in_fragments(&sock->config, &header);
 	return sent < 0 ? GW_E_SYS : GW_OK;
 }
 

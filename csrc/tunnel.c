@@ -11,7 +11,6 @@
 
 #include "internal.h"
 
-#define MTU_MIN 576u
 #define MTU_MAX 65535u
 
 /* A rate cap lets this much time's worth pass at once, and at least this many bytes. */
@@ -92,7 +91,7 @@ gw_tunnel_set_path(
 static bool
 options_ok(const struct gw_tunnel_options *options)
 {
-	return options->mtu >= MTU_MIN && options->mtu <= MTU_MAX &&
+	return options->mtu >= GW_MTU_MIN && options->mtu <= MTU_MAX &&
 	       options->copy_dscp <= 1;
 }
 

@@ -190,6 +190,21 @@ def test_a_path_smaller_than_the_device_is_told_and_not_fragmented(up: Pair) -> 
         a.namespace.ip("route", "del", f"{b.outer}/32", "dev", "wire")
 
 
+def test_a_path_too_small_for_the_least_mtu_gets_fragments(up: Pair) -> None:
+    a, b = up
+    before, lost_before = fragments_seen(b), drops(a, "path_mtu")
+    a.namespace.ip("route", "add", f"{b.outer}/32", "dev", "wire", "mtu", "552")
+    try:
+        assert lost(a, b, "-c", "3", "-i", "0.01", "-s", "548") == 0  # 576 bytes with its headers
+        assert fragments_seen(b) >= before + 6
+        assert drops(a, "path_mtu") == lost_before
+        assert lost(a, b, "-c", "1", "-s", "700") == 1
+        assert drops(a, "path_mtu") == lost_before + 1
+    finally:
+        a.namespace.ip("route", "del", f"{b.outer}/32", "dev", "wire")
+    assert lost(a, b, "-c", "3", "-i", "0.01", "-s", "1100") == 0
+
+
 def fragments_seen(machine: Machine) -> int:
     """Return how many IP fragments have come to a machine."""
     lines = machine.namespace.run("cat", "/proc/net/snmp").splitlines()
