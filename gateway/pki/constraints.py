@@ -75,9 +75,7 @@ def _is_within(name: x509.GeneralName, tree: x509.GeneralName, *, unsure: bool) 
         case x509.IPAddress(), x509.IPAddress():
             return _is_address_within(name.value, tree.value)
         case x509.DirectoryName(), x509.DirectoryName():
-            inner = dn.parts_of(name.value.public_bytes())
-            outer = dn.parts_of(tree.value.public_bytes())
-            return inner[: len(outer)] == outer
+            return dn.is_within(name.value.public_bytes(), tree.value.public_bytes())
         case _:
             return unsure
 

@@ -129,6 +129,12 @@ def is_same(name: bytes, other: bytes) -> bool:
         return False
 
 
+def is_within(name: bytes, tree: bytes) -> bool:
+    """Return whether a name given as DER begins with all of another one. Raises WireError."""
+    inner, outer = parts_of(name), parts_of(tree)
+    return _fit(inner[: len(outer)], outer, may_be_any=False)
+
+
 def _fit(name: tuple[Part, ...], pattern: tuple[Part, ...], *, may_be_any: bool) -> bool:
     if len(name) != len(pattern):
         return False

@@ -12,7 +12,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from hypothesis import given
 from hypothesis.strategies import binary, lists
 
@@ -138,6 +138,19 @@ def test_name_constraints_bound_what_a_ca_may_certify() -> None:
         (("me@other.test",), ""),  # nothing is said of mailboxes
     ):
         assert code_of(ca.issue(Wish(others=others), key())) == code, others
+
+
+def test_name_constraints_on_subjects_do_not_depend_on_how_they_are_written() -> None:
+    denied = x509.Name(
+        [
+            x509.NameAttribute(NameOID.ORGANIZATION_NAME, "EXAMPLE"),
+            x509.NameAttribute(NameOID.COMMON_NAME, "Head  Office"),
+        ]
+    )
+    limits = x509.NameConstraints(None, [x509.DirectoryName(denied)])
+    ca = ROOT.intermediate(1, extra=((limits, True),))
+    for subject, code in (("head office", "certificate_invalid"), ("branch", "")):
+        assert code_of(ca.issue(Wish(subject=subject), key())) == code, subject
 
 
 @given(lists(binary(max_size=80), max_size=20))
