@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
-from ipaddress import IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from urllib.parse import urlsplit
 
 from gateway.node.journal import Journal, Level
@@ -23,6 +23,8 @@ BYTES_MAX = 4 * 2**20
 HEAD_MAX = 16384
 AT_ONCE = 8  # the others wait in line
 WAITING_MAX = 256
+# RFC 6052, and what is left of RFC 4291's addresses that are "compatible" with IPv4.
+_TRANSLATED = (IPv6Network("64:ff9b::/96"), IPv6Network("::/96"))
 Taken = Callable[[Question, bytes | None], None]
 
 
@@ -100,9 +102,16 @@ async def _address_of(host: str, port: int, is_private_allowed: bool) -> str:
 
 def _is_public(text: str) -> bool:
     address = ip_address(text.partition("%")[0])
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
+    if isinstance(address, IPv6Address):
+        address = _inside(address) or address
     return address.is_global and not address.is_multicast
+
+
+def _inside(address: IPv6Address) -> IPv4Address | None:
+    """Return the IPv4 address that packets to an IPv6 address come to at last, if there is one."""
+    if any(address in network for network in _TRANSLATED):
+        return IPv4Address(address.packed[-4:])
+    return address.ipv4_mapped or address.sixtofour
 
 
 def _request(question: Question, host: str, target: str) -> bytes:

@@ -84,6 +84,8 @@ async def test_other_answers_are_none(serve: Serve, answer: bytes) -> None:
         "http://localhost:9/x",
         "http://[::1]:9/x",
         "http://[::ffff:10.0.0.1]:9/x",
+        "http://[64:ff9b::a9fe:a9fe]:9/x",
+        "http://[2002:7f00:1::]:9/x",
         "http://10.0.0.1:9/x",
         "http://169.254.169.254/latest/meta-data",
         "http://[fe80::1]:9/x",
