@@ -290,8 +290,9 @@ class Registry:
 
 def _judge_machine(changes: Sequence[Pair], who: Principal) -> None:
     """
-    Raise ApiProblem 403 for a tenant who names a device or namespace of the gateway VMs: it may be
-    another tenant's, or the one that all packets come by. `main` is the operator's own.
+    Raise ApiProblem 403 for a tenant who names a device or namespace of the gateway VMs, which may
+    be another tenant's or the one that all packets come by, or lets them talk to private addresses.
+    `main` is the operator's own.
     """
     if who.is_operator or who.tenant == MAIN_TENANT:
         return
@@ -300,8 +301,8 @@ def _judge_machine(changes: Sequence[Pair], who: Principal) -> None:
             continue
         before = old.spec if old is not None else {}
         for field in sorted(KINDS[new.kind].of_machine):
-            if new.spec.get(field) != before.get(field):
-                text = f"{new.kind}.{field}: names what is of the gateway VMs: the operator sets it"
+            if (new.spec.get(field) or None) != (before.get(field) or None):
+                text = f"{new.kind}.{field}: is about the gateway VMs: the operator sets it"
                 raise forbidden(text)
 
 

@@ -65,3 +65,27 @@ async def test_what_the_operator_has_attached_a_tenant_can_only_describe(
     done = await registry.update("vpc_attachment", made.id, {"cidrs": cidrs}, EVE)
     assert done.record.spec["cidrs"] == cidrs
     await registry.delete("vpc_attachment", made.id, EVE)
+
+
+async def test_a_tenant_does_not_open_the_network_around_the_gateway_vms(
+    registry: Registry,
+) -> None:
+    await make(registry, "customer_gateway", EVE, name="cg", public_addresses=["203.0.113.7"])
+    spec = {
+        "name": "x",
+        "border_gateway": "bg",
+        "customer_gateway": "cg",
+        "remote_cidrs": ["10.77.0.0/16"],
+    }
+    with pytest.raises(ApiProblem, match="the operator sets it") as caught:
+        await registry.create("vpn_connection", spec | {"revocation_private": True}, EVE)
+    assert caught.value.status == 403
+    no = await registry.create("vpn_connection", spec | {"revocation_private": False}, EVE)
+    id = no.record.id
+    with pytest.raises(ApiProblem, match="the operator sets it"):
+        await registry.update("vpn_connection", id, {"revocation_private": True}, EVE)
+    (tunnel, *_) = registry.mirror.children("vpn_tunnel", id)
+    with pytest.raises(ApiProblem, match="the operator sets it"):
+        await registry.update("vpn_tunnel", tunnel.id, {"revocation_private": True}, EVE)
+    await registry.update("vpn_connection", id, {"revocation_private": True}, ROOT)
+    await registry.update("vpn_connection", id, {"description": "as it is"}, EVE)

@@ -27,8 +27,8 @@ class Kind:
 
     `fixed` fields are set when the resource is made and never again. `is_operators`: it belongs to
     no tenant, and only the operator writes it. `of_machine` fields name devices and namespaces of
-    the gateway VMs, which all tenants share: a tenant does not set them. `inherits`: a field that
-    is not set has no default, because another resource says it.
+    the gateway VMs, which all tenants share, or say whom these may talk to: a tenant does not set
+    them. `inherits`: a field that is not set has no default, because another resource says it.
     """
 
     name: str
@@ -94,6 +94,7 @@ _TABLE = (
         new=specs.NewVpnConnection,
         references={"border_gateway": "border_gateway", "customer_gateway": "customer_gateway"},
         fixed=frozenset({"border_gateway", "customer_gateway"}),
+        of_machine=frozenset({"revocation_private"}),
     ),
     _kind(
         "vpn_tunnel",
@@ -103,6 +104,7 @@ _TABLE = (
         specs.VpnTunnelSpec,
         references={"vpn_connection": "vpn_connection"},
         fixed=frozenset({"vpn_connection", "local_address", "remote_address", "interface"}),
+        of_machine=frozenset({"revocation_private"}),
         inherits=True,
     ),
     _kind(
