@@ -22,10 +22,10 @@ def test_nodes_that_do_not_report_are_named(plane: Control) -> None:
     words = ("--border-gateway", "main", "--customer-gateway", "office", "--routing", "bgp")
     plane.done("connection", "create", "office", *words, "--remote-cidrs", "10.0.0.0/16")
     refused = plane.run("routes", "--fleet")
-    assert refused.exit_code == 1
+    assert refused.exit_code == 3
     assert "node gw-a does not report, so it can not be asked" in refused.stderr
     refused = plane.run("trace", "office-1", "--last", "--fleet")
-    assert refused.exit_code == 1
+    assert refused.exit_code == 3
     assert "does not report" in refused.stderr
     assert plane.run("routes", "--border-gateway", "none", "--fleet").exit_code == 4
 
