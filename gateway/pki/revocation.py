@@ -124,12 +124,14 @@ def _ocsp_request(one: Certificate, issuer: Certificate) -> bytes:
 def _state(
     one: Certificate, issuer: Certificate, policy: Policy, known: Known
 ) -> tuple[State, list[Question]]:
-    """Return what is known of a certificate; if nothing is, what to ask."""
+    """
+    Return what is known of a certificate; if nothing is, what to ask.
+
+    Whoever says that it has been revoked is right: an older answer that it was good, which the peer
+    itself may have sent, stays valid for days.
+    """
     missing: list[Question] = []
-    for blob in policy.held:
-        state = read_any(blob, one, issuer, policy.at)
-        if state is not State.NOTHING:
-            return state, []
+    found = {read_any(blob, one, issuer, policy.at) for blob in policy.held}
     for question in questions_of(one, issuer, policy):
         try:
             answer = known(question)
@@ -137,8 +139,9 @@ def _state(
             missing.append(question)
             continue
         read = _read_ocsp if question.body else _read_crl
-        state = read(answer, one, issuer, policy.at) if answer else State.NOTHING
-        if state is not State.NOTHING:
+        found.add(read(answer, one, issuer, policy.at) if answer else State.NOTHING)
+    for state in (State.REVOKED, State.GOOD):
+        if state in found:
             return state, []
     return State.NOTHING, missing
 

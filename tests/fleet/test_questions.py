@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import pytest
 
-from gateway.control.nodes.questions import KIND, Questions
+from gateway.control.nodes.questions import EACH_MAX, KIND, Questions
 from gateway.control.problems import ApiProblem
 from gateway.fleet.messages import ANSWER_BYTES_MAX, Answer, Position, Question
 from gateway.node.control_socket import ControlError, Request
@@ -94,6 +94,27 @@ async def test_a_node_that_is_silent_or_away_is_named(
     with pytest.raises(ApiProblem, match="it is on no node"):
         await questions.ask("", "routes", {}, by="user:olga")
     assert list(plane.registry.mirror.of_kind(KIND)) == []
+
+
+async def test_nobody_keeps_the_others_from_asking(
+    plane: Control, link: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.control.nodes.questions.WAIT_S", 0.5)
+    questions, node = plane.nodes.questions, plane.node().id
+    waiting = [
+        asyncio.create_task(questions.ask(node, "routes", {}, by="user:olga"))
+        for _ in range(EACH_MAX)
+    ]
+    turn, told = await link.turn(Position(), 0), 0
+    while told < EACH_MAX:
+        turn = await link.turn(turn.wanted.at if turn.wanted else Position(), 2)
+        told += len(turn.questions)
+    with pytest.raises(ApiProblem, match=f"{EACH_MAX} of your questions to node gw-a") as refused:
+        await questions.ask(node, "routes", {}, by="user:olga")
+    assert refused.value.status == 429
+    with pytest.raises(ApiProblem, match="has not answered within"):  # it was asked
+        await questions.ask(node, "routes", {}, by="user:anna")
+    await asyncio.gather(*waiting, return_exceptions=True)
 
 
 async def test_a_question_of_a_process_that_went_away_is_deleted(

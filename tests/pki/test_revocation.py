@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis.strategies import binary
 
 from gateway.pki import cache
+from gateway.pki.problem import NotTrusted
 from gateway.pki.question import Mode, Question
 from gateway.pki.revocation import Policy, State, fresh_until, judge, questions_of, read_any
 from tests.support.authority import AT, DAY, NOW, Wish, authority, key
@@ -70,13 +71,26 @@ def test_only_plain_http_is_asked_and_not_too_often() -> None:
     assert not asked[1].body
 
 
-def test_an_answer_in_the_message_needs_no_question() -> None:
-    def nobody(question: Question) -> bytes | None:
-        raise AssertionError(question)
+def unknown(question: Question) -> bytes | None:
+    raise KeyError(question)
 
+
+def test_an_answer_in_the_message_needs_no_question() -> None:
     held = Policy(Mode.STRICT, AT, held=(ROOT.ocsp(PEER),))
-    assert judge(WAY, held, nobody) == ()
-    assert judge(WAY, Policy(Mode.OFF, AT), nobody) == ()
+    assert judge(WAY, held, unknown) == ()
+    assert judge(WAY, Policy(Mode.OFF, AT), unknown) == ()
+
+
+def test_a_revocation_that_is_known_counts_more_than_an_older_answer_of_the_peer() -> None:
+    """What a peer sends was true when it was signed, and is valid for days."""
+    held = Policy(Mode.RELAXED, AT, held=(ROOT.ocsp(PEER),))
+
+    def listed(question: Question) -> bytes | None:
+        return unknown(question) if question.body else ROOT.crl(PEER)
+
+    with pytest.raises(NotTrusted) as refused:
+        judge(WAY, held, listed)
+    assert refused.value.code == "certificate_revoked"
 
 
 def test_the_cache_is_bounded_and_forgets() -> None:

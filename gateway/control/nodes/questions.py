@@ -29,6 +29,7 @@ AGAIN_S = 1.0  # told again if there is no answer by then
 LOOK_S = 0.05  # between looks for an answer that another process has heard
 KEPT_S = 60.0  # of a question whose process went away
 WAITING_MAX = 32  # of one node
+EACH_MAX = 8  # of these, of one who asks: nobody keeps the others out
 SWEPT = 40
 
 
@@ -49,12 +50,13 @@ class Questions:
         the actor of the audit log.
         """
         name = self._name(node)
+        self._judge_room(node, name, by)
         self._judge_version(node, name, command)
         key = Key(KIND, "ask-" + "".join(ID_CHARACTERS[byte & 31] for byte in os.urandom(16)))
         value: Table = {
             "tenant": "",
             "spec": {"command": command, "arguments": arguments},
-            "allocated": {"node": node, "answer": None},
+            "allocated": {"node": node, "answer": None, "by": by},
             "created_at": time.time(),
         }
         self._waiting[key.id] = asyncio.get_running_loop().create_future()
@@ -81,12 +83,19 @@ class Questions:
         if self._mirror.get(LEASE, f"node:{node}") is None:
             text = f"node {record.name} does not report, so it can not be asked"
             raise ApiProblem(409, "node_lost", text)
-        if sum(each.allocated.get("node") == node for each in self._mirror.of_kind(KIND)) >= (
-            WAITING_MAX
-        ):
-            text = f"node {record.name} is asked by {WAITING_MAX} others at this moment"
-            raise ApiProblem(503, "unavailable", text, retry_after_s=1)
         return record.name
+
+    def _judge_room(self, node: str, name: str, by: str) -> None:
+        """Raise ApiProblem 503 if too many questions to a node wait, or too many of one asker."""
+        waiting = [
+            each for each in self._mirror.of_kind(KIND) if each.allocated.get("node") == node
+        ]
+        if len(waiting) >= WAITING_MAX:
+            text = f"node {name} is asked by {WAITING_MAX} others at this moment"
+            raise ApiProblem(503, "unavailable", text, retry_after_s=1)
+        if sum(each.allocated.get("by") == by for each in waiting) >= EACH_MAX:
+            text = f"{EACH_MAX} of your questions to node {name} wait for their answers"
+            raise ApiProblem(429, "rate_limited", text, retry_after_s=1)
 
     def _judge_version(self, node: str, name: str, command: str) -> None:
         """Raise ApiProblem 409 for a node whose gateway does not know what is asked."""
