@@ -107,8 +107,18 @@ def _taken_from_vpc(document: Document) -> Iterator[Problem]:
 
 
 def _never_routed(document: Document) -> Iterator[Problem]:
-    """Refuse customers' prefixes within a range that no router forwards."""
-    named = [(one.path, one.cidr) for one in _customers(document)]
+    """Refuse customers' prefixes within a range that no router forwards, inner addresses apart."""
+    inner = [
+        tunnel.inner_cidr
+        for connection in document.vpn_connection
+        for tunnel in connection.tunnel
+        if tunnel.inner_cidr is not None
+    ]
+    named = [
+        (one.path, one.cidr)
+        for one in _customers(document)
+        if not any(_holds(network, one.cidr) for network in inner)
+    ]
     named += [(("route", at, "prefix"), one.prefix) for at, one in enumerate(document.route)]
     for path, cidr in named:
         around = next((one for one in NEVER_ROUTED if _holds(one, cidr)), None)

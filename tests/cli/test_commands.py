@@ -52,7 +52,7 @@ def test_status_as_json_has_the_names_that_were_published(running: Running) -> N
         *("since_s", "ike", "children", "in_bytes", "out_bytes", "in_packets", "out_packets"),
         *("drops", "mtu", "active"),
     }
-    assert set(answer["counters"]) == {"ike", "send_errors", "workers", "each_worker", "drops"}
+    assert set(answer["counters"]) == {"ike", "send_errors", "workers", "drops"}
 
 
 def test_down_holds_until_up(running: Running) -> None:

@@ -180,6 +180,17 @@ def test_a_customers_prefix_that_nobody_routes_is_refused(prefix: str, around: s
     assert errors(found) == ([((*path, 0), said)] if around else [])
 
 
+def test_inner_addresses_may_be_among_a_customers_prefixes() -> None:
+    """Selectors of policy routing name them where probes go between them."""
+    inner = document().vpn_connection[0].tunnel[0].inner_cidr
+    assert inner is not None
+    path = (*CONNECTION, "remote_cidrs")
+    _, found = build_document(edited((path, [f"{inner[2]}/32"])))
+    assert errors(found) == []
+    _, found = build_document(edited((path, ["169.254.250.1/32"])))
+    assert len(errors(found)) == 1
+
+
 def test_a_customers_prefix_that_a_vpc_has_is_refused_and_one_within_it_warned_of() -> None:
     path = (*CONNECTION, "remote_cidrs")
     _, found = build_document(edited((path, ["10.10.0.0/16"])))
