@@ -20,12 +20,12 @@ pytestmark = pytest.mark.system
 def test_in_a_short_soak_no_gateway_drops_anything(tmp_path: Path) -> None:
     file = tmp_path / "figures.json"
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    words = ("--minutes", "0.2", "--seed", "1", "--json", str(file))
+    words = ("--minutes", "0.1", "--seed", "1", "--json", str(file))
     run(sys.executable, "-m", "lab.soak", *words, env=env, timeout_s=100.0, check=False)
     found = json.loads(file.read_text())
     assert set(found) == {field.name for field in dataclasses.fields(soak.Figures)}
-    assert found["rekeys"] >= 2
-    assert found["datagrams"] > 20_000
+    assert found["rekeys"] >= 1
+    assert found["datagrams"] > 10_000
     # A busy machine may lose some at its hosts; no gateway does.
     assert not found["dropped"]
     assert found["lost"] < found["datagrams"] // 100
