@@ -11,7 +11,6 @@ same seed lets the same things fail in the same order.
 
 from __future__ import annotations
 
-import argparse
 import os
 import random
 import signal
@@ -21,14 +20,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from lab import impair, sites, stream, twins
+from lab import impair, lasting, sites, stream, twins
 from lab.commands import LabError, end_cleanly, wait_for
 from lab.inventory import Inventory, leaks, take
 from lab.netns import Lab
 from lab.twins import Twins
 from lab.twinspan import Twinspan, Value
 
-_MINUTES = 10.0
 _STEPS = (6, 14)  # of a round, without those that heal what is left
 _PAUSE_S = (0.1, 3.0)  # between two steps
 _ENDS = 0.45  # how often a step heals, where it could as well begin something
@@ -299,13 +297,8 @@ def run(minutes: float, seed: int) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run it from the command line."""
-    parser = argparse.ArgumentParser(prog="run chaos", description=__doc__)
-    parser.add_argument("--minutes", type=float, default=_MINUTES, help="how long (10)")
-    parser.add_argument("--seed", type=int, help="a number that decides what fails when")
-    chosen = parser.parse_args(arguments)
-    if not chosen.minutes > 0:
-        parser.error(f"--minutes: more than 0, not {chosen.minutes}")
-    seed = random.SystemRandom().randrange(1 << 32) if chosen.seed is None else chosen.seed
+    chosen = lasting.parse(lasting.parser("chaos", __doc__, "what fails when"), arguments)
+    seed = chosen.seed
     end_cleanly()
     print(f"chaos: seed {seed}")
     try:

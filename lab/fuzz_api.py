@@ -10,7 +10,6 @@ rate that the API allows them.
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 import subprocess
@@ -18,6 +17,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from lab import lasting
 from lab.twinspan import ROOT
 
 # Not ignored_auth: who sends so many wrong credentials gets 429 in place of 401.
@@ -37,10 +37,7 @@ READY_S = 30
 
 def main() -> int:
     """Run the command; return its exit status."""
-    parser = argparse.ArgumentParser(prog="./run fuzz-api", description=__doc__)
-    parser.add_argument("--minutes", type=float, default=10.0)
-    parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(4)))
-    asked = parser.parse_args()
+    asked = lasting.parse(lasting.parser("fuzz-api", __doc__, "what is asked"), None)
     with tempfile.TemporaryDirectory(prefix="twinspan-fuzz-") as folder:
         return fuzz(Path(folder), asked.minutes * 60, asked.seed)
 

@@ -12,7 +12,6 @@ is compared with that after the first minute.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import random
@@ -24,7 +23,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from lab import iperf, pacer, stream, twins
+from lab import iperf, lasting, pacer, stream, twins
 from lab.commands import LabError, end_cleanly, wait_for
 from lab.inventory import take
 from lab.netns import Lab
@@ -33,7 +32,6 @@ from lab.topology import Site
 from lab.twins import Twins
 from lab.twinspan import Twinspan
 
-_MINUTES = 10.0
 _PAUSE_S = (1.0, 4.0)  # between two replacements
 _BOTH = 0.2  # how often both ends begin one at once
 _WARM_S = 60.0
@@ -209,18 +207,13 @@ def judge(found: Figures) -> list[str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run it from the command line."""
-    parser = argparse.ArgumentParser(prog="run soak", description=__doc__)
-    parser.add_argument("--minutes", type=float, default=_MINUTES, help="how long (10)")
-    parser.add_argument("--seed", type=int, help="a number that decides whose keys go when")
+    parser = lasting.parser("soak", __doc__, "whose keys go when")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here")
-    chosen = parser.parse_args(arguments)
-    if not chosen.minutes > 0:
-        parser.error(f"--minutes: more than 0, not {chosen.minutes}")
-    seed = random.SystemRandom().randrange(1 << 32) if chosen.seed is None else chosen.seed
+    chosen = lasting.parse(parser, arguments)
     end_cleanly()
-    print(f"soak: seed {seed}")
+    print(f"soak: seed {chosen.seed}")
     try:
-        found = run(chosen.minutes, seed)
+        found = run(chosen.minutes, chosen.seed)
     except LabError as error:
         print(f"soak: {error}", file=sys.stderr)
         return 1

@@ -104,7 +104,7 @@ def _extensions(
     above = signer.loaded.public_key()
     yield x509.AuthorityKeyIdentifier.from_issuer_public_key(above), False
     yield x509.BasicConstraints(wish.is_ca, None), True
-    yield _usage(wish.is_ca), True
+    yield key_usage(wish.is_ca), True
     if not wish.is_ca:
         yield x509.ExtendedKeyUsage([*_USES, _IPSEC_IKE]), False
     if wish.names:
@@ -124,7 +124,8 @@ def _extensions(
         yield x509.AuthorityInformationAccess(access), False
 
 
-def _usage(is_ca: bool) -> x509.KeyUsage:
+def key_usage(is_ca: bool) -> x509.KeyUsage:
+    """Return what a key may do: sign certificates and CRLs, or prove who one is."""
     return x509.KeyUsage(
         digital_signature=not is_ca,
         content_commitment=False,

@@ -9,11 +9,9 @@ grow, since what it feeds may keep nothing of what it was fed.
 
 from __future__ import annotations
 
-import argparse
 import json
 import multiprocessing
 import os
-import random
 import subprocess
 import sys
 import tempfile
@@ -23,11 +21,10 @@ from dataclasses import asdict, dataclass
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 
-from lab import cpu
+from lab import cpu, lasting
 from tests.fuzz import fuzz_endpoint, fuzz_ike
 
 _C = Path(__file__).parent.parent / "c"
-_MINUTES = 10.0
 _TURN_S = 20.0  # after the first turn, memory is that of one at work
 _MOST_GROWN_MIB = 16.0
 IKE: Mapping[str, Callable[[float, int], Mapping[str, int]]] = {
@@ -120,14 +117,10 @@ def _run_c(out: Path, name: str, seconds: float, seed: int) -> Found:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run it from the command line."""
-    parser = argparse.ArgumentParser(prog="run fuzz", description=__doc__)
-    parser.add_argument("--minutes", type=float, default=_MINUTES, help="how long in all (10)")
-    parser.add_argument("--seed", type=int, help="a number that decides what is changed")
+    parser = lasting.parser("fuzz", __doc__, "what is changed")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what was done here")
-    chosen = parser.parse_args(arguments)
-    if not chosen.minutes > 0:
-        parser.error(f"--minutes: more than 0, not {chosen.minutes}")
-    seed = random.SystemRandom().randrange(1 << 32) if chosen.seed is None else chosen.seed
+    chosen = lasting.parse(parser, arguments)
+    seed = chosen.seed
     print(f"fuzz: seed {seed}", flush=True)
     found = all_ike(40.0 * chosen.minutes, seed)
     with tempfile.TemporaryDirectory() as out:

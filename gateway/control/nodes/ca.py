@@ -19,6 +19,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from gateway.control.problems import invalid
 from gateway.fleet.messages import CONTROL_NAME
+from gateway.pki.issue import key_usage
 from gateway.secret import Secret
 
 CA_DAYS = 20 * 365
@@ -102,7 +103,7 @@ class Authority:
             .issuer_name(self.certificate.subject)
             .public_key(key)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(_key_usage(is_ca=False), critical=True)
+            .add_extension(key_usage(is_ca=False), critical=True)
             .add_extension(
                 x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()),
                 critical=False,
@@ -120,7 +121,7 @@ def new_authority(now: datetime.datetime) -> Authority:
         .issuer_name(name)
         .public_key(key.public_key())
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_key_usage(is_ca=True), critical=True)
+        .add_extension(key_usage(is_ca=True), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
     )
     return Authority(_sign(builder, key), key)
@@ -175,20 +176,6 @@ def _name(text: str) -> x509.Name:
 
 def _uses(use: x509.ObjectIdentifier) -> x509.ExtendedKeyUsage:
     return x509.ExtendedKeyUsage([use])
-
-
-def _key_usage(*, is_ca: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=not is_ca,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=is_ca,
-        crl_sign=is_ca,
-        encipher_only=False,
-        decipher_only=False,
-    )
 
 
 def _private(key: ec.EllipticCurvePrivateKey) -> bytes:
