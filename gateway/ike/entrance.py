@@ -66,6 +66,8 @@ class Entrance:
         for tunnel in tunnels:
             key = (tunnel.config.local, tunnel.config.remote)
             self._by_addresses.setdefault(key, []).append(tunnel)
+        named = ((remote, each) for (_, remote), each in self._by_addresses.items() if remote)
+        self._half_open.expect(remote for remote, each in named for _ in each)
 
     def settle(self, sa: IkeSa) -> None:
         """Take note of what has become of an IKE SA."""

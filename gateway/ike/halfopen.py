@@ -6,6 +6,7 @@ next.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -39,12 +40,12 @@ class _Ledger:
         self._total = 0
         self._by_place: Counter[Key] = Counter()  # sources and prefixes have different lengths
 
-    def has_room(self, address: Address) -> bool:
-        """Say whether one more may come from there."""
+    def has_room(self, address: Address, more: int = 0) -> bool:
+        """Say whether one more may come; its source may have so many `more` than others."""
         most, by_place = self._bounds, self._by_place
         return (
             self._total < most.total
-            and by_place[source_of(address)] < most.per_source
+            and by_place[source_of(address)] < most.per_source + more
             and by_place[_wide(address)] < most.per_prefix
         )
 
@@ -70,8 +71,9 @@ class HalfOpen:
     A request that finds no room has to bring a cookie; one that brings it and finds none either is
     dropped. Configured peers have much room without: after a restart of ours they all come back at
     once, and some never answer a cookie. But anybody can send with a known address, and then the
-    true peer gets in by its cookie. Whoever proves where it is can be bounded there: a stranger at
-    its address and in its prefix, where behind one NAT many may be.
+    true peer gets in by its cookie. Where several tunnels name one address as many come back from
+    it, so each after the first is one more that it may have. Whoever proves where it is can be
+    bounded there: a stranger at its address and in its prefix, where behind one NAT many may be.
     """
 
     def __init__(self, limits: EndpointLimits) -> None:
@@ -84,9 +86,14 @@ class HalfOpen:
             (False, True): _Ledger(_Bounds(total, each, prefix)),
         }
         self._owners: dict[bytes, tuple[_Ledger, Address]] = {}  # by our SPI
+        self._tunnels: Counter[Key] = Counter()  # that name an address there
 
     def __len__(self) -> int:
         return len(self._owners)
+
+    def expect(self, peers: Iterable[Address]) -> None:
+        """Take the addresses of the configured peers, each as often as a tunnel names it."""
+        self._tunnels = Counter(map(source_of, peers))
 
     def add(self, spi: bytes, address: Address, *, is_configured: bool, has_cookie: bool) -> None:
         """Count one more."""
@@ -103,6 +110,7 @@ class HalfOpen:
 
     def admit(self, address: Address, *, is_configured: bool, has_cookie: bool) -> Admission:
         """Return what to do; `has_cookie` says that the request carries a good one."""
-        if self._ledgers[is_configured, has_cookie].has_room(address):
+        more = max(0, self._tunnels[source_of(address)] - 1) if is_configured else 0
+        if self._ledgers[is_configured, has_cookie].has_room(address, more):
             return Admission.ADMIT
         return Admission.DROP if has_cookie else Admission.ASK_COOKIE

@@ -279,3 +279,24 @@ def test_a_ledger_forgets_what_is_over() -> None:
     assert half_open.admit(at(2), **known) is Admission.ADMIT
     assert len(half_open) == 0
     assert all(not ledger._by_place for ledger in half_open._ledgers.values())
+
+
+def test_an_address_that_many_tunnels_name_may_have_as_many_more() -> None:
+    """After a restart of ours all of them come back at once."""
+    half_open = HalfOpen(EndpointLimits(half_open_per_address=10))
+    half_open.expect([at(1)] * 250 + [at(2)])
+    known = {"is_configured": True, "has_cookie": False}
+
+    def admitted(address: Address, is_configured: bool) -> int:
+        how = {**known, "is_configured": is_configured}
+        for count in range(1000):
+            if half_open.admit(address, **how) is not Admission.ADMIT:
+                return count
+            half_open.add(b"%d %d" % (int(address), count), address, **how)
+        raise AssertionError("no bound")
+
+    assert admitted(at(1), True) == 259
+    assert admitted(at(2), True) == 10
+    assert admitted(at(1), False) == 10  # with an address of ours that no tunnel is for
+    half_open.expect([])
+    assert half_open.admit(at(2), **known) is Admission.ASK_COOKIE
