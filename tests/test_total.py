@@ -2,40 +2,89 @@
 
 from __future__ import annotations
 
+import copy
 import re
 import subprocess
 import sys
-from pathlib import Path
+from xml.etree import ElementTree
 
-from tests.total import closing
+import pytest
+
+from tests.total import AGAIN_MAX, again, closing, read
 
 TESTS = """
+import pathlib
 import pytest
 @pytest.fixture
 def broken(): raise OSError
+@pytest.fixture
+def left(): yield; raise OSError
 def test_passes(): pass
 def test_fails(): assert False
 def test_has_no_fixture(broken): pass
+def test_leaves(left): pass
 @pytest.mark.skip(reason="so")
 def test_is_skipped(): pass
+@pytest.mark.parametrize("n", range(4))
+def test_many(n): assert False
+def test_second():
+    mark = pathlib.Path(__file__).with_suffix(".mark")
+    again = mark.exists()
+    mark.touch()
+    assert again
 """
 
 
-def report(folder: Path, name: str) -> str:
-    """Return what pytest writes of one of the tests, or of all."""
-    file = folder / "test_some.py"
-    file.write_text(TESTS)
-    words = ["-p", "no:cacheprovider", "-k", name, "--junitxml", str(folder / "out.xml"), str(file)]
-    subprocess.run([sys.executable, "-m", "pytest", *words], check=False, capture_output=True)
-    return (folder / "out.xml").read_text()
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> list[ElementTree.Element]:
+    """Run the tests twice; return what pytest writes of each run."""
+    folder = tmp_path_factory.mktemp("runs")
+    (folder / "test_some.py").write_text(TESTS)
+    words = ["-p", "no:cacheprovider", "-o", "junit_family=xunit1", "--junitxml", "out.xml"]
+    found = []
+    for _ in range(2):
+        subprocess.run(
+            [sys.executable, "-m", "pytest", *words], check=False, capture_output=True, cwd=folder
+        )
+        found.append(ElementTree.fromstring((folder / "out.xml").read_text()))
+    return found
 
 
-def test_all_that_failed_passed_or_was_skipped_is_counted(tmp_path: Path) -> None:
-    line = closing([report(tmp_path, "test"), report(tmp_path, "passes")])
+def of(run: ElementTree.Element, *names: str) -> str:
+    """Return what is written of the tests of these names, as of a run of them alone."""
+    alone = copy.deepcopy(run)
+    for suite in alone.iter("testsuite"):
+        for case in list(suite.iter("testcase")):
+            if case.attrib["name"].partition("[")[0] not in names:
+                suite.remove(case)
+    return ElementTree.tostring(alone, encoding="unicode")
+
+
+def test_all_that_failed_passed_or_was_skipped_is_counted(runs: list[ElementTree.Element]) -> None:
+    names = ("test_passes", "test_fails", "test_has_no_fixture", "test_leaves", "test_is_skipped")
+    outcomes = read([of(runs[0], *names), of(runs[1], "test_passes")])
     assert re.fullmatch(
-        r"=+1 failed, 2 passed, 1 skipped, 1 errors in \d+\.\d\ds \(0:00:\d\d\)=+", line
+        r"=+1 failed, 1 passed, 1 skipped, 2 errors in \d+\.\d\ds \(0:00:\d\d\)=+",
+        closing(outcomes),
     )
 
 
-def test_nothing_but_passed_is_said_when_all_pass(tmp_path: Path) -> None:
-    assert "=1 passed in " in closing([report(tmp_path, "passes")])
+def test_nothing_but_passed_is_said_when_all_pass(runs: list[ElementTree.Element]) -> None:
+    outcomes = read([of(runs[0], "test_passes")])
+    assert "=1 passed in " in closing(outcomes)
+    assert again(outcomes) == []
+
+
+def test_of_a_test_that_is_run_again_the_later_counts(runs: list[ElementTree.Element]) -> None:
+    first = of(runs[0], "test_second", "test_passes")
+    assert again(read([first])) == ["test_some.py"]
+    assert "=2 passed in " in closing(read([first, of(runs[1], "test_second")]))
+    # What fails both times has failed.
+    wrong = [of(run, "test_fails") for run in runs]
+    assert "=1 failed, 0 passed in " in closing(read(wrong))
+
+
+def test_more_than_a_few_failures_are_not_run_again(runs: list[ElementTree.Element]) -> None:
+    outcomes = read([of(runs[0], "test_many")])
+    assert len(outcomes.failed) == AGAIN_MAX + 1
+    assert again(outcomes) == []

@@ -1,35 +1,101 @@
-"""`python -m tests.total FILE...`: the closing line of several runs, from pytest's JUnit XML."""
+"""
+What several runs of pytest say together, read from the JUnit XML that each writes.
+
+    python -m tests.total FILE...           the closing line, as of one run; fails if a test did
+    python -m tests.total --again FILE...   the files whose tests are worth a second judgement
+
+A machine that others share stands still at times, and with it everything that a test of silence or
+loss observes. So a few tests that failed are judged once more, with nothing beside them. What is
+wrong fails again; more failures than a few are no accident and are not run again.
+"""
 
 from __future__ import annotations
 
-import sys
+import argparse
 from collections import Counter
 from pathlib import Path
+from typing import NamedTuple
 from xml.etree import ElementTree
 
-COUNTS = ("failures", "errors", "skipped")
+AGAIN_MAX = 3  # failed tests of a whole run
+WORDS = {"failure": "failed", "passed": "passed", "skipped": "skipped", "error": "errors"}
 
 
-def closing(texts: list[str]) -> str:
-    """Return what pytest had said if the runs had been one; expected failures count as skipped."""
-    counts: Counter[str] = Counter()
+class Outcomes(NamedTuple):
+    """
+    What became of each test, by file, class and name: `failure`, `error`, `skipped` or `passed`.
+
+    Of a test that was run again the later run counts; expected failures count as skipped.
+    """
+
+    of: dict[tuple[str, str, str], str]
+    seconds: float
+
+    @property
+    def failed(self) -> list[tuple[str, str, str]]:
+        return [test for test, outcome in self.of.items() if outcome in ("failure", "error")]
+
+
+def read(texts: list[str]) -> Outcomes:
+    """Read JUnit XML (family xunit1, which names files) in the order of the runs."""
+    found: dict[tuple[str, str, str], str] = {}
     seconds = 0.0
     for text in texts:
+        run: dict[tuple[str, str, str], str] = {}
         for suite in ElementTree.fromstring(text).iter("testsuite"):
-            counts.update({name: int(suite.attrib[name]) for name in ("tests", *COUNTS)})
             seconds += float(suite.attrib["time"])
-    parts = [
-        (counts["failures"], "failed"),
-        (counts["tests"] - sum(counts[name] for name in COUNTS), "passed"),
-        (counts["skipped"], "skipped"),
-        (counts["errors"], "errors"),
-    ]
-    said = ", ".join(f"{count} {word}" for count, word in parts if count or word == "passed")
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{said} in {seconds:.2f}s ({minutes // 60}:{minutes % 60:02}:{rest:02})".center(80, "=")
+            for case in suite.iter("testcase"):
+                test = (case.get("file", ""), case.get("classname", ""), case.attrib["name"])
+                run[test] = _worse(run.get(test, "passed"), _outcome(case))
+        found.update(run)
+    return Outcomes(found, seconds)
+
+
+def _outcome(case: ElementTree.Element) -> str:
+    return next((child.tag for child in case if child.tag in WORDS), "passed")
+
+
+def _worse(one: str, other: str) -> str:
+    """Choose of two outcomes of one test in one run, as of its call and of its teardown."""
+    return min(one, other, key=("failure", "error", "skipped", "passed").index)
+
+
+def again(outcomes: Outcomes) -> list[str]:
+    """Return the files to run once more, whole, because their tests tell a story in order."""
+    failed = outcomes.failed
+    if len(failed) > AGAIN_MAX or not all(file for file, _, _ in failed):
+        return []
+    return sorted({file for file, _, _ in failed})
+
+
+def closing(outcomes: Outcomes) -> str:
+    """Return what pytest had said if the runs had been one."""
+    counts = Counter(outcomes.of.values())
+    said = ", ".join(
+        f"{counts[outcome]} {word}"
+        for outcome, word in WORDS.items()
+        if counts[outcome] or outcome == "passed"
+    )
+    minutes, rest = divmod(round(outcomes.seconds), 60)
+    took = f"{outcomes.seconds:.2f}s ({minutes // 60}:{minutes % 60:02}:{rest:02})"
+    return f"{said} in {took}".center(80, "=")
+
+
+def main() -> int:
+    """Do what the command line says; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m tests.total", description=__doc__)
+    parser.add_argument("--again", action="store_true")
+    parser.add_argument("files", nargs="+", type=Path)
+    wanted = parser.parse_args()
+    if missing := [str(file) for file in wanted.files if not file.exists()]:
+        parser.error(f"pytest ended before it wrote {', '.join(missing)}")
+    outcomes = read([file.read_text() for file in wanted.files])
+    if wanted.again:
+        print("\n".join(again(outcomes)))
+        return 0
+    print(closing(outcomes))
+    return 1 if outcomes.failed else 0
 
 
 if __name__ == "__main__":
-    if missing := [name for name in sys.argv[1:] if not Path(name).exists()]:
-        sys.exit(f"pytest ended before it wrote {', '.join(missing)}")
-    print(closing([Path(name).read_text() for name in sys.argv[1:]]))
+    raise SystemExit(main())
