@@ -126,10 +126,12 @@ def _names(document: Document) -> Iterator[Problem]:
         "direct_line": [line.name for line in document.direct_line],
     }
     for kind, names in lists.items():
+        seen: set[str] = set()
         for at, name in enumerate(names):
-            if names.index(name) != at:
+            if name in seen:
                 text = f"another {kind} has this name"
                 yield Problem((kind, at, "name"), text, shown(name))
+            seen.add(name)
 
 
 def _references(document: Document) -> Iterator[Problem]:

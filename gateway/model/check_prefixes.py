@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import ip_network
 
@@ -108,23 +108,39 @@ def _taken_from_vpc(document: Document) -> Iterator[Problem]:
 
 def _never_routed(document: Document) -> Iterator[Problem]:
     """Refuse customers' prefixes within a range that no router forwards, inner addresses apart."""
-    inner = [
+    inner = {
         tunnel.inner_cidr
         for connection in document.vpn_connection
         for tunnel in connection.tunnel
         if tunnel.inner_cidr is not None
+    }
+    lengths = {network.prefixlen for network in inner}
+    found = [
+        (path, cidr, around)
+        for path, cidr, around in _within_never_routed(document)
+        if path[0] == "route" or not _is_within(cidr, inner, lengths)
     ]
-    named = [
-        (one.path, one.cidr)
-        for one in _customers(document)
-        if not any(_holds(network, one.cidr) for network in inner)
-    ]
+    for path, cidr, around in found:
+        text = f"lies in {around}, which is never routed"
+        yield Problem(path, text, shown(str(cidr)), code="prefix_not_routable")
+
+
+def _within_never_routed(document: Document) -> Iterator[tuple[Path, AnyNetwork, AnyNetwork]]:
+    """Yield the prefixes of customers and routes that lie in such a range, with the range."""
+    named = [(one.path, one.cidr) for one in _customers(document)]
     named += [(("route", at, "prefix"), one.prefix) for at, one in enumerate(document.route)]
     for path, cidr in named:
         around = next((one for one in NEVER_ROUTED if _holds(one, cidr)), None)
         if around is not None:
-            text = f"lies in {around}, which is never routed"
-            yield Problem(path, text, shown(str(cidr)), code="prefix_not_routable")
+            yield path, cidr, around
+
+
+def _is_within(
+    cidr: AnyNetwork, networks: Collection[AnyNetwork], lengths: Collection[int]
+) -> bool:
+    """Say whether a prefix lies in one of some networks, all of which have one of these lengths."""
+    fitting = (length for length in lengths if length <= cidr.prefixlen)
+    return any(cidr.supernet(new_prefix=length) in networks for length in fitting)
 
 
 def _holds(outer: AnyNetwork, inner: AnyNetwork) -> bool:

@@ -187,8 +187,11 @@ def test_inner_addresses_may_be_among_a_customers_prefixes() -> None:
     path = (*CONNECTION, "remote_cidrs")
     _, found = build_document(edited((path, [f"{inner[2]}/32"])))
     assert errors(found) == []
-    _, found = build_document(edited((path, ["169.254.250.1/32"])))
-    assert len(errors(found)) == 1
+    _, found = build_document(edited((path, [str(inner)])))
+    assert errors(found) == []
+    for stranger in ("169.254.250.1/32", str(inner.supernet())):
+        _, found = build_document(edited((path, [stranger])))
+        assert len(errors(found)) == 1
 
 
 def test_a_customers_prefix_that_a_vpc_has_is_refused_and_one_within_it_warned_of() -> None:
