@@ -1,10 +1,18 @@
-"""The command lines of trials by chance: how long they go on, and the seed that decides them."""
+"""
+Trials by chance: how long they go on, the seed that decides them, and the page with their results.
+
+`docs/reliability.md` holds the last result of each; `--write` puts a new one there.
+"""
 
 from __future__ import annotations
 
 import argparse
 import random
 from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from lab.commands import run
 
 _MINUTES = 10.0
 
@@ -14,6 +22,7 @@ def parser(program: str, text: str | None, decides: str) -> argparse.ArgumentPar
     made = argparse.ArgumentParser(prog=f"run {program}", description=text)
     made.add_argument("--minutes", type=float, default=_MINUTES, help="how long (10)")
     made.add_argument("--seed", type=int, help=f"a number that decides {decides}")
+    made.add_argument("--write", type=Path, metavar="PAGE", help="a page to put the result into")
     return made
 
 
@@ -25,3 +34,30 @@ def parse(made: argparse.ArgumentParser, arguments: Sequence[str] | None) -> arg
     if chosen.seed is None:
         chosen.seed = random.SystemRandom().randrange(1 << 32)
     return chosen
+
+
+def heading(minutes: float, seed: int) -> str:
+    """Return when, with what and for how long a trial was made."""
+    revision = run("git", "rev-parse", "--short=10", "HEAD").strip()
+    today = datetime.now(UTC).date().isoformat()
+    return f"{today}, commit {revision}, seed {seed}, {minutes:g} minutes:"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines of a table of a page."""
+    lines = (head, ["---"] * len(head), *rows)
+    return [f"| {' | '.join(line)} |" for line in lines]
+
+
+def put(page: Path, program: str, lines: Sequence[str]) -> None:
+    """
+    Put a result into the page, between the two marks of its program.
+
+    Raises ValueError if the page does not have them.
+    """
+    begin, end = f"<!-- made by ./run {program} -->\n", "<!-- end -->"
+    before, mark, rest = page.read_text().partition(begin)
+    if not mark:
+        raise ValueError(f"{page} has no line {begin.strip()!r}")
+    after = rest.partition(end)[2]
+    page.write_text(f"{before}{begin}\n{chr(10).join(lines)}\n\n{end}{after}")

@@ -13,7 +13,6 @@ from __future__ import annotations
 import random
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +47,7 @@ from gateway.ike.payloads import (
 )
 from gateway.ike.proposals import DEFAULT_ESP, DEFAULT_IKE, select_esp, select_ike, texts
 from gateway.ike.selectors import ANY4, ANY6, narrow, parse_selector
+from tests.fuzz.tally import Tally
 from tests.support.recorded import follow, recordings
 
 REFUSALS = (WireError, UnsupportedCriticalPayload, IntegrityError)
@@ -127,15 +127,15 @@ def judge(message: Message) -> None:
             continue
 
 
-def stranger(seed: Seed, rng: random.Random, other: Seed) -> bytes:
+def stranger(seed: Seed, rng: random.Random, other: Seed) -> tuple[str, bytes]:
     """Give the parsers a changed datagram."""
     datagram = mutate(seed.datagram, rng, other.datagram)
     if rng.random() < 0.8:
         datagram = with_length(datagram)
-    return datagram
+    return "in clear", datagram
 
 
-def peer(seed: Seed, rng: random.Random, other: Seed) -> bytes:
+def peer(seed: Seed, rng: random.Random, other: Seed) -> tuple[str, bytes]:
     """Seal a changed chain, so that it comes from an authenticated peer."""
     if seed.cipher is None:
         return stranger(seed, rng, other)
@@ -144,10 +144,12 @@ def peer(seed: Seed, rng: random.Random, other: Seed) -> bytes:
     outer = parse_empty(seed.datagram)
     if rng.random() < 0.7:
         iv = rng.randbytes(seed.cipher.iv_len)
-        return seal_payload(outer, PayloadType.SK, first, b"", content, seed.cipher, iv)
+        sealed = seal_payload(outer, PayloadType.SK, first, b"", content, seed.cipher, iv)
+        return "inside SK", sealed
     numbers = bytes([0, rng.randrange(4), 0, rng.randrange(4)])
     iv = rng.randbytes(seed.cipher.iv_len)
-    return seal_payload(outer, PayloadType.SKF, first, numbers, content, seed.cipher, iv)
+    sealed = seal_payload(outer, PayloadType.SKF, first, numbers, content, seed.cipher, iv)
+    return "inside SKF", sealed
 
 
 def parse_empty(datagram: bytes) -> Message:
@@ -174,34 +176,36 @@ def receive(datagram: bytes, cipher: SkCipher | None, parts: Reassembly) -> Mess
     return parse_clear(datagram)
 
 
-def run(seconds: float, seed: int = 1) -> Counter[str]:
-    """Fuzz for a time. Return how often each outcome came: "message" or the name of a refusal."""
+def run(seconds: float, seed: int = 1) -> Tally:
+    """Fuzz for a time. The outcomes are "message", "fragment" and the names of refusals."""
     rng = random.Random(seed)
     pool = seeds()
-    makers: tuple[Callable[[Seed, random.Random, Seed], bytes], ...] = (stranger, peer, peer)
-    outcomes: Counter[str] = Counter()
+    makers: tuple[Callable[[Seed, random.Random, Seed], tuple[str, bytes]], ...]
+    makers = (stranger, peer, peer)
+    tally = Tally()
     parts = Reassembly()
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         one, other = rng.choice(pool), rng.choice(pool)
-        datagram = rng.choice(makers)(one, rng, other)
+        kind, datagram = rng.choice(makers)(one, rng, other)
+        tally.fed[kind] += 1
         try:
             message = receive(datagram, one.cipher, parts)
             if message is not None:
                 judge(message)
-            outcomes["message" if message else "fragment"] += 1
+            tally.outcomes["message" if message else "fragment"] += 1
         except REFUSALS as refusal:
-            outcomes[type(refusal).__name__] += 1
+            tally.outcomes[type(refusal).__name__] += 1
         except Exception:
-            print(f"seed {seed}, after {outcomes.total()} inputs: {datagram.hex()}")
+            print(f"seed {seed}, after {tally.fed.total()} inputs: {datagram.hex()}")
             raise
-    return outcomes
+    return tally
 
 
 def main() -> None:
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 10.0
-    outcomes = run(seconds, int(sys.argv[2]) if len(sys.argv) > 2 else 1)
-    for name, count in outcomes.most_common():
+    tally = run(seconds, int(sys.argv[2]) if len(sys.argv) > 2 else 1)
+    for name, count in (*tally.fed.most_common(), *tally.outcomes.most_common()):
         print(f"{count:9} {name}")
 
 

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from multiprocessing.queues import SimpleQueue
@@ -23,11 +24,13 @@ from pathlib import Path
 
 from lab import cpu, lasting
 from tests.fuzz import fuzz_endpoint, fuzz_ike
+from tests.fuzz.tally import Tally
 
 _C = Path(__file__).parent.parent / "c"
 _TURN_S = 20.0  # after the first turn, memory is that of one at work
 _MOST_GROWN_MIB = 16.0
-IKE: Mapping[str, Callable[[float, int], Mapping[str, int]]] = {
+_HEAD = ("fuzzer", "inputs", "of these", "minutes", "memory at begin and end", "what must not be")
+IKE: Mapping[str, Callable[[float, int], Tally]] = {
     "fuzz_ike": fuzz_ike.run,
     "fuzz_endpoint": fuzz_endpoint.run,
 }
@@ -38,30 +41,42 @@ class Found:
     """What one fuzzer did."""
 
     name: str
-    inputs: int
+    fed: Mapping[str, int]  # by kind
     seconds: float
-    grown_mib: float
+    first_mib: float = 0.0  # resident memory after the first turn; of the C code none is taken
+    last_mib: float = 0.0  # and at the end
     error: str = ""  # or nothing
 
     @property
+    def inputs(self) -> int:
+        return sum(self.fed.values())
+
+    @property
     def is_well(self) -> bool:
-        return not self.error and self.grown_mib <= _MOST_GROWN_MIB
+        return not self.error and self.last_mib - self.first_mib <= _MOST_GROWN_MIB
+
+    def row(self) -> tuple[str, ...]:
+        """Return its row of the result."""
+        kinds = ", ".join(f"{kind} {count:,}" for kind, count in sorted(self.fed.items()))
+        memory = f"{self.first_mib:.1f}, {self.last_mib:.1f} MiB" if self.last_mib else "-"
+        last = self.error.strip().rpartition("\n")[2] or ("none" if self.is_well else "it grows")
+        minutes = f"{self.seconds / 60:.1f}"
+        return f"`{self.name}`", f"{self.inputs:,}", kinds, minutes, memory, last
 
 
 def run_ike(name: str, seconds: float, seed: int) -> Found:
     """Run a fuzzer of IKE in turns, each with a seed of its own."""
-    began, inputs, first_mib = time.monotonic(), 0, 0.0
+    began, fed, first_mib = time.monotonic(), Counter[str](), 0.0
     error = ""
     while not error and (left := began + seconds - time.monotonic()) > 0:
         try:
-            outcomes = IKE[name](min(_TURN_S, left), seed + inputs)
+            fed.update(IKE[name](min(_TURN_S, left), seed + fed.total()).fed)
         except Exception as failure:
             error = f"{type(failure).__name__}: {failure}"
             break
-        inputs += sum(count for key, count in outcomes.items() if not key.startswith("state "))
         first_mib = first_mib or cpu.resident_mib([os.getpid()])
-    grown = cpu.resident_mib([os.getpid()]) - first_mib if first_mib else 0.0
-    return Found(name, inputs, round(time.monotonic() - began, 1), round(grown, 1), error)
+    last_mib = cpu.resident_mib([os.getpid()]) if first_mib else 0.0
+    return Found(name, dict(fed), time.monotonic() - began, first_mib, last_mib, error)
 
 
 def _answer(queue: SimpleQueue[Found], name: str, seconds: float, seed: int) -> None:
@@ -84,7 +99,7 @@ def all_ike(seconds: float, seed: int) -> list[Found]:
     while not queue.empty():
         found.append(queue.get())
     missing = IKE.keys() - {each.name for each in found}
-    return found + [Found(name, 0, 0.0, 0.0, "ended without an answer") for name in missing]
+    return found + [Found(name, {}, 0.0, error="ended without an answer") for name in missing]
 
 
 def all_c(seconds: float, seed: int, out: Path) -> list[Found]:
@@ -112,7 +127,14 @@ def _run_c(out: Path, name: str, seconds: float, seed: int) -> Found:
     )
     error = done.stderr[-3000:] if done.returncode else ""
     inputs = int(stats.get("number_of_executed_units", 0))
-    return Found(name, inputs, round(time.monotonic() - began, 1), 0.0, error)
+    return Found(name, {"inputs": inputs}, time.monotonic() - began, error=error)
+
+
+def rows(found: Sequence[Found]) -> list[tuple[str, ...]]:
+    """Return the rows of the result; the last one is of all messages of IKE together."""
+    ike = [each for each in found if each.name in IKE]
+    total = f"{sum(each.inputs for each in ike):,}"
+    return [*(each.row() for each in found), ("IKE together", total, "", "", "", "")]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -125,11 +147,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     found = all_ike(40.0 * chosen.minutes, seed)
     with tempfile.TemporaryDirectory() as out:
         found += all_c(20.0 * chosen.minutes, seed, Path(out))
+    lines = [lasting.heading(chosen.minutes, seed), "", *lasting.table(_HEAD, rows(found))]
+    print("\n".join(lines))
     for each in found:
-        words = f"{each.inputs:,} inputs in {each.seconds:.0f} s, grown by {each.grown_mib} MiB"
-        print(f"{each.name:16} {words}")
         if each.error:
-            print(each.error)
+            print(f"{each.name}: {each.error}")
+    if chosen.write is not None:
+        lasting.put(chosen.write, "fuzz", lines)
     if chosen.json is not None:
         chosen.json.write_text(json.dumps([asdict(each) for each in found], indent=1) + "\n")
     return 0 if all(each.is_well for each in found) else 1
