@@ -82,6 +82,12 @@ class NoAdditionalSas(PeerError):
     notify = 35
 
 
+class TsMaxQueue(PeerError):
+    """The peer asks for one more Child SA with the selectors of others (RFC 9611 section 4)."""
+
+    notify = 48
+
+
 class UnexpectedNat(PeerError):
     """A NAT is on the way, or announced, and UDP encapsulation is forbidden."""
 

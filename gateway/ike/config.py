@@ -213,12 +213,30 @@ class TunnelConfig:
     ppk: Ppk | None = None
     childless: bool = False  # no Child SA in IKE_AUTH: the first has a key exchange too (RFC 6023)
     further: tuple[ChildSelectors, ...] = ()  # of the Child SAs beside the first one
+    resources: int = 0  # Child SAs with the selectors of the first, for a worker each (RFC 9611)
     credentials: Credentials | None = None  # certificates or raw keys, in place of `psk`
 
     @property
     def selectors(self) -> tuple[ChildSelectors, ...]:
-        """Return the selectors of each Child SA; the position is its slot (see `slots.py`)."""
+        """
+        Return the selectors of each Child SA; the position is its slot (see `slots.py`).
+
+        Those for a worker each are not among them: their slots come behind.
+        """
         return (ChildSelectors(self.local_ts, self.remote_ts), *self.further)
+
+    @property
+    def slots(self) -> range:
+        """Return all slots."""
+        return range(1 + len(self.further) + self.resources)
+
+    def selectors_of(self, slot: int) -> ChildSelectors:
+        """Return the selectors of a slot, be it one that the configuration has no more."""
+        return self.selectors[slot if slot <= len(self.further) else 0]
+
+    def resource_of(self, slot: int) -> int:
+        """Return which worker a Child SA is for, counted from 1; 0 for all of them."""
+        return max(0, slot - len(self.further))
 
 
 class Random(Protocol):

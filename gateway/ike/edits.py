@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 
-from gateway.ike import reasons
+from gateway.ike import reasons, resources, slots
 from gateway.ike.child import ChildSa, Lifespan, Stage
 from gateway.ike.config import ChildSelectors, Lifetime, TunnelConfig
 from gateway.ike.effects import Effect, changed_fields, effects_of
@@ -55,9 +55,11 @@ def carry_out(tunnel: Tunnel, fields: frozenset[str], now: float) -> None:
     if NEGOTIATED & effects:
         _begin_again(tunnel, now)
     rekeys = REKEYS & effects
-    if rekeys:
+    if rekeys or Effect.RESOURCES in effects:
         _outdate(tunnel)
         rekey_unfit(tunnel, rekeys)
+    if Effect.RESOURCES in effects:
+        _rekey_first(tunnel)
     if Effect.START in effects and not tunnel.is_stopped:
         tunnel.is_wanted = begins(tunnel.config)
         tunnel.retry_at = now if tunnel.is_wanted and tunnel.is_idle else math.inf
@@ -126,8 +128,12 @@ def rekey_unfit(tunnel: Tunnel, which: frozenset[Effect] = REKEYS) -> None:
             sa.is_outdated = True
             sa.rekey_at = math.inf
             sa.tasks.add(Task(Work.REKEY_IKE))
-        for child in sa.children.values():
-            if Effect.REKEY_CHILD in which and child.is_live and not is_fit(child, config):
+        for child in tuple(sa.children.values()):
+            if not child.is_live:
+                continue
+            if resources.is_surplus(config, child):
+                slots.delete(sa, child, reasons.RECONFIGURED)
+            elif Effect.REKEY_CHILD in which and not is_fit(child, config):
                 _rekey(sa, child)
 
 
@@ -136,7 +142,15 @@ def is_fit(child: ChildSa, config: TunnelConfig) -> bool:
     proposals = config.esp_proposals
     preferred, _ = select_esp(proposals, proposals, want_group=True)
     selectors = ChildSelectors(child.local_ts, child.remote_ts)
-    return child.suite == preferred and selectors == config.selectors[child.slot]
+    return child.suite == preferred and selectors == config.selectors_of(child.slot)
+
+
+def _rekey_first(tunnel: Tunnel) -> None:
+    """Rekey the first Child SA: with it the ends agree on how many more there are."""
+    for sa in tunnel.usable():
+        for child in sa.children.values():
+            if child.is_live and child.slot == 0:
+                _rekey(sa, child)
 
 
 def _rekey_all(sa: IkeSa) -> None:

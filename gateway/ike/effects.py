@@ -25,6 +25,7 @@ class Effect(Enum):
     CHILD_VOLUMES = "child_volumes"  # the Child SAs are rekeyed: limits come with their keys
     REKEY_IKE = "rekey_ike"  # the IKE SA is rekeyed now, unless it is what is preferred now
     REKEY_CHILD = "rekey_child"  # the Child SAs are rekeyed now, with the same exception
+    RESOURCES = "resources"  # Child SAs for a worker each come and go; the first is rekeyed
     RENEW = "renew"  # closed, and begun anew
 
 
@@ -45,6 +46,7 @@ EFFECT_OF: dict[str, Effect] = {
     "local_ts": Effect.REKEY_CHILD,  # a rekey may change them (RFC 7296 section 2.9.2)
     "remote_ts": Effect.REKEY_CHILD,
     "further": Effect.RENEW,  # which Child SA stands for which selectors
+    "resources": Effect.RESOURCES,
     "ike_lifetime": Effect.IKE_TIMES,
     "child_lifetime.seconds": Effect.CHILD_TIMES,
     "child_lifetime.jitter": Effect.CHILD_TIMES,

@@ -9,8 +9,8 @@ Each returns the events that follow, to be carried out in their order, and `dead
 `on_time` is next needed. Nothing here reads a clock, draws its own randomness, or knows a socket.
 
 Standards: RFC 7296 (tunnel mode), 4478, 4555 (responder), 4754, 4806, 4945, 5282, 6023, 6290, 6989,
-7383, 7427, 7670, 8031, 8247, 8420, 8784, 9242, 9370. Not here: EAP, configuration payloads, IPComp,
-AH, transport mode.
+7383, 7427, 7670, 8031, 8247, 8420, 8784, 9242, 9370, 9611. Not here: EAP, configuration payloads,
+IPComp, AH, transport mode.
 """
 
 from __future__ import annotations

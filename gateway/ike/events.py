@@ -58,7 +58,8 @@ class ChildSaUp:
     `use_outbound` says whether to send on `outbound` at once. A responder to a rekey keeps sending
     on the old SA until `OutboundReady` says otherwise, because the peer may not have its keys yet.
     `replaces` is the inbound SPI of the Child SA that this one rekeys. `slot` is its place: one
-    Child SA of each slot is sent on at a time.
+    Child SA of each slot is sent on at a time. `resource` is the worker that it is for, counted
+    from 1, while the others send on the one of slot 0; 0 for all of them (RFC 9611).
     """
 
     tunnel: str
@@ -72,6 +73,7 @@ class ChildSaUp:
     limits: Limits  # drawn with jitter; for both directions
     replaces: int | None = None
     slot: int = 0
+    resource: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -164,6 +164,7 @@ class IkeSa:
     expire_at: float = math.inf  # half-open, refused or replaced: gone by then
     child_at: dict[int, float] = field(default_factory=dict)  # by slot that is empty: next attempt
     child_attempts: dict[int, int] = field(default_factory=dict)
+    resources_most: int = 0  # Child SAs for a worker each that the peer takes: see `resources`
     ke_group: int | None = None  # the group the peer wanted last in CREATE_CHILD_SA
     refusals: int = 0  # of its rekey, in a row
     is_outdated: bool = False  # proposals or selectors have changed since it was made

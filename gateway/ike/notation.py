@@ -34,6 +34,7 @@ from gateway.ike.payloads import (
 )
 from gateway.ike.selectors import selector_text
 
+RESOURCE_SHOWN = 8  # bytes of what a peer calls its resource (RFC 9611)
 _SIDED = {KeyExchange: "KE", Nonce: "N"}
 _PLAIN = {
     IdInitiator: "IDi",
@@ -130,7 +131,9 @@ def _spis(protocol: int, spis: Sequence[bytes]) -> str:
 
 def _notified(notify: Notify) -> str:
     parts = [_spis(notify.protocol, (notify.spi,))] if notify.spi else []
-    if notify.data:
+    if notify.data and notify.type == NotifyType.SA_RESOURCE_INFO:
+        parts.append(f"resource {notify.data[:RESOURCE_SHOWN].hex()}")
+    elif notify.data:
         parts.append(f"{len(notify.data)} bytes")
     return ", ".join(parts)
 

@@ -229,6 +229,7 @@ _BY_NOTIFY = {
     NotifyType.INVALID_MAJOR_VERSION: "version_mismatch",
     NotifyType.INVALID_KE_PAYLOAD: "invalid_ke_payload",
     NotifyType.NO_ADDITIONAL_SAS: "no_additional_sas",
+    NotifyType.TS_MAX_QUEUE: "no_additional_sas",
     NotifyType.UNSUPPORTED_CRITICAL_PAYLOAD: "unsupported_critical_payload",
 }
 

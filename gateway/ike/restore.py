@@ -25,7 +25,7 @@ from gateway.ike.proposals import EspSuite, IkeSuite, Transform
 from gateway.ike.snapshot import VERSION, fingerprints
 from gateway.ike.states import On, State
 from gateway.ike.tasks import Task, Work
-from gateway.ike.tunnel import Tunnel
+from gateway.ike.tunnel import LOSER_S, Tunnel
 from gateway.ike.window import Request, Window
 from gateway.sa import Encr, Integ, Path
 from gateway.secret import Secret
@@ -87,6 +87,7 @@ def _tell_again(sa: IkeSa) -> None:
             child.fresh.limits,
             child.replaces,
             child.slot,
+            sa.config.resource_of(child.slot),
         )
         sa.context.emit(ChildSaAgain(name, up))
 
@@ -94,7 +95,8 @@ def _tell_again(sa: IkeSa) -> None:
 def _changed(saved: Loaded, config: TunnelConfig) -> frozenset[str]:
     """Return the fields of a configuration that differ from what was saved of it."""
     now = fingerprints(config)
-    return frozenset(name for name in EFFECT_OF if saved[name] != now[name])
+    # A field that an earlier release did not know has its default there, and most often here.
+    return frozenset(name for name in EFFECT_OF if saved.get(name, now[name]) != now[name])
 
 
 def _adopt(sa: IkeSa, context: Context, now: float) -> None:
@@ -107,6 +109,8 @@ def _adopt(sa: IkeSa, context: Context, now: float) -> None:
         context.spis.claim(child.spi_in)
         if child.use is Use.IN_USE:
             tunnel.in_use[child.slot] = child
+        elif child.use is Use.UNUSED:
+            tunnel.sort_at = min(tunnel.sort_at, now + LOSER_S)
     request = sa.window.outstanding
     if request is not None and request.offer is not None and len(request.offer.spi) == 4:
         context.spis.claim(request.offer.spi_in)
@@ -150,6 +154,7 @@ def _load_sa(
     sa.is_parked = bool(one["parked"])
     sa.close_reason = _load_reason(one["reason"])
     sa.child_at, sa.child_attempts = dict(one["child_at"]), dict(one["child_attempts"])
+    sa.resources_most = one.get("resources", 0)
     sa.ke_group = one["ke_group"]
     _load_times(sa, one["times"])
     for saved in one["children"]:

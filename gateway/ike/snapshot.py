@@ -92,7 +92,7 @@ def stamp_of(sa: IkeSa) -> object:
         (tuple(sa.tasks), tuple(sa.deleted_early), sa.peer_token, sa.has_tokens, sa.ke_group),
         (sa.is_parked, sa.is_outdated, sa.is_beside, sa.rival, sa.close_reason),
         (sa.rekey_at, sa.hard_at, sa.expire_at, sa.reauth_at),
-        (tuple(sa.child_at.items()), tuple(sa.child_attempts.items())),
+        (tuple(sa.child_at.items()), tuple(sa.child_attempts.items()), sa.resources_most),
         tuple(_stamp_of_child(one) for one in sa.children.values()),
     )
 
@@ -142,6 +142,7 @@ def _save_sa(sa: IkeSa) -> Table:
         "times": [_save_time(one) for one in _times(sa)],
         "child_at": [[slot, at] for slot, at in sa.child_at.items()],
         "child_attempts": [[slot, count] for slot, count in sa.child_attempts.items()],
+        "resources": sa.resources_most,
         "ke_group": sa.ke_group,
         "outdated": sa.is_outdated,
         "beside": sa.is_beside,

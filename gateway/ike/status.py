@@ -32,6 +32,7 @@ class ChildStatus:
     is_outbound: bool  # the one that is sent on
     slot: int = 0
     hard_at: float = math.inf
+    resource: int = 0  # the worker that it is for, counted from 1; 0 for all
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,4 +161,5 @@ def _child(tunnel: Tunnel, child: ChildSa) -> ChildStatus:
         tunnel.is_used(child),
         child.slot,
         child.hard_at,
+        tunnel.config.resource_of(child.slot),
     )

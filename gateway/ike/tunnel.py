@@ -132,7 +132,11 @@ class Tunnel:
         """Report a new Child SA; `use` says whether to send on it at once."""
         # One that is deleted on the wire is in use for want of a better one: here it is.
         used = self.in_use.get(child.slot)
-        use = use or used is None or used.stage is Stage.LINGERING
+        if self.config.resource_of(child.slot) and used is None and not use:
+            # The first one carries the traffic until the peer must have this one.
+            self.sort_at = min(self.sort_at, child.up_at + LOSER_S)
+        else:
+            use = use or used is None or used.stage is Stage.LINGERING
         if use:
             self._take(child)
         context.count("child_sa_up")
@@ -149,6 +153,7 @@ class Tunnel:
                 limits,
                 child.replaces,
                 child.slot,
+                self.config.resource_of(child.slot),
             )
         )
 
@@ -221,8 +226,10 @@ class Tunnel:
     def is_next(self, sa: IkeSa, child: ChildSa) -> bool:
         """Return whether a Child SA is to be sent on as soon as the peer does so."""
         used = self.in_use.get(child.slot)
-        if used is None or used.replaced_by == child.spi_in:
-            return used is not None
+        if used is None:
+            return self.config.resource_of(child.slot) > 0
+        if used.replaced_by == child.spi_in:
+            return True
         return used.spi_in not in sa.children and sa.is_usable and self.is_preferred(sa)
 
     def switch_to_preferred(self, context: Context) -> None:
@@ -265,8 +272,10 @@ class Tunnel:
             for child in other.children.values()
             if child.is_live and child.slot == used.slot
         ]
-        if not others or any(child.use is Use.UNUSED for _, child in others):
-            return bool(others)
+        if not others:
+            return self.config.resource_of(used.slot) > 0  # its worker sends on the first one
+        if any(child.use is Use.UNUSED for _, child in others):
+            return True
         other, child = others[0]
         if child.stage is Stage.INSTALLED:
             other.tasks.add(Task(Work.REKEY_CHILD, child.spi_in))

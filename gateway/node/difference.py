@@ -62,6 +62,7 @@ FACET_OF_EFFECT = {  # the same for the fields of `ike`
     Effect.CHILD_VOLUMES: Facet.REKEY,
     Effect.REKEY_IKE: Facet.REKEY,
     Effect.REKEY_CHILD: Facet.REKEY,
+    Effect.RESOURCES: Facet.REKEY,
     Effect.RENEW: Facet.IKE,
 }
 

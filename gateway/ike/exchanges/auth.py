@@ -21,7 +21,7 @@ from gateway.errors import (
     UnexpectedNat,
     WireError,
 )
-from gateway.ike import crash, edits, reasons, slots
+from gateway.ike import crash, edits, reasons, resources, slots
 from gateway.ike.config import Encap, Ppk, TunnelConfig, describe_identity, is_identity
 from gateway.ike.events import Failed, Note, Reason
 from gateway.ike.exchanges import informational, mobike, negotiate, proof, reauth
@@ -75,7 +75,7 @@ def send_request(sa: IkeSa, now: float) -> None:
     # One that is begun beside another takes over with its Child SA, so it brings one.
     if not (config.childless and sa.peer_is_childless and not sa.is_beside):
         offer, child_payloads = negotiate.make_offer(sa, 0, None, with_group=False)
-        payloads += child_payloads
+        payloads += (*resources.told(config), *child_payloads)
     sa.request(Task(Work.AUTH), ExchangeType.IKE_AUTH, tuple(payloads), now, offer)
 
 
@@ -218,6 +218,7 @@ def _take_child(sa: IkeSa, request: Request, response: Message, now: float) -> N
             child = negotiate.install(sa, agreed, offer.spi_in, seed, now, use=use)
             if sa.is_beside and not edits.is_fit(child, sa.config):
                 child.rekey_at = now + PROOF_S
+            resources.take(sa, response, 0)
             slots.ask_for_missing(sa)
             return
     except PeerError as problem:
@@ -453,5 +454,6 @@ def _make_child(
     seed = Seed(sa.nonce_i, sa.nonce_r, (), initiated=False)
     # If there is a Child SA, it is sent on until the initiator has shown that it has the new one.
     negotiate.install(sa, agreed, spi_in, seed, now, use=False)
+    more = resources.take(sa, request, agreed.slot)
     slots.plan_missing(sa, now, wait_s=slots.PEER_BRINGS_S)
-    return negotiate.answer_payloads(agreed, answer, spi_in)
+    return (*more, *negotiate.answer_payloads(agreed, answer, spi_in))

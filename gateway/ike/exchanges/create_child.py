@@ -9,7 +9,7 @@ TEMPORARY_FAILURE (section 2.25.2): the peer tries again, then on the IKE SA tha
 from __future__ import annotations
 
 from gateway.errors import NoAdditionalSas, PeerError, TemporaryFailure
-from gateway.ike import reasons, slots
+from gateway.ike import reasons, resources, slots
 from gateway.ike.child import ChildSa, Stage
 from gateway.ike.exchanges import followup, informational, negotiate, rekey_child, rekey_ike
 from gateway.ike.exchanges.followup import Pending
@@ -23,6 +23,9 @@ from gateway.ike.window import Request
 from gateway.sa import Path
 from gateway.secret import Secret
 
+# What a peer says that takes no more Child SAs with the same selectors.
+ENOUGH = frozenset({NotifyType.TS_MAX_QUEUE, NotifyType.NO_ADDITIONAL_SAS})
+
 
 def answer_request(sa: IkeSa, request: Message, path: Path, now: float, digest: bytes) -> None:
     """Answer a CREATE_CHILD_SA request. Raises PeerError, and then nothing has changed."""
@@ -34,7 +37,7 @@ def answer_request(sa: IkeSa, request: Message, path: Path, now: float, digest: 
         return
     if sa.work is Work.REKEY_IKE:
         raise TemporaryFailure("the IKE SA is being rekeyed")
-    if len(sa.children) >= sa.context.limits.children * len(sa.config.selectors):
+    if len(sa.children) >= sa.context.limits.children * len(sa.config.slots):
         raise NoAdditionalSas(f"{len(sa.children)} Child SAs")
     rekey = request.notify(NotifyType.REKEY_SA)
     if rekey is not None:
@@ -44,20 +47,24 @@ def answer_request(sa: IkeSa, request: Message, path: Path, now: float, digest: 
 
 
 def _answer_new(sa: IkeSa, request: Message, path: Path, now: float, digest: bytes) -> None:
-    agreed, answer = negotiate.choose(sa.config, request, slots.for_peer(sa), with_group=True)
+    places = slots.for_peer(sa, is_resource=resources.is_named(request))
+    agreed, answer = negotiate.choose(sa.config, request, places, with_group=True)
     nonce_i = request.one(Nonce).value
     key_payloads, secrets = negotiate.answer_key_exchange(sa, agreed.suite, request)
     nonce_r = sa.context.random.bytes(negotiate.NONCE_LEN)
     spi_in = sa.context.spis.take()
 
+    more = resources.take(sa, request, agreed.slot)
+
     def finish(secrets: tuple[Secret, ...], at: float) -> None:
         seed = Seed(nonce_i, nonce_r, secrets, initiated=False)
         negotiate.install(sa, agreed, spi_in, seed, at, use=False)
+        slots.plan_missing(sa, at, wait_s=slots.PEER_BRINGS_S)
 
     lowest = min(nonce_i, nonce_r)
     pending = Pending(Work.NEW_CHILD, agreed.suite, secrets, lowest, finish, spi_in, agreed.slot)
     between = (Nonce(nonce_r), *key_payloads, *followup.enter(sa, pending, now))
-    payloads = negotiate.answer_payloads(agreed, answer, spi_in, between)
+    payloads = (*more, *negotiate.answer_payloads(agreed, answer, spi_in, between))
     sa.respond(request, payloads, path, now, digest)
 
 
@@ -68,6 +75,7 @@ def begin_new(sa: IkeSa, slot: int, now: float, tries: int = 0) -> bool:
     offer, payloads = negotiate.make_offer(sa, slot, None, with_group=True, tries=tries)
     sa.deleted_early.clear()
     task = Task(Work.NEW_CHILD, slot=slot)
+    payloads = (*resources.told(sa.config, slot), *payloads)
     sa.request(task, ExchangeType.CREATE_CHILD_SA, payloads, now, offer)
     return True
 
@@ -81,6 +89,9 @@ def receive_new(sa: IkeSa, request: Request, response: Message, now: float) -> N
         sa.context.spis.release(offer.spi_in)
         if negotiate.take_group(sa, offer, error):
             begin_new(sa, offer.slot, now, offer.tries + 1)
+            return
+        if sa.config.resource_of(offer.slot) and error.type in ENOUGH:
+            resources.refused(sa)
             return
         reason = negotiate.refused(sa.config, offer.slot, error, "ESP")
         informational.child_failed(sa, offer.slot, reason, now)
@@ -107,8 +118,11 @@ def receive_new(sa: IkeSa, request: Request, response: Message, now: float) -> N
         slots.plan_missing(sa, now)
         return
     seed = Seed(offer.nonce, nonce_r, secrets, initiated=True)
-    new = negotiate.install(sa, agreed, offer.spi_in, seed, now, use=False)
+    use = sa.tunnel is not None and offer.slot not in sa.tunnel.in_use
+    new = negotiate.install(sa, agreed, offer.spi_in, seed, now, use=use)
     _sort_twins(sa, new)
+    resources.take(sa, first, offer.slot)
+    slots.ask_for_missing(sa)
 
 
 def _sort_twins(sa: IkeSa, new: ChildSa) -> None:
@@ -121,6 +135,7 @@ def _sort_twins(sa: IkeSa, new: ChildSa) -> None:
         for child in sa.children.values()
         if child is not new
         and child.is_live
+        and child.slot == new.slot
         and (child.local_ts, child.remote_ts) == (new.local_ts, new.remote_ts)
     ]
     if any(new.lowest_nonce < twin.lowest_nonce for twin in twins):

@@ -184,7 +184,7 @@ def child_deleted(sa: IkeSa, child: ChildSa, reason: Reason, now: float) -> None
         return
     tunnel.stop_sending(sa.context, child, reason)
     sa.linger(child, reason, now, timers.close_linger)
-    slots.plan_missing(sa, now)
+    slots.plan_after_delete(sa, child, reason, now)
 
 
 # ---- what the peer answers ----

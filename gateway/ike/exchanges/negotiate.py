@@ -72,7 +72,7 @@ def make_offer(
     more is not offered.
     """
     random = sa.context.random
-    proposals, selectors = sa.config.esp_proposals, sa.config.selectors[slot]
+    proposals, selectors = sa.config.esp_proposals, sa.config.selectors_of(slot)
     key_pair = None
     if with_group:
         groups = groups_of(proposals)
@@ -131,7 +131,7 @@ def choose(
     spi_out = _peer_spi(offered, answer.number)
     refused_: TsUnacceptable | None = None
     for slot in slots:
-        allowed = config.selectors[slot]
+        allowed = config.selectors_of(slot)
         try:
             sides = narrow(ts_r, allowed.local), narrow(ts_i, allowed.remote)
         except TsUnacceptable as error:
@@ -351,7 +351,7 @@ def refused(
     config: TunnelConfig, slot: int, notify: Notify, what: str, old: ChildSa | None = None
 ) -> Reason:
     """Return the reason when the peer refuses our offer for a slot, in place of `old`."""
-    selectors = config.selectors[slot]
+    selectors = config.selectors_of(slot)
     if notify.type == NotifyType.NO_PROPOSAL_CHOSEN:
         in_use = str(old.suite) if old is not None else ""
         return reasons.no_proposal(config.esp_proposals, None, what, in_use)

@@ -21,7 +21,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from gateway.errors import ChildSaNotFound, PeerError, TemporaryFailure
-from gateway.ike import reasons, slots
+from gateway.ike import reasons, resources, slots
 from gateway.ike.child import ChildSa, Offer, Stage, Use
 from gateway.ike.events import Reason
 from gateway.ike.exchanges import followup, informational, negotiate
@@ -64,7 +64,8 @@ def answer_request(
     lowest, rekeys = min(nonce_i, nonce_r), old.spi_in
     pending = Pending(Work.REKEY_CHILD, agreed.suite, secrets, lowest, finish, spi_in, rekeys)
     between = (Nonce(nonce_r), *key_payloads, *followup.enter(sa, pending, now))
-    payloads = negotiate.answer_payloads(agreed, answer, spi_in, between)
+    more = resources.take(sa, request, old.slot)
+    payloads = (*more, *negotiate.answer_payloads(agreed, answer, spi_in, between))
     sa.respond(request, payloads, path, now, digest)
 
 
@@ -114,7 +115,7 @@ def begin(sa: IkeSa, spi_in: int, now: float, tries: int = 0, *, is_plain: bool 
     old.stage = Stage.REKEYING
     sa.deleted_early.clear()
     task = Task(Work.REKEY_CHILD, spi_in)
-    payloads = payloads if is_plain else (rekey, *payloads)
+    payloads = payloads if is_plain else (rekey, *resources.told(sa.config, old.slot), *payloads)
     offer = replace(offer, is_plain=is_plain)
     sa.request(task, ExchangeType.CREATE_CHILD_SA, payloads, now, offer)
     return True
@@ -153,6 +154,8 @@ def receive_response(sa: IkeSa, request: Request, response: Message, now: float)
         return
     seed = Seed(offer.nonce, nonce_r, secrets, initiated=True)
     _take_new(sa, offer, old, agreed, seed, now)
+    resources.take(sa, first, offer.slot)
+    slots.ask_for_missing(sa)
 
 
 def _yields(sa: IkeSa, old: ChildSa | None, lowest_nonce: bytes) -> bool:

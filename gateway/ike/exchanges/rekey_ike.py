@@ -334,6 +334,7 @@ def replace(old: IkeSa, new: IkeSa, now: float) -> None:
         if task.work in ABOUT_CHILDREN:
             new.tasks.add(task)
     new.child_at, new.child_attempts = old.child_at, old.child_attempts
+    new.resources_most = old.resources_most
     old.child_at, old.child_attempts = {}, {}
     old.rival = None
     followup.forget_all(old)
