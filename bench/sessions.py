@@ -10,7 +10,6 @@ session that went down in between is a flap. CPU and memory are those of the hub
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
 import sys
@@ -100,7 +99,7 @@ class Watch:
     def read(self) -> int:
         """Take a reading; return how many sessions are established, with BFD."""
         began = time.monotonic()
-        peers = json.loads(self.gateway.cli("bgp", "--json"))["peers"]
+        peers = self.gateway.bgp()
         self.slowest_s = max(self.slowest_s, time.monotonic() - began)
         now = {
             str(peer["name"]): datetime.fromisoformat(peer["since"])

@@ -60,7 +60,7 @@ def _children(end: Twinspan) -> Iterator[str]:
         yield str(error)
         return
     for tunnel in tunnels.values():
-        yield f"{tunnel.name}: {len(tunnel.spis)}"
+        yield f"{tunnel.name}: {len(tunnel.all_spis)}"
 
 
 def _kinds(pids: Iterable[int]) -> Iterator[tuple[str, int]]:

@@ -7,7 +7,6 @@ the commands that the pages show. The customer's devices have the downloaded fil
 
 from __future__ import annotations
 
-import json
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,7 +132,7 @@ class Newcomer:
         (gateway,) = self.fleet.members
 
         def are_up() -> bool:
-            peers = json.loads(gateway.cli("bgp", "--json"))["peers"]
+            peers = gateway.bgp()
             states = [(peer["state"], peer["bfd"]) for peer in peers]
             return states == [("established", "up")] * len(self.office.machines)
 

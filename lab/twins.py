@@ -9,7 +9,6 @@ Tunnel 1 is preferred at both ends.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -71,7 +70,7 @@ def _goes_by(here: Site, there: Site, number: int) -> bool:
 
 def has_all_sessions(gateway: Twinspan) -> bool:
     """Say whether every BGP session is established, with BFD where it is wanted."""
-    peers = json.loads(gateway.cli("bgp", "--json"))["peers"]
+    peers = gateway.bgp()
     return bool(peers) and all(
         peer["state"] == "established" and peer["bfd"] in ("up", "off") for peer in peers
     )

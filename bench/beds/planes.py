@@ -152,7 +152,7 @@ def _wait_generation(api: Api, node: str, least: int) -> None:
 
 def _judge_applied(node: Member, changes: int) -> None:
     """Raise LabError unless the gateway itself shows the networks of all changes."""
-    routes = json.loads(node.cli("routes", "--json"))["routes"]
+    routes = node.routes()
     shown = {route["prefix"] for route in routes}
     missing = [at for at in range(changes) if resources.network(11, at) not in shown]
     if missing:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -114,7 +113,7 @@ class Stage:
 
 def links_of(gateway: Twinspan) -> list[Link]:
     """Return the gateway's tunnels and direct lines as they are now; BGP is asked anew."""
-    listed: Sequence[dict[str, object]] = json.loads(gateway.cli("bgp", "--json"))["peers"]
+    listed = gateway.bgp()
     peers = {str(peer.get("title") or peer["name"]): peer for peer in listed}
     tunnels = gateway.tunnels()
     works = {name: peer["state"] == "established" for name, peer in peers.items()}

@@ -7,7 +7,6 @@ Two of our gateways with BGP and BFD over both tunnels.
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 from collections.abc import Mapping
@@ -81,7 +80,7 @@ class Network:
 
 
 def peers(gateway: Twinspan) -> dict[str, Json]:
-    return {peer["tunnel"]: peer for peer in json.loads(gateway.cli("bgp", "--json"))["peers"]}
+    return {peer["tunnel"]: peer for peer in gateway.bgp()}
 
 
 def all_up(gateway: Twinspan) -> bool:
@@ -94,10 +93,6 @@ def all_up(gateway: Twinspan) -> bool:
 def tells_of_the_loss(gateway: Twinspan) -> bool:
     log = gateway.cli("log")
     return "bgp down" in log or "bgp restarted" in log
-
-
-def answers(gateway: Twinspan) -> bool:
-    return '"tunnels"' in gateway.cli("status", "--json", check=False)
 
 
 def bird_log(gateway: Twinspan) -> str:
@@ -171,7 +166,7 @@ def test_commands_show_sessions_and_why_a_route_won(network: Network) -> None:
     )
     assert (found[FIRST]["active"], found[SECOND]["active"]) == (True, False)
     assert found[FIRST]["bfd_wanted"] == "300x3"
-    routes = json.loads(network.a.cli("routes", "--json"))["routes"]
+    routes = network.a.routes()
     by_owner = {route["owner"]: route for route in routes}
     assert by_owner[FIRST]["standing"] == "best"
     assert by_owner[SECOND]["why"] == "preference 100 before 101"
@@ -243,7 +238,7 @@ def test_a_lost_data_plane_comes_back_with_its_sessions(network: Network) -> Non
     os.kill(plane, signal.SIGKILL)
     wait_for("another", lambda: set(network.a.pids()) - {network.a.pid, plane}, 10.0)
     # Nobody answers until the gateway has begun again.
-    wait_for("the gateway", partial(answers, network.a), 20.0)
+    wait_for("the gateway", network.a.answers, 20.0)
     network.a.wait_up(timeout_s=40.0)
     network.wait_sessions(40.0)
     network.wait_by(1)
@@ -283,7 +278,7 @@ def test_a_reload_that_adds_a_static_route_leaves_sessions_alone(network: Networ
         after = peers(network.a)
         for name in (FIRST, SECOND):
             assert str(after[name]["since"])[:-2] == str(before[name]["since"])[:-2]
-        routes = json.loads(network.a.cli("routes", "--json"))["routes"]
+        routes = network.a.routes()
         static = [route for route in routes if route["prefix"] == "10.77.0.0/16"]
         assert [(one["origin"], one["standing"], one["owner"]) for one in static] == [
             ("static", "best", FIRST),

@@ -41,6 +41,11 @@ def _are_others(ends: Ends, before: tuple[object, ...]) -> bool:
     return set(_spis(ends)).isdisjoint(before)
 
 
+def _is_settled(ends: Ends) -> bool:
+    """Return whether both ends have one Child SA, which can be rekeyed again."""
+    return len(_spis(ends)) == 1 and len(ends.swan.children(FIRST)) == 1
+
+
 def _probe(ends: Ends) -> probe.Probe:
     return probe.start(ends.pair.a.host, ends.pair.b.host, ends.pair.b.host4, rate=200)
 
@@ -81,7 +86,8 @@ def test_a_child_sa_rekey_loses_no_packet(up: Ends, rekey: Callable[[Ends], None
         rekey(up)
         wait_for("other SPIs", lambda: _spis(up) != seen_spis[-1], 5.0)
         seen_spis.append(_spis(up))
-        _carried(up)
+        wait_for("one Child SA", partial(_is_settled, up), 10.0)
+    _carried(up)
     assert_nothing_lost(running.stop())
 
 
@@ -117,6 +123,7 @@ def test_rekeys_that_collide_lose_no_packet(up: Ends) -> None:
         _theirs_child(up)
         _ours_child(up)
         wait_for("other SPIs", partial(_are_others, up, before), 10.0)
+        wait_for("one Child SA", partial(_is_settled, up), 10.0)
     assert_nothing_lost(running.stop())
 
 
@@ -138,5 +145,5 @@ def test_a_rekeyed_sa_is_gone_after_its_linger(up: Ends) -> None:
 
 
 def _is_one_other(ends: Ends, before: set[object]) -> bool:
-    spis = _spis(ends)
+    spis = ends.ours.tunnels()[FIRST].all_spis
     return len(spis) == 1 and before.isdisjoint(spis)

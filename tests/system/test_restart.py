@@ -80,13 +80,9 @@ def test_the_loss_of_the_data_plane_process_is_repaired(up: Ends) -> None:
     (plane,) = set(up.ours.pids()) - {up.ours.pid}
     os.kill(plane, signal.SIGKILL)
     wait_for("another data plane", lambda: set(up.ours.pids()) - {up.ours.pid, plane}, 10.0)
-    wait_for("the control socket", lambda: _answers(up), 10.0)
+    wait_for("the control socket", up.ours.answers, 10.0)
     up.ours.wait_up(timeout_s=20.0)
     reach_each_other(up.pair)
-
-
-def _answers(ends: Ends) -> bool:
-    return '"tunnels"' in ends.ours.cli("status", "--json", check=False)
 
 
 def test_stop_deletes_the_sas_with_the_peer_and_leaves_nothing(up: Ends) -> None:

@@ -7,8 +7,6 @@ A direct line to the office, with a VPN to strongSwan behind it: docs/scenarios/
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from lab import backup, impair
@@ -29,7 +27,7 @@ def made(lab: Lab) -> Backup:
 
 def standings(made: Backup) -> dict[str, str]:
     """Return who offers the office's prefix, and what became of that."""
-    routes = json.loads(made.gateway.cli("routes", "--json"))["routes"]
+    routes = made.gateway.routes()
     lan = made.office.site.lan4
     return {route["owner"]: route["standing"] for route in routes if route["prefix"] == lan}
 

@@ -10,7 +10,6 @@ filter, because answers may come by another tunnel.
 
 from __future__ import annotations
 
-import json
 import secrets
 import time
 from collections.abc import Callable, Iterator
@@ -151,7 +150,7 @@ def test_status_marks_every_tunnel_and_routes_say_that_they_share(
 ) -> None:
     tunnels = gateways[0].tunnels()
     wait_for("the marks", lambda: all(t.raw["active"] for t in gateways[0].tunnels().values()), 5.0)
-    routes = json.loads(gateways[0].cli("routes", "--json"))["routes"]
+    routes = gateways[0].routes()
     standing = [route["standing"] for route in routes if route["prefix"] == pair.b.lan4]
     assert sorted(standing) == ["best", *["shares"] * (len(tunnels) - 1)]
     reach_each_other(pair)

@@ -7,7 +7,6 @@ A hybrid cloud with two customer addresses: twin tunnels to two devices of stron
 
 from __future__ import annotations
 
-import json
 import time
 
 import pytest
@@ -39,7 +38,7 @@ def active(hybrid: Hybrid) -> list[str]:
 
 def ha_status(hybrid: Hybrid) -> str:
     """Return what the status says of the one connection."""
-    (connection,) = json.loads(hybrid.gateway.cli("status", "--json"))["connections"]
+    (connection,) = hybrid.gateway.connections()
     return str(connection["ha_status"])
 
 

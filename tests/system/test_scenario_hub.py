@@ -46,7 +46,7 @@ def between(*names: str) -> set[tuple[str, str]]:
 
 
 def sessions(made: Hub) -> dict[str, str]:
-    peers = json.loads(made.gateway.cli("bgp", "--json"))["peers"]
+    peers = made.gateway.bgp()
     return {peer["tunnel"]: str(peer["since"])[:-2] for peer in peers}
 
 

@@ -142,7 +142,7 @@ def network(lab: Lab) -> Network:
 
 
 def all_up(gateway: Twinspan) -> bool:
-    peers = json.loads(gateway.cli("bgp", "--json"))["peers"]
+    peers = gateway.bgp()
     return len(peers) == 3 and all(peer["state"] == "established" for peer in peers)
 
 
@@ -157,7 +157,7 @@ def test_the_line_carries_all_and_the_vpn_stands_by(network: Network) -> None:
     effective = routes(network.a, "--table", "effective")
     assert [r["owner"] for r in effective] == ["vpc", "line"]
     assert routes(network.a, "--table", "static") == []
-    peers = {peer["name"]: peer for peer in json.loads(network.a.cli("bgp", "--json"))["peers"]}
+    peers = {peer["name"]: peer for peer in network.a.bgp()}
     assert (peers["line"]["kind"], peers["line"]["active"]) == ("direct_line", True)
     assert not peers[FIRST]["active"]
     assert "172.16.0.1/30" in network.pair.a.gateway.ip("-o", "address", "show", "dev", "line")
@@ -268,7 +268,7 @@ def test_a_static_connection_stands_behind_a_line_with_bgp(network: Network) -> 
 def test_a_static_line_is_left_by_bfd_and_needs_no_bgp_at_all(network: Network) -> None:
     network.agree("static", line="static")
     network.wait_by("line", 40.0)
-    assert json.loads(network.a.cli("bgp", "--json"))["peers"] == []
+    assert network.a.bgp() == []
     with network.lost_at_most(BFD_BOUND_MS):
         with silent(network):
             network.wait_by_vpn(10.0)

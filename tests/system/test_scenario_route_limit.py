@@ -6,7 +6,6 @@ A customer that announces more than it may: 301 and 5,000 prefixes where 300 are
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -49,7 +48,7 @@ def tells(device: Device, count: int) -> bool:
 
 
 def peers(hybrid: Hybrid) -> Mapping[str, Mapping[str, object]]:
-    listed = json.loads(hybrid.gateway.cli("bgp", "--json"))["peers"]
+    listed = hybrid.gateway.bgp()
     return {peer["tunnel"]: peer for peer in listed}
 
 

@@ -7,7 +7,6 @@ Two connections to two devices of one customer, with the same prefixes behind bo
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import replace
 
@@ -47,7 +46,7 @@ def hybrid(lab: Lab) -> Hybrid:
 
 def owners(hybrid: Hybrid) -> dict[str, str]:
     """Return who says what of the office's prefix."""
-    routes = json.loads(hybrid.gateway.cli("routes", "--json"))["routes"]
+    routes = hybrid.gateway.routes()
     lan = hybrid.office.site.lan4
     return {route["owner"]: route["standing"] for route in routes if route["prefix"] == lan}
 
@@ -59,8 +58,7 @@ def back(hybrid: Hybrid) -> str:
 
 def test_both_connections_offer_the_prefix_and_the_preferred_one_has_it(hybrid: Hybrid) -> None:
     assert owners(hybrid) == {FIRST: "best", SECOND: "standby"}
-    status = json.loads(hybrid.gateway.cli("status", "--json"))
-    found = {each["name"]: each["ha_status"] for each in status["connections"]}
+    found = {each["name"]: each["ha_status"] for each in hybrid.gateway.connections()}
     assert found == {"office-a": "no_redundancy", "office-b": "no_redundancy"}
     reach_each_other(hybrid.pair)
 
