@@ -138,6 +138,7 @@ class Ports:
         """Undo all in a namespace that was lost: what is left of BIRD may keep it for minutes."""
         for link, mark in self._marked(namespace):
             self._undo(namespace, link, mark)
+        self._plans = None
 
     def _undo(self, namespace: str, link: Link, mark: _Mark) -> None:
         kernel, own = self._namespaces.of(namespace), self._namespaces.own

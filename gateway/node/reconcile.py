@@ -126,11 +126,9 @@ class Reconciler:
         """Make again what has gone since, or could not be made: devices, addresses, routes."""
         if self.plan is None:
             return
-        for namespace in self._namespaces.lost():
-            self.ports.leave(namespace)
-            self._namespaces.forget(namespace)
-            self.routes.forget(namespace)
-        links = {name: self._namespaces.of(name).links() for name in self._namespaces}
+        lost = self._namespaces.lost()
+        there = set(self._namespaces) - set(lost)
+        links = {name: self._namespaces.of(name).links() for name in there}
         broken = {
             t.name for t in self._tunnels if t.plan.interface not in links.get(t.plan.namespace, ())
         }
@@ -144,6 +142,10 @@ class Reconciler:
             elif not links[tunnel.plan.namespace][tunnel.plan.interface].is_up:
                 self._journal.warning("device is down", tunnel=tunnel.name)
                 self._try_tunnel(tunnel.plan, self._fit)
+        for namespace in lost:  # when no tunnel is left that would use it
+            self.ports.leave(namespace)
+            self._namespaces.forget(namespace)
+            self.routes.forget(namespace)
         if broken or self.troubles or self._namespaces.troubles:
             self.apply(self.plan)
         else:
