@@ -61,7 +61,9 @@ REST_S = 10.0  # if nothing has
 SWEEP_S = 3600.0
 ACTOR = "system:alarms"
 LOOK_SHARE = 40  # a look that takes long holds up the API: it is repeated after forty times that
-_QUIET = frozenset({"access", "claim", "idempotency", "session", "uses"})  # no alarm's cause
+_QUIET = frozenset(
+    {"access", "claim", "count", "idempotency", "session", "uses"}
+)  # no alarm's cause
 
 
 @dataclass(frozen=True, slots=True)

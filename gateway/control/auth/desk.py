@@ -7,6 +7,7 @@ else was faster it is decided anew.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -54,6 +55,7 @@ class Desk:
         self.ring = ring
         self.clock = clock
         self.noise = noise
+        self._turn = asyncio.Lock()
 
     def get(self, kind: str, id: str, who: Principal) -> Record:
         """Return an object. ApiProblem 404 if there is none that `who` sees."""
@@ -102,9 +104,10 @@ class Desk:
             more = beside(made) if beside is not None else ()
             writes = [Create(key, bytes_of(value)), *judge(), *more]
             quotas.judge(self.mirror, [made])
-            return writes
+            return [*writes, *quotas.counts_of(self.mirror, [made])]
 
-        await self.change(decide, who.actor, dry_run=dry_run)
+        async with self._turn:  # all of a tenant write the same count
+            await self.change(decide, who.actor, dry_run=dry_run)
         return made if dry_run else self.mirror.get(key.kind, key.id) or made
 
     async def edit(

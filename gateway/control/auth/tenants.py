@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from gateway.control.auth.desk import Beside, Desk, not_unique, shown
 from gateway.control.auth.principal import MAIN_TENANT, Principal, Scope, system
 from gateway.control.auth.specs import NewTenant, TenantSpec, parse, patched
+from gateway.control.changes.quotas import end_of_counts
 from gateway.control.problems import ApiProblem
 from gateway.control.resources.kinds import KINDS
 from gateway.control.resources.record import Record, Table
@@ -122,7 +123,7 @@ class Tenants:
             settings = (
                 self._desk.mirror.get(SETTING, setting_id(each, name)) for each in PER_TENANT
             )
-            return _ends([old, *settings])
+            return [*_ends([old, *settings]), *end_of_counts(self._desk.mirror, name)]
 
         await self._desk.catch_up()
         await self._desk.change(close, who.actor, dry_run=dry_run)

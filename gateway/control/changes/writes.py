@@ -2,7 +2,8 @@
 From changed resources to the writes of one commit: objects, their claims, their counts. Pure.
 
 Whatever a change relies on is in its commit: a claim is created (so nobody else has it), the count
-of a parent is replaced with its expected revision (so the parent is still there).
+of a parent is replaced with its expected revision (so the parent is still there), as is that of
+what a quota is for (so it is kept).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
+from gateway.control.changes import quotas
 from gateway.control.changes.view import Pair, View
 from gateway.control.resources.kinds import SECRETS
 from gateway.control.resources.parents import CLAIM, COUNTED, USES, claims_of, parents_of
@@ -27,7 +29,8 @@ def writes_of(view: View, changes: Sequence[Pair], seal: Seal) -> list[Write]:
     for old, new in changes:
         writes += _object(old, new, seal)
         writes += _claims(view, old, new)
-    return [*writes, *_counts(view, changes)]
+    made = [new for old, new in changes if old is None and new is not None]
+    return [*writes, *_counts(view, changes), *quotas.counts_of(view, made)]
 
 
 def _object(old: Record | None, new: Record | None, seal: Seal) -> Iterator[Write]:
