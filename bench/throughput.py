@@ -29,7 +29,7 @@ from lab.figures import tell
 from lab.peers import PEERS, Joined, join
 
 T = TypeVar("T")
-KINDS = (*bulk.KINDS, *rates.SIZES, *delay.KINDS)
+KINDS = (*bulk.KINDS, *rates.LOADS, *delay.KINDS)
 _SEARCH_S = 1.0  # length of one try of a rate
 
 
@@ -78,13 +78,13 @@ def _figures(
         )
         for way, samples in taken.items():
             found |= bulk.figures(name, way, samples)
-    elif name in rates.SIZES:
-        sizes = rates.SIZES[name]
+    elif name in rates.LOADS:
+        load = rates.LOADS[name]
         searched = _in_turns(
             name,
             joined,
             rounds,
-            lambda one: rates.search(one, sizes, _SEARCH_S),
+            lambda one: rates.search(one, load, _SEARCH_S),
             lambda kpps: f"{kpps:.1f} kpps",
         )
         for way, kpps in searched.items():

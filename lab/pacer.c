@@ -4,6 +4,7 @@
  *   pacer send ADDRESS PORT RATE SECONDS CPU SIZE...   datagrams a second, for so long, on that CPU
  *   pacer send ADDRESS/STEP/COUNT/RUN PORT ...         to so many addresses in turn, a run to each
  *   pacer send ADDRESS PORT RATE SECONDS CPU xHEX SIZE...   each begins with these bytes
+ *   pacer send ADDRESS PORT RATE SECONDS CPU +TRAIN SIZE    so many with one message (UDP_SEGMENT)
  *   pacer take PORT                                    delay of each that arrives, until SIGTERM
  *   pacer sink PORT                                    a socket that nobody reads, until SIGTERM
  *
@@ -17,6 +18,7 @@
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/udp.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdint.h>
@@ -34,7 +36,9 @@ enum {
 	PACKET_MIN = 44,
 	PACKET_MAX = 9000,
 	SIZES_MAX = 64,
-	HEAD_MAX = 16, /* the smallest packet has room for it */
+	HEAD_MAX = 16,  /* the smallest packet has room for it */
+	TRAIN_MAX = 64, /* datagrams, of the kernel */
+	MESSAGE_MAX = 65507,
 	BUFFER_BYTES = 8 << 20,
 	DELAYS_MAX = 1 << 20,
 	STEP_NS = 50 * 1000,
@@ -93,17 +97,22 @@ struct plan {
 		addresses; /* from one address to the next, and how many there are */
 	int64_t run;       /* datagrams to one before the next has its turn */
 	int sizes, size[SIZES_MAX];
-	int head; /* bytes that each begins with; none: the time */
+	int train; /* datagrams of one size that one message is cut into by the kernel */
+	int head;  /* bytes that each begins with; none: the time */
 	uint8_t head_byte[HEAD_MAX];
 };
 
 static int
-sending_socket(void)
+sending_socket(const struct plan *plan)
 {
-	int fd = socket(AF_INET, SOCK_DGRAM, 0), bytes = BUFFER_BYTES;
+	int fd = socket(AF_INET, SOCK_DGRAM, 0), bytes = BUFFER_BYTES,
+	    segment = plan->size[0] - HEADERS;
 
 	if (fd < 0)
 		fail("socket");
+	if (plan->train > 1 &&
+		setsockopt(fd, IPPROTO_UDP, UDP_SEGMENT, &segment, sizeof(segment)) < 0)
+		fail("UDP_SEGMENT");
 	setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof(bytes));
 	return fd;
 }
@@ -125,7 +134,7 @@ struct burst {
 	struct mmsghdr message[BURST];
 	struct iovec part[BURST];
 	struct sockaddr_in there[BURST];
-	uint8_t data[BURST][PACKET_MAX];
+	uint8_t data[BURST][MESSAGE_MAX];
 };
 
 static void
@@ -139,7 +148,8 @@ fill(struct burst *burst, int i, const struct plan *plan, int64_t number, int64_
 	else
 		memcpy(burst->data[i], &at, sizeof(at));
 	burst->part[i].iov_base = burst->data[i];
-	burst->part[i].iov_len = plan->size[number % plan->sizes] - HEADERS;
+	burst->part[i].iov_len =
+		(plan->size[number % plan->sizes] - HEADERS) * plan->train;
 	burst->there[i] = plan->first;
 	burst->there[i].sin_addr.s_addr =
 		htonl(ntohl(plan->first.sin_addr.s_addr) + turn * plan->step);
@@ -149,7 +159,7 @@ fill(struct burst *burst, int i, const struct plan *plan, int64_t number, int64_
 	message->msg_namelen = sizeof(burst->there[i]);
 }
 
-/* Send the next `count` datagrams after `sent` and return how many went out. */
+/* Send the next `count` messages after `sent` and return how many went out. */
 static int
 send_burst(int fd, struct burst *burst, int count, const struct plan *plan, int64_t sent)
 {
@@ -164,11 +174,12 @@ send_burst(int fd, struct burst *burst, int count, const struct plan *plan, int6
 	return done < 0 ? 0 : done;
 }
 
+/* Send `rate` messages a second. */
 static void
-run_source(const struct plan *plan, int64_t rate, double seconds)
+run_source(const struct plan *plan, double rate, double seconds)
 {
 	static struct burst burst;
-	int fd = sending_socket();
+	int fd = sending_socket(plan);
 	int64_t total = (int64_t)(rate * seconds), sent = 0,
 		began = now_ns(CLOCK_MONOTONIC);
 	/* A source that can not keep up ends after twice its time, and has then sent less. */
@@ -191,7 +202,7 @@ run_source(const struct plan *plan, int64_t rate, double seconds)
 		sent += send_burst(fd, &burst,
 			due - sent > BURST ? BURST : (int)(due - sent), plan, sent);
 	}
-	printf("{\"sent\": %lld, \"seconds\": %.6f}\n", (long long)sent,
+	printf("{\"sent\": %lld, \"seconds\": %.6f}\n", (long long)(sent * plan->train),
 		(double)(now_ns(CLOCK_MONOTONIC) - began) / NS_PER_S);
 }
 
@@ -295,7 +306,7 @@ send_main(int count, char **words)
 {
 	int cpu, given = 5;
 	int64_t rate;
-	struct plan plan = {0};
+	struct plan plan = {.train = 1};
 
 	if (count < 6)
 		return 2;
@@ -305,13 +316,16 @@ send_main(int count, char **words)
 	cpu = (int)number(words[4], 0, CPU_SETSIZE - 1);
 	if (words[given][0] == 'x')
 		read_head(words[given++], &plan);
+	else if (words[given][0] == '+')
+		plan.train = (int)number(words[given++] + 1, 2, TRAIN_MAX);
 	for (; given < count && plan.sizes < SIZES_MAX; given++)
 		plan.size[plan.sizes++] =
 			(int)number(words[given], PACKET_MIN, PACKET_MAX);
-	if (given < count || plan.sizes == 0)
+	if (given < count || plan.sizes == 0 || (plan.train > 1 && plan.sizes > 1) ||
+		plan.train * (plan.size[0] - HEADERS) > MESSAGE_MAX)
 		return 2;
 	stay_on(cpu);
-	run_source(&plan, rate, strtod(words[3], NULL));
+	run_source(&plan, (double)rate / plan.train, strtod(words[3], NULL));
 	return 0;
 }
 

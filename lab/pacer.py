@@ -51,17 +51,20 @@ def send(
     rate: int,
     sizes: Sequence[int],
     seconds: float = 1.0,
+    train: int = 1,
 ) -> Paced:
     """
     Send `rate` datagrams a second, of these IPv4 packet sizes in turn, and return what arrived.
 
     `address` may be FIRST/STEP/COUNT/RUN: so many addresses, each with its turn of so many. A
-    source that can not keep up sends fewer, which `kpps` of the result shows.
+    source that can not keep up sends fewer, which `kpps` of the result shows. With a `train`, so
+    many datagrams of the one size leave the program as one message (UDP_SEGMENT).
     """
     sink = _end(receiver, "sink", _SINK_PORT)
     try:
         before = iperf.datagrams(receiver)
-        words = ("send", address, str(_SINK_PORT), str(rate), str(seconds), str(_source_cpu()))
+        words = ["send", address, str(_SINK_PORT), str(rate), str(seconds), str(_source_cpu())]
+        words += [f"+{train}"] if train > 1 else []
         out = sender.run(str(program()), *words, *map(str, sizes), timeout_s=4 * seconds + 10.0)
         sender.run("sleep", str(_ON_ITS_WAY_S))
         said = json.loads(out)

@@ -9,6 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from bench.load import rates
+
 _COLOURS = {
     "plain": "#9aa5b1",
     "twinspan": "#0b7285",
@@ -29,7 +31,7 @@ def draw(found: Mapping[str, float], ways: Sequence[str], files: Sequence[Path])
         ),
         (
             "Highest rate with < 0.1 % lost, thousand packets/s",
-            _cells(found, ways, ("rate64", "rate512", "rate1400", "rate_imix"), ".kpps"),
+            _cells(found, ways, tuple(rates.LOADS), ".kpps"),
         ),
         (
             "CPU seconds of a gateway for a gigabit",

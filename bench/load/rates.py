@@ -10,17 +10,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from bench.load.bulk import IMIX
 from lab import pacer
 from lab.pacer import Paced
 from lab.peers import Joined
 
-SIZES: Mapping[str, tuple[int, ...]] = {
-    "rate64": (64,),
-    "rate512": (512,),
-    "rate1400": (1400,),
-    "rate_imix": IMIX,
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Sizes of the IPv4 packets, in turn, and how many leave the sender as one message."""
+
+    sizes: tuple[int, ...]
+    train: int = 1
+
+
+LOADS: Mapping[str, Load] = {
+    "rate64": Load((64,)),
+    "rate512": Load((512,)),
+    "rate1400": Load((1400,)),
+    "rate1400_trains": Load((1400,), 16),  # as senders of QUIC hand them to the kernel
+    "rate_imix": Load(IMIX),
 }
 _MOST_LOST = 0.001
 _TRIES = 2
@@ -31,12 +42,13 @@ _KEPT_UP = 0.97  # of the rate; a source that sends less is at its own limit
 Trial = Callable[[int], Paced]
 
 
-def search(joined: Joined, sizes: tuple[int, ...], seconds: float) -> float:
+def search(joined: Joined, load: Load, seconds: float) -> float:
     """Return the highest such rate from site a to site b, in thousand packets a second."""
     pair = joined.pair
 
     def trial(rate: int) -> Paced:
-        return pacer.send(pair.a.host, pair.b.host, pair.b.host4, rate, sizes, seconds)
+        hosts = (pair.a.host, pair.b.host, pair.b.host4)
+        return pacer.send(*hosts, rate, load.sizes, seconds, load.train)
 
     return highest(trial)
 

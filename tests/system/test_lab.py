@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from lab import impair, probe, topology
+from lab import impair, pacer, probe, topology
 from lab.commands import LabError, run, wait_for
 from lab.netns import Lab, directory_of, remove
 from lab.topology import Pair
@@ -67,6 +67,14 @@ def test_loss_is_as_much_as_was_asked_for(pair: Pair) -> None:
     seen = running.stop()
     # 36 % of the round trips, of those sent while it was on.
     assert 0.25 < len(seen.lost) / seen.sent < 0.42
+
+
+@pytest.mark.parametrize("train", [1, 16])
+def test_the_paced_source_sends_and_counts_each_datagram(pair: Pair, train: int) -> None:
+    """Of a train, too: one message, which the kernel cuts. One waits in the sink, uncounted."""
+    hosts = (pair.a.host, pair.b.host, pair.b.host4)
+    sent = pacer.send(*hosts, 3200, (1400,), 0.25, train)
+    assert (sent.sent, sent.arrived) == (800, 799)
 
 
 def test_a_lab_leaves_nothing_behind() -> None:
