@@ -112,6 +112,7 @@ class ChildSa:
     refusals: int = 0  # of its rekey, in a row
     slot: int = 0  # its place among the tunnel's Child SAs
     fresh: Fresh | None = None  # for who goes on with it if this process ends now
+    is_lost: bool = False  # the data plane has it no more (see `lost.py`)
 
     @property
     def is_live(self) -> bool:

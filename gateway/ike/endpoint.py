@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from gateway.errors import UsageError
-from gateway.ike import dispatch, edits, reasons, restore, slots, snapshot
+from gateway.ike import dispatch, edits, lost, reasons, restore, slots, snapshot
 from gateway.ike.agenda import Agenda
 from gateway.ike.child import ChildSa
 from gateway.ike.config import Random, TunnelConfig
@@ -209,6 +209,14 @@ class IkeEndpoint:
             dispatch.pump(sa, now)
             self._settle_sa(sa, now)
         return self._events(now)
+
+    def children_lost(self) -> None:
+        """
+        Take note that the data plane has lost every ESP SA: `rekey_child` makes others, tunnel by
+        tunnel.
+        """
+        for tunnel in self._tunnels.values():
+            lost.forget_keys(tunnel)
 
     def first_inbound(self, spi_in: int, now: float) -> list[Event]:
         """

@@ -98,6 +98,7 @@ class Plane:
         self.used: set[int] = set()
         self.lost: set[int] = set()  # outbound SAs whose keys went with a gateway process
         self.heard: set[int] = set()
+        self.gone: set[int] = set()  # inbound SPIs of what went with a data plane process
 
     @property
     def sending_on(self) -> int | None:
@@ -125,9 +126,12 @@ class Plane:
             case ChildSaAgain():
                 self._take_again(event.up)
             case OutboundReady():
+                assert event.spi_in not in self.gone, "its keys are gone"
                 self._send_on(event.spi_in)
             case OutboundDone():
                 self._stop(event.spi_in)
+            case ChildSaDown() if event.spi_in in self.gone:
+                self.gone.discard(event.spi_in)
             case ChildSaDown():
                 del self.inbound[event.spi_in]
                 del self.children[event.spi_in]
@@ -255,6 +259,14 @@ class Side:
         self.endpoint = self._fresh()
         self.plane, self.store = Plane(), Store()
         self.start()
+
+    def lose_plane(self) -> None:
+        """Replace the data plane process alone, and have other keys for what it had."""
+        before, self.plane = self.plane, Plane()
+        self.plane.used = before.used
+        self.plane.gone = before.gone | before.inbound.keys()
+        self.endpoint.children_lost()
+        self.rekey_child()
 
     def send_esp(self, slot: int = 0) -> bool:
         """Send one ESP packet; return whether the peer accepts it."""

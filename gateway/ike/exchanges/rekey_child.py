@@ -38,6 +38,7 @@ from gateway.sa import Path
 from gateway.secret import Secret
 
 BUSY_S = (2.0, 10.0)  # pause after TEMPORARY_FAILURE, drawn between the two
+BUSY_LOST_S = (0.1, 0.5)  # where nothing can be sent meanwhile
 REFUSED_FIRST_S = 5.0  # pause after any other refusal, growing; the old SA lives on meanwhile
 REFUSED_MOST_S = 300.0
 
@@ -138,7 +139,7 @@ def receive_response(sa: IkeSa, request: Request, response: Message, now: float)
         if not followup.is_complete(agreed.suite, secrets):
             if _yields(sa, old, min(offer.nonce, nonce_r)):
                 sa.context.spis.release(offer.spi_in)
-                _keep_old(sa, old, now, BUSY_S)
+                _keep_busy(sa, old, now)
             else:
                 followup.ask(sa, request, response, agreed.suite, secrets, now)
             return
@@ -150,7 +151,7 @@ def receive_response(sa: IkeSa, request: Request, response: Message, now: float)
         return
     if agreed.spi_out in sa.deleted_early:
         sa.context.spis.release(offer.spi_in)
-        _keep_old(sa, old, now, BUSY_S)
+        _keep_busy(sa, old, now)
         return
     seed = Seed(offer.nonce, nonce_r, secrets, initiated=True)
     _take_new(sa, offer, old, agreed, seed, now)
@@ -183,7 +184,7 @@ def _take_new(
     sa.context.count("rekey_child.done")
     if is_redundant:
         _delete(sa, new)
-        _keep_old(sa, old, now, BUSY_S)
+        _keep_busy(sa, old, now)
         return
     if old is not None and old.stage is Stage.REKEYING:
         old.stage = Stage.REPLACED
@@ -218,7 +219,7 @@ def _take_refusal(sa: IkeSa, offer: Offer, old: ChildSa | None, error: Notify, n
         sa.take_down(old, reasons.from_notify(error.type, "our rekey"), now)
         sa.tasks.add(Task(Work.NEW_CHILD, slot=old.slot))
     elif negotiate.is_busy(error):
-        _keep_old(sa, old, now, BUSY_S)
+        _keep_busy(sa, old, now)
     elif not offer.is_plain:
         _refused(sa, old, negotiate.refused(sa.config, old.slot, error, "ESP rekey", old), now)
     else:
@@ -252,6 +253,11 @@ def _keep_refused(sa: IkeSa, old: ChildSa | None, now: float) -> None:
     pause_s = refused_pause_s(sa, old.refusals)
     old.refusals += 1
     _keep_old(sa, old, now, (pause_s, pause_s))
+
+
+def _keep_busy(sa: IkeSa, old: ChildSa | None, now: float) -> None:
+    is_lost = old is not None and old.is_lost
+    _keep_old(sa, old, now, BUSY_LOST_S if is_lost else BUSY_S)
 
 
 def _keep_old(sa: IkeSa, old: ChildSa | None, now: float, pause_s: tuple[float, float]) -> None:
