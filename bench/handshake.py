@@ -37,7 +37,8 @@ from pathlib import Path as File
 from rich.console import Console
 from rich.table import Table
 
-from gateway.dataplane.remote import RemotePlane, spawn_dataplane
+from gateway.dataplane.reach import spawn_dataplane
+from gateway.dataplane.remote import RemotePlane
 from gateway.ike.config import Identity, Start, TunnelConfig
 from gateway.ike.endpoint import IkeEndpoint
 from gateway.ike.events import ChildSaUp, Event, Failed, Send

@@ -11,6 +11,7 @@ One SEQPACKET connection carries three kinds of message:
 Descriptors travel with the message (SCM_RIGHTS): TUN queues and sockets upward; what may be large
 (records, the state) as a sealed memfd in either direction. KEEP alone is not answered unless it is
 refused: what was sent is kept, whatever becomes of the sender, so nobody has to wait for it.
+INHERIT is answered by messages of its own (`estate.py`).
 
 The first request is HELLO: both ends must have the same ABI version and struct sizes, so no field
 is ever translated. Neither end trusts the other's lengths.
@@ -55,6 +56,11 @@ class Op(IntEnum):
     KEEP = 102
     KEPT = 103
     STOP = 104
+    INHERIT = 105
+
+
+# Those that go before HELLO, so with an ABI that is not ours: neither they nor STOP ever change.
+BEFORE_HELLO = frozenset({Op.HELLO, Op.INHERIT, Op.STOP})
 
 
 # op, outbound slot, request number, tunnel or SPI or worker, bytes that follow

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from gateway._native import ffi, lib
 from gateway.dataplane import codec
+from gateway.dataplane.estate import Device, Estate
 from gateway.dataplane.interface import EncapKind, PlaneState
 from gateway.dataplane.kernel import spoils_equal_segments
 from gateway.errors import DataPlaneError, UsageError
@@ -81,6 +82,7 @@ class FastPath:
         self._names: dict[int, str] = {}
         self._inbound: dict[int, int] = {}  # SPI -> tunnel
         self._outbound: dict[int, dict[int, int]] = {}  # tunnel -> slot -> SPI
+        self.estate = Estate()  # the descriptors are C's, which closes them
         self.workers = workers
 
     # ---- life ----
@@ -125,11 +127,14 @@ class FastPath:
         key = socket_key(sock)
         check(lib.gw_dp_add_socket(self._pointer(), sock), f"add socket {key[0]} port {key[1]}")
         self._sockets[key] = self._sockets.get(key, 0) + 1
+        held = self.estate.sockets.setdefault((str(key[0]), key[1], int(key[2])), {})
+        held[sock.worker] = sock.fd
 
     def del_socket(self, sock: CData) -> None:
         key = socket_key(sock)
         check(lib.gw_dp_del_socket(self._pointer(), sock), f"delete socket {key[0]} port {key[1]}")
         self._sockets.pop(key, None)
+        self.estate.sockets.pop((str(key[0]), key[1], int(key[2])), None)
 
     def send_ike(self, path: CData, datagram: bytes | memoryview) -> None:
         data = ffi.from_buffer("uint8_t[]", datagram)
@@ -143,10 +148,13 @@ class FastPath:
     def add_tunnel(self, tunnel: CData, name: str) -> None:
         check(lib.gw_dp_add_tunnel(self._pointer(), tunnel), f"add tunnel {tunnel.id} {name}")
         self._names[tunnel.id] = name
+        queues = tuple(tunnel.queue_fd[0 : tunnel.queue_count])
+        self.estate.devices[tunnel.id] = Device(name, queues, bool(tunnel.uso))
 
     def del_tunnel(self, tunnel: int) -> None:
         check(lib.gw_dp_del_tunnel(self._pointer(), tunnel), f"delete tunnel {tunnel}")
         self._names.pop(tunnel, None)
+        self.estate.devices.pop(tunnel, None)
         self._outbound.pop(tunnel, None)
         self._inbound = {spi: owner for spi, owner in self._inbound.items() if owner != tunnel}
 

@@ -1,27 +1,26 @@
 """
 The `DataPlane` in its own process, from the gateway process's side.
 
-`connect()` reaches a data plane process that runs, `spawn_dataplane()` one that runs or is started.
+`reach.py` makes one.
 """
 
 from __future__ import annotations
 
 import asyncio
-import errno
 import json
 import os
 import select
 import socket
 from collections.abc import Callable, Iterable, Sequence
 from ipaddress import ip_address
-from pathlib import Path as FilePath
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from gateway._native import ffi, lib
+from gateway._native import ffi
 from gateway.dataplane import codec, control
 from gateway.dataplane.channel import Channel, Reply, malformed
 from gateway.dataplane.control import Op
+from gateway.dataplane.estate import Device, Estate
 from gateway.dataplane.interface import (
     EncapKind,
     PlaneSa,
@@ -36,13 +35,10 @@ from gateway.dataplane.punt import BATCH
 from gateway.dataplane.records import pack, unpack
 from gateway.errors import DataPlaneError
 from gateway.sa import Address, Path
-from gateway.unix import bind_private, start_process
 
 if TYPE_CHECKING:
     from gateway._native import CData
 
-SOCKET_NAME = "dataplane.sock"
-MODULE = "gateway.dataplane.process"
 TIMEOUT_S = 5.0  # a call takes under a millisecond: so late means that the process hangs
 ENDS_WITHIN_MS = 1000
 
@@ -53,12 +49,17 @@ class RemotePlane:
 
     A call raises DataPlaneError with errno ETIMEDOUT if the process hangs and ECONNRESET if it is
     gone; `on_lost` tells of the latter at once. Closing it leaves the process running.
+
+    `estate` is what was put in, but for SAs: with it the next process can go on where this one
+    ends. What a process before this one had is in `left`, until somebody takes it.
     """
 
     def __init__(
         self, sock: socket.socket, child: int | None = None, timeout_s: float = TIMEOUT_S
     ) -> None:
         self._channel = Channel(sock, timeout_s)
+        self.estate = Estate()
+        self.left = Estate()
         self._child = child
         self._receive: Callable[[Punt], None] | None = None
         self._lost: Callable[[str], None] | None = None
@@ -107,10 +108,13 @@ class RemotePlane:
     ) -> None:
         struct = codec.new_socket(-1, worker, address, port, kind)
         self._call(Op.ADD_SOCKET, body=bytes_of(struct), descriptors=[fd])
-        os.close(fd)
+        self.estate.take_socket((str(address), port, int(kind)), worker, fd)
 
     def del_socket(self, address: Address, port: int, kind: EncapKind) -> None:
-        self._call(Op.DEL_SOCKET, body=bytes_of(codec.new_socket(-1, 0, address, port, kind)))
+        try:
+            self._call(Op.DEL_SOCKET, body=bytes_of(codec.new_socket(-1, 0, address, port, kind)))
+        finally:
+            self.estate.close_sockets((str(address), port, int(kind)))
 
     def add_tunnel(
         self,
@@ -124,10 +128,13 @@ class RemotePlane:
     ) -> None:
         struct = codec.new_tunnel(tunnel, [-1] * len(queues), uso, path, encap, options)
         self._call(Op.ADD_TUNNEL, body=bytes_of(struct) + name.encode(), descriptors=queues)
-        control.close_all(list(queues))
+        self.estate.devices[tunnel] = Device(name, tuple(queues), uso)
 
     def del_tunnel(self, tunnel: int) -> None:
-        self._call(Op.DEL_TUNNEL, tunnel)
+        try:
+            self._call(Op.DEL_TUNNEL, tunnel)
+        finally:
+            self.estate.close_device(tunnel)
 
     def set_options(self, tunnel: int, options: TunnelOptions) -> None:
         self._call(Op.SET_OPTIONS, tunnel, bytes_of(codec.new_options(options)))
@@ -278,6 +285,28 @@ class RemotePlane:
         if self._channel.is_open:
             self._forget_loop()
             self._channel.close()
+        self.estate.close()
+        self.left.close()
+
+    def go_on_with(self, fresh: RemotePlane) -> None:
+        """
+        Take the place of another connection: the one to the process that follows on a lost one.
+
+        What that one holds is to be put in again; it is in `left`.
+        """
+        self._forget_loop()
+        self._channel.close()
+        self._reap()
+        self._channel, self._child = fresh._channel, fresh._child
+        self.workers, self.pid = fresh.workers, fresh.pid
+        self.left, self.estate = self.estate, fresh.estate
+        if self._receive is not None:
+            self.on_punt(self._receive)
+
+    def _reap(self) -> None:
+        if self._child is not None and has_ended(self._child):
+            os.waitpid(self._child, 0)
+            self._child = None
 
     def stop(self) -> None:
         """End the process: its tunnels, SAs and records go, its keys are wiped."""
@@ -289,6 +318,7 @@ class RemotePlane:
             self._channel.wait_end()
         finally:
             self._channel.close()
+            self.estate.close()
         if self._child is not None:
             os.waitpid(self._child, 0)
             self._child = None
@@ -329,47 +359,6 @@ def decode_state(content: bytes) -> PlaneState:
         raise malformed(f"state: {error}") from error
 
 
-def connect(path: str | FilePath, timeout_s: float = TIMEOUT_S) -> RemotePlane:
-    """
-    Return a connection to the data plane process that listens on `path`.
-
-    Raises FileNotFoundError or ConnectionRefusedError if none does, DataPlaneError if it refuses.
-    """
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    try:
-        sock.connect(str(path))
-    except OSError:
-        sock.close()
-        raise
-    return RemotePlane(sock, timeout_s=timeout_s)
-
-
-def spawn_dataplane(
-    runtime_dir: str | FilePath,
-    options: Sequence[str] = (),
-    timeout_s: float = TIMEOUT_S,
-) -> RemotePlane:
-    """
-    Return a connection to the data plane process of `runtime_dir`; start one if none runs.
-
-    `options` are those of `twinspan dataplane`, such as ["--workers", "2"], for a new process. It
-    is in a session of its own, so it outlives this process. Raises OSError, DataPlaneError.
-    """
-    path = FilePath(runtime_dir) / SOCKET_NAME
-    try:
-        return connect(path, timeout_s)
-    except FileNotFoundError:
-        pass
-    except ConnectionRefusedError:
-        path.unlink()
-    # The socket listens before the process starts: connecting to it waits for nothing.
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
-        bind_private(listener, path)
-        log = path.with_suffix(".log")
-        child = start_process(MODULE, listener.fileno(), log, options)
-    return adopt_child(path, log, child, timeout_s)
-
-
 def has_ended(child: int) -> bool:
     """Wait a moment for a child to end; its socket closes a little earlier than the process."""
     descriptor = os.pidfd_open(child)
@@ -379,20 +368,3 @@ def has_ended(child: int) -> bool:
         return bool(poll.poll(ENDS_WITHIN_MS))
     finally:
         os.close(descriptor)
-
-
-def adopt_child(path: FilePath, log: FilePath, child: int, timeout_s: float) -> RemotePlane:
-    """Connect to a process just started. Raises DataPlaneError if it ended instead of answering."""
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    try:
-        sock.connect(str(path))
-        return RemotePlane(sock, child, timeout_s)
-    except (DataPlaneError, OSError) as error:
-        sock.close()
-        if not has_ended(child):
-            raise
-        _, status = os.waitpid(child, 0)
-        last = log.read_text(errors="replace").rstrip().rpartition("\n")[2]
-        code = os.waitstatus_to_exitcode(status)
-        text = f"the data plane process ended with status {code}: {last}"
-        raise DataPlaneError(text, lib.GW_E_SYS, errno.ECHILD) from error

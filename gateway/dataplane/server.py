@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 
 from gateway._native import ffi, lib
 from gateway.dataplane import codec, control
-from gateway.dataplane.control import ANSWER, OF_SLOT, REQUEST, Op
+from gateway.dataplane.control import ANSWER, BEFORE_HELLO, OF_SLOT, REQUEST, Op
+from gateway.dataplane.estate import messages
 from gateway.dataplane.fastpath import FastPath
 from gateway.dataplane.interface import PlaneState
 from gateway.dataplane.punt import make_record
@@ -70,6 +71,7 @@ class Answer:
 
     body: bytes = b""
     descriptor: int = -1
+    estate: tuple[tuple[bytes, list[int]], ...] = ()  # messages in place of a reply
 
 
 DONE = Answer()
@@ -129,6 +131,7 @@ class Service:
             Op.KEEP: self._keep,
             Op.KEPT: self._kept,
             Op.STOP: self._stop,
+            Op.INHERIT: self._inherit,
         }
 
     def answer(self, request: Request) -> Answer:
@@ -246,6 +249,9 @@ class Service:
         self.stopped = True
         return DONE
 
+    def _inherit(self, request: Request) -> Answer:
+        return Answer(estate=tuple(messages(self._path.estate, self._records.all())))
+
     def close(self) -> None:
         """Forget the records."""
         self._records.clear()
@@ -305,6 +311,8 @@ class Connection:
             text = str(error).encode()[: control.ERROR_MAX]
             return self.reply(number, lib.GW_E_SYS, error.errno or 0, text)
         self.greeted = self.greeted or request.op is Op.HELLO
+        if answer.estate:
+            return self._bequeath(answer.estate)
         return answer is SILENCE or self._send(answer, number)
 
     def _parse(self, message: control.Received, descriptors: list[int]) -> Request:
@@ -318,7 +326,7 @@ class Connection:
             raise codec.refuse(f"operation {raw}") from error
         if slot != 0 and op not in OF_SLOT:
             raise codec.refuse(f"{op.name} with slot {slot}")
-        if op is not Op.HELLO and not self.greeted:
+        if op not in BEFORE_HELLO and not self.greeted:
             raise codec.refuse(f"{op.name} before HELLO")
         return Request(op, number, target, slot, self.payload, length, descriptors)
 
@@ -328,6 +336,12 @@ class Connection:
             return self.reply(number, lib.GW_OK, 0, answer.body, descriptors)
         finally:
             control.close_all(descriptors)
+
+    def _bequeath(self, estate: tuple[tuple[bytes, list[int]], ...]) -> bool:
+        try:
+            return all(self.send(message, descriptors) for message, descriptors in estate)
+        finally:
+            control.close_all(estate[-1][1])
 
     def reply(
         self, number: int, code: int, error: int, body: bytes, descriptors: list[int] | None = None

@@ -22,7 +22,8 @@ from enum import Enum, auto
 from pathlib import Path
 
 from gateway.dataplane.plane import LocalPlane
-from gateway.dataplane.remote import RemotePlane, spawn_dataplane
+from gateway.dataplane.reach import spawn_dataplane
+from gateway.dataplane.remote import RemotePlane
 from gateway.errors import ConfigError, DataPlaneError, GatewayError
 from gateway.ike.endpoint import IkeEndpoint
 from gateway.ike.events import Reason

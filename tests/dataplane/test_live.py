@@ -27,7 +27,8 @@ from gateway._native import lib
 from gateway.dataplane.build import has_ipsecmb
 from gateway.dataplane.interface import EncapKind, Punt, PuntType
 from gateway.dataplane.plane import LocalPlane
-from gateway.dataplane.remote import SOCKET_NAME, RemotePlane, connect, spawn_dataplane
+from gateway.dataplane.reach import SOCKET_NAME, connect, spawn_dataplane
+from gateway.dataplane.remote import RemotePlane
 from gateway.errors import DataPlaneError
 from gateway.node.udp import open_nat_t_socket
 from gateway.sa import Limits, Path, TrafficSelector
@@ -283,7 +284,7 @@ def finished(process: Process) -> str:
 
 GATEWAY = """
 import signal, sys
-from gateway.dataplane.remote import connect
+from gateway.dataplane.reach import connect
 plane = connect(sys.argv[1])
 plane.keep([(b"sa", sys.argv[2].encode())])
 print("connected", flush=True)

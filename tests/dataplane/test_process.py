@@ -20,7 +20,8 @@ import pytest
 
 from gateway.dataplane import records
 from gateway.dataplane.interface import EncapKind, Punt, PuntType
-from gateway.dataplane.remote import SOCKET_NAME, RemotePlane, connect, spawn_dataplane
+from gateway.dataplane.reach import SOCKET_NAME, connect, spawn_dataplane
+from gateway.dataplane.remote import RemotePlane
 from gateway.errors import DataPlaneError
 from tests.dataplane.values import LEFT, OPTIONS, PATH, plane_sa
 
@@ -234,7 +235,7 @@ def test_the_largest_record_is_kept_and_a_larger_one_takes_the_one_before_along(
 KEEPER = """
 import os, select, signal, sys
 from gateway.dataplane.records import VALUE_MAX
-from gateway.dataplane.remote import connect
+from gateway.dataplane.reach import connect
 plane = connect(sys.argv[1])
 plane.keep([(b"large", bytes(VALUE_MAX + 1))])
 select.select([plane._channel], [], [])  # the refusal is there, and is not read

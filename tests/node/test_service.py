@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from gateway.cli.client import Refused, ask
-from gateway.dataplane.remote import connect
+from gateway.dataplane.reach import connect
 from gateway.node.udp import open_ike_socket
 from tests.node.network import ip
 from tests.node.process import DOCUMENT, Running, answers, gateway, start, wait_until

@@ -17,7 +17,7 @@ from gateway.control.secrets import CREDENTIAL
 from gateway.control.setup import SERVICE_USER
 from gateway.dataplane import seccomp
 from gateway.dataplane.process import arguments
-from gateway.dataplane.remote import SOCKET_NAME
+from gateway.dataplane.reach import SOCKET_NAME
 from gateway.netns import wire
 from gateway.netns.process import arguments as keeper_arguments
 

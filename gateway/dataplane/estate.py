@@ -1,0 +1,176 @@
+"""
+What outlives a data plane process: its TUN queues and sockets, and the records that it keeps.
+
+Gateway process and data plane process hold each descriptor both. A device lives, and packets wait
+in its queues, as long as one of the two does, so either can be replaced. A gateway process that
+begins asks the data plane process for all of it (INHERIT) before it says HELLO. The answer is a
+series of messages, the same in every version whatever the ABI:
+
+    MAGIC {"number": 1, "name": "office-1@ts-office-1", "uso": true}    with the queues of a tunnel
+    MAGIC {"place": ["192.0.2.1", 4500, 0], "workers": [0, 1]}          with a socket of each
+    MAGIC {"end": true}                                         with the records as a memory file
+
+Fields may be added; a reader leaves those alone that it does not know.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import select
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from gateway._native import lib
+from gateway.dataplane import control
+from gateway.dataplane.control import REQUEST, Op
+from gateway.dataplane.records import pack, unpack
+from gateway.errors import DataPlaneError
+
+MAGIC = b"twinspan estate\n"
+MESSAGE_MAX = 4096  # bytes
+
+Loaded: TypeAlias = Any  # what json makes; a wrong type shows when it is used
+Place: TypeAlias = tuple[str, int, int]  # address, port, EncapKind: as in `PlaneState`
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """The TUN device of a tunnel: the name given at `add_tunnel`, a descriptor for each queue."""
+
+    name: str
+    queues: tuple[int, ...]
+    uso: bool
+
+
+@dataclass(slots=True)
+class Estate:
+    """All that is handed on."""
+
+    devices: dict[int, Device] = field(default_factory=dict)  # by tunnel id
+    sockets: dict[Place, dict[int, int]] = field(default_factory=dict)  # by worker
+    records: dict[bytes, bytes] = field(default_factory=dict)
+    is_whole: bool = False  # the other end has said all
+
+    def take_socket(self, place: Place, worker: int, descriptor: int) -> None:
+        """Hold a worker's socket, in place of the one before."""
+        held = self.sockets.setdefault(place, {})
+        if held.get(worker, descriptor) != descriptor:
+            control.close_all([held[worker]])
+        held[worker] = descriptor
+
+    def close_device(self, number: int) -> None:
+        """Let go of a tunnel's queues."""
+        device = self.devices.pop(number, None)
+        if device is not None:
+            control.close_all(device.queues)
+
+    def close_sockets(self, place: Place) -> None:
+        """Let go of the sockets of one address and port."""
+        control.close_all(list(self.sockets.pop(place, {}).values()))
+
+    def close(self) -> None:
+        """Let go of everything."""
+        for number in tuple(self.devices):
+            self.close_device(number)
+        for place in tuple(self.sockets):
+            self.close_sockets(place)
+        self.records.clear()
+
+
+# ---- the end that hands on ----
+
+
+def messages(estate: Estate, records: Mapping[bytes, bytes]) -> Iterator[tuple[bytes, list[int]]]:
+    """Yield the messages and their descriptors; the last one's only is to be closed then."""
+    for number, device in estate.devices.items():
+        told = {"number": number, "name": device.name, "uso": device.uso}
+        yield _message(told), list(device.queues)
+    for place, held in estate.sockets.items():
+        yield _message({"place": place, "workers": list(held)}), list(held.values())
+    yield _message({"end": True}), [control.write_memory(pack(records.items()))]
+
+
+def _message(content: Mapping[str, object]) -> bytes:
+    return MAGIC + json.dumps(content).encode()
+
+
+# ---- the end that takes ----
+
+
+def ask(sock: socket.socket, timeout_s: float) -> tuple[Estate, bytes]:
+    """
+    Ask a data plane process for its estate; return also the message that was none of it.
+
+    A process that knows no estate, or that refuses us, answers with one such message. Raises
+    DataPlaneError: nonsense, or errno ETIMEDOUT; OSError.
+    """
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it may have said why: read
+        control.send(sock, [REQUEST.pack(Op.INHERIT, 0, 0, 0, 0)], [])
+    return receive(sock, timeout_s)
+
+
+def receive(sock: socket.socket, timeout_s: float) -> tuple[Estate, bytes]:
+    """Read an estate. Raises as `ask` does."""
+    estate, buffer = Estate(), bytearray(MESSAGE_MAX)
+    give_up_at = time.monotonic() + timeout_s
+    try:
+        while not estate.is_whole:
+            _wait(sock, give_up_at)
+            try:
+                message = control.receive(sock, [memoryview(buffer)])
+            except ConnectionResetError:  # reported once, ahead of what still waits to be read
+                continue
+            content = bytes(buffer[: message.length])
+            if not content.startswith(MAGIC):
+                control.close_all(message.descriptors)
+                return estate, content
+            _take(estate, content, message.descriptors, is_cut=not message.complete)
+    except (DataPlaneError, OSError):
+        estate.close()
+        raise
+    return estate, b""
+
+
+def _wait(sock: socket.socket, give_up_at: float) -> None:
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    if not poll.poll(max(0.0, give_up_at - time.monotonic()) * 1000):
+        text = "the data plane did not answer INHERIT in time"
+        raise DataPlaneError(text, lib.GW_E_SYS, errno.ETIMEDOUT)
+
+
+def _take(estate: Estate, content: bytes, descriptors: tuple[int, ...], *, is_cut: bool) -> None:
+    """Take one message. Raises DataPlaneError; then its descriptors are closed."""
+    try:
+        told = json.loads(content[len(MAGIC) :])
+        if is_cut or not isinstance(told, dict):
+            raise ValueError("cut, or no object")
+        is_held = _take_told(estate, told, descriptors)
+    except (DataPlaneError, ValueError, TypeError, KeyError) as error:
+        control.close_all(descriptors)
+        raise DataPlaneError(f"not an estate: {error!r}", lib.GW_E_INVALID) from error
+    if not is_held:
+        control.close_all(descriptors)
+
+
+def _take_told(estate: Estate, told: Mapping[str, Loaded], descriptors: tuple[int, ...]) -> bool:
+    """Take what a message says; return whether the estate has its descriptors now."""
+    if "number" in told:
+        device = Device(str(told["name"]), descriptors, bool(told["uso"]))
+        estate.devices[int(told["number"])] = device
+        return True
+    if "place" in told:
+        address, port, kind = told["place"]
+        pairs = dict(zip(map(int, told["workers"]), descriptors, strict=True))
+        estate.sockets[str(address), int(port), int(kind)] = pairs
+        return True
+    if "end" in told:
+        (memory,) = descriptors
+        estate.records = dict(unpack(control.read_memory(memory)))
+        estate.is_whole = True
+    return False
