@@ -7,6 +7,7 @@ ever new addresses makes us hold nothing.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
@@ -54,7 +55,7 @@ class SourceRates(Generic[S]):
         self._key = key
         self._cost_s = 1.0 / per_s
         self._room_s = (burst - 1) / per_s
-        self._full_at = [0.0] * _SLOTS  # when each bucket is full again
+        self._full_at = array("d", [0.0]) * _SLOTS  # when each bucket is full again
 
     def take(self, source: S, now: float) -> bool:
         """Take one token of a source; return whether there was one."""

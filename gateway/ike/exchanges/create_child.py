@@ -13,7 +13,7 @@ from gateway.ike import reasons, resources, slots
 from gateway.ike.child import ChildSa, Stage
 from gateway.ike.exchanges import followup, informational, negotiate, rekey_child, rekey_ike
 from gateway.ike.exchanges.followup import Pending
-from gateway.ike.exchanges.negotiate import Seed
+from gateway.ike.exchanges.negotiate import Agreed, Seed
 from gateway.ike.iana import ExchangeType, NotifyType, ProtocolId
 from gateway.ike.ike_sa import IkeSa
 from gateway.ike.message import Message
@@ -49,6 +49,8 @@ def answer_request(sa: IkeSa, request: Message, path: Path, now: float, digest: 
 def _answer_new(sa: IkeSa, request: Message, path: Path, now: float, digest: bytes) -> None:
     places = slots.for_peer(sa, is_resource=resources.is_named(request))
     agreed, answer = negotiate.choose(sa.config, request, places, with_group=True)
+    if _has_crossed(sa, agreed, now):
+        raise TemporaryFailure("our request for the same has been answered meanwhile")
     nonce_i = request.one(Nonce).value
     key_payloads, secrets = negotiate.answer_key_exchange(sa, agreed.suite, request)
     nonce_r = sa.context.random.bytes(negotiate.NONCE_LEN)
@@ -66,6 +68,26 @@ def _answer_new(sa: IkeSa, request: Message, path: Path, now: float, digest: byt
     between = (Nonce(nonce_r), *key_payloads, *followup.enter(sa, pending, now))
     payloads = (*more, *negotiate.answer_payloads(agreed, answer, spi_in, between))
     sa.respond(request, payloads, path, now, digest)
+
+
+def _has_crossed(sa: IkeSa, agreed: Agreed, now: float) -> bool:
+    """
+    Return whether the peer can have asked for this before it answered our request for the same.
+
+    Only the peer knows both requests then, so that the rule of the lowest nonce would leave two.
+    """
+    since = now - sum(sa.config.timers.retransmit_after)
+    return any(
+        child.initiated and child.is_live and max(since, sa.established_at) < child.up_at
+        for child in _same(sa, agreed)
+    )
+
+
+def _same(sa: IkeSa, one: Agreed | ChildSa) -> list[ChildSa]:
+    """Return the Child SAs in the same slot with the same selectors."""
+    wanted = one.slot, one.local_ts, one.remote_ts
+    children = sa.children.values()
+    return [child for child in children if (child.slot, child.local_ts, child.remote_ts) == wanted]
 
 
 def begin_new(sa: IkeSa, slot: int, now: float, tries: int = 0) -> bool:
@@ -93,6 +115,8 @@ def receive_new(sa: IkeSa, request: Request, response: Message, now: float) -> N
         if sa.config.resource_of(offer.slot) and error.type in ENOUGH:
             resources.refused(sa)
             return
+        if negotiate.is_busy(error) and offer.slot in slots.live(sa):
+            return  # the peer's own request was first
         reason = negotiate.refused(sa.config, offer.slot, error, "ESP")
         informational.child_failed(sa, offer.slot, reason, now)
         return
@@ -130,14 +154,7 @@ def _sort_twins(sa: IkeSa, new: ChildSa) -> None:
     Delete what we have just made if the peer has asked for the same meanwhile, and ours has the
     lowest nonce: as with rekeys that collide (section 2.8.1). Otherwise the peer deletes the other.
     """
-    twins = [
-        child
-        for child in sa.children.values()
-        if child is not new
-        and child.is_live
-        and child.slot == new.slot
-        and (child.local_ts, child.remote_ts) == (new.local_ts, new.remote_ts)
-    ]
+    twins = [one for one in _same(sa, new) if one.is_live]
     if any(new.lowest_nonce < twin.lowest_nonce for twin in twins):
         new.stage = Stage.DELETING
         sa.tasks.add(Task(Work.DELETE_CHILD, new.spi_in))

@@ -283,6 +283,7 @@ def install(
         min(seed.nonce_i, seed.nonce_r),
         replaces,
         slot=agreed.slot,
+        initiated=seed.initiated,
     )
     sa.children[spi_in] = child
     sa.child_at.pop(child.slot, None)

@@ -90,6 +90,9 @@ def _find(sa: IkeSa, rekey: Notify) -> ChildSa:
     """
     spi_out = int.from_bytes(rekey.spi[:4], "big")
     child = sa.child_by_spi_out(spi_out)
+    if child is None and sa.work in informational.MAKING_CHILD:
+        # It may be the one that the answer to our request, still on its way, is about.
+        raise TemporaryFailure("the Child SA is not known yet")
     if rekey.protocol != ProtocolId.ESP or len(rekey.spi) != 4 or child is None:
         raise ChildSaNotFound(spi_out)
     if child.stage is Stage.DELETING:
