@@ -12,7 +12,9 @@ import select
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -71,8 +73,10 @@ def test_a_wrong_quota_is_refused(plane: Control, words: str, said: str) -> None
     assert said in refused.stderr
 
 
-def started(plane: Control, *words: str) -> subprocess.Popen[str]:
-    environ = {**os.environ, **plane.environ}
+def started(
+    plane: Control, *words: str, more: Mapping[str, str] = MappingProxyType({})
+) -> subprocess.Popen[str]:
+    environ = {**os.environ, **plane.environ, **more}
     command = [*TWINSPAN, *words]
     return subprocess.Popen(command, stdout=subprocess.PIPE, env=environ, text=True)
 
@@ -90,6 +94,35 @@ def test_watch_prints_one_line_for_each_change_where_there_is_no_terminal(plane:
         plane.done("cgw", "delete", "watched", "--yes")
         assert watching.stdout.readline() == "gone: watched\n"
         assert interrupted(watching) == 0
+
+
+def test_quotas_settings_and_contexts_are_watched_too(plane: Control, tmp_path: Path) -> None:
+    file = tmp_path / "contexts.toml"
+    own = {"TWINSPAN_CONTEXTS": str(file)}
+    file.write_text('[context.a]\nurl = "http://127.0.0.1:1"\n')
+    file.chmod(0o600)
+    plane.done("quota", "set", "route=5")
+    with (
+        started(plane, "quota", "list", "--watch") as quotas,
+        started(plane, "setting", "list", "--watch") as settings,
+        started(plane, "context", "list", "--watch", more=own) as contexts,
+    ):
+        assert line_of(contexts, "a ") == "a http://127.0.0.1:1 none - -"
+        assert line_of(quotas, "route:") == "route: 0 of 5"
+        assert line_of(settings, "quotas.route:") == "quotas.route: 5"
+        plane.done("quota", "set", "route=6")
+        plane.run("context", "use", "a", environ=own)
+        assert line_of(quotas, "route:") == "route: 0 of 6"
+        assert line_of(settings, "quotas.route:") == "quotas.route: 6"
+        assert line_of(contexts, "") == "* a http://127.0.0.1:1 none - -"
+        assert [interrupted(each) for each in (quotas, settings, contexts)] == [0, 0, 0]
+    plane.done("setting", "reset", "quotas", "--yes")
+
+
+def line_of(watching: subprocess.Popen[str], begin: str) -> str:
+    """Return the next line that begins so."""
+    assert watching.stdout is not None
+    return next(line for line in watching.stdout if line.startswith(begin)).rstrip("\n")
 
 
 def test_watch_redraws_in_place_on_a_terminal(plane: Control) -> None:

@@ -6,11 +6,18 @@ import os
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
-from gateway.cli.output import Format, OutputOption, data_text, format_of, table_lines
+from gateway.cli.output import (
+    OutputOption,
+    View,
+    Watch,
+    format_of,
+    present,
+    table_lines,
+)
 from gateway.cli.remote.contexts import (
     Context,
     Contexts,
@@ -19,6 +26,7 @@ from gateway.cli.remote.contexts import (
     write_contexts,
 )
 from gateway.cli.remote.http import Api
+from gateway.cli.remote.nouns import Json
 from gateway.cli.remote.session import Yes, agree, complete_context, usage_error
 from gateway.errors import ConfigError
 
@@ -39,11 +47,13 @@ _NewName = Annotated[
 
 
 @app.command("list")
-def list_(output: OutputOption = None) -> None:
+def list_(watching: Watch = False, output: OutputOption = None) -> None:
     """List the contexts; `*` marks the one that is used. Tokens are not shown."""
-    contexts = _read()
-    form = format_of(output)
-    rows = [
+    present(lambda: {"items": _told(_read())}, _VIEW, format_of(output), watching=watching)
+
+
+def _told(contexts: Contexts) -> list[Json]:
+    return [
         {
             "name": name,
             "current": name == contexts.current,
@@ -54,18 +64,25 @@ def list_(output: OutputOption = None) -> None:
         }
         for name, context in contexts.by_name.items()
     ]
-    if form in (Format.JSON, Format.YAML):
-        typer.echo(data_text({"items": rows}, form))
-        return
-    if form is Format.NAME:
-        lines = [str(row["name"]) for row in rows]
-    else:
-        head = ("", "NAME", "URL", "TOKEN", "CA FILE", "TENANT")
-        keys = ("name", "url", "token", "ca_file", "tenant")
-        cells = [("*" if r["current"] else "", *(str(r[k]) or "-" for k in keys)) for r in rows]
-        lines = table_lines(head, cells) if rows else []
-    for line in lines:
-        typer.echo(line)
+
+
+def _cells(answer: Json) -> list[tuple[str, ...]]:
+    """Return a row for each context: its mark, then its name first."""
+    keys = ("name", "url", "token", "ca_file", "tenant")
+    rows = cast(list[Json], answer["items"])
+    return [("*" if r["current"] else "", *(str(r[k]) or "-" for k in keys)) for r in rows]
+
+
+def _lines(answer: Json) -> list[str]:
+    cells = _cells(answer)
+    return table_lines(("", "NAME", "URL", "TOKEN", "CA FILE", "TENANT"), cells) if cells else []
+
+
+_VIEW = View(
+    lines=_lines,
+    names=lambda answer: [row[1] for row in _cells(answer)],
+    states=lambda answer: {row[1]: " ".join(filter(None, row)) for row in _cells(answer)},
+)
 
 
 @app.command()

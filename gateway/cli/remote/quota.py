@@ -6,7 +6,14 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli.output import Format, OutputOption, data_text, format_of, table_lines
+from gateway.cli.output import (
+    OutputOption,
+    View,
+    Watch,
+    format_of,
+    present,
+    table_lines,
+)
 from gateway.cli.remote.nouns import Json, cell
 from gateway.cli.remote.options import set_fields
 from gateway.cli.remote.session import ContextOption, TenantOption, speaking
@@ -25,12 +32,14 @@ app = typer.Typer(
 
 @app.command("list")
 def list_(
-    output: OutputOption = None, context: ContextOption = None, tenant: TenantOption = None
+    watching: Watch = False,
+    output: OutputOption = None,
+    context: ContextOption = None,
+    tenant: TenantOption = None,
 ) -> None:
     """List what a tenant may have, and has."""
     with speaking(context, tenant) as api:
-        answer = api.get(PATH)
-    _print(answer, format_of(output))
+        present(lambda: api.get(PATH), _VIEW, format_of(output), watching=watching)
 
 
 @app.command("set")
@@ -51,18 +60,19 @@ def set_(
         body: Json = {}
         set_fields(body, quotas)
         api.send("PATCH", SETTING, body)
-        answer = api.get(PATH)
-    _print(answer, format_of(output))
+        present(lambda: api.get(PATH), _VIEW, format_of(output))
 
 
-def _print(answer: Json, form: Format) -> None:
+def _rows(answer: Json) -> list[tuple[str, str, str]]:
     items = answer["items"]
     assert isinstance(items, list)
-    if form in (Format.JSON, Format.YAML):
-        typer.echo(data_text(answer, form))
-    elif form is Format.NAME:
-        typer.echo("\n".join(str(item["name"]) for item in items))
-    else:
-        rows = [(str(one["name"]), cell(one["used"]), cell(one["limit"])) for one in items]
-        for line in table_lines(("QUOTA", ">USED", ">LIMIT"), rows):
-            typer.echo(line)
+    return [(str(one["name"]), cell(one["used"]), cell(one["limit"])) for one in items]
+
+
+_VIEW = View(
+    lines=lambda answer: table_lines(("QUOTA", ">USED", ">LIMIT"), _rows(answer)),
+    names=lambda answer: [name for name, *_ in _rows(answer)],
+    states=lambda answer: {
+        name: f"{name}: {used} of {limit}" for name, used, limit in _rows(answer)
+    },
+)

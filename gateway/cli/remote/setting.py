@@ -8,7 +8,14 @@ from typing import Annotated, cast
 import typer
 
 from gateway.cli.client import Refused, Unreachable
-from gateway.cli.output import Format, OutputOption, data_text, format_of, table_lines
+from gateway.cli.output import (
+    OutputOption,
+    View,
+    Watch,
+    format_of,
+    present,
+    table_lines,
+)
 from gateway.cli.remote.contexts import chosen
 from gateway.cli.remote.http import COMPLETION_TIMEOUT_S, Api
 from gateway.cli.remote.nouns import Json, cell
@@ -42,32 +49,27 @@ _Name = Annotated[str, typer.Argument(help="of a setting", autocompletion=comple
 
 
 @app.command("list")
-def list_(output: OutputOption = None, context: ContextOption = None) -> None:
+def list_(
+    watching: Watch = False, output: OutputOption = None, context: ContextOption = None
+) -> None:
     """List all settings; what was never set has its default."""
-    form = format_of(output)
     with speaking(context, None) as api:
-        items = cast(list[Json], api.get(PATH)["items"])
-    if form in (Format.JSON, Format.YAML):
-        typer.echo(data_text({"items": items}, form))
-    elif form is Format.NAME:
-        typer.echo("\n".join(str(item["id"]) for item in items))
-    else:
-        rows = [(str(item["id"]), *row) for item in items for row in _rows(item)]
-        for line in table_lines(("SETTING", "FIELD", "VALUE"), rows):
-            typer.echo(line)
+        present(
+            lambda: {"items": api.get(PATH)["items"]}, _LIST, format_of(output), watching=watching
+        )
 
 
 @app.command()
 def show(
     name: _Name,
+    watching: Watch = False,
     output: OutputOption = None,
     context: ContextOption = None,
     tenant: TenantOption = None,
 ) -> None:
     """Show one setting."""
     with speaking(context, tenant) as api:
-        answer = api.get(f"{PATH}/{name}")
-    _print(answer, format_of(output))
+        present(lambda: api.get(f"{PATH}/{name}"), _ONE, format_of(output), watching=watching)
 
 
 @app.command("set")
@@ -85,7 +87,7 @@ def set_(
         body: Json = {}
         set_fields(body, fields)
         answer = api.send("PATCH", f"{PATH}/{name}", body).body
-    _print(answer, format_of(output))
+    present(lambda: answer, _ONE, format_of(output))
 
 
 @app.command()
@@ -103,9 +105,23 @@ def _rows(setting: Json) -> list[tuple[str, str]]:
     return [(key, cell(one)) for key, one in setting.items() if key not in _NOT_TOLD]
 
 
-def _print(setting: Json, form: Format) -> None:
-    if form in (Format.JSON, Format.YAML):
-        typer.echo(data_text(setting, form))
-        return
-    for line in table_lines(("FIELD", "VALUE"), _rows(setting)):
-        typer.echo(line)
+def _items(answer: Json) -> list[Json]:
+    return cast(list[Json], answer["items"])
+
+
+def _all_rows(answer: Json) -> list[tuple[str, str, str]]:
+    return [(str(item["id"]), *row) for item in _items(answer) for row in _rows(item)]
+
+
+_LIST = View(
+    lines=lambda answer: table_lines(("SETTING", "FIELD", "VALUE"), _all_rows(answer)),
+    names=lambda answer: [str(item["id"]) for item in _items(answer)],
+    states=lambda answer: {
+        f"{name}.{key}": f"{name}.{key}: {value}" for name, key, value in _all_rows(answer)
+    },
+)
+_ONE = View(
+    lines=lambda answer: table_lines(("FIELD", "VALUE"), _rows(answer)),
+    names=lambda answer: [str(answer["id"])],
+    states=lambda answer: {key: f"{key}: {value}" for key, value in _rows(answer)},
+)
