@@ -448,13 +448,14 @@ class IkeEndpoint:
             sa.kept = None
         self._context.touched.update(self._context.sas.values())
 
-    def restore(self, records: Iterable[bytes], now: float) -> list[Event]:
+    def restore(self, records: Iterable[bytes], now: float) -> tuple[list[Event], list[str]]:
         """
         Take up the IKE SAs of records; call it after `configure`, on an endpoint that has none.
 
-        An IKE SA whose tunnel is gone or changed is closed. Raises UsageError for a record that is
-        not ours.
+        An IKE SA whose tunnel is gone or changed is closed. One whose record can not be read is
+        lost, and no other; the texts say why.
         """
-        for sa in restore.load(records, self._context, self._tunnels, now):
+        found, mistakes = restore.load(records, self._context, self._tunnels, now)
+        for sa in found:
             self._settle_sa(sa, now)
-        return self._events(now)
+        return self._events(now), mistakes

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from ipaddress import ip_address
 
 from gateway.errors import UsageError, WireError
@@ -30,35 +31,81 @@ from gateway.ike.window import Request, Window
 from gateway.sa import Encr, Integ, Path
 from gateway.secret import Secret
 
+# What the parts of a record that are missing, or are something else, raise.
+_UNREADABLE = (ValueError, KeyError, TypeError, IndexError, AttributeError, UsageError, WireError)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """An IKE SA of a record, and which fields of its tunnel have changed; None: it is to end."""
+
+    sa: IkeSa
+    changes: frozenset[str] | None
+    tunnel: str
+    rival: bytes  # the SPI of another one, b"" if there is none
+
 
 def load(
     records: Iterable[bytes], context: Context, tunnels: Mapping[str, Tunnel], now: float
-) -> list[IkeSa]:
+) -> tuple[list[IkeSa], list[str]]:
     """
     Return the IKE SAs of records, in their tables, in the order in which they were established.
 
-    Raises UsageError, and then nothing has changed.
+    What can not be read is lost alone; why is told beside.
     """
-    try:
-        saved = sorted(map(_parse, records), key=lambda one: float(one["times"][1]))
-        loaded = [_load_sa(one, context, tunnels, now) for one in saved]
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError, WireError) as error:
-        raise UsageError(f"not a record: {error!r}") from None
-    for sa, changes in loaded:
-        _adopt(sa, context, now)
-        if changes is not None:
-            _tell_again(sa)
-    by_spi = {sa.own_spi: sa for sa, _ in loaded}
+    mistakes: list[str] = []
+    saved = [one for record in records if (one := _parsed(record, mistakes)) is not None]
+    saved.sort(key=_established_at)
+    read = (_read(one, context, tunnels, now, mistakes) for one in saved)
+    found = [one for one in read if one is not None]
+    for one in found:
+        _adopt(one.sa, context, now)
+        if one.changes is not None:
+            _tell_again(one.sa)
+    by_spi = {one.sa.own_spi: one.sa for one in found}
     edited: dict[str, frozenset[str]] = {}
-    for (sa, changes), one in zip(loaded, saved, strict=True):
-        sa.rival = by_spi.get(data(one["rival"])) if one["rival"] else None
-        if changes is None:
-            informational.close(sa, reasons.RECONFIGURED, now)
-        elif changes:
-            edited[one["tunnel"]] = changes
+    for one in found:
+        one.sa.rival = by_spi.get(one.rival)
+        if one.changes is None:
+            informational.close(one.sa, reasons.RECONFIGURED, now)
+        elif one.changes:
+            edited[one.tunnel] = one.changes
     for name, fields_ in edited.items():
         edits.carry_out(tunnels[name], fields_, now)
-    return [sa for sa, _ in loaded]
+    return [one.sa for one in found], mistakes
+
+
+def _parsed(record: bytes, mistakes: list[str]) -> Loaded | None:
+    try:
+        one = _parse(record)
+        _established_at(one)
+    except _UNREADABLE as error:
+        mistakes.append(f"not a record: {_why(error)}")
+        return None
+    return one
+
+
+def _read(
+    one: Loaded,
+    context: Context,
+    tunnels: Mapping[str, Tunnel],
+    now: float,
+    mistakes: list[str],
+) -> _Found | None:
+    try:
+        sa, changes = _load_sa(one, context, tunnels, now)
+        return _Found(sa, changes, one["tunnel"], data(one["rival"]) if one["rival"] else b"")
+    except _UNREADABLE as error:
+        mistakes.append(f"tunnel {one.get('tunnel')!s:.64}: not a record: {_why(error)}")
+        return None
+
+
+def _why(error: Exception) -> str:
+    return str(error) if isinstance(error, UsageError) else repr(error)
+
+
+def _established_at(one: Loaded) -> float:
+    return float(one["times"][1])
 
 
 def _parse(record: bytes) -> Loaded:

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.dataplane.interface import DataPlane, PlaneState
-from gateway.errors import UsageError
 from gateway.node.daemon import Changes, IkeDaemon
 from gateway.node.failback import FailbackKeeper
 from gateway.node.journal import Journal
@@ -150,11 +149,9 @@ class Succession:
             self._journal.info("taken over", tunnels=left, orphans=orphans)
 
     def _restore(self) -> None:
-        try:
-            events = self._daemon.endpoint.restore(self._keeper.ike_sas, self._clock())
-        except UsageError as error:
-            self._journal.error("state not restored", text=str(error))
-            return
+        events, mistakes = self._daemon.endpoint.restore(self._keeper.ike_sas, self._clock())
+        for text in mistakes:
+            self._journal.error("IKE SA not restored", text=text)
         self._daemon.carry_out(events)
 
     def _hold_back(self, tunnels: frozenset[str]) -> None:

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis.strategies import binary, sampled_from
 
-from gateway.errors import UsageError
 from gateway.ike.config import Encap, Start
 from gateway.ike.endpoint import IkeEndpoint
 from gateway.ike.events import (
@@ -20,6 +19,7 @@ from gateway.ike.events import (
     OutboundDone,
     Send,
 )
+from gateway.ike.kept import data
 from gateway.ike.message import parse_header
 from tests.support.fixed import FixedRandom
 from tests.support.pair import IkePair, Side, config_a, config_b
@@ -189,7 +189,9 @@ def test_changed_tunnel_is_closed_on_restore() -> None:
 def test_removed_tunnel_is_closed_on_restore() -> None:
     pair = IkePair.established()
     pair.a.endpoint = IkeEndpoint(pair.a.random, pair.now, is_kept=True)
-    pair.a.take(pair.a.endpoint.restore(pair.a.store.found(), pair.now))
+    events, mistakes = pair.a.endpoint.restore(pair.a.store.found(), pair.now)
+    assert mistakes == []
+    pair.a.take(events)
     pair.advance(1.0)
     assert pair.b.ike_sas == 0
     assert not pair.a.plane.inbound
@@ -220,9 +222,9 @@ def test_duplicates_are_sorted_out_after_a_restart() -> None:
 
 @given(binary(max_size=200))
 def test_bytes_that_are_no_record_are_refused(record: bytes) -> None:
-    endpoint = IkeEndpoint(FixedRandom(1), 0.0)
-    with pytest.raises(UsageError):
-        endpoint.restore([record], 0.0)
+    events, (mistake,) = IkeEndpoint(FixedRandom(1), 0.0).restore([record], 0.0)
+    assert events == []
+    assert mistake.startswith("not a record: ")
 
 
 @given(sampled_from(["tunnel", "state", "spis", "keys", "suite", "window", "children", "times"]))
@@ -236,10 +238,28 @@ def test_record_with_a_missing_or_wrong_part_is_refused(key: str) -> None:
         endpoint.configure([config_a()], 0.0)
         if key == "tunnel" or (key == "children" and change == []):
             continue
-        with pytest.raises(UsageError):
-            endpoint.restore([json.dumps(saved).encode()], pair.now)
+        events, (mistake,) = endpoint.restore([json.dumps(saved).encode()], pair.now)
+        assert events == []
+        assert "not a record: " in mistake
 
 
 def test_record_of_another_version_is_refused() -> None:
-    with pytest.raises(UsageError, match="version 3"):
-        IkeEndpoint(FixedRandom(1), 0.0).restore([b'{"version": 3}'], 0.0)
+    _, (mistake,) = IkeEndpoint(FixedRandom(1), 0.0).restore([b'{"version": 3}'], 0.0)
+    assert "version 3" in mistake
+
+
+def test_one_record_that_can_not_be_read_is_lost_alone() -> None:
+    pair = IkePair(config_a(), config_b(start=Start.INITIATE))
+    pair.start()
+    pair.deliver_all()
+    assert len(pair.a.all(IkeSaUp)) == 2
+    good, bad = pair.a.store.found()
+    spoilt = json.loads(bad)
+    del spoilt["rival"]
+    endpoint = IkeEndpoint(pair.a.random, pair.now, is_kept=True)
+    endpoint.configure([config_a()], pair.now)
+    _, mistakes = endpoint.restore([b"", json.dumps(spoilt).encode(), good], pair.now)
+    assert len(mistakes) == 2
+    assert mistakes[1] == "tunnel office: not a record: KeyError('rival')"
+    status = endpoint.tunnel_status("office")
+    assert [status.spi_i, status.spi_r] == [data(spi) for spi in json.loads(good)["spis"]]

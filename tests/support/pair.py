@@ -249,7 +249,9 @@ class Side:
         self.plane.lost |= self.plane.children.keys() - self.plane.used
         self.endpoint = self._fresh()
         self.events += self.endpoint.configure([self.config], self.pair.now)
-        self.take(self.endpoint.restore(records, self.pair.now))
+        events, mistakes = self.endpoint.restore(records, self.pair.now)
+        assert mistakes == []
+        self.take(events)
         status = self.endpoint.tunnel_status(self.config.name)
         if status.children:
             self.plane.adopt(status.children)
