@@ -206,6 +206,9 @@ class RemotePlane:
             os.close(descriptor)
 
     def kept(self) -> dict[bytes, bytes]:
+        """Return what is kept; before `left` is put in again, what the process before kept."""
+        if self.left.records:
+            return self.left.records
         return dict(unpack(self._channel.fetch(Op.KEPT)))
 
     # ---- punt records ----
@@ -288,6 +291,12 @@ class RemotePlane:
         self.estate.close()
         self.left.close()
 
+    def end_process(self) -> None:
+        """End the process alone: devices and sockets stay, for the next one."""
+        self._forget_loop()
+        self._call(Op.STOP)
+        self._channel.wait_end()
+
     def go_on_with(self, fresh: RemotePlane) -> None:
         """
         Take the place of another connection: the one to the process that follows on a lost one.
@@ -312,10 +321,8 @@ class RemotePlane:
         """End the process: its tunnels, SAs and records go, its keys are wiped."""
         if not self._channel.is_open:
             return
-        self._forget_loop()
         try:
-            self._call(Op.STOP)
-            self._channel.wait_end()
+            self.end_process()
         finally:
             self._channel.close()
             self.estate.close()

@@ -389,8 +389,14 @@ GATEWAY = (
         "data_plane_lost",
         ERROR,
         "Data plane lost",
-        "The process that carries the packets has ended; all tunnels are made anew.",
+        "The process that carries the packets has ended; another one takes its place.",
         "journalctl -u twinspan-dataplane",
+    ),
+    Code(
+        "data_plane_replaced",
+        INFO,
+        "Data plane replaced",
+        "Another process carries the packets, with new keys; devices, routes and BGP have stayed.",
     ),
     Code(
         "worker_failed",

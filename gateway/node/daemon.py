@@ -92,6 +92,7 @@ class IkeDaemon:
         self.known: frozenset[str] = frozenset()  # tunnels that the core was told of
         self.worker_failed = False
         self.broken: set[str] = set()  # tunnels whose TUN device is gone
+        self.renewed: dict[str, object] | None = None  # what the last other data plane has cost
         self.trouble = asyncio.Event()  # one of these two has changed
         self.idle = asyncio.Event()  # set while the core waits for nothing
 

@@ -98,6 +98,11 @@ class Keeper:
         self._stale.difference_update(place for place, _ in changes)
         self.standings = standings or self.standings
 
+    def begin_again(self) -> None:
+        """Take note that another data plane process keeps the records: it has none."""
+        self._stale.clear()
+        self.standings = Standings()
+
     def sweep(self) -> None:
         """Remove what was found and is not true any more. Raises DataPlaneError."""
         if self._stale:
@@ -161,6 +166,13 @@ class Succession:
         self._failback.restore()
 
     # ---- for the process after ----
+
+    def begin_again(self) -> None:
+        """Keep everything with another data plane process. Raises DataPlaneError."""
+        self._keeper.begin_again()
+        self._daemon.endpoint.not_kept()
+        self._daemon.carry_out([])
+        self.keep_standings()
 
     def _keep(self, changes: Changes) -> None:
         """Keep the changes of IKE SAs, together with an operator's word that has made them."""

@@ -4,7 +4,7 @@ The life of one gateway: start, take over, reload, end.
 SIGTERM ends this process alone: the data plane goes on with every tunnel and keeps our sealed
 records, and the next gateway process takes both over. So it does after a crash. `twinspan stop` (or
 --stop-dataplane) ends the tunnels as well, with a Delete to each peer. If the data plane process is
-lost its SAs are lost with it, so everything is made anew.
+lost its SAs are lost with it: `renewal.py` has others made, or everything is made anew.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ from gateway.node.plan import NodePlan
 from gateway.node.probes import Prober
 from gateway.node.propagator import Propagator
 from gateway.node.reconcile import Reconciler
+from gateway.node.renewal import Renewal
 from gateway.node.rollout import Rollout
 from gateway.node.routing import RoutingReport
 from gateway.node.seal import kept_key
@@ -159,6 +160,7 @@ class Gateway:
             self._tunnels, self._namespaces, self._steering, journal, time.monotonic, time.time
         )
         self._succession = self._make_succession()
+        self._renewal = self._make_renewal()
         self._report = RoutingReport(self._routers, self._reconciler, self._tunnels)
         self._propagator = Propagator(self._namespaces, self._reconciler, self._report, journal)
         self._doors = self._make_doors(events)
@@ -174,6 +176,21 @@ class Gateway:
             self._tunnels,
             self._journal,
             time.monotonic,
+        )
+
+    def _make_renewal(self) -> Renewal | None:
+        if not isinstance(self._plane, RemotePlane):
+            return None
+        return Renewal(
+            self._plane,
+            lambda: reach_plane(self._settings, self._wanted.workers),
+            self._daemon,
+            self._reconciler,
+            self._succession,
+            self._tunnels,
+            self._journal,
+            time.monotonic,
+            time.time,
         )
 
     def _make_doors(self, events: EventLog) -> Doors:
@@ -277,7 +294,16 @@ class Gateway:
 
     def _plane_lost(self, why: str) -> None:
         self._journal.error("data_plane lost", text=why)
-        self._end_with(Outcome.PLANE_LOST)
+        if not self._ended.done() and not self._is_followed():
+            self._end_with(Outcome.PLANE_LOST)
+
+    def _is_followed(self) -> bool:
+        """Go on with another data plane process; return whether that went well."""
+        try:
+            return self._renewal is not None and self._renewal.follow_on()
+        except Exception as error:  # a bug of ours: begin again is always possible
+            report_bug(self._journal, "renewal", error)
+            return False
 
     async def _watch_for_trouble(self) -> None:
         """
@@ -288,9 +314,15 @@ class Gateway:
             await self._daemon.trouble.wait()
             self._daemon.trouble.clear()
             if self._daemon.worker_failed:
-                self._end_with(Outcome.PLANE_LOST)
+                self._replace_plane()
             else:
                 self._guarded(self._reconciler.repair)
+
+    def _replace_plane(self) -> None:
+        with contextlib.suppress(DataPlaneError):
+            if isinstance(self._plane, RemotePlane):
+                self._plane.end_process()
+        self._plane_lost("a worker has failed")
 
     def _guarded(self, act: Callable[[], None]) -> None:
         """Do something that must not end the process, whatever it meets: the guard of our tasks."""
@@ -318,6 +350,8 @@ class Gateway:
             await asyncio.sleep(TICK_S)
             count += 1
             self._guarded(self._daemon.tick)
+            if self._renewal is not None:
+                self._guarded(self._renewal.tick)
             self._guarded(self._failback.tick)
             self._guarded(self._prober.follow)
             self._guarded(self._succession.keep_standings)
@@ -425,9 +459,14 @@ def open_plane(settings: Settings, workers: int) -> LocalPlane | RemotePlane:
     Return the data plane: the process that runs, a new one, or one in this process. Raises
     DataPlaneError.
     """
-    workers = workers or os.cpu_count() or 1
     if settings.in_process:
-        return LocalPlane(workers)
+        return LocalPlane(workers or os.cpu_count() or 1)
+    return reach_plane(settings, workers)
+
+
+def reach_plane(settings: Settings, workers: int) -> RemotePlane:
+    """Return the data plane process that runs, or a new one. Raises DataPlaneError."""
+    workers = workers or os.cpu_count() or 1
     try:
         return spawn_dataplane(settings.runtime_dir, ["--workers", str(workers)])
     except OSError as error:

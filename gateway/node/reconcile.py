@@ -12,11 +12,12 @@ peer.
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from ipaddress import ip_address
 
+from gateway.dataplane.control import close_all
+from gateway.dataplane.estate import Device, Estate
 from gateway.dataplane.interface import DataPlane, EncapKind, PlaneState
 from gateway.errors import DataPlaneError, GatewayError
 from gateway.ike.events import Reason
@@ -33,9 +34,16 @@ from gateway.node.ports import Ports
 from gateway.node.routes import Routes
 from gateway.node.steering import Steering
 from gateway.node.tun import QUEUE_LEN, TunError, open_tun
-from gateway.node.tunnel import DEFAULT_OUTER_MTU, Tunnel, Tunnels, is_gone, options_of
+from gateway.node.tunnel import (
+    DEFAULT_OUTER_MTU,
+    Tunnel,
+    Tunnels,
+    first_path,
+    is_gone,
+    options_of,
+)
 from gateway.node.udp import open_nat_t_socket, open_raw_esp_socket
-from gateway.sa import NAT_T_PORT, Address, Path
+from gateway.sa import NAT_T_PORT, Address
 
 NOT_ALLOWED = Reason("admin_down", "the tunnel is not allowed to be up any more")
 
@@ -231,6 +239,49 @@ class Reconciler:
                 tunnel.give_up_orphans(NOT_ALLOWED, self._wall())
             self._try_tunnel(tunnel.plan, self._fit)
 
+    # ---- another data plane process ----
+
+    def put_back(self, left: Estate, workers: int) -> None:
+        """
+        Give another data plane process what the one before had, but for SAs. What it does not take
+        is made anew. Raises DataPlaneError if it takes no socket.
+        """
+        self.workers = workers
+        self._daemon.broken.clear()
+        self._daemon.worker_failed = False
+        self._put_back_sockets(left)
+        for tunnel in self._tunnels:
+            device = left.devices.pop(tunnel.number, None)
+            if device is None:
+                self._daemon.broken.add(tunnel.name)
+            else:
+                self._put_back(tunnel, device)
+        left.close()
+        if self._daemon.broken:
+            self._daemon.trouble.set()
+
+    def _put_back(self, tunnel: Tunnel, device: Device) -> None:
+        try:
+            tunnel.put_back(device)
+        except DataPlaneError as error:
+            self._journal.error("tunnel_setup", tunnel=tunnel.name, text=str(error))
+            close_all(device.queues)
+            self._daemon.broken.add(tunnel.name)
+
+    def _put_back_sockets(self, left: Estate) -> None:
+        self._plane_sockets.clear()
+        for place in tuple(left.sockets):
+            address, port, kind = ip_address(place[0]), place[1], EncapKind(place[2])
+            held = left.sockets.pop(place)
+            for worker in range(self.workers):
+                descriptor = held.pop(worker, None)
+                if descriptor is None:
+                    self._give_new_socket(worker, address, port, kind)
+                else:
+                    self._plane.add_socket(descriptor, worker, address, port, kind)
+            close_all(list(held.values()))  # fewer workers than before
+            self._plane_sockets.add(place)
+
     # ---- the end ----
 
     def remove(self) -> None:
@@ -255,13 +306,11 @@ class Reconciler:
     def _give_sockets(self, address: Address, port: int, kind: EncapKind) -> None:
         """Hand one socket for each worker to the data plane."""
         for worker in range(self.workers):
-            made = open_nat_t_socket(address) if port else open_raw_esp_socket(address)
-            self._give_socket(made, worker, address, port, kind)
+            self._give_new_socket(worker, address, port, kind)
         self._plane_sockets.add((str(address), port, int(kind)))
 
-    def _give_socket(
-        self, made: socket.socket, worker: int, address: Address, port: int, kind: EncapKind
-    ) -> None:
+    def _give_new_socket(self, worker: int, address: Address, port: int, kind: EncapKind) -> None:
+        made = open_nat_t_socket(address) if port else open_raw_esp_socket(address)
         try:
             self._plane.add_socket(made.fileno(), worker, address, port, kind)
         except DataPlaneError:
@@ -314,7 +363,7 @@ class Reconciler:
                 f"{plan.name}@{plan.interface}",
                 tun.queues,
                 tun.uso,
-                *_first_path(plan),
+                *first_path(plan),
                 options_of(plan, fits),
             )
         except GatewayError:
@@ -366,10 +415,3 @@ def _set_addresses(kernel: Netlink, plan: TunnelPlan) -> None:
         kernel.add_address(plan.interface, address)
     for address in sorted(actual - wanted, key=str):
         kernel.del_address(plan.interface, address)
-
-
-def _first_path(plan: TunnelPlan) -> tuple[Path, EncapKind]:
-    """Return a path for a tunnel that has no SA yet; with a peer at any address, toward nobody."""
-    local = plan.ike.local
-    nobody = type(local)(0)
-    return Path(local, NAT_T_PORT, plan.ike.remote or nobody, NAT_T_PORT), EncapKind.UDP

@@ -120,6 +120,7 @@ class StatusView:
             "connections": self.connections(self.plans),
             "counters": self._counters(each),
             "workers": [dict(stats.counters) for stats in each],
+            "data_plane_replaced": self._daemon.renewed,
         }
 
     @property

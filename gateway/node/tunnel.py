@@ -3,8 +3,9 @@ One VPN Tunnel as it is: its TUN device, its ESP SAs in the data plane, what it 
 is down.
 
 Driven by the core's events through `IkeDaemon` and by the plan through `Reconciler`. Invariants:
-the device has carrier exactly while the data plane holds an outbound SA in any slot; an inbound SA
-that is replaced stays until the core says it is gone; an outbound SA is installed once and then
+the device has carrier exactly while the data plane holds an outbound SA in any slot (but for the
+moment in which those of a lost data plane process are made anew); an inbound SA that is replaced
+stays until the core says it is gone; an outbound SA is installed once and then
 forgotten here, since a second time would start its sequence numbers, and with them its nonces,
 over.
 """
@@ -14,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from gateway.dataplane.estate import Device
 from gateway.dataplane.interface import (
     OUTBOUND_MAX,
     DataPlane,
@@ -70,6 +72,7 @@ class Tunnel:
     active: dict[int, int] = field(default_factory=dict)  # by slot: inbound SPI of what is sent on
     is_taken_over: bool = False  # what the data plane has of it waits for `adopt`
     orphans: set[int] = field(default_factory=set)  # SPIs of a process before that nobody knows
+    is_bridging: bool = False  # what it sent on is lost and is made anew; packets wait meanwhile
     found: dict[int, int] = field(default_factory=dict)  # by slot: SPI that it was sending on
     ike_path: Path | None = None
     fits: InnerMtu | None = None  # MTU and MSS in force
@@ -87,7 +90,7 @@ class Tunnel:
     @property
     def is_up(self) -> bool:
         """Whether the tunnel can carry traffic: it has carrier."""
-        return bool(self.active) or bool(self.orphans)
+        return bool(self.active) or bool(self.orphans) or self.is_bridging
 
     # ---- the core's events ----
 
@@ -112,6 +115,7 @@ class Tunnel:
         self._tell_path(child.udp_encap)
         self.plane.set_outbound(self.number, outbound, child.slot)
         self.active[child.slot] = spi_in
+        self.is_bridging = False
         if self.is_taken_over:
             self.found[child.slot] = outbound.sa.spi
         else:
@@ -170,6 +174,7 @@ class Tunnel:
     def _stop_sending(self, reason: Reason, at: float) -> None:
         used = self.active or range(OUTBOUND_MAX)  # a process before may have used any
         self.active = {}
+        self.is_bridging = False
         self.one_way = OneWay()
         self.reason = reason
         # Carrier first: the kernel goes over to the twin before packets are lost here.
@@ -263,6 +268,28 @@ class Tunnel:
         if self.orphans and not self.active:
             self._stop_sending(reason, at)
         self.drop_orphans()
+
+    # ---- after the end of a data plane process ----
+
+    def put_back(self, device: Device) -> None:
+        """
+        Give the device to another data plane process. The SAs are gone: if any was sent on, carrier
+        stays until `send_on` or `give_up_bridge`. Raises DataPlaneError.
+        """
+        self.is_bridging = self.is_up
+        self.children, self.waiting, self.active = {}, {}, {}
+        self.orphans, self.found, self.is_taken_over = set(), {}, False
+        self.samples, self.one_way = (), OneWay()
+        self.fits = self.fits or self._fitting()
+        self.path = self.path or first_path(self.plan)
+        options = options_of(self.plan, self.fits)
+        self.plane.add_tunnel(
+            self.number, device.name, device.queues, device.uso, *self.path, options
+        )
+
+    def give_up_bridge(self, reason: Reason, at: float) -> None:
+        """Let traffic go elsewhere: nothing has been made in place of what is lost."""
+        self._stop_sending(reason, at)
 
     # ---- what it carries ----
 
@@ -390,6 +417,13 @@ def options_of(plan: TunnelPlan, fits: InnerMtu) -> TunnelOptions:
         icmp4=inner.ip if inner is not None and inner.version == 4 else None,
         icmp6=inner.ip if inner is not None and inner.version == 6 else None,
     )
+
+
+def first_path(plan: TunnelPlan) -> tuple[Path, EncapKind]:
+    """Return a path for a tunnel that has no SA yet; with a peer at any address, toward nobody."""
+    local = plan.ike.local
+    nobody = type(local)(0)
+    return Path(local, NAT_T_PORT, plan.ike.remote or nobody, NAT_T_PORT), EncapKind.UDP
 
 
 def is_gone(error: DataPlaneError) -> bool:

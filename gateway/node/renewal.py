@@ -1,0 +1,198 @@
+"""
+A data plane process has ended and another takes its place; everything else stays.
+
+TUN devices and sockets live on in this process, so routes and BGP's sessions do too, and packets
+wait in the queues. What is lost are the ESP SAs. Their keys are never used again: each Child SA is
+rekeyed in the IKE SA that is there, for the tunnels in the order of their traffic, many at a time.
+Devices keep their carrier meanwhile. A tunnel that takes too long loses it, so that its traffic
+goes elsewhere, as it does where a peer is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from gateway.dataplane.remote import RemotePlane
+from gateway.errors import GatewayError
+from gateway.ike.config import Start
+from gateway.ike.events import ChildSaUp, Event, Failed, Reason
+from gateway.node.daemon import IkeDaemon
+from gateway.node.journal import Journal
+from gateway.node.keeper import Succession
+from gateway.node.reconcile import Reconciler
+from gateway.node.tunnel import Tunnel, Tunnels
+
+AT_ONCE = 64  # rekeys under way: more would let the busiest tunnels wait for each other
+PATIENCE_S = 1.0  # after which a peer that does not answer holds up nobody else
+BRIDGE_S = 3.0  # how long a device keeps its carrier without a key to send with
+
+NOT_RENEWED = Reason(
+    "data_plane_lost",
+    "its ESP SAs went with the data plane process, and the peer has agreed to no others",
+    hint="it is made anew; twinspan explain says what the peer answers",
+)
+
+
+@dataclass(slots=True)
+class Wave:
+    """The tunnels that are made to carry traffic again. Times are monotonic seconds."""
+
+    since: float  # when the data plane was lost
+    tunnels: int
+    waiting: deque[str]
+    under_way: dict[str, float] = field(default_factory=dict)  # since when
+    late: set[str] = field(default_factory=set)  # asked for, and not answered in time
+    silent_s: dict[str, float] = field(default_factory=dict)  # those that are done
+    is_over: bool = False
+
+    @property
+    def open(self) -> set[str]:
+        """Return the tunnels that are not done."""
+        return {*self.waiting, *self.under_way, *self.late}
+
+    def report(self) -> dict[str, object]:
+        """Return what there is to say of it, for the status."""
+        return {
+            "tunnels": self.tunnels,
+            "renewed": len(self.silent_s),
+            "silent_s": round(max(self.silent_s.values(), default=0.0), 3),
+        }
+
+
+class Renewal:
+    """Carries tunnels from one data plane process to the next. `tick` is called each second."""
+
+    def __init__(
+        self,
+        plane: RemotePlane,
+        reach: Callable[[], RemotePlane],
+        daemon: IkeDaemon,
+        reconciler: Reconciler,
+        succession: Succession,
+        tunnels: Tunnels,
+        journal: Journal,
+        clock: Callable[[], float],
+        wall: Callable[[], float],
+    ) -> None:
+        """`reach` makes a connection to the next process. Raises GatewayError."""
+        self._plane = plane
+        self._reach = reach
+        self._daemon = daemon
+        self._reconciler = reconciler
+        self._succession = succession
+        self._tunnels = tunnels
+        self._journal = journal
+        self._clock = clock
+        self._wall = wall
+        self._wave: Wave | None = None
+        daemon.look_on(self._see)
+
+    def follow_on(self) -> bool:
+        """
+        Go on with another data plane process, if there is one; all must begin anew otherwise.
+
+        Nothing else is done meanwhile: what peers send waits in the sockets.
+        """
+        since, ranked = self._clock(), self._ranked()
+        try:
+            fresh = self._reach()
+        except GatewayError as error:
+            self._journal.error("failed", what="data plane", text=str(error))
+            return False
+        if fresh.pid == self._plane.pid:  # it has only sent us away: it carries the tunnels still
+            fresh.close()
+            return False
+        try:
+            self._plane.go_on_with(fresh)
+            self._reconciler.put_back(self._plane.left, fresh.workers)
+            self._daemon.endpoint.children_lost()
+            self._succession.begin_again()
+        except GatewayError as error:
+            self._journal.error("failed", what="data plane", text=str(error))
+            return False
+        self.begin(ranked, since)
+        return True
+
+    def begin(self, ranked: Iterable[str], since: float) -> None:
+        """Have other keys made for those of the tunnels that had some, in this order."""
+        names = [name for name in ranked if self._is_open(name)]
+        self._wave = Wave(since, len(names), deque(names))
+        self._pump()
+
+    def _is_open(self, name: str) -> bool:
+        tunnel = self._tunnels.by_name.get(name)
+        return tunnel is not None and tunnel.is_bridging
+
+    def _ranked(self) -> list[str]:
+        """Return the tunnels that carry traffic, the busiest first."""
+        up = [tunnel for tunnel in self._tunnels if tunnel.is_up]
+        return [tunnel.name for tunnel in sorted(up, key=_traffic, reverse=True)]
+
+    # ---- one after the other ----
+
+    def _pump(self) -> None:
+        """Begin as many rekeys as may be under way."""
+        wave, now = self._wave, self._clock()
+        if wave is None or wave.is_over:
+            return
+        for name, at in tuple(wave.under_way.items()):
+            if now - at >= PATIENCE_S:
+                del wave.under_way[name]
+                wave.late.add(name)
+        while wave.waiting and len(wave.under_way) < AT_ONCE:
+            name = wave.waiting.popleft()
+            wave.under_way[name] = now
+            if name in self._daemon.known:
+                self._daemon.rekey_tunnel(name, ike=False)
+        if not wave.open or now - wave.since >= BRIDGE_S:
+            self._end(wave)
+
+    def _see(self, event: Event) -> None:
+        """Look at each event of the core: nothing may be begun before it is carried out."""
+        wave = self._wave
+        if wave is None or wave.is_over or not isinstance(event, ChildSaUp | Failed):
+            return
+        name = event.tunnel
+        if name not in wave.open:
+            return
+        loop = asyncio.get_running_loop()
+        if isinstance(event, Failed):
+            loop.call_soon(self._begin_anew, name)
+            return
+        if name in wave.waiting:
+            wave.waiting.remove(name)  # the peer was faster
+        wave.under_way.pop(name, None)
+        wave.late.discard(name)
+        wave.silent_s[name] = self._clock() - wave.since
+        loop.call_soon(self._pump)
+
+    def _begin_anew(self, name: str) -> None:
+        """Begin another IKE SA with a peer that refuses the rekey."""
+        tunnel = self._tunnels.by_name.get(name)
+        if tunnel is None or not tunnel.is_bridging or name not in self._daemon.known:
+            return
+        self._daemon.terminate_tunnel(name)
+        if tunnel.plan.ike.start is Start.INITIATE and tunnel.plan.ike.remote is not None:
+            self._daemon.initiate(name)
+
+    def tick(self) -> None:
+        """Let nobody wait for a peer that does not answer."""
+        self._pump()
+
+    def _end(self, wave: Wave) -> None:
+        wave.is_over = True
+        for name in sorted(wave.open):
+            tunnel = self._tunnels.by_name.get(name)
+            if tunnel is not None and tunnel.is_bridging:
+                tunnel.give_up_bridge(NOT_RENEWED, self._wall())
+        report = wave.report()
+        self._daemon.renewed = {**report, "at": round(self._wall(), 3)}
+        fields = {key: str(value) for key, value in report.items()}
+        self._journal.info("data_plane replaced", **fields)
+
+
+def _traffic(tunnel: Tunnel) -> float:
+    return sum(tunnel.rates_bps())

@@ -1,0 +1,152 @@
+"""
+After the loss of a data plane process: the busiest tunnels first, not too many at a time, and
+nobody waits for a peer that does not answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field, replace
+from typing import cast
+
+import pytest
+
+from gateway.dataplane.plane import LocalPlane
+from gateway.dataplane.remote import RemotePlane
+from gateway.ike.events import Failed, Reason
+from gateway.node import renewal
+from gateway.node.keeper import Succession
+from gateway.node.plan import plan
+from gateway.node.renewal import BRIDGE_S, PATIENCE_S, Renewal
+from gateway.node.tunnel import Sample, Tunnel
+from tests.node.gateway_parts import Parts, parts
+from tests.node.network import ip
+from tests.node.test_keeper import NEW, up
+from tests.support.documents import CONNECTION, document
+
+pytestmark = pytest.mark.system
+
+FIRST, SECOND = "office-1", "office-2"
+
+
+@dataclass
+class Bench:
+    """A gateway whose tunnels were up, a clock under the test's hand, and what was asked for."""
+
+    gw: Parts
+    renewal: Renewal = field(init=False)
+    now: float = 100.0
+    asked: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        nobody = cast("RemotePlane", self.gw.plane)
+        self.renewal = Renewal(
+            nobody,
+            lambda: nobody,
+            self.gw.daemon,
+            self.gw.reconciler,
+            cast("Succession", None),
+            self.gw.tunnels,
+            self.gw.journal,
+            lambda: self.now,
+            lambda: self.now,
+        )
+
+    def tunnel(self, name: str) -> Tunnel:
+        return self.gw.tunnels.by_name[name]
+
+    async def comes_up(self, name: str, spi: int) -> None:
+        """The peer of a tunnel has agreed to another Child SA."""
+        self.gw.daemon.carry_out([replace(up(spi), tunnel=name)])
+        await asyncio.sleep(0)
+
+
+@pytest.fixture
+async def bench(network: None, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
+    for address in ("192.0.2.1/32", "198.51.100.1/32"):
+        ip(f"addr add {address} dev lo")
+    with LocalPlane(1) as plane, parts(plane) as gw:
+        gw.reconciler.apply(plan(document(((*CONNECTION, "start"), "respond"))))
+        made = Bench(gw)
+        monkeypatch.setattr(gw.daemon, "rekey_tunnel", lambda name, ike: made.asked.append(name))
+        for tunnel in gw.tunnels:
+            gw.plane.set_carrier(tunnel.number, True)
+            tunnel.is_bridging = True
+        yield made
+
+
+def carried(tunnel: Tunnel, octets: int) -> None:
+    """Let a tunnel have carried something between its last two samples."""
+    stats = tunnel.plane.tunnel_stats(tunnel.number)
+    tunnel.samples = (Sample(1.0, stats), Sample(2.0, replace(stats, in_bytes=octets)))
+
+
+async def test_the_busiest_tunnel_is_first(bench: Bench) -> None:
+    carried(bench.tunnel(FIRST), 1000)
+    carried(bench.tunnel(SECOND), 5000)
+    assert bench.renewal._ranked() == [SECOND, FIRST]
+
+
+async def test_as_one_is_done_the_next_one_begins(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(renewal, "AT_ONCE", 1)
+    bench.renewal.begin([SECOND, FIRST], bench.now)
+    assert bench.asked == [SECOND]
+    bench.now += 0.2
+    await bench.comes_up(SECOND, NEW)
+    assert bench.asked == [SECOND, FIRST]
+    bench.now += 0.1
+    await bench.comes_up(FIRST, NEW + 1)
+    report = bench.gw.daemon.renewed
+    assert report is not None
+    assert (report["tunnels"], report["renewed"], report["silent_s"]) == (2, 2, 0.3)
+    assert "data_plane replaced tunnels=2 renewed=2 silent_s=0.3" in bench.gw.log.getvalue()
+    assert "tunnel down" not in bench.gw.log.getvalue()
+
+
+async def test_a_peer_that_does_not_answer_holds_up_nobody_and_loses_its_carrier(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(renewal, "AT_ONCE", 1)
+    bench.renewal.begin([SECOND, FIRST], bench.now)
+    bench.renewal.tick()
+    assert bench.asked == [SECOND]
+    bench.now += PATIENCE_S
+    bench.renewal.tick()
+    assert bench.asked == [SECOND, FIRST]
+    await bench.comes_up(FIRST, NEW)
+    assert "NO-CARRIER" not in ip("link show ts-office-2")
+    bench.now += BRIDGE_S
+    bench.renewal.tick()
+    assert "NO-CARRIER" in ip("link show ts-office-2")
+    assert "NO-CARRIER" not in ip("link show ts-office-1")
+    reason = bench.tunnel(SECOND).reason
+    assert reason is not None
+    assert reason.code == "data_plane_lost"
+    # It may still come: then it is as any tunnel that comes up.
+    await bench.comes_up(SECOND, NEW + 1)
+    assert "NO-CARRIER" not in ip("link show ts-office-2")
+
+
+async def test_one_that_was_not_up_is_left_alone(bench: Bench) -> None:
+    bench.tunnel(FIRST).is_bridging = False
+    bench.renewal.begin([FIRST, SECOND], bench.now)
+    assert bench.asked == [SECOND]
+
+
+async def test_with_a_peer_that_refuses_the_rekey_another_ike_sa_is_begun(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[str] = []
+    monkeypatch.setattr(bench.gw.daemon, "terminate_tunnel", ended.append)
+    bench.renewal.begin([FIRST], bench.now)
+    bench.gw.daemon.carry_out([Failed(FIRST, Reason("no_proposal", "no"))])
+    await asyncio.sleep(0)
+    assert ended == [FIRST]
+
+
+async def test_where_nothing_was_up_it_is_over_at_once(bench: Bench) -> None:
+    bench.renewal.begin([], bench.now)
+    assert "data_plane replaced tunnels=0" in bench.gw.log.getvalue()
