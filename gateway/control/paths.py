@@ -92,6 +92,26 @@ def _number(text: str, most: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
+class Seen:
+    """What somebody may be told of: the resources of one tenant; of all for None."""
+
+    mirror: Mirror
+    tenant: str | None
+
+    def is_seen(self, id: object) -> bool:
+        """Say whether this is the id of a resource that he may know of."""
+        if self.tenant is None:
+            return True
+        found = _ID.fullmatch(str(id))
+        record = self.mirror.get(_KINDS.get(found[1], ""), found[0]) if found else None
+        return record is not None and record.tenant == self.tenant
+
+    def is_way(self, way: object) -> bool:
+        """Say whether this is an interface that leads to such a resource."""
+        return isinstance(way, dict) and self.is_seen(way.get("name"))
+
+
+@dataclass(frozen=True, slots=True)
 class Paths:
     """Finds them. Raises ApiProblem."""
 
@@ -101,7 +121,8 @@ class Paths:
     async def of(self, flow: Flow, tenant: str, gateway: str | None, who: Principal) -> Table:
         """Return what becomes of a flow, in one Border Gateway or in all of a tenant."""
         places = self._places(self._gateways(tenant, gateway))
-        asked = [self._asked(node, flow, ids, who) for node, ids in places.items()]
+        seen = Seen(self.mirror, None if who.is_operator else tenant)
+        asked = [self._asked(node, flow, ids, who, seen) for node, ids in places.items()]
         answers = await asyncio.gather(*asked)
         items = [item for found in answers if isinstance(found, list) for item in found]
         problems = [found for found in answers if isinstance(found, ApiProblem)]
@@ -143,7 +164,7 @@ class Paths:
         return {node: list(found[node]) for node in sorted(found, key=self._name)}
 
     async def _asked(
-        self, node: str, flow: Flow, gateways: list[str], who: Principal
+        self, node: str, flow: Flow, gateways: list[str], who: Principal, seen: Seen
     ) -> list[Table] | ApiProblem:
         """Return what a node says: an item for each routing table; or why it says nothing."""
         arguments = {**flow.as_json(), "border_gateways": gateways}
@@ -154,7 +175,7 @@ class Paths:
         places = answer.get("places")
         own = {"node": node, "node_name": self._name(node)}
         return [
-            own | _item(place, gateways, whole=who.is_operator)
+            own | _item(place, gateways, seen)
             for place in (places if isinstance(places, list) else ())
             if isinstance(place, dict) and _is_of(place, gateways)
         ]
@@ -173,6 +194,7 @@ class Paths:
         return record.name if record is not None else node
 
 
+_WHY_SHARED = "what decides is not of this tenant, who shares the routing table with others"
 _NOWHERE: Table = {
     "verdict": "no_route",
     "why": "no node has any of these Border Gateways yet",
@@ -186,17 +208,30 @@ def _is_of(place: Table, gateways: Collection[str]) -> bool:
     return isinstance(owners, list) and any(one in gateways for one in owners)
 
 
-def _item(place: Table, gateways: Collection[str], *, whole: bool) -> Table:
+def _item(place: Table, gateways: Collection[str], seen: Seen) -> Table:
     """
-    Return an answer without what is not of these Border Gateways.
+    Return an answer without what is another tenant's.
 
-    Who shares a routing table with others is not told what else is in it, unless `whole`.
+    Who shares a routing table with others is told how a flow fares in it, and of what decides that
+    only what is his own.
     """
-    own = [one for one in place["border_gateways"] if one in gateways]
-    item: Table = {**{key: place.get(key) for key in TOLD}, "border_gateways": own}
-    if not whole and len(own) < len(place["border_gateways"]):
-        item["candidates"] = None
-    tunnel = place.get("tunnel")
-    if not isinstance(tunnel, dict) or not (whole or tunnel.get("border_gateway") in gateways):
-        tunnel = None
-    return {**item, "tunnel": tunnel, "vpn_tunnel": tunnel and tunnel.get("name")}
+    item: Table = {key: place.get(key) for key in TOLD}
+    if not all(map(seen.is_seen, place["border_gateways"])):
+        item |= _masked(item, seen)
+    item["border_gateways"] = [one for one in place["border_gateways"] if one in gateways]
+    tunnel = item["tunnel"]
+    return {**item, "vpn_tunnel": tunnel.get("name") if isinstance(tunnel, dict) else None}
+
+
+def _masked(item: Table, seen: Seen) -> Table:
+    """Return what takes the place of what may be others'."""
+    came_by, leaves_by, hops = (item[key] for key in ("came_by", "leaves_by", "next_hops"))
+    own_hops = [hop for hop in hops if seen.is_way(hop)] if isinstance(hops, list) else None
+    told: Table = {"candidates": None, "next_hops": own_hops}
+    told["came_by"] = came_by if seen.is_way(came_by) else None
+    told["leaves_by"] = leaves_by if seen.is_way(leaves_by) else None
+    if came_by != told["came_by"] or told["leaves_by"] is None:
+        told["why"] = _WHY_SHARED
+    if told["leaves_by"] is None:
+        told |= dict.fromkeys(("route", "picked_by", "tunnel", "selectors"))
+    return told

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import time
 from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass
@@ -165,21 +166,54 @@ async def test_a_flow_is_answered_by_the_nodes_that_have_the_tunnels(plane: Plan
     assert "node gw-b does not report" in problem["detail"]
 
 
+def way(name: str, interface: str = "ts-1") -> dict[str, str]:
+    return {"interface": interface, "kind": "vpn_tunnel", "name": name}
+
+
+FOREIGN = "tun-aaaaaaaaaa"
+FOREIGN_GATEWAY = "bgw-aaaaaaaaaa"
+
+
 async def test_of_a_routing_table_that_tenants_share_each_sees_his_own(plane: Plane) -> None:
-    gateway = place(plane)["border_gateways"][0]
-    foreign = place(
+    (mine,) = [one.id for one in plane.control.registry.all("vpn_tunnel", TENANT)][:1]
+    shared = [place(plane)["border_gateways"][0], FOREIGN_GATEWAY]
+    others = place(
         plane,
-        border_gateways=[gateway, "bgw-aaaaaaaaaa"],
-        tunnel={"name": "tun-aaaaaaaaaa", "border_gateway": "bgw-aaaaaaaaaa"},
+        border_gateways=shared,
+        tunnel={"name": FOREIGN, "border_gateway": FOREIGN_GATEWAY},
+        came_by=way(mine),
+        leaves_by=way(FOREIGN, "ts-98765"),
+        next_hops=[way(FOREIGN, "ts-98765"), way(mine)],
+        route={"prefix": "10.99.0.0/16"},
+        selectors={"local_ts": ["10.98.0.0/16"]},
+        why=f"by vpn_tunnel {FOREIGN} of 10.99.0.0/16",
     )
-    other = place(plane, border_gateways=["bgw-aaaaaaaaaa"])
-    for who, seen in ((TENANT, None), (ROOT, "tun-aaaaaaaaaa")):
-        asking = plane.paths.of(FLOW, "main", None, who)
-        found = await plane.during(asking, places=[foreign, other, "x", {}])
-        (item,) = found["items"]
-        assert item["border_gateways"] == [gateway]
-        assert item["vpn_tunnel"] == seen
-        assert (item["candidates"] is None) is (seen is None)
+    not_its_place = place(plane, border_gateways=[FOREIGN_GATEWAY])
+    asking = plane.paths.of(FLOW, "main", None, TENANT)
+    found = await plane.during(asking, places=[others, not_its_place, "x", {}])
+    (item,) = found["items"]
+    text = json.dumps(found)
+    for word in ("aaaaaaaaaa", "98765", "10.99.", "10.98."):
+        assert word not in text
+    assert item["border_gateways"] == shared[:1]
+    assert (item["came_by"], item["next_hops"]) == (way(mine), [way(mine)])
+    assert item["verdict"] == others["verdict"]
+    found = await plane.during(plane.paths.of(FLOW, "main", None, ROOT), places=[others])
+    (item,) = found["items"]
+    assert (item["vpn_tunnel"], item["why"], found["why"]) == (FOREIGN, *[others["why"]] * 2)
+
+
+async def test_of_a_routing_table_that_is_shared_a_tenant_sees_what_carries_his_own(
+    plane: Plane,
+) -> None:
+    (mine,) = [one.id for one in plane.control.registry.all("vpn_tunnel", TENANT)][:1]
+    own = place(plane, leaves_by=way(mine), next_hops=[way(mine)], route={"prefix": "10.0.0.0/16"})
+    shared = {**own, "border_gateways": [*own["border_gateways"], FOREIGN_GATEWAY]}
+    asking = plane.paths.of(FLOW, "main", None, TENANT)
+    (item,) = (await plane.during(asking, places=[shared]))["items"]
+    told = ("why", "route", "next_hops", "leaves_by", "tunnel", "selectors", "picked_by")
+    assert {key: item[key] for key in told} == {key: own.get(key) for key in told}
+    assert item["candidates"] is None
 
 
 async def test_who_can_not_be_asked_is_named(plane: Plane) -> None:
