@@ -204,10 +204,11 @@ class Fetch:
     """
     A CRL or an answer of OCSP is needed: fetch it and call `fetched`, be there an answer or not.
 
-    A peer that is to be trusted but for this waits for it.
+    A peer of `tunnel` that is to be trusted but for this waits for it.
     """
 
     question: Question
+    tunnel: str
 
 
 Event = (

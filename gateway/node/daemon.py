@@ -353,8 +353,9 @@ class IkeDaemon:
                 self._failed(name, reason)
             case Note(name, text):
                 self._journal.debug("note", **({"tunnel": name} if name else {}), text=text)
-            case Fetch(question):
-                self._fetcher.begin(question)
+            case Fetch(question, name):
+                tunnel = self._tunnels.by_name.get(name)
+                self._fetcher.begin(question, tunnel.plan.border_gateway if tunnel else "")
             case Spoken():
                 pass  # for who watches
             case _:

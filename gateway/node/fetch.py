@@ -5,24 +5,29 @@ The URL stands in a certificate that a trusted CA has signed, and still it must 
 gateway talk to the network around it: only public addresses are spoken to unless the tunnel allows
 private ones, the address that was judged is the one that is connected to, redirects are not
 followed, and size, time and number are bounded. What comes is signed; who uses it verifies that.
+
+Servers that are slow hold up no other Border Gateway: each has turns of its own.
 """
 
 from __future__ import annotations
 
 import asyncio
 import socket
+from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from urllib.parse import urlsplit
 
+from gateway.node.fair import FairTurns
 from gateway.node.journal import Journal, Level
 from gateway.pki.question import Question
 
 TIMEOUT_S = 8.0  # for all of it; the core waits a little longer
 BYTES_MAX = 4 * 2**20
 HEAD_MAX = 16384
-AT_ONCE = 8  # the others wait in line
-WAITING_MAX = 256
+AT_ONCE, AT_ONCE_EACH = 32, 4  # of all Border Gateways, and of each; the others wait in line
+WAITING_MAX, WAITING_EACH = 512, 128  # those under way counted
 # RFC 6052, and what is left of RFC 4291's addresses that are "compatible" with IPv4.
 _TRANSLATED = (IPv6Network("64:ff9b::/96"), IPv6Network("::/96"))
 Taken = Callable[[Question, bytes | None], None]
@@ -39,21 +44,32 @@ class Fetcher:
         self._taken = taken
         self._journal = journal
         self._tasks: set[asyncio.Task[None]] = set()
-        self._turns = asyncio.Semaphore(AT_ONCE)
+        self._turns = FairTurns(AT_ONCE, AT_ONCE_EACH)
+        self._count: Counter[str] = Counter()  # by owner
 
-    def begin(self, question: Question) -> None:
-        """Begin to fetch; `taken` is called in any case, but never from within this call."""
-        if len(self._tasks) >= WAITING_MAX:
+    def begin(self, question: Question, owner: str = "") -> None:
+        """
+        Begin to fetch for a Border Gateway; `taken` is called in any case, but never from within
+        this call.
+        """
+        if len(self._tasks) >= WAITING_MAX or self._count[owner] >= WAITING_EACH:
             asyncio.get_running_loop().call_soon(self._taken, question, None)
             return
-        task = asyncio.get_running_loop().create_task(self._carry_out(question))
+        task = asyncio.get_running_loop().create_task(self._carry_out(question, owner))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._count[owner] += 1
+        task.add_done_callback(partial(self._is_over, owner))
 
-    async def _carry_out(self, question: Question) -> None:
+    def _is_over(self, owner: str, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._count[owner] -= 1
+        if not self._count[owner]:
+            del self._count[owner]
+
+    async def _carry_out(self, question: Question, owner: str) -> None:
         body = None
         try:
-            async with asyncio.timeout(TIMEOUT_S), self._turns:
+            async with asyncio.timeout(TIMEOUT_S), self._turns.taken(owner):
                 body = await fetch(question)
         except TimeoutError:
             self._failed(question, f"no answer within {TIMEOUT_S:g} s")

@@ -129,6 +129,27 @@ async def test_everyone_is_answered_even_when_there_is_no_answer(
     fetcher.close()
 
 
+async def test_slow_servers_of_one_hold_up_no_other(serve: Serve) -> None:
+    taken: dict[Question, bytes | None] = {}
+    done = asyncio.Event()
+
+    def take(question: Question, body: bytes | None) -> None:
+        taken[question] = body
+        if question == wanted:
+            done.set()
+
+    tarpit = await serve(b"")
+    wanted = private(await serve(b"HTTP/1.0 200 OK\r\n\r\nbody"))
+    fetcher = Fetcher(take, Journal(io.StringIO(), time.time))
+    for number in range(fetch.WAITING_EACH + 3):
+        fetcher.begin(private(f"{tarpit}{number}"), "slow")
+    fetcher.begin(wanted, "other")
+    await asyncio.wait_for(done.wait(), fetch.TIMEOUT_S)
+    assert taken[wanted] == b"body"
+    assert len(taken) == 4  # those that were one too many got no answer at once
+    fetcher.close()
+
+
 async def test_an_ocsp_server_of_openssl_is_asked_and_believed(tmp_path: Path) -> None:
     """openssl answers by HTTP for two certificates, of which one is revoked."""
     with socket.socket() as free:

@@ -44,7 +44,7 @@ def answer_request(sa: IkeSa, request: Message, path: Path, now: float, digest: 
     try:
         auth.answer_request(sa, request, path, now, digest)
     except Undecided as undecided:
-        _hold(sa, Held(request, path, digest), undecided.questions, now)
+        _hold(sa, Held(request, path, digest), undecided, now)
 
 
 def receive_response(sa: IkeSa, request: Request, response: Message, now: float) -> None:
@@ -52,18 +52,18 @@ def receive_response(sa: IkeSa, request: Request, response: Message, now: float)
     try:
         auth.receive_response(sa, request, response, now)
     except Undecided as undecided:
-        _hold(sa, Held(response, sa.path, request=request), undecided.questions, now)
+        _hold(sa, Held(response, sa.path, request=request), undecided, now)
 
 
-def _hold(sa: IkeSa, held: Held, questions: tuple[Question, ...], now: float) -> None:
+def _hold(sa: IkeSa, held: Held, undecided: Undecided, now: float) -> None:
     asked = sa.context.asked
-    held.questions, held.expire_at = set(questions), sa.expire_at
+    held.questions, held.expire_at = set(undecided.questions), sa.expire_at
     sa.held, sa.expire_at = held, min(sa.expire_at, now + MOST_S)
     sa.context.count("revocation.held")
-    for question in questions:
+    for question in undecided.questions:
         if question not in asked:
             asked[question] = []
-            sa.context.emit(Fetch(question))
+            sa.context.emit(Fetch(question, undecided.tunnel))
         asked[question].append(sa)
 
 

@@ -48,10 +48,11 @@ class PeerProof:
 
 
 class Undecided(Exception):
-    """The peer is to be trusted unless one of these answers says that it is not."""
+    """The peer of a tunnel is to be trusted unless one of these answers says that it is not."""
 
-    def __init__(self, questions: tuple[Question, ...]) -> None:
+    def __init__(self, tunnel: str, questions: tuple[Question, ...]) -> None:
         super().__init__("revocation is not known yet")
+        self.tunnel = tunnel
         self.questions = questions
 
 
@@ -190,7 +191,7 @@ def verify(
         signed = signatures.verify(raw, method, data, octets, allow_legacy=legacy)
         return PeerProof(signed, str(raw))
     signature = (method, data, octets)
-    return _verify_certificate(sa, config.credentials, message, signature, now)
+    return _verify_certificate(sa, config, message, signature, now)
 
 
 def _identity(message: Message) -> Identity:
@@ -241,11 +242,13 @@ def _key_text(spki: bytes) -> str:
 
 def _verify_certificate(
     sa: IkeSa,
-    credentials: Credentials,
+    config: TunnelConfig,
     message: Message,
     signature: tuple[int, bytes, bytes],
     now: float,
 ) -> PeerProof:
+    credentials = config.credentials
+    assert credentials is not None
     at = now + sa.context.wall_offset
     legacy = credentials.allow_legacy
     given = _given(message, CertEncoding.X509_SIGNATURE)
@@ -261,18 +264,19 @@ def _verify_certificate(
             describe_identity(identity.id_type, identity.value),
             "the peer's identity must be the subject, or a subjectAltName of the same type",
         )
-    _judge_revocation(sa, credentials, message, way, now)
+    _judge_revocation(sa, config, message, way, now)
     return PeerProof(signed, peer.name, min(one.ends_at for one in way))
 
 
 def _judge_revocation(
     sa: IkeSa,
-    credentials: Credentials,
+    config: TunnelConfig,
     message: Message,
     way: tuple[certificate.Certificate, ...],
     now: float,
 ) -> None:
-    context = sa.context
+    context, credentials = sa.context, config.credentials
+    assert credentials is not None
     if credentials.revocation is Mode.OFF:
         return
     policy = revocation.Policy(
@@ -283,4 +287,4 @@ def _judge_revocation(
     )
     questions = revocation.judge(way, policy, lambda asked: context.revocation.look(asked, now))
     if questions:
-        raise Undecided(questions)
+        raise Undecided(config.name, questions)
