@@ -22,7 +22,9 @@ from gateway.pki.problem import BadText
 E = TypeVar("E", bound=x509.ExtensionType)
 
 BYTES_MAX = 16384
-PARSED_KEPT = 2048
+PARSED_KEPT = 2048  # of our own and of those we trust
+GIVEN_KEPT = 64  # that peers have shown, be they trusted or not; of up to BYTES_MAX each
+SIGNED_KEPT = 256
 # What `cryptography` raises for bytes that are not what they should be.
 MALFORMED = (
     ValueError,
@@ -35,7 +37,10 @@ _PEM = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----", re.DOTALL)
 
 
 class Certificate:
-    """A certificate. Two are equal if their bytes are. Made by `parse` alone, which remembers."""
+    """
+    A certificate. Two are equal if their bytes are. Made by `parse`, which remembers those that we
+    were configured with, or by `parse_given`.
+    """
 
     __slots__ = ("_digest", "der", "extensions", "issuer", "key", "key_id", "subject", "x509")
 
@@ -105,7 +110,7 @@ class Certificate:
         """Return whether `issuer` has signed this, by name and by signature."""
         if self.issuer != issuer.subject:
             return False
-        return _is_signed(self.der, issuer.der)
+        return _is_signed(self, issuer)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Certificate) and self.der == other.der
@@ -136,18 +141,29 @@ def parse(content: bytes) -> Certificate:
     return Certificate(content)
 
 
-@lru_cache(PARSED_KEPT)
-def _is_signed(content: bytes, issuer: bytes) -> bool:
+@lru_cache(GIVEN_KEPT)
+def parse_given(content: bytes) -> Certificate:
+    """
+    Return the certificate in DER that a peer shows. Raises BadText.
+
+    Only the last few are remembered: whoever can begin an IKE SA can show as many as he likes, and
+    must neither fill our memory nor have our own certificates forgotten.
+    """
+    return Certificate(content)
+
+
+@lru_cache(SIGNED_KEPT)
+def _is_signed(one: Certificate, issuer: Certificate) -> bool:
     try:
-        parse(content).x509.verify_directly_issued_by(parse(issuer).x509)
+        one.x509.verify_directly_issued_by(issuer.x509)
     except (InvalidSignature, *MALFORMED):
-        return _is_signed_sha1(content, issuer)
+        return _is_signed_sha1(one.x509, issuer.x509)
     return True
 
 
-def _is_signed_sha1(content: bytes, issuer: bytes) -> bool:
+def _is_signed_sha1(one: x509.Certificate, issuer: x509.Certificate) -> bool:
     """Return the same for RSA over SHA-1, which `cryptography` leaves to its caller to judge."""
-    one, key = parse(content).x509, parse(issuer).x509.public_key()
+    key = issuer.public_key()
     digest = one.signature_hash_algorithm
     if not isinstance(key, rsa.RSAPublicKey) or digest is None or digest.name != "sha1":
         return False

@@ -15,7 +15,7 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from gateway.pki import constraints, dn
-from gateway.pki.certificate import UNDERSTOOD, Certificate, parse
+from gateway.pki.certificate import UNDERSTOOD, Certificate, parse_given
 from gateway.pki.problem import BadText, NotTrusted
 
 GIVEN_MAX = 12  # certificates of one message
@@ -83,14 +83,14 @@ def _read_peer(given: Sequence[bytes]) -> Certificate:
             hint="make the peer send its certificate always (strongSwan: send_cert = always)",
         )
     try:
-        return parse(given[0])
+        return parse_given(given[0])
     except BadText as error:
         raise invalid(f"the peer's certificate {error}", "") from None
 
 
 def _maybe(blob: bytes) -> Certificate | None:
     try:
-        return parse(blob)
+        return parse_given(blob)
     except BadText:
         return None
 

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 
-from gateway.pki.certificate import MALFORMED, Certificate, crl_urls, ocsp_urls, parse
+from gateway.pki.certificate import MALFORMED, Certificate, crl_urls, ocsp_urls, parse_given
 from gateway.pki.problem import BadText, NotTrusted
 from gateway.pki.question import Mode, Question
 
@@ -245,7 +245,7 @@ def _is_of_responder(found: ocsp.OCSPResponse, issuer: Certificate, at: float) -
         return True
     for content in found.certificates[:4]:
         try:
-            other = parse(content.public_bytes(Encoding.DER))
+            other = parse_given(content.public_bytes(Encoding.DER))
         except BadText:
             continue
         uses = other.extension(x509.ExtendedKeyUsage)

@@ -16,7 +16,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from hypothesis import given
 from hypothesis.strategies import binary, lists
 
-from gateway.pki.certificate import certificates_of, parse
+from gateway.pki.certificate import GIVEN_KEPT, certificates_of, parse, parse_given
 from gateway.pki.chain import DEPTH_MAX, find_way
 from gateway.pki.keys import PublicKey
 from gateway.pki.problem import BadText, NotTrusted
@@ -64,6 +64,17 @@ def test_trust_begins_where_it_is_given() -> None:
     assert code_of(peer, peer) == ""  # its own certificate is trusted, and no other
     assert code_of(replace(peer, above=())) == "certificate_untrusted"
     assert code_of(PEER, authority("Root", number=97)) == "certificate_untrusted"  # name alone
+
+
+def test_what_peers_show_fills_no_memory_and_has_nothing_of_ours_forgotten() -> None:
+    stranger = key("ecdsa", 61)
+    for number in range(GIVEN_KEPT + 5):
+        other = authority("Other", number=number).issue(Wish(f"peer-{number}"), stranger)
+        assert code_of(other) == "certificate_untrusted"
+        parse.cache_clear()  # by those who have issued these
+    assert code_of(PEER) == ""
+    assert parse.cache_info().currsize == 0
+    assert parse_given.cache_info().currsize == GIVEN_KEPT
 
 
 def test_a_loop_of_issuers_ends() -> None:
