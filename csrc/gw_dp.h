@@ -30,7 +30,7 @@
 
 /* cffi: begin */
 
-#define GW_ABI_VERSION   4
+#define GW_ABI_VERSION   5
 #define GW_WORKERS_MAX   16
 #define GW_SELECTORS_MAX 32    /* traffic selectors of one SA and side */
 #define GW_OUTBOUND_MAX  32    /* outbound SAs of one tunnel: slots 0 to 31 */
@@ -102,6 +102,8 @@ struct gw_sa {
 	uint8_t esn;            /* 1 = 64-bit sequence numbers (RFC 4303 section 2.2.1) */
 	uint8_t backend;        /* enum gw_backend */
 	uint16_t replay_window; /* packets, inbound only: 64 to 4096 */
+	/* Outbound only: the worker it is for, the first of those that read the tunnel being 1; 0 = all. */
+	uint8_t resource;
 	uint8_t encr_key[GW_KEY_MAX];
 	uint8_t integ_key[GW_KEY_MAX];
 	/* Limits, 0 = none. Soft: punted once. Hard: the SA refuses. */
@@ -291,6 +293,8 @@ GW_MUST_CHECK int gw_dp_del_inbound(struct gw_dp *dp, uint32_t spi);
  * Swap the outbound SA in one slot of a tunnel in one step. The old one is wiped and freed once no
  * worker uses it. A packet goes by the first slot whose SA's selectors it matches, and is dropped
  * if there is none. A tunnel with one outbound SA has it in slot 0: that costs the least.
+ * An SA for one worker (sa->resource, RFC 9611) goes before all others there. So such a worker has
+ * sequence numbers of its own, and one that has no such SA sends on that of slot 0.
  * GW_E_INVALID if `slot` is GW_OUTBOUND_MAX or more.
  */
 GW_MUST_CHECK int gw_dp_set_outbound(

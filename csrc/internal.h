@@ -177,6 +177,7 @@ struct gw_outbound {
 	struct gw_tunnel_state *tunnel;
 	struct gw_selectors *selectors;
 	uint64_t seq_max; /* last sequence number that may be used */
+	uint32_t owner;   /* the worker that it is for; GW_WORKERS_MAX = all */
 	uint64_t soft_packets, hard_packets, soft_bytes, hard_bytes;
 	/* Of the workers that have a queue of the tunnel. */
 	struct gw_cipher *cipher[GW_WORKERS_MAX];
@@ -212,6 +213,8 @@ struct gw_tunnel_state {
 	struct gw_inbound *inbound;   /* control only */
 
 	_Atomic(struct gw_outbound *) outbound[GW_OUTBOUND_MAX];
+	/* By worker: the SA among them that is for it alone, or NULL. */
+	_Atomic(struct gw_outbound *) own[GW_WORKERS_MAX];
 	/* Slots up to the last one in use. Up to 1, slot 0 alone decides. */
 	_Atomic uint32_t outbound_count;
 	_Atomic(struct gw_path_state *) path;
@@ -242,7 +245,8 @@ struct gw_out_message {
 /* What a worker sends for one tunnel in one batch. The tunnel's pointers are loaded once per batch. */
 struct gw_out_batch {
 	struct gw_tunnel_state *tunnel;
-	struct gw_outbound *sa; /* of slot 0; with several slots, of the packet */
+	struct gw_outbound *sa;  /* of slot 0; with several slots, of the packet */
+	struct gw_outbound *own; /* the worker's, or NULL */
 	uint32_t slots;
 	const struct gw_path_state *path;
 	const struct gw_options_state *options;

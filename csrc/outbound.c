@@ -2,7 +2,7 @@
  * From a TUN queue to the network, in this order:
  *  1. read one packet or super-packet with its offload header
  *  2. rate cap: it waits if others do, or if the cap is reached (shape.c)
- *  3. the tunnel's outbound SA, of several the first whose selectors match
+ *  3. the worker's own outbound SA of the tunnel, or of all the first whose selectors match
  *  4. size: an ICMP error, fragments, or smaller segments if it does not fit
  *  5. a run of sequence numbers
  *  6. each inner packet written once, behind the room for its ESP header, and sealed in place
@@ -359,13 +359,25 @@ choose_sa(struct gw_out_batch *batch, const struct packet_plan *plan)
 	return false;
 }
 
+/* Take the outbound SA that a packet goes by: the worker's own before all others. False: it was dropped. */
+static bool
+select_sa(struct gw_out_batch *batch, const struct packet_plan *plan)
+{
+	if (batch->own != NULL && gw_selectors_match(batch->own->selectors,
+					  plan->cut.packet, &plan->info, true)) {
+		batch->sa = batch->own;
+		return true;
+	}
+	return batch->slots > 1 ? choose_sa(batch, plan) : is_selected(batch, plan);
+}
+
 /* Send a packet that need not wait. */
 static void
 carry(struct gw_worker *worker, struct gw_out_batch *batch, struct packet_plan *plan)
 {
 	uint32_t at;
 
-	if (!(batch->slots > 1 ? choose_sa(batch, plan) : is_selected(batch, plan)))
+	if (!select_sa(batch, plan))
 		return;
 	if (gw_cut_len(&plan->cut, 0) > plan->mtu && !make_fit(worker, batch, plan))
 		return;

@@ -155,6 +155,18 @@ make_ciphers(const struct gw_tunnel_state *tunnel, const struct gw_sa *config,
 	return err;
 }
 
+/* The worker that an SA is for, of those that have a cipher: they read the tunnel's queues. */
+static uint32_t
+owner_of(const struct gw_outbound *sa, uint32_t resource)
+{
+	uint32_t i;
+
+	for (i = 0; i < GW_WORKERS_MAX && resource > 0; i++)
+		if (sa->cipher[i] != NULL && --resource == 0)
+			return i;
+	return GW_WORKERS_MAX;
+}
+
 static int
 make_outbound(struct gw_tunnel_state *tunnel, const struct gw_sa *config,
 	struct gw_outbound **out)
@@ -185,8 +197,25 @@ make_outbound(struct gw_tunnel_state *tunnel, const struct gw_sa *config,
 		gw_outbound_free(sa);
 		return err;
 	}
+	sa->owner = owner_of(sa, config->resource);
 	*out = sa;
 	return GW_OK;
+}
+
+/* Find for each worker the first SA that is for it alone. */
+static void
+assign_own(struct gw_tunnel_state *tunnel)
+{
+	struct gw_outbound *own[GW_WORKERS_MAX] = {NULL}, *sa;
+	uint32_t i;
+
+	for (i = 0; i < GW_OUTBOUND_MAX; i++) {
+		sa = atomic_load(&tunnel->outbound[i]);
+		if (sa != NULL && sa->owner < GW_WORKERS_MAX && own[sa->owner] == NULL)
+			own[sa->owner] = sa;
+	}
+	for (i = 0; i < GW_WORKERS_MAX; i++)
+		atomic_store(&tunnel->own[i], own[i]);
 }
 
 /* Put an SA, or none, into a slot. Workers that do not look at the slot yet do so with the next batch. */
@@ -194,9 +223,11 @@ static void
 put_outbound(struct gw_dp *dp, struct gw_tunnel_state *tunnel, uint32_t slot,
 	struct gw_outbound *sa)
 {
+	struct gw_outbound *before = atomic_exchange(&tunnel->outbound[slot], sa);
 	uint32_t count = GW_OUTBOUND_MAX;
 
-	gw_retire(dp, gw_outbound_free, atomic_exchange(&tunnel->outbound[slot], sa));
+	assign_own(tunnel); /* before its end: nobody may find it any more */
+	gw_retire(dp, gw_outbound_free, before);
 	while (count > 0 && atomic_load(&tunnel->outbound[count - 1]) == NULL)
 		count--;
 	atomic_store(&tunnel->outbound_count, count);

@@ -39,6 +39,7 @@ gw_out_begin(struct gw_worker *worker, struct gw_out_batch *batch,
 	struct gw_tunnel_state *tunnel)
 {
 	batch->tunnel = tunnel;
+	batch->own = atomic_load(&tunnel->own[worker->index]);
 	batch->sa = atomic_load(&tunnel->outbound[0]);
 	batch->slots = atomic_load(&tunnel->outbound_count);
 	batch->path = atomic_load(&tunnel->path);

@@ -26,7 +26,10 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.mark.parametrize("name", ["tsan_test_worker", "tsan_test_inbound", "tsan_test_outbound"])
+@pytest.mark.parametrize(
+    "name",
+    ["tsan_test_worker", "tsan_test_inbound", "tsan_test_outbound", "tsan_test_resources"],
+)
 def test_no_data_race(built: Path, name: str) -> None:
     done = subprocess.run(
         [str(built / name)],

@@ -121,6 +121,9 @@ def _hint(status: Mapping[str, object], failure: Table | None) -> str:
     return "" if is_up or failure is None else str(failure["hint"])
 
 
+AGREED = ("suite", "local_ts", "remote_ts")  # of a Child SA
+
+
 def _agreed(details: Mapping[str, object]) -> Table:
     """Return what both ends have agreed on, as the node says: its IKE SA and its Child SAs."""
     ike, children = details.get("ike"), details.get("children")
@@ -129,7 +132,7 @@ def _agreed(details: Mapping[str, object]) -> Table:
         "peer_id": known.get("peer_id") or None,
         "ike": known.get("suite") or None,
         "children": [
-            {key: one.get(key) for key in ("suite", "local_ts", "remote_ts")}
+            {key: one.get(key) for key in (*AGREED, *(("resource",) if "resource" in one else ()))}
             for one in (children if isinstance(children, list) else ())
             if isinstance(one, Mapping)
         ],

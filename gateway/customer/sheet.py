@@ -90,6 +90,7 @@ class SheetTunnel:
     mss: int
     replay_window: int
     copy_dscp: bool
+    per_resource_sas: bool
     fragment_size: int
     is_probed: bool
     measure_s: float
@@ -234,6 +235,7 @@ def _tunnel(
         mss=tcp_mss(mtu, 4),
         replay_window=settings.replay_window,
         copy_dscp=settings.copy_dscp,
+        per_resource_sas=settings.per_resource_sas,
         fragment_size=settings.fragment_size,
         measure_s=settings.measure_s,
         is_probed=settings.probe != "off" and resolved.connection.routing != "bgp",

@@ -160,6 +160,7 @@ def new_sa(plane_sa: PlaneSa) -> CData:
     out.integ = int(sa.integ)
     out.esn = int(sa.esn)
     out.backend = within(plane_sa.backend, 8, "back end")
+    out.resource = within(plane_sa.resource, 8, "resource")
     out.replay_window = within(plane_sa.replay_window, 16, "replay window")
     for name in ("soft_packets", "hard_packets", "soft_bytes", "hard_bytes"):
         setattr(out, name, within(getattr(limits, name), 64, name))

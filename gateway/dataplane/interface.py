@@ -47,6 +47,7 @@ class PlaneSa:
     limits: Limits = field(default_factory=Limits)
     replay_window: int = 1024
     backend: int = 0  # `enum gw_backend`; 0 = the best this machine has
+    resource: int = 0  # the tunnel's worker that sends on it, counted from 1; 0 = all (RFC 9611)
 
 
 class PuntType(IntEnum):
@@ -158,7 +159,10 @@ class DataPlane(Protocol):
     def del_inbound(self, spi: int) -> None: ...
 
     def set_outbound(self, tunnel: int, sa: PlaneSa, slot: int = 0) -> None:
-        """Swap the outbound SA of a slot; a packet goes by the first slot that it matches."""
+        """
+        Swap the outbound SA of a slot; a packet goes by the first slot that it matches, but for
+        one that is for its worker alone.
+        """
         ...
 
     def clear_outbound(self, tunnel: int, slot: int = 0) -> None: ...

@@ -258,6 +258,10 @@ def _limit_texts(document: Document, tunnel: ResolvedTunnel) -> Iterator[tuple[s
         yield "fragment_size", f"must be at least {IPV6_MTU_MIN} over IPv6"
     if workers and settings.workers > workers:
         yield "workers", f"must not be more than gateway.workers {workers}"
+    if settings.per_resource_sas and settings.workers < 2:
+        yield "per_resource_sas", "needs workers of at least 2"
+    elif settings.per_resource_sas and len(selector_texts(document, tunnel)) > 1:
+        yield "per_resource_sas", "must be false where rules make several Child SAs"
 
 
 def _selectors(document: Document, tunnels: Tunnels) -> Iterator[Problem]:

@@ -230,6 +230,11 @@ class TunnelSettings(BgpSettings, AuthSettings):
     workers: Annotated[StrictInt, Field(ge=1, le=WORKERS_MAX)] = Field(
         default=1, description="TUN queues: with more than one, several workers carry this tunnel"
     )
+    per_resource_sas: StrictBool = Field(
+        default=False,
+        description="a Child SA for each worker beside the first, where the peer takes them"
+        " (RFC 9611); needs workers of 2 or more",
+    )
     admin: Literal["up", "down"] = Field(
         default="up", description="whether the tunnel is allowed to run"
     )

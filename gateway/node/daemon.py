@@ -480,6 +480,8 @@ class IkeDaemon:
 
 def _pair(tunnel: Tunnel, event: ChildSaUp) -> dict[str, str]:
     """Return the field of a log line that tells several Child SAs of a tunnel apart."""
+    if event.resource:
+        return {"resource": str(event.resource)}
     if not tunnel.plan.ike.further:
         return {}
     return {"pair": f"{selectors_text(event.local_ts)} === {selectors_text(event.remote_ts)}"}

@@ -275,6 +275,7 @@ def _ike(document: Document, resolved: ResolvedTunnel) -> TunnelConfig:
         ppk=_ppk(settings),
         childless=settings.childless,
         further=tuple(further),
+        resources=settings.workers if settings.per_resource_sas else 0,
         credentials=_credentials(settings),
     )
 

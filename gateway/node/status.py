@@ -228,7 +228,7 @@ class StatusView:
             "remote": str(remote) if remote else "any",
             "since_s": round(time.time() - tunnel.changed_at, 1) if tunnel else 0.0,
             "ike": _ike(ike, self._clock()),
-            "children": [_child(child, self._clock()) for child in ike.children] if ike else [],
+            "children": self._children(plan, tunnel, ike),
             "refused": [asdict(one) for one in ike.refused] if ike else [],
             "pairs": self._pairs(tunnel, ike),
             "standing": self._reconciler.steering.of(plan.name).value,
@@ -315,6 +315,24 @@ class StatusView:
                 **self._pair_traffic(tunnel, slot, spis.get(slot)),
             }
             for slot, one in enumerate(ike.slots)
+        ]
+
+    def _children(
+        self, plan: TunnelPlan, tunnel: Tunnel | None, ike: TunnelIkeStatus | None
+    ) -> list[Json]:
+        """Return the Child SAs that there are; what each carries, where workers have their own."""
+        if ike is None:
+            return []
+        children = [_child(one, self._clock()) for one in ike.children]
+        if tunnel is None or not plan.ike.resources:
+            return children
+        return [
+            {
+                **shown,
+                "resource": one.resource,
+                **self._pair_traffic(tunnel, one.slot, one.spi_in if one.is_outbound else None),
+            }
+            for shown, one in zip(children, ike.children, strict=True)
         ]
 
     def _pair_traffic(self, tunnel: Tunnel, slot: int, spi_in: int | None) -> Json:

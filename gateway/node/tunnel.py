@@ -102,7 +102,7 @@ class Tunnel:
         self.children[inbound.spi] = Child(
             inbound.spi, inbound.encr, inbound.integ, event.udp_encap, event.slot
         )
-        self.waiting[inbound.spi] = PlaneSa(event.outbound, *sides)
+        self.waiting[inbound.spi] = PlaneSa(event.outbound, *sides, resource=event.resource)
         if event.use_outbound:
             self.send_on(inbound.spi, at)
 
@@ -198,7 +198,8 @@ class Tunnel:
         has never been there. Raises DataPlaneError.
         """
         sides = (event.local_ts, event.remote_ts, event.limits)
-        inbound, outbound = event.inbound, PlaneSa(event.outbound, *sides)
+        inbound = event.inbound
+        outbound = PlaneSa(event.outbound, *sides, resource=event.resource)
         if inbound.spi in self.orphans:
             self.orphans.discard(inbound.spi)
         else:

@@ -104,7 +104,7 @@ def child_name(plan: TunnelPlan, slot: int) -> str:
 
 def slots_named(plan: TunnelPlan, name: str) -> tuple[int, ...]:
     """Return the slots that a child's name means; a tunnel's name means all of them."""
-    slots = range(len(plan.ike.selectors))
+    slots = plan.ike.slots
     if name == plan.name:
         return tuple(slots)
     return tuple(slot for slot in slots if child_name(plan, slot) == name)
@@ -173,6 +173,7 @@ def child_section(
     section |= {"spi-in": f"{child.spi_in:08x}", "spi-out": f"{child.spi_out:08x}"}
     section |= suite_section(child.suite, ProtocolId.ESP)
     section |= {"esn": "1"} if child.esn else {}
+    section |= {"cpu": str(child.resource - 1)} if child.resource else {}
     section |= _carried("in", traffic.inbound, now) | _carried("out", traffic.outbound, now)
     section |= _until("rekey-time", child.rekey_at, now)
     section |= _until("life-time", child.hard_at, now)

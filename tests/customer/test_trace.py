@@ -73,6 +73,11 @@ CHANGES: dict[str, Change] = {
     "MTU": on((*FIRST, "mtu"), 1333, "1333", "1293"),
     "replay window": on((*FIRST, "replay_window"), 256, "256"),
     "DSCP": on((*FIRST, "copy_dscp"), False),
+    "a Child SA for each CPU": Change(
+        (((*FIRST, "workers"), 2), ((*FIRST, "per_resource_sas"), True)),
+        ("a Child SA for each CPU of the gateway",),
+        ("bgp", "static"),
+    ),
     "IKE fragments": on((*FIRST, "fragment_size"), 1111, "1111"),
     "admin": on((*FIRST, "admin"), "down", "admin = down"),
     "prefix of the VPC": on((*VPC, "cidrs"), ["10.77.0.0/16"], "10.77.0.0", modes=ROUTED),
@@ -98,6 +103,7 @@ CHANGES: dict[str, Change] = {
 KEYS = {
     "IKE fragments": "fragment_size",
     "DSCP": "copy_dscp",
+    "a Child SA for each CPU": "per_resource_sas",
     "ESP lifetime in bytes": "child_lifetime_bytes",
     "ESP lifetime in packets": "child_lifetime_packets",
     "replay window": "replay_window",

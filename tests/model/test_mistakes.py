@@ -312,6 +312,11 @@ RULES: list[tuple[Edits, Path, str]] = [
     ),
     ([((*FIRST, "workers"), 3)], (*FIRST, "workers"), "not be more than gateway.workers 2"),
     (
+        [((*FIRST, "per_resource_sas"), True)],
+        (*FIRST, "per_resource_sas"),
+        "needs workers of at least 2 (true)",
+    ),
+    (
         [((*SECOND, "preference"), 100)],
         (*SECOND, "preference"),
         "tunnel office-1 has a route to 10.20.0.0/16 with the same metric (100)",

@@ -109,6 +109,12 @@ def test_a_tunnel_may_go_back_to_the_default_explicitly() -> None:
     assert [tunnel.copy_dscp for tunnel in node.tunnels] == [False, True]
 
 
+def test_each_worker_of_a_tunnel_may_have_a_child_sa() -> None:
+    workers = ((*CONNECTION, "workers"), 2)
+    node = planned(workers, ((*SECOND, "per_resource_sas"), True))
+    assert [tunnel.ike.resources for tunnel in node.tunnels] == [0, 2]
+
+
 def test_ike_settings_reach_the_core() -> None:
     values = {
         "local_id": "a@gw.test",

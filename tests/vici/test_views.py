@@ -191,6 +191,9 @@ def test_several_children_have_names_of_their_own(tunnel: TunnelPlan) -> None:
         "office-1/3",
     ]
     assert slots_named(several, "office-1") == (0, 1, 2)
+    for_workers = replace(tunnel, ike=replace(tunnel.ike, resources=2))
+    assert [child_name(for_workers, slot) for slot in range(3)] == ["office-1"] * 3
+    assert slots_named(for_workers, "office-1") == (0, 1, 2)
     assert slots_named(several, "office-1/2") == (1,)
     assert slots_named(several, "office-1/4") == slots_named(tunnel, "office-1/1") == ()
     children = conn_section(several)["children"]

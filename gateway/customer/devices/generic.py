@@ -92,6 +92,7 @@ def _rows(job: Job, tunnel: SheetTunnel) -> Iterator[tuple[str, object]]:
     yield "TCP MSS in bytes", tunnel.mss
     yield "anti-replay window in packets", tunnel.replay_window
     yield "DSCP is copied", tunnel.copy_dscp
+    yield "a Child SA for each CPU of the gateway (RFC 9611)", tunnel.per_resource_sas or None
     yield "preference among the tunnels", tunnel.rank
     yield "switched on", tunnel.is_up
     yield "pinged by the gateway", tunnel.is_probed

@@ -89,6 +89,7 @@ MIKROTIK = Device(
     ike_words=IKE,
     esp_words=ESP,
     unsaid=(
+        "per_resource_sas",
         "fragment_size",
         "copy_dscp",
         "child_lifetime_bytes",

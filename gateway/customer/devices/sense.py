@@ -71,6 +71,7 @@ PFSENSE = Device(
     ike_words=PFSENSE_IKE,
     esp_words=PFSENSE_ESP,
     unsaid=(
+        "per_resource_sas",
         "fragment_size",
         "copy_dscp",
         "child_lifetime_bytes",
@@ -91,6 +92,7 @@ OPNSENSE = Device(
     ike_words=OPNSENSE_IKE,
     esp_words=OPNSENSE_ESP,
     unsaid=(
+        "per_resource_sas",
         "fragment_size",
         "copy_dscp",
         "child_lifetime_bytes",

@@ -185,7 +185,10 @@ STRONGSWAN = Device(
     render=_with_bird,
     ike_words=linux.ALL,
     esp_words=linux.ALL,
-    unsaid=("fragment_size",),
+    unsaid=(
+        "per_resource_sas",
+        "fragment_size",
+    ),
     ipv6=True,
     selectors=True,
     tcp_ao=True,
@@ -211,7 +214,7 @@ STRONGSWAN_LIBIPSEC = replace(
     version="strongSwan 5.9 or later, BIRD 2.0.12 or later, any Linux",
     render=_libipsec,
     esp_words=replace(linux.ALL, esn=False),
-    unsaid=("fragment_size", "replay_window", "copy_dscp"),
+    unsaid=("per_resource_sas", "fragment_size", "replay_window", "copy_dscp"),
     notes=(
         *_NOTES,
         "kernel-libipsec does ESP in UDP only, with an MTU of 1400 bytes inside",
