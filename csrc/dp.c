@@ -19,36 +19,56 @@ close_fd(int fd)
 		(void)close(fd);
 }
 
+/* Have a worker wait for a source of its own. */
+static bool
+watch_own(struct gw_worker *worker, struct gw_source *source)
+{
+	struct epoll_event event = {.events = EPOLLIN, .data.ptr = source};
+
+	return source->fd >= 0 &&
+	       epoll_ctl(worker->epoll_fd, EPOLL_CTL_ADD, source->fd, &event) == 0;
+}
+
 /* calloc gives 16 bytes of alignment; workers and counters need a cache line each. */
 static int
 make_workers(struct gw_dp *dp)
 {
 	size_t size = dp->config.workers * sizeof(struct gw_worker);
-	struct epoll_event event = {.events = EPOLLIN};
 	uint32_t i;
 
 	dp->workers = aligned_alloc(GW_CACHE_LINE, size);
 	if (dp->workers == NULL)
 		return GW_E_NOMEM;
 	memset(dp->workers, 0, size);
-	for (i = 0; i < dp->config.workers; i++)
-		dp->workers[i].epoll_fd = dp->workers[i].wake.fd = -1;
 	for (i = 0; i < dp->config.workers; i++) {
 		struct gw_worker *worker = &dp->workers[i];
 
 		worker->dp = dp;
 		worker->index = i;
 		worker->in_wanted = GW_IN_MESSAGES;
-		worker->wake.kind = GW_SOURCE_WAKE;
-		worker->wake.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+		worker->wake = (struct gw_source){GW_SOURCE_WAKE, -1};
+		worker->urgent = (struct gw_source){GW_SOURCE_URGENT, -1};
+		worker->epoll_fd = -1;
+	}
+	for (i = 0; i < dp->config.workers; i++) {
+		struct gw_worker *worker = &dp->workers[i];
+
 		worker->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-		event.data.ptr = &worker->wake;
-		if (worker->wake.fd < 0 || worker->epoll_fd < 0 ||
-			epoll_ctl(worker->epoll_fd, EPOLL_CTL_ADD, worker->wake.fd,
-				&event) != 0)
+		worker->wake.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+		worker->urgent.fd = epoll_create1(EPOLL_CLOEXEC);
+		if (!watch_own(worker, &worker->wake) ||
+			!watch_own(worker, &worker->urgent))
 			return GW_E_SYS;
 	}
 	return GW_OK;
+}
+
+int
+gw_queue_epoll(const struct gw_dp *dp, const struct gw_queue *queue)
+{
+	const struct gw_worker *worker = &dp->workers[queue->worker];
+
+	return queue->urgent ? worker->urgent.fd : worker->epoll_fd;
 }
 
 /* The SPI table is large and sparse: mapped, so that memory is used only where SPIs are. */
@@ -135,6 +155,7 @@ gw_dp_free(struct gw_dp *dp)
 	for (i = 0; dp->workers != NULL && i < dp->config.workers; i++) {
 		close_fd(dp->workers[i].epoll_fd);
 		close_fd(dp->workers[i].wake.fd);
+		close_fd(dp->workers[i].urgent.fd);
 	}
 	free(dp->workers);
 	if (dp->spi_table != NULL)

@@ -30,8 +30,9 @@
 
 /* cffi: begin */
 
-#define GW_ABI_VERSION   5
+#define GW_ABI_VERSION   6
 #define GW_WORKERS_MAX   16
+#define GW_QUEUES_MAX    129   /* TUN queues of one tunnel: eight a worker, and one */
 #define GW_SELECTORS_MAX 32    /* traffic selectors of one SA and side */
 #define GW_OUTBOUND_MAX  32    /* outbound SAs of one tunnel: slots 0 to 31 */
 #define GW_KEY_MAX       64    /* bytes */
@@ -129,11 +130,17 @@ struct gw_tunnel_options {
 	uint8_t icmp6[16];
 };
 
+/* A TUN queue. Those of one share are read by one worker, those of different shares by different ones. */
+struct gw_tunnel_queue {
+	int fd;         /* IFF_TUN | IFF_NO_PI | IFF_VNET_HDR, non-blocking; taken */
+	uint16_t share; /* from 0, none left out */
+	uint8_t urgent; /* 1 = its packets are few and do not wait for those of other queues */
+};
+
 struct gw_tunnel {
 	uint32_t id;          /* the caller's; not 0 */
-	uint32_t queue_count; /* TUN queues: 1 pins the tunnel to one worker */
-	/* IFF_TUN | IFF_NO_PI | IFF_VNET_HDR, non-blocking; taken. */
-	int queue_fd[GW_WORKERS_MAX];
+	uint32_t queue_count; /* 1 pins the tunnel to one worker */
+	struct gw_tunnel_queue queue[GW_QUEUES_MAX];
 	uint8_t uso; /* 1 = TUNSETOFFLOAD accepted USO4 and USO6 */
 	struct gw_path path;
 	struct gw_tunnel_options options;

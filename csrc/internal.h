@@ -106,6 +106,7 @@ struct gw_tunnel_state;
 
 enum gw_source_kind {
 	GW_SOURCE_WAKE,
+	GW_SOURCE_URGENT, /* the epoll set of the worker's urgent queues */
 	GW_SOURCE_SOCKET,
 	GW_SOURCE_QUEUE,
 	GW_SOURCE_SHAPER
@@ -128,7 +129,9 @@ struct gw_queue {
 	struct gw_source source; /* first */
 	struct gw_tunnel_state *tunnel;
 	uint32_t worker;
+	bool urgent;
 	_Atomic(struct gw_shaper *) shaper; /* from the first rate cap on */
+	int64_t credit; /* its worker's alone: bytes it may send of what waits for the cap */
 };
 
 /* ---- tunnels ---- */
@@ -205,8 +208,9 @@ struct gw_tunnel_counters {
 struct gw_tunnel_state {
 	uint32_t id;
 	uint32_t queue_count;
+	uint32_t workers; /* that read a queue of it: a bit each */
 	bool uso;
-	struct gw_queue queue[GW_WORKERS_MAX];
+	struct gw_queue queue[GW_QUEUES_MAX];
 	/* By worker: where it writes inbound packets. */
 	struct gw_queue *write_queue[GW_WORKERS_MAX];
 	struct gw_tunnel_state *next; /* control only: same hash bucket */
@@ -221,6 +225,8 @@ struct gw_tunnel_state {
 	_Atomic(struct gw_options_state *) options;
 
 	struct gw_rate rate;
+	uint32_t release_at
+		[GW_WORKERS_MAX]; /* by worker and its alone: the queue whose turn it is */
 	struct gw_rate icmp_rate;
 	/* Until then UDP_SEGMENT is not used: the kernel refused it. */
 	gw_counter gso_retry_at_ns;
@@ -314,10 +320,12 @@ struct gw_worker {
 	_Alignas(GW_CACHE_LINE) struct gw_dp *dp;
 	uint32_t index;
 	int epoll_fd;
-	struct gw_source wake;      /* an eventfd: stop */
-	bool running;               /* under dp->control */
-	uint32_t queue_count;       /* under dp->control: TUN queues it reads */
-	uint32_t in_wanted;         /* datagrams the next recvmmsg() asks for */
+	struct gw_source wake;   /* an eventfd: stop */
+	struct gw_source urgent; /* ready if one of its urgent queues is */
+	uint64_t urgent_at_ns;   /* when these were looked at */
+	bool running;            /* under dp->control */
+	uint32_t tunnel_count;   /* under dp->control: tunnels of which it reads queues */
+	uint32_t in_wanted;      /* datagrams the next recvmmsg() asks for */
 	struct gw_buffers *buffers; /* while it runs */
 	/* Epoch in which its batch began; 0 = idle. */
 	_Alignas(GW_CACHE_LINE) _Atomic uint64_t seen;
@@ -375,6 +383,11 @@ void gw_reclaim(struct gw_dp *dp);
 /* Wait until every worker has passed a batch. Under dp->control. */
 void gw_quiesce(struct gw_dp *dp);
 
+/* ---- dp.c ---- */
+
+/* The epoll set that has a queue. */
+int gw_queue_epoll(const struct gw_dp *dp, const struct gw_queue *queue);
+
 /* ---- worker.c, inbound.c, open.c, to_tun.c, outbound.c, send.c ---- */
 
 uint64_t gw_now_ns(void);
@@ -431,6 +444,11 @@ bool gw_shaper_is_empty(const struct gw_shaper *shaper);
 /* Keep a copy of what was read, behind the others. False if more than `most` bytes would wait. */
 bool gw_shaper_hold(
 	struct gw_shaper *shaper, const uint8_t *data, size_t len, uint32_t most);
+/*
+ * The queue of a tunnel whose turn it is to send what waits: each worker goes round its own, and each
+ * that waits gets as many bytes (deficit round robin), whatever its packets are. NULL: none waits.
+ */
+struct gw_queue *gw_shaper_next(struct gw_tunnel_state *tunnel, uint32_t worker);
 /* The first that waits, or NULL; it stays until gw_shaper_pop(). */
 const uint8_t *gw_shaper_first(const struct gw_shaper *shaper, size_t *len);
 void gw_shaper_pop(struct gw_shaper *shaper);

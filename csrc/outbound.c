@@ -442,18 +442,23 @@ gw_outbound_batch(struct gw_worker *worker, struct gw_queue *queue)
 }
 
 void
-gw_outbound_release(struct gw_worker *worker, struct gw_shaper *shaper)
+gw_outbound_release(struct gw_worker *worker, struct gw_shaper *timer)
 {
-	struct gw_tunnel_state *tunnel = gw_shaper_queue(shaper)->tunnel;
+	struct gw_tunnel_state *tunnel = gw_shaper_queue(timer)->tunnel;
 	struct gw_out_batch *batch = &worker->buffers->out_batch;
+	struct gw_shaper *shaper;
+	struct gw_queue *queue;
 	struct packet_plan plan;
 	const uint8_t *data;
 	uint64_t bytes = 0;
 	size_t len;
 
-	gw_shaper_rest(shaper);
+	gw_shaper_rest(timer);
 	gw_out_begin(worker, batch, tunnel);
-	while (bytes < BYTES_MAX && (data = gw_shaper_first(shaper, &len)) != NULL) {
+	while (bytes < BYTES_MAX &&
+		(queue = gw_shaper_next(tunnel, worker->index)) != NULL) {
+		shaper = atomic_load(&queue->shaper);
+		data = gw_shaper_first(shaper, &len);
 		if (make_plan(batch, data, len, &plan)) {
 			if (gw_rate_take(&tunnel->rate, &batch->options->rate,
 				    batch->now_ns, 1, plan.cut.len) == 0)
@@ -461,9 +466,10 @@ gw_outbound_release(struct gw_worker *worker, struct gw_shaper *shaper)
 			carry(worker, batch, &plan);
 		}
 		gw_shaper_pop(shaper);
+		queue->credit -= (int64_t)len;
 		bytes += len;
 	}
 	gw_out_flush(worker, batch);
-	if (!gw_shaper_is_empty(shaper))
-		gw_shaper_wait(shaper, RELEASE_NS);
+	if (!gw_shaper_is_empty(timer))
+		gw_shaper_wait(timer, RELEASE_NS);
 }

@@ -150,8 +150,9 @@ make_ciphers(const struct gw_tunnel_state *tunnel, const struct gw_sa *config,
 	uint32_t i;
 	int err = GW_OK;
 
-	for (i = 0; i < tunnel->queue_count && err == GW_OK; i++)
-		err = gw_cipher_new(config, true, &sa->cipher[tunnel->queue[i].worker]);
+	for (i = 0; i < GW_WORKERS_MAX && err == GW_OK; i++)
+		if ((tunnel->workers & 1u << i) != 0)
+			err = gw_cipher_new(config, true, &sa->cipher[i]);
 	return err;
 }
 

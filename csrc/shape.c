@@ -22,6 +22,8 @@
 /* The largest read fits in twice, wherever the ring is then. */
 #define RING_BYTES (1u << 20)
 #define ALIGN      8u
+/* So many bytes more may leave a queue with each of its turns. */
+#define TURN_BYTES 4096
 _Static_assert(RING_BYTES >= 4 * GW_READ_SIZE, "a ring holds some super-packets");
 
 struct gw_shaper {
@@ -138,6 +140,29 @@ gw_shaper_hold(struct gw_shaper *shaper, const uint8_t *data, size_t len, uint32
 	memcpy(entry->data, data, len);
 	shaper->held += space;
 	return true;
+}
+
+struct gw_queue *
+gw_shaper_next(struct gw_tunnel_state *tunnel, uint32_t worker)
+{
+	uint32_t *at = &tunnel->release_at[worker], passed = 0;
+
+	while (passed < tunnel->queue_count) {
+		struct gw_queue *queue = &tunnel->queue[*at];
+		const struct gw_shaper *shaper = atomic_load(&queue->shaper);
+
+		if (queue->worker != worker || shaper == NULL ||
+			gw_shaper_is_empty(shaper)) {
+			passed++;
+		} else if (queue->credit > 0) {
+			return queue;
+		} else {
+			queue->credit += TURN_BYTES;
+			passed = 0;
+		}
+		*at = (*at + 1) % tunnel->queue_count;
+	}
+	return NULL;
 }
 
 const uint8_t *

@@ -162,23 +162,36 @@ queue_ok(int fd)
 	       ioctl(fd, TUNGETVNETHDRSZ, &size) == 0 && size == (int)GW_VNET_LEN;
 }
 
+/* How many shares there are, if none is left out. */
+static uint32_t
+share_count(const struct gw_tunnel *config)
+{
+	uint32_t i, shares = 0;
+
+	for (i = 0; i < config->queue_count; i++)
+		if (config->queue[i].share < GW_WORKERS_MAX)
+			shares |= 1u << config->queue[i].share;
+	return (uint32_t)__builtin_popcount(shares);
+}
+
 static bool
 tunnel_ok(const struct gw_dp *dp, const struct gw_tunnel *config)
 {
 	uint32_t i;
 
 	if (config->id == 0 || config->queue_count == 0 ||
-		config->queue_count > dp->config.workers || !gw_path_ok(&config->path) ||
+		config->queue_count > GW_QUEUES_MAX || !gw_path_ok(&config->path) ||
 		!options_ok(&config->options))
 		return false;
 	for (i = 0; i < config->queue_count; i++)
-		if (!queue_ok(config->queue_fd[i]))
+		if (config->queue[i].share >= share_count(config) ||
+			!queue_ok(config->queue[i].fd))
 			return false;
-	return true;
+	return share_count(config) <= dp->config.workers;
 }
 
 /*
- * Who takes the next queue if all have as many: the sum of the digits of the tunnel's number, in
+ * Who takes the next share if all have as many: the sum of the digits of the tunnel's number, in
  * the base of the number of workers. Of the two, four or eight tunnels of a connection the first
  * carries the packets, and these must not all come to one worker, as they would by turns.
  */
@@ -192,7 +205,7 @@ first_choice(uint32_t tunnel, uint32_t workers)
 	return sum;
 }
 
-/* The worker with the fewest queues takes the next one; with all, each has one. */
+/* The worker with the fewest tunnels takes the next share; with all, each has one. */
 static uint32_t
 least_loaded(const struct gw_dp *dp, uint32_t tunnel, uint32_t taken)
 {
@@ -201,8 +214,9 @@ least_loaded(const struct gw_dp *dp, uint32_t tunnel, uint32_t taken)
 	for (i = 0; i < workers; i++) {
 		at = (first_choice(tunnel, workers) + i) % workers;
 		if ((taken & 1u << at) == 0 &&
-			(best == GW_WORKERS_MAX || dp->workers[at].queue_count <
-							   dp->workers[best].queue_count))
+			(best == GW_WORKERS_MAX ||
+				dp->workers[at].tunnel_count <
+					dp->workers[best].tunnel_count))
 			best = at;
 	}
 	return best;
@@ -212,16 +226,22 @@ static void
 assign_queues(
 	struct gw_dp *dp, struct gw_tunnel_state *tunnel, const struct gw_tunnel *config)
 {
-	uint32_t i, worker, taken = 0;
+	uint32_t i, worker, of_share[GW_WORKERS_MAX];
 
+	for (i = 0; i < share_count(config); i++) {
+		of_share[i] = least_loaded(dp, tunnel->id, tunnel->workers);
+		tunnel->workers |= 1u << of_share[i];
+	}
 	for (i = 0; i < tunnel->queue_count; i++) {
-		worker = least_loaded(dp, tunnel->id, taken);
-		taken |= 1u << worker;
-		tunnel->queue[i].source =
-			(struct gw_source){GW_SOURCE_QUEUE, config->queue_fd[i]};
-		tunnel->queue[i].tunnel = tunnel;
-		tunnel->queue[i].worker = worker;
-		tunnel->write_queue[worker] = &tunnel->queue[i];
+		struct gw_queue *queue = &tunnel->queue[i];
+
+		worker = of_share[config->queue[i].share];
+		queue->source = (struct gw_source){GW_SOURCE_QUEUE, config->queue[i].fd};
+		queue->tunnel = tunnel;
+		queue->worker = worker;
+		queue->urgent = config->queue[i].urgent != 0;
+		if (tunnel->write_queue[worker] == NULL)
+			tunnel->write_queue[worker] = queue;
 	}
 	for (i = 0; i < dp->config.workers; i++)
 		if (tunnel->write_queue[i] == NULL)
@@ -234,12 +254,9 @@ unwatch(struct gw_dp *dp, struct gw_tunnel_state *tunnel, uint32_t count)
 	uint32_t i;
 
 	for (i = 0; i < count; i++) {
-		struct gw_worker *worker = &dp->workers[tunnel->queue[i].worker];
-
-		(void)epoll_ctl(worker->epoll_fd, EPOLL_CTL_DEL,
+		(void)epoll_ctl(gw_queue_epoll(dp, &tunnel->queue[i]), EPOLL_CTL_DEL,
 			tunnel->queue[i].source.fd, NULL);
 		gw_shaper_unwatch(dp, &tunnel->queue[i]);
-		worker->queue_count--;
 	}
 }
 
@@ -250,17 +267,30 @@ watch(struct gw_dp *dp, struct gw_tunnel_state *tunnel)
 	uint32_t i;
 
 	for (i = 0; i < tunnel->queue_count; i++) {
-		struct gw_worker *worker = &dp->workers[tunnel->queue[i].worker];
-
 		event.data.ptr = &tunnel->queue[i];
-		if (epoll_ctl(worker->epoll_fd, EPOLL_CTL_ADD, tunnel->queue[i].source.fd,
-			    &event) != 0) {
+		if (epoll_ctl(gw_queue_epoll(dp, &tunnel->queue[i]), EPOLL_CTL_ADD,
+			    tunnel->queue[i].source.fd, &event) != 0) {
 			unwatch(dp, tunnel, i);
 			return GW_E_SYS;
 		}
-		worker->queue_count++;
 	}
 	return GW_OK;
+}
+
+/* Count the tunnel, or no more, among those of its workers. */
+static void
+count_tunnel(struct gw_dp *dp, const struct gw_tunnel_state *tunnel, bool more)
+{
+	uint32_t i;
+
+	for (i = 0; i < dp->config.workers; i++) {
+		if ((tunnel->workers & 1u << i) == 0)
+			continue;
+		if (more)
+			dp->workers[i].tunnel_count++;
+		else
+			dp->workers[i].tunnel_count--;
+	}
 }
 
 static struct gw_tunnel_state *
@@ -316,6 +346,7 @@ insert_tunnel(struct gw_dp *dp, const struct gw_tunnel *config)
 	tunnel->next = *bucket_of(dp, tunnel->id);
 	*bucket_of(dp, tunnel->id) = tunnel;
 	dp->tunnel_count++;
+	count_tunnel(dp, tunnel, true);
 	return GW_OK;
 }
 
@@ -347,6 +378,7 @@ gw_dp_del_tunnel(struct gw_dp *dp, uint32_t id)
 	if (tunnel != NULL) {
 		*at = tunnel->next;
 		dp->tunnel_count--;
+		count_tunnel(dp, tunnel, false);
 		unwatch(dp, tunnel, tunnel->queue_count);
 		for (inbound = tunnel->inbound; inbound != NULL; inbound = inbound->next)
 			atomic_store(

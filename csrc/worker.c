@@ -10,8 +10,9 @@
  *
  * Threads: each worker runs both loops for the sockets and TUN queues given to it, and waits for
  * them in epoll without a timeout. Sources are level-triggered and each gives one batch per
- * turn, so none starves; what is left brings the worker back at once. internal.h says what
- * workers and control share, epoch.c how it is freed.
+ * turn, so none starves; what is left brings the worker back at once. Urgent TUN queues are an
+ * epoll set of their own within that of the worker: between the batches of others they have
+ * their turn too. internal.h says what workers and control share, epoch.c how it is freed.
  *
  * A packet that goes no further is counted under exactly one enum gw_drop.
  *
@@ -32,6 +33,8 @@
 #include "internal.h"
 
 #define EVENTS_MAX 64
+/* Urgent queues are looked at so often while others have much: a syscall, where they are empty. */
+#define URGENT_NS UINT64_C(50000)
 
 uint64_t
 gw_now_ns(void)
@@ -60,24 +63,49 @@ forget_queue(struct gw_worker *worker, const struct gw_queue *queue)
 {
 	int error = errno;
 
-	(void)epoll_ctl(worker->epoll_fd, EPOLL_CTL_DEL, queue->source.fd, NULL);
+	(void)epoll_ctl(
+		gw_queue_epoll(worker->dp, queue), EPOLL_CTL_DEL, queue->source.fd, NULL);
 	tell_failed(worker, queue->tunnel->id, "TUN queue is dead", error);
+}
+
+static void
+serve_queue(struct gw_worker *worker, struct gw_queue *queue)
+{
+	if (!gw_outbound_batch(worker, queue))
+		forget_queue(worker, queue);
+}
+
+/* Give each urgent queue a batch. */
+static void
+serve_urgent(struct gw_worker *worker, uint64_t now_ns)
+{
+	struct epoll_event events[EVENTS_MAX];
+	int i, count;
+
+	worker->urgent_at_ns = now_ns;
+	count = epoll_wait(worker->urgent.fd, events, EVENTS_MAX, 0);
+	for (i = 0; i < count; i++)
+		serve_queue(worker, events[i].data.ptr);
 }
 
 static void
 serve(struct gw_worker *worker, struct gw_source *source)
 {
+	uint64_t now_ns = gw_now_ns();
+
+	if (source->kind == GW_SOURCE_URGENT ||
+		now_ns - worker->urgent_at_ns >= URGENT_NS)
+		serve_urgent(worker, now_ns);
 	switch (source->kind) {
 	case GW_SOURCE_WAKE:
+	case GW_SOURCE_URGENT:
 		break;
 	case GW_SOURCE_SOCKET:
 		gw_inbound_batch(
 			worker, (const struct gw_socket_state *)(const void *)source);
 		break;
 	case GW_SOURCE_QUEUE:
-		if (!gw_outbound_batch(worker, (struct gw_queue *)(void *)source))
-			forget_queue(
-				worker, (const struct gw_queue *)(const void *)source);
+		serve_queue(worker, (struct gw_queue *)(void *)source);
 		break;
 	case GW_SOURCE_SHAPER:
 		gw_outbound_release(worker, (struct gw_shaper *)(void *)source);

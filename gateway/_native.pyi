@@ -32,6 +32,7 @@ ffi: Final[_Ffi]
 
 class _Lib:
     GW_ABI_VERSION: Final[int]
+    GW_QUEUES_MAX: Final[int]
     GW_WORKERS_MAX: Final[int]
     GW_SELECTORS_MAX: Final[int]
     GW_OUTBOUND_MAX: Final[int]

@@ -19,6 +19,7 @@ from gateway.dataplane.interface import (
     SaStats,
     TunnelOptions,
     TunnelStats,
+    TunQueue,
     WorkerStats,
 )
 from gateway.errors import DataPlaneError
@@ -119,24 +120,32 @@ def new_options(options: TunnelOptions) -> CData:
 
 def new_tunnel(
     tunnel: int,
-    queues: Sequence[int],
+    queues: Sequence[TunQueue],
     uso: bool,
     path: Path,
     encap: EncapKind,
     options: TunnelOptions,
 ) -> CData:
     """Return a `struct gw_tunnel`."""
-    if not 1 <= len(queues) <= lib.GW_WORKERS_MAX:
-        raise refuse(f"{len(queues)} TUN queues, need 1 to {lib.GW_WORKERS_MAX}")
+    if not 1 <= len(queues) <= lib.GW_QUEUES_MAX:
+        raise refuse(f"{len(queues)} TUN queues, need 1 to {lib.GW_QUEUES_MAX}")
     out = ffi.new("struct gw_tunnel *")
     out.id = within(tunnel, 32, "tunnel")
     out.queue_count = len(queues)
     for i, queue in enumerate(queues):
-        out.queue_fd[i] = queue
+        out.queue[i].fd = queue.fd
+        out.queue[i].share = within(queue.share, 16, "share")
+        out.queue[i].urgent = int(queue.is_urgent)
     out.uso = int(uso)
     fill_path(out.path, path, encap)
     fill_options(out.options, options)
     return out
+
+
+def get_queues(tunnel: CData) -> tuple[TunQueue, ...]:
+    """Return the queues of a `struct gw_tunnel`."""
+    queues = (tunnel.queue[at] for at in range(tunnel.queue_count))
+    return tuple(TunQueue(one.fd, one.share, bool(one.urgent)) for one in queues)
 
 
 def new_socket(fd: int, worker: int, address: Address, port: int, kind: EncapKind) -> CData:

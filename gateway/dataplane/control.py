@@ -76,7 +76,7 @@ NAME_MAX = 255  # bytes of a tunnel's name in UTF-8
 PAYLOAD_MAX = ffi.sizeof("struct gw_path") + lib.GW_PUNT_DATA_MAX  # SEND_IKE is the longest
 ERROR_MAX = 1024  # bytes of an error's text
 MEMORY_MAX = 64 << 20  # bytes of a memory file
-DESCRIPTORS_MAX = int(lib.GW_WORKERS_MAX)
+DESCRIPTORS_MAX = int(lib.GW_QUEUES_MAX)
 BUFFER = 4 << 20  # SO_SNDBUF: room for a burst of punts while the gateway process is busy
 
 STRUCTS = (
@@ -84,6 +84,7 @@ STRUCTS = (
     "struct gw_selector",
     "struct gw_sa",
     "struct gw_tunnel_options",
+    "struct gw_tunnel_queue",
     "struct gw_tunnel",
     "struct gw_socket",
     "struct gw_punt",

@@ -6,7 +6,8 @@ in its queues, as long as one of the two does, so either can be replaced. A gate
 begins asks the data plane process for all of it (INHERIT) before it says HELLO. The answer is a
 series of messages, the same in every version whatever the ABI:
 
-    MAGIC {"number": 1, "name": "office-1@ts-office-1", "uso": true}    with the queues of a tunnel
+    MAGIC {"number": 1, "name": "office-1@ts-office-1", "uso": true,
+           "shares": [0, 0], "urgent": [1]}                     with the queues of a tunnel
     MAGIC {"place": ["192.0.2.1", 4500, 0], "workers": [0, 1]}          with a socket of each
     MAGIC {"end": true}                                         with the records as a memory file
 
@@ -28,6 +29,7 @@ from typing import Any, TypeAlias
 from gateway._native import lib
 from gateway.dataplane import control
 from gateway.dataplane.control import REQUEST, Op
+from gateway.dataplane.interface import TunQueue
 from gateway.dataplane.records import pack, unpack
 from gateway.errors import DataPlaneError
 
@@ -40,11 +42,16 @@ Place: TypeAlias = tuple[str, int, int]  # address, port, EncapKind: as in `Plan
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """The TUN device of a tunnel: the name given at `add_tunnel`, a descriptor for each queue."""
+    """The TUN device of a tunnel: the name given at `add_tunnel`, and its queues."""
 
     name: str
-    queues: tuple[int, ...]
+    queues: tuple[TunQueue, ...]
     uso: bool
+
+    @property
+    def descriptors(self) -> list[int]:
+        """Return one for each queue."""
+        return [queue.fd for queue in self.queues]
 
 
 @dataclass(slots=True)
@@ -67,7 +74,7 @@ class Estate:
         """Let go of a tunnel's queues."""
         device = self.devices.pop(number, None)
         if device is not None:
-            control.close_all(device.queues)
+            control.close_all(device.descriptors)
 
     def close_sockets(self, place: Place) -> None:
         """Let go of the sockets of one address and port."""
@@ -89,7 +96,9 @@ def messages(estate: Estate, records: Mapping[bytes, bytes]) -> Iterator[tuple[b
     """Yield the messages and their descriptors; the last one's only is to be closed then."""
     for number, device in estate.devices.items():
         told = {"number": number, "name": device.name, "uso": device.uso}
-        yield _message(told), list(device.queues)
+        shares = [queue.share for queue in device.queues]
+        urgent = [at for at, queue in enumerate(device.queues) if queue.is_urgent]
+        yield _message({**told, "shares": shares, "urgent": urgent}), device.descriptors
     for place, held in estate.sockets.items():
         yield _message({"place": place, "workers": list(held)}), list(held.values())
     yield _message({"end": True}), [control.write_memory(pack(records.items()))]
@@ -158,10 +167,18 @@ def _take(estate: Estate, content: bytes, descriptors: tuple[int, ...], *, is_cu
         control.close_all(descriptors)
 
 
+def _queues(told: Mapping[str, Loaded], descriptors: tuple[int, ...]) -> Iterator[TunQueue]:
+    """Yield the queues of a device; without a word on them each is a worker's, as it was once."""
+    shares, urgent = told.get("shares", range(len(descriptors))), told.get("urgent", ())
+    for at, (descriptor, share) in enumerate(zip(descriptors, shares, strict=True)):
+        yield TunQueue(descriptor, int(share), is_urgent=at in urgent)
+
+
 def _take_told(estate: Estate, told: Mapping[str, Loaded], descriptors: tuple[int, ...]) -> bool:
     """Take what a message says; return whether the estate has its descriptors now."""
     if "number" in told:
-        device = Device(str(told["name"]), descriptors, bool(told["uso"]))
+        queues = tuple(_queues(told, descriptors))
+        device = Device(str(told["name"]), queues, bool(told["uso"]))
         estate.devices[int(told["number"])] = device
         return True
     if "place" in told:

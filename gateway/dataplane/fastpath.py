@@ -148,8 +148,7 @@ class FastPath:
     def add_tunnel(self, tunnel: CData, name: str) -> None:
         check(lib.gw_dp_add_tunnel(self._pointer(), tunnel), f"add tunnel {tunnel.id} {name}")
         self._names[tunnel.id] = name
-        queues = tuple(tunnel.queue_fd[0 : tunnel.queue_count])
-        self.estate.devices[tunnel.id] = Device(name, queues, bool(tunnel.uso))
+        self.estate.devices[tunnel.id] = Device(name, codec.get_queues(tunnel), bool(tunnel.uso))
 
     def del_tunnel(self, tunnel: int) -> None:
         check(lib.gw_dp_del_tunnel(self._pointer(), tunnel), f"delete tunnel {tunnel}")

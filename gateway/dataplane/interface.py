@@ -38,6 +38,15 @@ class TunnelOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class TunQueue:
+    """`struct gw_tunnel_queue`: queues of one share are read by one worker."""
+
+    fd: int
+    share: int = 0  # from 0, none left out
+    is_urgent: bool = False  # its packets are few and do not wait for those of other queues
+
+
+@dataclass(frozen=True, slots=True)
 class PlaneSa:
     """An ESP SA as it is installed: keys, selectors, limits."""
 
@@ -139,7 +148,7 @@ class DataPlane(Protocol):
         self,
         tunnel: int,
         name: str,
-        queues: Sequence[int],
+        queues: Sequence[TunQueue],
         uso: bool,
         path: Path,
         encap: EncapKind,

@@ -21,6 +21,7 @@ from gateway.dataplane.interface import (
     SaStats,
     TunnelOptions,
     TunnelStats,
+    TunQueue,
     WorkerStats,
 )
 from gateway.dataplane.punt import make_record, read_punts
@@ -78,7 +79,7 @@ class LocalPlane:
         self,
         tunnel: int,
         name: str,
-        queues: Sequence[int],
+        queues: Sequence[TunQueue],
         uso: bool,
         path: Path,
         encap: EncapKind,

@@ -12,6 +12,7 @@ import os
 import select
 import socket
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from ipaddress import ip_address
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -29,6 +30,7 @@ from gateway.dataplane.interface import (
     SaStats,
     TunnelOptions,
     TunnelStats,
+    TunQueue,
     WorkerStats,
 )
 from gateway.dataplane.punt import BATCH
@@ -120,15 +122,18 @@ class RemotePlane:
         self,
         tunnel: int,
         name: str,
-        queues: Sequence[int],
+        queues: Sequence[TunQueue],
         uso: bool,
         path: Path,
         encap: EncapKind,
         options: TunnelOptions,
     ) -> None:
-        struct = codec.new_tunnel(tunnel, [-1] * len(queues), uso, path, encap, options)
-        self._call(Op.ADD_TUNNEL, body=bytes_of(struct) + name.encode(), descriptors=queues)
-        self.estate.devices[tunnel] = Device(name, tuple(queues), uso)
+        unnumbered = [replace(queue, fd=-1) for queue in queues]
+        struct = codec.new_tunnel(tunnel, unnumbered, uso, path, encap, options)
+        device = Device(name, tuple(queues), uso)
+        body = bytes_of(struct) + name.encode()
+        self._call(Op.ADD_TUNNEL, body=body, descriptors=device.descriptors)
+        self.estate.devices[tunnel] = device
 
     def del_tunnel(self, tunnel: int) -> None:
         try:

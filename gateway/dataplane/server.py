@@ -174,11 +174,11 @@ class Service:
         except UnicodeDecodeError as error:
             raise codec.refuse("a name that is not UTF-8") from error
         tunnel = ffi.cast("struct gw_tunnel *", request.payload)
-        if not 1 <= tunnel.queue_count <= lib.GW_WORKERS_MAX:
+        if not 1 <= tunnel.queue_count <= lib.GW_QUEUES_MAX:
             raise codec.refuse(f"{tunnel.queue_count} TUN queues")
         request.expect_descriptors(tunnel.queue_count)
         for i, descriptor in enumerate(request.descriptors):
-            tunnel.queue_fd[i] = descriptor
+            tunnel.queue[i].fd = descriptor
         self._path.add_tunnel(tunnel, name)
         request.descriptors.clear()
         return DONE

@@ -228,7 +228,7 @@ class TunnelSettings(BgpSettings, AuthSettings):
         default=True, description="copy the DSCP of inner packets to the outer header"
     )
     workers: Annotated[StrictInt, Field(ge=1, le=WORKERS_MAX)] = Field(
-        default=1, description="TUN queues: with more than one, several workers carry this tunnel"
+        default=1, description="workers that carry this tunnel, each with queues of its own"
     )
     per_resource_sas: StrictBool = Field(
         default=False,

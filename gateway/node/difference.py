@@ -22,7 +22,7 @@ class Facet(Enum):
     IKE = "ike"  # the IKE SA is closed and begun again
     REKEY = "rekey"  # new keys by another suite or for other selectors; traffic goes on
     IKE_SETTINGS = "ike_settings"  # keys stay: lifetimes, timers, the PSK of the next IKE SA
-    INTERFACE = "interface"  # the TUN device is made anew: another name, place or number of queues
+    INTERFACE = "interface"  # the TUN device is made anew: another name, place or number of workers
     ADDRESSES = "addresses"  # the addresses on the device; traffic goes on
     FAILBACK = "failback"  # when it takes its traffic back
     ROUTES = "routes"  # routes through the device; traffic to others goes on
@@ -38,7 +38,7 @@ FACET_OF = {
     "connection_title": Facet.OWNER,
     "interface": Facet.INTERFACE,
     "namespace": Facet.INTERFACE,
-    "queues": Facet.INTERFACE,
+    "workers": Facet.INTERFACE,
     "admin_up": Facet.ADMIN,
     "inner_local": Facet.ADDRESSES,
     "inner_remote": Facet.ADDRESSES,

@@ -243,6 +243,7 @@ class Gateway:
             self._routers.leave()
             self._prober.close()
             self._daemon.close()
+            self._reconciler.lanes.close()
             self._namespaces.close()
             self._plane.close()
         return outcome

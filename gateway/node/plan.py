@@ -94,7 +94,7 @@ class TunnelPlan:
     rate_bps: int  # inner bits per second outbound; 0 = no cap
     copy_dscp: bool
     replay_window: int  # packets
-    queues: int  # of the TUN device
+    workers: int  # that carry its packets
     routes: tuple[RoutePlan, ...]
     fail_closed: tuple[AnyNetwork, ...] = ()  # prefixes that BGP routes: never in clear without it
     namespace: str = ""  # where the device is; "" is the VM's own network namespace
@@ -188,7 +188,7 @@ def _tunnel(document: Document, resolved: ResolvedTunnel, by_bird: frozenset[str
         rate_bps=settings.rate_mbps * BITS_PER_MEGABIT,
         copy_dscp=settings.copy_dscp,
         replay_window=settings.replay_window,
-        queues=settings.workers,
+        workers=settings.workers,
         routes=() if is_bgp else _routes(document, resolved, by_bird),
         fail_closed=_fail_closed(document, connection) if is_bgp else (),
         namespace=resolved.namespace,

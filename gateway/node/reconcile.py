@@ -26,6 +26,7 @@ from gateway.node.daemon import IkeDaemon
 from gateway.node.difference import Change, Facet, difference
 from gateway.node.isolation import Isolation
 from gateway.node.journal import Journal
+from gateway.node.lanes import Lanes
 from gateway.node.mtu import inner_mtu
 from gateway.node.namespaces import Namespaces
 from gateway.node.netlink import Netlink, NetlinkError
@@ -71,6 +72,7 @@ class Reconciler:
         self.steering = steering
         self.ports = Ports(namespaces, journal)
         self.isolation = Isolation(namespaces, journal)
+        self.lanes = Lanes(journal)
         self.routes = Routes(namespaces, tunnels, steering, journal)
         self._journal = journal
         self._clock = clock
@@ -265,7 +267,7 @@ class Reconciler:
             tunnel.put_back(device)
         except DataPlaneError as error:
             self._journal.error("tunnel_setup", tunnel=tunnel.name, text=str(error))
-            close_all(device.queues)
+            close_all(device.descriptors)
             self._daemon.broken.add(tunnel.name)
 
     def _put_back_sockets(self, left: Estate) -> None:
@@ -352,12 +354,12 @@ class Reconciler:
     def _make(self, plan: TunnelPlan) -> None:
         """Make the device and the tunnel in the data plane, without SAs: carrier is off."""
         tunnel = self._new_tunnel(self._tunnels.next_number(), plan)
-        tun = open_tun(plan.interface, min(plan.queues, self.workers))
+        tun = open_tun(plan.interface, self.lanes.of(min(plan.workers, self.workers)))
         fits = inner_mtu(plan, None, DEFAULT_OUTER_MTU)
         try:
             if tunnel.kernel is not self._namespaces.own:
                 self._namespaces.own.move(plan.interface, tunnel.kernel.namespace)
-            self._set_device(plan, fits.mtu)
+            self._set_device(plan, fits.mtu, len(tun.queues))
             self._plane.add_tunnel(
                 tunnel.number,
                 f"{plan.name}@{plan.interface}",
@@ -372,14 +374,14 @@ class Reconciler:
         tunnel.fits = fits
         self._tunnels.add(tunnel)
 
-    def _set_device(self, plan: TunnelPlan, mtu: int) -> None:
+    def _set_device(self, plan: TunnelPlan, mtu: int, queues: int) -> None:
         """
         Set up a new TUN device: as a tunnel, with its MTU and addresses, up but without carrier.
         """
         kernel = self._namespaces.of(plan.namespace)
         kernel.set_tunnel_behaviour(plan.interface, QUEUE_LEN)
         kernel.leave_dead_routes6(plan.interface)
-        if plan.queues > 1:
+        if queues > 1:
             kernel.set_no_queueing(plan.interface)
         kernel.set_mtu(plan.interface, mtu)
         kernel.set_up(plan.interface, up=True)

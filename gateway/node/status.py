@@ -143,6 +143,7 @@ class StatusView:
             *self._namespaces.troubles.values(),
             *self._reconciler.ports.notes,
             *self._reconciler.isolation.notes,
+            *self._reconciler.lanes.notes,
             *self._routing.notes,
             *self._edits(),
         ]

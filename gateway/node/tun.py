@@ -1,5 +1,5 @@
 """
-Make TUN devices: one per tunnel, several queues, segmentation offload, carrier off.
+Make TUN devices: one per tunnel, a queue for each lane, segmentation offload, carrier off.
 
 The descriptors go to the data plane, which closes them; a device lives as long as one of them is
 open.
@@ -13,15 +13,13 @@ import os
 import struct
 from dataclasses import dataclass
 
+from gateway.dataplane.interface import TunQueue
 from gateway.errors import GatewayError
+from gateway.node.lanes import Layout
 
 # linux/if_tun.h
-_TUNSETIFF, _TUNSETOFFLOAD, _TUNSETVNETHDRSZ, _TUNSETCARRIER = (
-    0x400454CA,
-    0x400454D0,
-    0x400454D8,
-    0x400454E2,
-)
+_TUNSETIFF, _TUNSETOFFLOAD, _TUNSETVNETHDRSZ = 0x400454CA, 0x400454D0, 0x400454D8
+_TUNSETSTEERINGEBPF, _TUNSETCARRIER = 0x800454E0, 0x400454E2
 _IFF_TUN, _IFF_MULTI_QUEUE, _IFF_NO_PI, _IFF_VNET_HDR, _IFF_TUN_EXCL = (
     0x0001,
     0x0100,
@@ -44,35 +42,41 @@ class TunQueues:
     """The descriptors of a new TUN device, one per queue, and whether UDP segmentation is on."""
 
     name: str
-    queues: tuple[int, ...]
+    queues: tuple[TunQueue, ...]
     uso: bool
 
     def close(self) -> None:
         """Close the descriptors; only where nobody has taken them."""
-        for fd in self.queues:
-            os.close(fd)
+        for queue in self.queues:
+            os.close(queue.fd)
 
 
-def open_tun(name: str, queues: int) -> TunQueues:
+def open_tun(name: str, layout: Layout) -> TunQueues:
     """
-    Make TUN device `name` with `queues` queues, its carrier off.
+    Make TUN device `name` with a queue for each lane, its carrier off.
 
-    With one queue it is a plain device: a multi-queue one has 256 transmit queues whatever is asked
-    for, and each gets a queueing discipline of its own, 12 MB in all (`Netlink.set_no_queueing` is
-    for those).
+    With one it is a plain device. A multi-queue one has 256 transmit queues whatever is asked for;
+    `Netlink.set_tunnel_behaviour` keeps them from costing memory.
 
     Raises TunError: the name is in use, /dev/net/tun is missing, or the right to make devices.
     """
     opened: list[int] = []
     try:
-        for number in range(queues):
-            opened.append(_open_queue(name, first=number == 0, multi=queues > 1))
+        multi = len(layout.lanes) > 1
+        for number in range(len(layout.lanes)):
+            opened.append(_open_queue(name, first=number == 0, multi=multi))
+        if layout.program is not None:
+            fcntl.ioctl(opened[0], _TUNSETSTEERINGEBPF, struct.pack("=i", layout.program))
         uso = _set_offload(opened)
     except OSError as error:
         for fd in opened:
             os.close(fd)
         raise TunError(f"can not make TUN device {name}: {_why(error, name)}") from error
-    return TunQueues(name, tuple(opened), uso)
+    queues = (
+        TunQueue(fd, lane.share, lane.is_urgent)
+        for fd, lane in zip(opened, layout.lanes, strict=True)
+    )
+    return TunQueues(name, tuple(queues), uso)
 
 
 def _open_queue(name: str, *, first: bool, multi: bool) -> int:

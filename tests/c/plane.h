@@ -172,7 +172,8 @@ plane_add_tunnel(struct plane *plane, uint16_t remote_port, uint32_t queues)
 	for (i = 0; i < queues; i++) {
 		CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair) == 0);
 		CHECK(fcntl(pair[0], F_SETFL, O_NONBLOCK) == 0);
-		tunnel.queue_fd[i] = pair[0];
+		tunnel.queue[i].fd = pair[0];
+		tunnel.queue[i].share = (uint16_t)i;
 		plane->tun[i] = pair[1];
 	}
 	CHECK(gw_dp_add_tunnel(plane->dp, &tunnel) == GW_OK);

@@ -230,8 +230,8 @@ test_a_refused_tunnel_leaves_its_descriptors(void)
 	file = open("/dev/null", O_RDWR); /* epoll takes none (EPERM) */
 	CHECK(file >= 0);
 	config.queue_count = 2;
-	config.queue_fd[0] = pair[0];
-	config.queue_fd[1] = file;
+	config.queue[0].fd = pair[0];
+	config.queue[1].fd = file;
 	tun_put(pair[1], NULL, packet, make_packet(packet, &udp4, 100, &random_state));
 	atomic_store(&armed_refusal, true);
 	atomic_store(&armed_read, true);

@@ -42,7 +42,7 @@ connect_raw(struct plane *plane, uint8_t local, uint8_t remote)
 	CHECK(fcntl(pair[0], F_SETFL, O_NONBLOCK) == 0);
 	plane->queues = 1;
 	plane->tun[0] = pair[1];
-	tunnel.queue_fd[0] = pair[0];
+	tunnel.queue[0].fd = pair[0];
 	tunnel.path = (struct gw_path){.family = 4,
 		.encap = GW_ENCAP_ESP,
 		.local = {127, 0, 0, local},

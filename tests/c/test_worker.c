@@ -209,7 +209,7 @@ change_everything(struct plane *plane, uint16_t remote_port, uint32_t round)
 	CHECK(gw_dp_set_path(plane->dp, TUNNEL, &other.path) == GW_OK);
 	CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, pair) == 0);
 	other.queue_count = 1;
-	other.queue_fd[0] = pair[0];
+	other.queue[0].fd = pair[0];
 	CHECK(gw_dp_add_tunnel(plane->dp, &other) == GW_OK);
 	CHECK(gw_dp_add_inbound(plane->dp, other.id, &in) == GW_OK);
 	CHECK(gw_dp_set_outbound(plane->dp, other.id, 0, &out) == GW_OK);
@@ -406,7 +406,7 @@ test_the_first_of_twin_tunnels_fall_on_all_workers(void)
 		CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0,
 			      pairs[id - 1]) == 0);
 		tunnel.queue_count = 1;
-		tunnel.queue_fd[0] = pairs[id - 1][0];
+		tunnel.queue[0].fd = pairs[id - 1][0];
 		CHECK(gw_dp_add_tunnel(a.dp, &tunnel) == GW_OK);
 		worker = gw_tunnel_find(a.dp, id)->queue[0].worker;
 		all[worker]++;

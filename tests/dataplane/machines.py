@@ -22,6 +22,7 @@ from typing import TypeVar
 from gateway.dataplane.interface import DataPlane, EncapKind, PlaneSa, TunnelOptions
 from gateway.dataplane.plane import LocalPlane
 from gateway.dataplane.remote import RemotePlane
+from gateway.node.lanes import plain
 from gateway.node.tun import open_tun
 from gateway.node.udp import open_nat_t_socket, open_raw_esp_socket
 from gateway.sa import Path
@@ -73,7 +74,7 @@ class Machine:
         opener = open_nat_t_socket if encap is EncapKind.UDP else open_raw_esp_socket
         sock: socket.socket = inside(self.namespace, lambda: opener(self.outer))
         self.plane.add_socket(sock.detach(), 0, self.outer, port, encap)
-        tun = inside(self.namespace, lambda: open_tun("tun0", 1))
+        tun = inside(self.namespace, lambda: open_tun("tun0", plain(1)))
         path = Path(self.outer, port, other.outer, port)
         self.plane.add_tunnel(TUNNEL, "t", list(tun.queues), tun.uso, path, encap, options)
         self.plane.set_carrier(TUNNEL, True)

@@ -9,7 +9,7 @@ import pytest
 
 from gateway._native import ffi, lib
 from gateway.dataplane import codec
-from gateway.dataplane.interface import EncapKind, TunnelOptions
+from gateway.dataplane.interface import EncapKind, TunnelOptions, TunQueue
 from gateway.errors import DataPlaneError
 from gateway.sa import Limits, Path, TrafficSelector
 from gateway.secret import Secret
@@ -104,8 +104,10 @@ def test_spi_that_does_not_fit_is_refused() -> None:
 
 def test_tunnel_fills_every_field() -> None:
     options = TunnelOptions(1400, 1360, 1340, 10**9, True, LEFT, SIX)
-    struct = codec.new_tunnel(7, [3, 4], True, PATH, EncapKind.ESP, options)
-    assert (struct.id, struct.queue_count, list(struct.queue_fd)[:2]) == (7, 2, [3, 4])
+    queues = [TunQueue(3), TunQueue(4, share=1, is_urgent=True)]
+    struct = codec.new_tunnel(7, queues, True, PATH, EncapKind.ESP, options)
+    found = [(one.fd, one.share, one.urgent) for one in struct.queue]
+    assert (struct.id, struct.queue_count, found[:2]) == (7, 2, [(3, 0, 0), (4, 1, 1)])
     assert (struct.uso, struct.path.encap) == (1, 1)
     found = struct.options
     assert (found.mtu, found.mss_clamp4, found.mss_clamp6, found.rate_bps) == (
@@ -121,10 +123,10 @@ def test_tunnel_fills_every_field() -> None:
     )
 
 
-@pytest.mark.parametrize("count", [0, 17])
+@pytest.mark.parametrize("count", [0, 130])
 def test_impossible_number_of_queues_is_refused(count: int) -> None:
-    with pytest.raises(DataPlaneError, match=f"{count} TUN queues, need 1 to 16"):
-        codec.new_tunnel(7, [3] * count, True, PATH, EncapKind.UDP, OPTIONS)
+    with pytest.raises(DataPlaneError, match=f"{count} TUN queues, need 1 to 129"):
+        codec.new_tunnel(7, [TunQueue(3)] * count, True, PATH, EncapKind.UDP, OPTIONS)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import pytest
 
 from gateway.dataplane import control, estate
 from gateway.dataplane.estate import MAGIC, Device, Estate
-from gateway.dataplane.interface import EncapKind
+from gateway.dataplane.interface import EncapKind, TunQueue
 from gateway.dataplane.reach import SOCKET_NAME, OtherAbi, connect, spawn_dataplane
 from gateway.dataplane.remote import RemotePlane
 from gateway.errors import DataPlaneError
@@ -52,14 +52,14 @@ def fill(plane: RemotePlane, queue: Queue) -> None:
     """Give a data plane a socket for each worker, and one tunnel with an SA."""
     for worker in range(2):
         plane.add_socket(udp_socket(), worker, LEFT, 4500, EncapKind.UDP)
-    plane.add_tunnel(7, NAME, [queue.near], True, PATH, EncapKind.UDP, OPTIONS)
+    plane.add_tunnel(7, NAME, [TunQueue(queue.near)], True, PATH, EncapKind.UDP, OPTIONS)
     plane.add_inbound(7, plane_sa(0x300))
     plane.keep(RECORDS.items())
 
 
 def identities(held: Estate) -> tuple[list[int], list[int]]:
     """Return what tells the files apart behind an estate's queues and sockets."""
-    queues = [fd for device in held.devices.values() for fd in device.queues]
+    queues = [fd for device in held.devices.values() for fd in device.descriptors]
     sockets = [fd for by_worker in held.sockets.values() for fd in by_worker.values()]
     return [os.fstat(fd).st_ino for fd in queues], [os.fstat(fd).st_ino for fd in sockets]
 
@@ -141,6 +141,7 @@ def test_a_process_of_another_abi_ends_and_leaves_what_it_had(
         b"{",
         b"[]",
         b'{"number": 1}',
+        b'{"number": 1, "name": "a@b", "uso": true, "shares": [0, 0], "urgent": []}',
         b'{"place": ["192.0.2.1"], "workers": [0]}',
         b'{"place": ["192.0.2.1", 4500, 0], "workers": [0, 1]}',
         b'{"end": true}',
@@ -167,7 +168,7 @@ def test_messages_of_a_later_version_are_left_alone() -> None:
     read, write = os.pipe()
     with ours, theirs:
         control.send(theirs, [MAGIC + b'{"more": 1}'], [write])
-        told = Estate(devices={1: Device("a@b", (write,), False)})
+        told = Estate(devices={1: Device("a@b", (TunQueue(write),), False)})
         for message, descriptors in estate.messages(told, RECORDS):
             control.send(theirs, [message], descriptors)
         os.close(write)
@@ -176,6 +177,22 @@ def test_messages_of_a_later_version_are_left_alone() -> None:
     found.close()
     assert os.read(read, 1) == b""
     os.close(read)
+
+
+def test_a_queue_is_read_as_it_was_and_by_its_own_worker_where_nothing_says_so() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    files = os.pipe()
+    with ours, theirs:
+        told = (TunQueue(files[0]), TunQueue(files[1], is_urgent=True))
+        messages = list(estate.messages(Estate(devices={1: Device("a@b", told, True)}), RECORDS))
+        control.send(theirs, [MAGIC + b'{"number": 2, "name": "c@d", "uso": true}'], list(files))
+        for message, descriptors in messages:
+            control.send(theirs, [message], descriptors)
+        found, _ = estate.receive(ours, 5.0)
+    control.close_all([*files, messages[-1][1][0]])
+    first, second = ([(q.share, q.is_urgent) for q in found.devices[at].queues] for at in (1, 2))
+    assert (first, second) == ([(0, False), (0, True)], [(0, False), (1, False)])
+    found.close()
 
 
 def test_an_end_that_does_not_go_on_is_given_up() -> None:

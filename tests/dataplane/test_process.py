@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from gateway.dataplane import records
-from gateway.dataplane.interface import EncapKind, Punt, PuntType
+from gateway.dataplane.interface import EncapKind, Punt, PuntType, TunQueue
 from gateway.dataplane.reach import SOCKET_NAME, connect, spawn_dataplane
 from gateway.dataplane.remote import RemotePlane
 from gateway.errors import DataPlaneError
@@ -203,7 +203,7 @@ def test_a_failed_call_leaves_the_descriptors_to_the_caller(spawn: Spawn) -> Non
     with pytest.raises(DataPlaneError):
         plane.add_socket(descriptor, 99, LEFT, 4500, EncapKind.UDP)
     with pytest.raises(DataPlaneError):
-        plane.add_tunnel(0, "zero", [descriptor], True, PATH, EncapKind.UDP, OPTIONS)
+        plane.add_tunnel(0, "zero", [TunQueue(descriptor)], True, PATH, EncapKind.UDP, OPTIONS)
     os.close(descriptor)  # would raise if it were closed
 
 

@@ -16,7 +16,7 @@ from gateway.dataplane import codec, control
 from gateway.dataplane.channel import Reply, parse_record
 from gateway.dataplane.control import REQUEST, Op
 from gateway.dataplane.fastpath import FastPath
-from gateway.dataplane.interface import EncapKind
+from gateway.dataplane.interface import EncapKind, TunQueue
 from gateway.dataplane.records import pack, unpack
 from gateway.dataplane.server import Connection, Service
 from tests.dataplane.values import KEY, LEFT, OPTIONS, PATH, plane_sa
@@ -177,10 +177,10 @@ def test_descriptors_that_nobody_takes_are_closed(greeted: Bench) -> None:
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-def test_more_descriptors_than_workers_are_refused_and_closed(greeted: Bench) -> None:
+def test_more_descriptors_than_a_tunnel_has_are_refused_and_closed(greeted: Bench) -> None:
     before = len(os.listdir("/proc/self/fd"))
     descriptor = udp_socket()
-    assert "cut" in text(greeted.ask(Op.STATE, descriptors=[descriptor] * 40))
+    assert "cut" in text(greeted.ask(Op.STATE, descriptors=[descriptor] * 200))
     os.close(descriptor)
     assert len(os.listdir("/proc/self/fd")) == before
 
@@ -197,7 +197,7 @@ def test_socket_is_taken_and_named_in_the_state(greeted: Bench) -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_tunnel_with_another_number_of_descriptors_is_refused(greeted: Bench, count: int) -> None:
-    struct = codec.new_tunnel(7, [-1, -1], True, PATH, EncapKind.UDP, OPTIONS)
+    struct = codec.new_tunnel(7, [TunQueue(-1)] * 2, True, PATH, EncapKind.UDP, OPTIONS)
     descriptors = [udp_socket() for _ in range(count)]
     reply = greeted.ask(Op.ADD_TUNNEL, body=bytes_of(struct) + b"t", descriptors=descriptors)
     assert f"{count} descriptors, need 2" in text(reply)
@@ -205,7 +205,7 @@ def test_tunnel_with_another_number_of_descriptors_is_refused(greeted: Bench, co
 
 
 def test_tunnel_with_an_impossible_name_is_refused(greeted: Bench) -> None:
-    struct = bytes_of(codec.new_tunnel(7, [-1], True, PATH, EncapKind.UDP, OPTIONS))
+    struct = bytes_of(codec.new_tunnel(7, [TunQueue(-1)], True, PATH, EncapKind.UDP, OPTIONS))
     assert "256 bytes" in text(greeted.ask(Op.ADD_TUNNEL, body=struct + b"n" * 256))
     assert "UTF-8" in text(greeted.ask(Op.ADD_TUNNEL, body=struct + b"\xff"))
 

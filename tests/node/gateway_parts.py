@@ -84,5 +84,6 @@ def parts(plane: LocalPlane) -> Iterator[Parts]:
         )
     finally:
         daemon.close()
+        reconciler.lanes.close()
         namespaces.close()
         shutil.rmtree(runtime_dir)

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import uvloop
 
+from gateway.node.lanes import plain
 from gateway.node.netlink import Link, Netlink, NetlinkError, Route
 from gateway.node.tun import TunQueues, open_tun
 from tests.node.network import ip
@@ -33,7 +34,7 @@ def kernel(network: None) -> Iterator[Netlink]:
 @pytest.fixture
 def twins(kernel: Netlink) -> Iterator[dict[str, TunQueues]]:
     """Two devices, up, without carrier."""
-    made = {name: open_tun(name, 1) for name in ("ts-1", "ts-2")}
+    made = {name: open_tun(name, plain(1)) for name in ("ts-1", "ts-2")}
     for name in made:
         kernel.set_tunnel_behaviour(name, 1234)
         kernel.set_up(name, up=True)
@@ -44,7 +45,7 @@ def twins(kernel: Netlink) -> Iterator[dict[str, TunQueues]]:
 
 
 def set_carrier(kernel: Netlink, tun: TunQueues, up: bool) -> None:
-    fcntl.ioctl(tun.queues[0], 0x400454E2, struct.pack("=i", up))  # TUNSETCARRIER
+    fcntl.ioctl(tun.queues[0].fd, 0x400454E2, struct.pack("=i", up))  # TUNSETCARRIER
     kernel.settle_carrier(tun.name)
 
 
@@ -67,7 +68,7 @@ def test_a_tun_device_is_set_up_as_a_tunnel(kernel: Netlink) -> None:
 
 
 def test_a_device_of_many_queues_has_no_queueing_discipline(kernel: Netlink) -> None:
-    tun = open_tun("ts-many", 2)
+    tun = open_tun("ts-many", plain(2))
     kernel.set_no_queueing("ts-many")
     kernel.set_up("ts-many", up=True)
     set_carrier(kernel, tun, True)

@@ -47,7 +47,7 @@ def test_defaults_of_a_tunnel() -> None:
     assert tunnel.interface == "ts-office-1"
     assert tunnel.admin_up
     assert (tunnel.mtu, tunnel.rate_bps, tunnel.copy_dscp) == (None, 0, True)
-    assert (tunnel.replay_window, tunnel.queues) == (1024, 1)
+    assert (tunnel.replay_window, tunnel.workers) == (1024, 1)
     assert tunnel.inner_local == ip_interface("169.254.10.1/30")
     assert tunnel.inner_remote == ip_address("169.254.10.2")
     assert tunnel.routes == (RoutePlan(ip_network("10.20.0.0/16"), 100),)
@@ -90,7 +90,7 @@ def test_static_routes_follow_the_connection_and_add_their_preference() -> None:
         ("rate_mbps", 100, "rate_bps", 100_000_000),
         ("copy_dscp", False, "copy_dscp", False),
         ("replay_window", 64, "replay_window", 64),
-        ("workers", 2, "queues", 2),
+        ("workers", 2, "workers", 2),
         ("admin", "down", "admin_up", False),
     ],
 )

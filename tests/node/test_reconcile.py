@@ -15,6 +15,7 @@ from gateway.dataplane.interface import PlaneSa
 from gateway.dataplane.plane import LocalPlane
 from gateway.ike.events import ChildSaDown, Reason
 from gateway.ike.selectors import ANY4
+from gateway.node.lanes import plain
 from gateway.node.netlink import Route
 from gateway.node.plan import NodePlan, plan
 from gateway.node.routes import FAIL_CLOSED_METRIC
@@ -176,7 +177,7 @@ async def test_an_address_that_goes_takes_its_sockets_along(gw: Parts) -> None:
 
 
 async def test_a_name_in_use_holds_up_one_tunnel_only_and_is_tried_again(gw: Parts) -> None:
-    stranger = open_tun("ts-office-1", 1)
+    stranger = open_tun("ts-office-1", plain(1))
     gw.reconciler.apply(wanted())
 
     assert gw.reconciler.troubles["office-1"].code == "setup_failed"

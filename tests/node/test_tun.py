@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from gateway.node.lanes import plain
 from gateway.node.netlink import Netlink
 from gateway.node.tun import TunError, TunQueues, open_tun
 from tests.node.network import ip
@@ -27,7 +28,7 @@ def kernel(network: None) -> Iterator[Netlink]:
 
 @pytest.fixture
 def tun(network: None) -> Iterator[TunQueues]:
-    made = open_tun("ts-a", 2)
+    made = open_tun("ts-a", plain(2))
     yield made
     made.close()
 
@@ -42,7 +43,7 @@ def test_a_new_device_has_its_queues_and_no_carrier(kernel: Netlink, tun: TunQue
 
 
 def test_a_device_with_one_queue_is_not_made_for_many(kernel: Netlink) -> None:
-    one = open_tun("ts-one", 1)
+    one = open_tun("ts-one", plain(1))
     assert "multi_queue" not in ip("-d link show ts-one")
     assert "numtxqueues 1 " in ip("-d link show ts-one")
     one.close()
@@ -50,13 +51,13 @@ def test_a_device_with_one_queue_is_not_made_for_many(kernel: Netlink) -> None:
 
 def test_queues_do_not_block(tun: TunQueues) -> None:
     with pytest.raises(BlockingIOError):
-        os.read(tun.queues[1], 2048)
+        os.read(tun.queues[1].fd, 2048)
 
 
 def test_a_packet_routed_to_the_device_is_read_with_its_offload_header(
     kernel: Netlink, tun: TunQueues
 ) -> None:
-    fcntl.ioctl(tun.queues[0], 0x400454E2, struct.pack("=i", 1))  # TUNSETCARRIER
+    fcntl.ioctl(tun.queues[0].fd, 0x400454E2, struct.pack("=i", 1))  # TUNSETCARRIER
     kernel.set_tunnel_behaviour("ts-a", 1000)
     kernel.set_up("ts-a", up=True)
     kernel.settle_carrier("ts-a")
@@ -64,7 +65,7 @@ def test_a_packet_routed_to_the_device_is_read_with_its_offload_header(
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.sendto(b"hello", ("169.254.10.2", 9))
 
-    ready, _, _ = select.select(tun.queues, [], [], 5)
+    ready, _, _ = select.select([queue.fd for queue in tun.queues], [], [], 5)
     packet = os.read(ready[0], 65536)
 
     assert packet[10] >> 4 == 4  # behind ten bytes of virtio_net_hdr
@@ -72,18 +73,18 @@ def test_a_packet_routed_to_the_device_is_read_with_its_offload_header(
 
 
 def test_the_device_goes_with_its_last_queue() -> None:
-    open_tun("ts-gone", 1).close()
+    open_tun("ts-gone", plain(1)).close()
 
     assert "ts-gone" not in ip("link")
 
 
 def test_a_name_in_use_is_refused(tun: TunQueues) -> None:
     with pytest.raises(TunError, match="interface named ts-a exists already"):
-        open_tun("ts-a", 1)
+        open_tun("ts-a", plain(1))
 
 
 def test_a_device_of_another_kind_is_refused() -> None:
     ip("link add ts-b type bridge")
 
     with pytest.raises(TunError, match="ts-b"):
-        open_tun("ts-b", 1)
+        open_tun("ts-b", plain(1))

@@ -97,7 +97,7 @@ class Plane:
     def _add_tunnel(self, queue: int, mtu: int) -> None:
         config = ffi.new("struct gw_tunnel *")
         config.id, config.queue_count, config.uso = _TUNNEL, 1, 1
-        config.queue_fd[0] = queue
+        config.queue[0].fd = queue
         config.path.family, config.path.local_port = 4, self._port
         config.path.remote_port = self._peer.getsockname()[1]
         config.path.local = config.path.remote = _LOOPBACK

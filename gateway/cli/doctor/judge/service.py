@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from gateway.cli.doctor.facts import Facts, GatewaySeen
 from gateway.cli.doctor.verdict import Finding, Unseen, failure, ok, unknown, warning
 from gateway.cli.table import duration
+from gateway.node.lanes import steered
 from gateway.node.plan import NodePlan
 from gateway.routing.process import OLDEST, OLDEST_AO
 
@@ -136,7 +137,8 @@ def descriptors(facts: Facts) -> Iterator[Finding]:
     if isinstance(facts.gateway, Unseen):
         return
     plan = facts.plan
-    needed = _SPARE + sum(max(1, tunnel.queues) for tunnel in plan.tunnels) if plan else _SPARE
+    tunnels = plan.tunnels if plan else ()
+    needed = _SPARE + sum(len(steered(max(1, tunnel.workers))) for tunnel in tunnels)
     for name, seen in facts.gateway.limits.items():
         if isinstance(seen, Unseen):
             yield unknown("descriptors", name, seen, "run it as root")
