@@ -111,7 +111,7 @@ class ChildSa:
     down_reason: Reason | None = None
     refusals: int = 0  # of its rekey, in a row
     slot: int = 0  # its place among the tunnel's Child SAs
-    initiated: bool = False  # by a CREATE_CHILD_SA of ours, in this process
+    initiated: bool = False  # by a request of ours, in this process
     fresh: Fresh | None = None  # for who goes on with it if this process ends now
     is_lost: bool = False  # the data plane has it no more (see `lost.py`)
 

@@ -228,9 +228,19 @@ class Tunnel:
         used = self.in_use.get(child.slot)
         if used is None:
             return self.config.resource_of(child.slot) > 0
-        if used.replaced_by == child.spi_in:
+        if used.replaced_by == child.spi_in or self._is_afresh(used, child):
             return True
         return used.spi_in not in sa.children and sa.is_usable and self.is_preferred(sa)
+
+    def _is_afresh(self, used: ChildSa, child: ChildSa) -> bool:
+        """
+        Return whether the peer has asked for `child` beside the one in use, so has lost that.
+
+        Not where both ends may have asked for the same at once.
+        """
+        apart_s = child.up_at - used.up_at
+        crossed_s = sum(self.config.timers.retransmit_after) if used.initiated else 0.0
+        return not child.initiated and child.is_live and apart_s > crossed_s
 
     def switch_to_preferred(self, context: Context) -> None:
         """Send on the preferred IKE SA's Child SA, though the peer has sent nothing on it yet."""

@@ -1,0 +1,198 @@
+"""
+A peer that follows a script: it says what a true one says, but for one change.
+
+A `Wire` is a message as its header and the payloads' bytes, so that any bit of it can be changed; a
+sealed message is sealed again after that, with the right keys. A change of IKE_SA_INIT is signed by
+AUTH as it was sent, so that the conversation can go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from gateway.ike.iana import ExchangeType, PayloadType
+from gateway.ike.ike_sa import IkeSa
+from gateway.ike.message import (
+    GENERIC_HEADER_LEN,
+    HEADER_LEN,
+    Header,
+    open_payload,
+    parse_header,
+)
+from tests.support.pair import TUNNEL, Flight, IkePair, Side
+
+
+@dataclass(frozen=True)
+class Part:
+    """One payload; `flags` is the critical bit and those that are reserved."""
+
+    kind: int
+    body: bytes
+    flags: int = 0
+
+
+@dataclass(frozen=True)
+class Wire:
+    """A message as it is on the wire, opened."""
+
+    header: Header
+    parts: tuple[Part, ...]
+    tail: bytes = b""  # after the last payload
+    length_change: int = 0  # of the header's length, against the truth
+
+    def body(self, kind: int) -> bytes:
+        """Return the body of the first payload of a type."""
+        return next(part.body for part in self.parts if part.kind == kind)
+
+
+Edit = Callable[[Wire], Wire]
+
+
+def read(datagram: bytes, sa: IkeSa | None) -> Wire:
+    """Return a message; `sa` is its sender's, None for one in the clear."""
+    header = parse_header(datagram)
+    first, content = header.next_payload, datagram[HEADER_LEN:]
+    if first == PayloadType.SK:
+        assert sa is not None
+        assert sa.keys is not None
+        first, content = open_payload(datagram, 0, sa.keys.seal)
+    return Wire(header, _parts(first, content))
+
+
+def _parts(kind: int, content: bytes) -> tuple[Part, ...]:
+    parts: list[Part] = []
+    while kind:
+        following, flags, length = content[0], content[1], int.from_bytes(content[2:4], "big")
+        parts.append(Part(kind, content[GENERIC_HEADER_LEN:length], flags))
+        kind, content = following, content[length:]
+    return tuple(parts)
+
+
+def write(wire: Wire, sa: IkeSa | None) -> bytes:
+    """Return the datagram, sealed as `sa` seals what it sends."""
+    kinds = [*(part.kind for part in wire.parts), 0]
+    chain = b"".join(
+        bytes([following, part.flags])
+        + (len(part.body) + GENERIC_HEADER_LEN).to_bytes(2, "big")
+        + part.body
+        for part, following in zip(wire.parts, kinds[1:], strict=True)
+    )
+    return _framed(wire, kinds[0], chain + wire.tail, sa)
+
+
+def _framed(wire: Wire, first: int, chain: bytes, sa: IkeSa | None) -> bytes:
+    if wire.header.next_payload != PayloadType.SK:
+        header = replace(wire.header, next_payload=first, length=HEADER_LEN + len(chain))
+        return replace(header, length=header.length + wire.length_change).serialise() + chain
+    assert sa is not None
+    assert sa.keys is not None
+    cipher = sa.keys.seal
+    payload_len = GENERIC_HEADER_LEN + cipher.sealed_len(len(chain))
+    header = replace(wire.header, length=HEADER_LEN + payload_len + wire.length_change)
+    prefix = header.serialise() + bytes([first, 0]) + payload_len.to_bytes(2, "big")
+    return prefix + cipher.seal(prefix, b"\xee" * cipher.iv_len, chain)
+
+
+# ---- where the change is made ----
+
+
+def at_init(pair: IkePair) -> None:
+    pair.start()
+
+
+def at_auth(pair: IkePair) -> None:
+    pair.start()
+    pair.deliver_to_b()
+    pair.deliver_to_a()
+
+
+def at_child_rekey(pair: IkePair) -> None:
+    pair.start()
+    pair.deliver_all()
+    pair.now += 1.0
+    pair.a.rekey_child()
+
+
+def at_new_child(pair: IkePair) -> None:
+    """Begin a Child SA on an IKE SA that has lost its first."""
+    pair.start()
+    pair.deliver_all()
+    spi = next(iter(pair.a.plane.inbound))
+    pair.a.take(pair.a.endpoint.close_child(spi, pair.now))
+    pair.advance(20.0)
+    pair.a.initiate()
+
+
+def at_ike_rekey(pair: IkePair) -> None:
+    pair.start()
+    pair.deliver_all()
+    pair.a.rekey_ike()
+
+
+def at_liveness(pair: IkePair) -> None:
+    pair.start()
+    pair.deliver_all()
+    pair.now += 1.0
+    pair.a.take(pair.a.endpoint.esp_one_way(TUNNEL, pair.now))
+
+
+Point = Callable[[IkePair], None]
+
+
+@dataclass
+class Meeting:
+    """What came of a changed message."""
+
+    pair: IkePair
+    tested: Side
+    before: dict[str, int]
+    answer: Wire | None  # None: silence
+
+    def counted(self) -> set[str]:
+        """Return the counters of drops and errors that have moved."""
+        counters = self.tested.endpoint.counters
+        return {
+            name
+            for name, count in counters.items()
+            if count != self.before.get(name, 0) and name.startswith(("drop.", "out.error."))
+        }
+
+
+def request_of_a(pair: IkePair, point: Point, edit: Edit) -> Meeting:
+    """Have b receive a's request with a change."""
+    point(pair)
+    return _deliver(pair, pair.hold_to_b(), edit)
+
+
+def response_of_b(pair: IkePair, point: Point, edit: Edit) -> Meeting:
+    """Have a receive b's response with a change."""
+    point(pair)
+    pair.deliver_to_b()
+    return _deliver(pair, pair.hold_to_a(), edit)
+
+
+def _deliver(pair: IkePair, flight: Flight, edit: Edit) -> Meeting:
+    sender, tested = flight.sender, flight.sender.peer
+    sa, other = _ike_sa(sender, flight.datagram), _ike_sa(tested, flight.datagram)
+    assert sa is not None
+    datagram = write(edit(read(flight.datagram, sa)), sa)
+    if flight.exchange == ExchangeType.IKE_SA_INIT and sender is pair.a:
+        attempt = sa.attempt
+        assert attempt is not None
+        attempt.requests = dict.fromkeys(attempt.requests, datagram)
+    elif flight.exchange == ExchangeType.IKE_SA_INIT:
+        sa.init_response = datagram
+    before = dict(tested.endpoint.counters)
+    already = len(pair.link.flights)
+    pair.link.arrive(replace(flight, datagram=datagram))
+    said = [one for one in list(pair.link.flights)[already:] if one.sender is tested]
+    answer = read(said[0].datagram, other) if said else None
+    return Meeting(pair, tested, before, answer)
+
+
+def _ike_sa(side: Side, datagram: bytes) -> IkeSa | None:
+    """Return the IKE SA of a side that a message belongs to, if there is one already."""
+    header = parse_header(datagram)
+    sas = side.endpoint._context.sas
+    return sas.get(header.spi_i) or sas.get(header.spi_r)
