@@ -188,7 +188,7 @@ class Bird:
     def wait_established(self, timeout_s: float = 30.0) -> None:
         """Wait until every session is up. Raises LabError with their state."""
         try:
-            wait_for(f"BGP of {self.machine.name}", self.is_established, timeout_s, every_s=0.2)
+            wait_for(f"BGP of {self.machine.name}", self.is_established, timeout_s, every_s=0.1)
         except LabError as error:
             state = self.birdc("show", "protocols") + self.birdc("show", "bfd", "sessions")
             raise LabError(f"{error}\n{state}") from error

@@ -156,7 +156,7 @@ class Control:
         self._process = self.machine.start(
             f"control{self._starts}", *words, env={"PYTHONPATH": str(ROOT)}
         )
-        wait_for(f"control in {self.machine.name}", self._answers, timeout_s, every_s=0.1)
+        wait_for(f"control in {self.machine.name}", self._answers, timeout_s)
         return self
 
     def _answers(self) -> bool:

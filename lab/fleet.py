@@ -131,7 +131,7 @@ class Fleet:
 
     def _wait(self, what: str, question: Callable[[], bool], timeout_s: float) -> None:
         try:
-            wait_for(what, question, timeout_s, every_s=0.1)
+            wait_for(what, question, timeout_s)
         except LabError as error:
             logs = [self.control.log_text(), *(one.log_text() for one in self.members)]
             raise LabError("\n".join([str(error), *(log[-3000:] for log in logs)])) from error

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import permutations
 
-from lab import office, pages, topology
+from lab import office, pages, pings, topology
 from lab.commands import LabError, wait_for
 from lab.netns import Lab, Namespace
 from lab.office import Device
@@ -84,8 +84,7 @@ class Hub:
 
         def answered(pair: tuple[str, str]) -> bool:
             (machine, _), (_, address) = self.hosts[pair[0]], self.hosts[pair[1]]
-            words = ("ping", "-n", "-q", "-c", "2", "-i", "0.2", "-W", "1", address)
-            return " 0% packet loss" in machine.run(*words, check=False)
+            return pings.are_answered(machine, address, count=2, wait_s=1)
 
         with ThreadPoolExecutor(len(pairs)) as pool:
             return dict(zip(pairs, pool.map(answered, pairs), strict=True))

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from lab import sites, topology
+from lab import pings, sites, topology
 from lab.commands import LabError, run, wait_for
 from lab.netns import Lab
 from lab.strongswan import Ppk, StrongSwan
@@ -182,8 +182,7 @@ def _reach(pair: Pair) -> None:
 def _lost(pair: Pair) -> str:
     """Return which way packets are lost, "" if none is."""
     for host, address in ((pair.a.host, pair.b.host4), (pair.b.host, pair.a.host4)):
-        out = host.run("ping", "-n", "-q", "-c", "5", "-i", "0.1", "-W", "1", address, check=False)
-        if " 0% packet loss" not in out:
+        if not pings.are_answered(host, address, count=5, wait_s=1):
             return f"packets from {host.name} are lost"
     return ""
 

@@ -37,6 +37,8 @@ _HELLO = 2**64 - 1
 # Python's socket module does not name them. They pass the limit that the machine sets.
 _SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
 _LAST_ECHO_S = 1.0
+_LEAST_S = 0.6  # so long it goes on, however soon it is stopped: few datagrams say little
+_TAIL_S = 0.3  # so long it goes on after what it judges
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +67,11 @@ class Probe:
     sender: Process
     echo: Process
     file: Path
+    begun_at: float
 
     def stop(self) -> Result:
-        """Stop sending, wait for the last echoes, return what was counted."""
+        """Stop sending after a moment, wait for the last echoes, return what was counted."""
+        time.sleep(max(_TAIL_S, self.begun_at + _LEAST_S - time.monotonic()))
         self.sender.child.send_signal(signal.SIGTERM)
         self.sender.wait(10.0)
         self.echo.stop(2.0)
@@ -108,7 +112,7 @@ def start(
         process.kill()
         echo.kill()
         raise
-    return Probe(process, echo, file)
+    return Probe(process, echo, file, time.monotonic())
 
 
 def _judge(sent: int, echoes: list[tuple[int, float]], spoiled: int, period_s: float) -> Result:

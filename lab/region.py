@@ -73,7 +73,7 @@ class Region:
     def wait_sessions(self, timeout_s: float = 40.0) -> None:
         """Wait until all sessions of BGP and BFD are up at both ends."""
         for gateway in self.gateways:
-            wait_for("sessions", partial(has_all_sessions, gateway), timeout_s, every_s=0.2)
+            wait_for("sessions", partial(has_all_sessions, gateway), timeout_s)
 
 
 def build(lab: Lab) -> Region:

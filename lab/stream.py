@@ -14,6 +14,7 @@ sender is taken off. Both ends must be on one machine: they share its clock.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import socket
@@ -37,6 +38,10 @@ _SO_RCVBUFFORCE, _SO_TIMESTAMPNS = 33, 35
 _BUFFER_BYTES = 4 << 20
 _SIZE_BYTES = 120  # a small voice packet
 _QUIET_S = 1.0  # no datagram is on its way for longer, even if a peer waits for a CPU
+_END = 2**64 - 1  # in place of a number: the sender has sent all, and what it sent came before
+_AFTER_END_S = 0.3
+_LEAST_S = 0.6  # so long it flows, however soon it is stopped: few datagrams say little
+_TAIL_S = 0.3  # so long it flows after what it judges
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,7 @@ class Stream:
     sent_file: Path
     taken_file: Path
     period_ns: int
+    made_at: float
 
     def stop(self, since_ns: int = 0) -> Result:
         """
@@ -65,7 +71,16 @@ class Stream:
 
         Raises LabError if an end does not finish.
         """
+        self.flow_on()
         self.end()
+        return self.result(since_ns)
+
+    def flow_on(self) -> None:
+        """Return when it has flowed for long enough, and a moment more."""
+        time.sleep(max(_TAIL_S, self.made_at + _LEAST_S - time.monotonic()))
+
+    def result(self, since_ns: int = 0) -> Result:
+        """Return what was counted, when both ends are done. Raises LabError if one goes on."""
         for process in (self.sender, self.taker):
             process.wait(10.0)
         sent = json.loads(self.sent_file.read_text())
@@ -97,8 +112,10 @@ class BothWays:
 
         Raises LabError if an end does not finish.
         """
-        self.back.end()
-        return self.there.stop(since_ns), self.back.stop(since_ns)
+        self.back.flow_on()
+        for way in (self.there, self.back):
+            way.end()
+        return self.there.result(since_ns), self.back.result(since_ns)
 
     def kill(self) -> None:
         """End both without a result."""
@@ -137,7 +154,7 @@ def start(
     process = sender.start(
         f"send{port}", *program, "send", address, str(port), str(rate), str(sent)
     )
-    made = Stream(process, taker, sent, taken, 10**9 // rate)
+    made = Stream(process, taker, sent, taken, 10**9 // rate, time.monotonic())
 
     def has_begun() -> bool:
         for end in (process, taker):
@@ -204,7 +221,7 @@ class _Until:
 
 
 def _run_taker(port: int, file: Path) -> None:
-    until = _Until()
+    until, is_ended = _Until(), False
     taken: list[tuple[int, int]] = []
     with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as link:
         link.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER_BYTES)
@@ -215,13 +232,18 @@ def _run_taker(port: int, file: Path) -> None:
             try:
                 datagram, ancillary, _, _ = link.recvmsg(_SIZE_BYTES, 64)
             except TimeoutError:
-                if until.is_over:
+                if until.is_over or is_ended:
                     break
+                continue
+            seq = int(_SEQ.unpack_from(datagram)[0])
+            if seq == _END:
+                is_ended = True
+                link.settimeout(_AFTER_END_S)
                 continue
             if not taken:
                 print("begun", flush=True)
             seconds, nanoseconds = _TIMESPEC.unpack_from(ancillary[0][2])
-            taken.append((_SEQ.unpack_from(datagram)[0], seconds * 10**9 + nanoseconds))
+            taken.append((seq, seconds * 10**9 + nanoseconds))
     file.write_text(json.dumps(taken))
 
 
@@ -243,6 +265,8 @@ def _run_sender(address: str, port: int, rate: int, file: Path) -> None:
                 link.sendto(datagram, (address, port))
             except OSError:
                 continue  # no route at this moment: counts as lost
+        with contextlib.suppress(OSError):
+            link.sendto(_SEQ.pack(_END) + filler, (address, port))
     file.write_text(json.dumps(sent))
 
 

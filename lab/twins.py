@@ -54,9 +54,9 @@ class Twins:
         """Wait until tunnels and sessions are up at both ends and tunnel 1 carries the traffic."""
         for end in (self.a, self.b):
             end.wait_up(timeout_s=timeout_s)
-            wait_for("the probes", partial(is_answered, end), timeout_s, every_s=0.2)
+            wait_for("the probes", partial(is_answered, end), timeout_s)
             if self.bfd is not None:
-                wait_for("BGP and BFD", partial(has_all_sessions, end), timeout_s, every_s=0.2)
+                wait_for("BGP and BFD", partial(has_all_sessions, end), timeout_s)
         self.wait_by(1, timeout_s)
 
 

@@ -209,7 +209,7 @@ class Twinspan:
             env={"PYTHONPATH": str(ROOT), "TWINSPAN_RUNTIME_DIR": str(self.directory)},
             shares_mounts=self._shows_namespaces,
         )
-        wait_for(f"twinspan in {self.machine.name}", self._answers, timeout_s, every_s=0.1)
+        wait_for(f"twinspan in {self.machine.name}", self._answers, timeout_s, every_s=0.03)
         return self
 
     def _source(self) -> Sequence[str]:
@@ -332,7 +332,7 @@ class Twinspan:
             return all(tunnels[name].is_up for name in names or tunnels)
 
         try:
-            wait_for(f"tunnels {names or 'all'}", all_up, timeout_s, every_s=0.2)
+            wait_for(f"tunnels {names or 'all'}", all_up, timeout_s)
         except LabError as error:
             raise LabError(f"{error}\n{self.log_text()[-4000:]}") from error
 
@@ -350,7 +350,7 @@ class Twinspan:
                 for tunnel in tunnels
             )
 
-        wait_for(f"new Child SAs in {self.machine.name}", renewed, timeout_s, every_s=0.2)
+        wait_for(f"new Child SAs in {self.machine.name}", renewed, timeout_s)
 
     def log_text(self) -> str:
         """Return what the gateway of the last start has logged."""
