@@ -33,9 +33,9 @@ BRANCH_NETS, HUB_NETS = IPv4Address("10.64.0.0"), IPv4Address("10.128.0.0")
 HUB_LAN = "10.60.0.0/16"
 MOST = 1000
 _USUAL = 500
-_IDLE_S = 5.0
 METRICS = ("192.0.2.1", 9469)
 _SCRAPES = 9
+_BETWEEN_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +167,7 @@ def scrape(hub: Twinspan, branches: Twinspan, idle: float) -> tuple[float, float
         seconds, size_text = branches.machine.run("curl", *words, timeout_s=30.0).split()
         times.append(float(seconds) * 1000)
         size = float(size_text) / 2**20
-        time.sleep(0.5)
+        time.sleep(_BETWEEN_S)
     used_s = cpu.cpu_s([hub.pid]) - used_s - idle * (time.monotonic() - began_at)
     return sorted(times)[_SCRAPES // 2], used_s / _SCRAPES * 1000, size
 
@@ -189,7 +189,9 @@ def packets(hub: Twinspan, branches: Twinspan, count: int, rounds: int) -> dict[
     return spread.measure(hub, branches, str(BRANCH_NETS + 1), 256, spread_over(count), rounds)
 
 
-def measure(prefix: str, count: int, rounds: int) -> tuple[Figures, dict[str, float]]:
+def measure(
+    prefix: str, count: int, rounds: int, idle_s: float
+) -> tuple[Figures, dict[str, float]]:
     """Return the figures of one run with `count` tunnels, and those of its packets."""
     with Lab(prefix) as lab:
         hub, branches = build(lab, count)
@@ -201,8 +203,8 @@ def measure(prefix: str, count: int, rounds: int) -> tuple[Figures, dict[str, fl
         established_s = time.monotonic() - began
         pids = hub.pids()
         before = cpu.cpu_s(pids)
-        time.sleep(_IDLE_S)
-        idle = (cpu.cpu_s(pids) - before) / _IDLE_S
+        time.sleep(idle_s)
+        idle = (cpu.cpu_s(pids) - before) / idle_s
         scrape_ms, scrape_cpu_ms, scrape_mib = scrape(hub, branches, idle)
         views = hub.tunnels()
         took, touched = reload_one(hub, views)
@@ -230,12 +232,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--rounds", type=int, default=3, help="runs a packet's cost is the median of"
     )
+    parser.add_argument("--idle", type=float, default=5.0, help="seconds without any traffic")
     chosen = parser.parse_args(arguments)
+    if chosen.idle < 1:
+        parser.error(f"--idle: at least 1, not {chosen.idle:g}")
     if chosen.tunnels % 2 or not 2 <= chosen.tunnels <= MOST:
         parser.error(f"--tunnels: an even number from 2 to {MOST}, not {chosen.tunnels}")
     end_cleanly()
     try:
-        figures, packet = measure(f"sc{os.getpid()}", chosen.tunnels, chosen.rounds)
+        figures, packet = measure(f"sc{os.getpid()}", chosen.tunnels, chosen.rounds, chosen.idle)
     except LabError as error:
         print(f"scale: {error}", file=sys.stderr)
         return 1

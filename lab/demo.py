@@ -44,6 +44,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--keep", action="store_true", help="leave it running at the end")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here")
     parser.add_argument(
+        "--seconds",
+        type=int,
+        default=3,
+        choices=range(1, 61),
+        metavar="S",
+        help="how long each speed is measured (3)",
+    )
+    parser.add_argument(
         "--record", action="store_true", help="write the pictures of docs/console.md, nothing else"
     )
     parser.add_argument("--remove", action="store_true", help="take down what --keep left")
@@ -60,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("a kept demo still runs: ./run demo --remove takes it down", file=sys.stderr)
         return 1
     end_cleanly()
-    return _run(chosen.scenario, prefix, keep=chosen.keep, json_file=chosen.json)
+    return _run(chosen.scenario, prefix, chosen.seconds, keep=chosen.keep, json_file=chosen.json)
 
 
 def _record(prefix: str) -> int:
@@ -75,13 +83,13 @@ def _record(prefix: str) -> int:
     return 0
 
 
-def _run(scenario: str, prefix: str, *, keep: bool, json_file: Path | None) -> int:
+def _run(scenario: str, prefix: str, seconds: int, *, keep: bool, json_file: Path | None) -> int:
     console = Console(width=None if sys.stdout.isatty() else 120)
     play = importlib.import_module(f"lab.demos.{scenario}")
     began = time.monotonic()
     try:
         with Lab(prefix, keep=keep) as lab:
-            stage = Stage(console, lab, prefix)
+            stage = Stage(console, lab, prefix, seconds)
             play.show(stage)
             if keep:
                 stage.plain(f"\nIt still runs. To look around:\n{play.how_to_look(stage)}")

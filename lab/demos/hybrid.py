@@ -44,11 +44,12 @@ class Story:
 
     def compare(self) -> None:
         """Measure TCP through tunnel 1 and through other pairs of gateways."""
-        self.stage.say("Measuring TCP (3 s each way and pair of gateways) ...")
+        seconds = self.stage.speed_s
+        self.stage.say(f"Measuring TCP ({seconds:g} s each way and pair of gateways) ...")
         pids = (tuple(self.made.gateway.pids()), (self.made.office.devices[0].swan.pid,))
-        main = speed(Joined(self.made.pair, pids))
-        theirs = compared("strongswan", f"{self.stage.prefix}-s")
-        ours = compared("twinspan", f"{self.stage.prefix}-t")
+        main = speed(Joined(self.made.pair, pids), seconds)
+        theirs = compared("strongswan", f"{self.stage.prefix}-s", seconds)
+        ours = compared("twinspan", f"{self.stage.prefix}-t", seconds)
         rows = (
             ("twinspan to strongSwan", main),
             ("strongSwan to strongSwan", theirs),

@@ -40,8 +40,8 @@ def show(stage: Stage) -> None:
 
 def _speed(stage: Stage, made: Region) -> None:
     a, b = made.pair.a.host, made.pair.b
-    there = iperf.measure(a, b.host, b.host4, seconds=2.0)
-    back = iperf.measure(a, b.host, b.host4, "-R", seconds=2.0)
+    there = iperf.measure(a, b.host, b.host4, seconds=stage.speed_s)
+    back = iperf.measure(a, b.host, b.host4, "-R", seconds=stage.speed_s)
     stage.say(f"TCP, one stream: {there.gbps:.2f} Gbit/s there, {back.gbps:.2f} Gbit/s back")
     stage.figures.update(tcp_gbps=round(there.gbps, 3), tcp_reverse_gbps=round(back.gbps, 3))
 

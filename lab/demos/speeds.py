@@ -13,8 +13,6 @@ from lab.commands import LabError
 from lab.netns import Namespace
 from lab.peers import Joined
 
-RUN_S = 3.0
-
 
 @dataclass(frozen=True, slots=True)
 class Speed:
@@ -35,7 +33,7 @@ def latency_ms(sender: Namespace, address: str) -> float:
     return float(found[1])
 
 
-def speed(joined: Joined, seconds: float = RUN_S) -> Speed:
+def speed(joined: Joined, seconds: float) -> Speed:
     """Measure TCP both ways, the CPU of each gateway for it, and the round trip."""
     pair = joined.pair
     latency = latency_ms(pair.a.host, pair.b.host4)
@@ -47,11 +45,11 @@ def speed(joined: Joined, seconds: float = RUN_S) -> Speed:
     return Speed(forward.gbps, reverse.gbps, tuple(each / carried for each in used), latency)
 
 
-def compared(way: str, prefix: str) -> Speed:
+def compared(way: str, prefix: str, seconds: float) -> Speed:
     """Return the speed of two equal gateways, joined in the way `way` in a lab of their own."""
     lab, joined = peers.join(way, prefix)
     with lab:
-        return speed(joined)
+        return speed(joined, seconds)
 
 
 def speeds_table(rows: Sequence[tuple[str, Speed]]) -> Table:

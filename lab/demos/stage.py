@@ -54,6 +54,7 @@ class Stage:
     console: Console
     lab: Lab
     prefix: str
+    speed_s: float = 3.0  # how long each speed is measured
     figures: dict[str, float] = field(default_factory=dict)
     switches: list[Switch] = field(default_factory=list)
 

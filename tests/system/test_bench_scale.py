@@ -19,7 +19,7 @@ pytestmark = pytest.mark.system
 def test_few_tunnels_come_up_and_carry_packets(tmp_path: Path) -> None:
     file = tmp_path / "figures.json"
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    words = ("--tunnels", "4", "--rounds", "1", "--json", str(file))
+    words = ("--tunnels", "4", "--rounds", "1", "--idle", "1", "--json", str(file))
     run(sys.executable, "-m", "bench.scale", *words, env=env, timeout_s=90.0)
     found = json.loads(file.read_text())
     assert set(scale.Figures.__slots__) < set(found)

@@ -62,7 +62,7 @@ def test_a_demonstration_runs_to_its_end(
     if os.geteuid() != 0:
         pytest.skip("needs root: makes network namespaces")
     file = tmp_path / "figures.json"
-    assert demo.main([scenario, "--json", str(file)]) == 0
+    assert demo.main([scenario, "--seconds", "1", "--json", str(file)]) == 0
     found = json.loads(file.read_text())
     wrong = {
         name: found[name]
