@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import re
-import sys
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
-from lab import probe, sites
+from lab import pings, probe, sites
 from lab.commands import LabError, wait_for
 from lab.netns import Lab, Namespace
 from lab.strongswan import Connection, StrongSwan
 from lab.topology import Pair
 from lab.twinspan import Twinspan, Value
+from tests.dataplane.machines import inside
 
 FIRST, SECOND = sites.tunnel_name(1), sites.tunnel_name(2)
 UP_S = 15.0
@@ -70,8 +71,7 @@ class Ends:
 
 def ping(machine: Namespace, address: str, *options: str) -> bool:
     """Say whether every one of three pings is answered."""
-    words = ("ping", "-n", "-q", "-c", "3", "-i", "0.05", "-W", "2", *options, address)
-    return " 0% packet loss" in machine.run(*words, check=False)
+    return pings.are_answered(machine, address, *options)
 
 
 def reach_each_other(pair: Pair, family: int = 4) -> None:
@@ -95,7 +95,6 @@ def wait_status(gateway: Twinspan, name: str, status: str, timeout_s: float = UP
             f"{name} {status}",
             lambda: gateway.tunnels()[name].status == status,
             timeout_s,
-            every_s=0.2,
         )
     except LabError as error:
         raise LabError(f"{error}\n{gateway.log_text()[-3000:]}") from error
@@ -103,7 +102,7 @@ def wait_status(gateway: Twinspan, name: str, status: str, timeout_s: float = UP
 
 def wait_reason(gateway: Twinspan, name: str, code: str, timeout_s: float = 10.0) -> None:
     """Wait until a tunnel is down for that reason; there is an event of it, with a hint."""
-    wait_for(code, lambda: gateway.tunnels()[name].reason == code, timeout_s, every_s=0.2)
+    wait_for(code, lambda: gateway.tunnels()[name].reason == code, timeout_s)
     assert not gateway.tunnels()[name].is_up
     assert any(event["reason"] == code and event["hint"] for event in gateway.events(name))
 
@@ -143,19 +142,33 @@ def assert_nothing_lost(seen: probe.Result) -> None:
     assert seen.lost == (), f"{len(seen.lost)} of {seen.sent} lost, from {seen.lost[:5]}"
 
 
+class Since:
+    """Since when a BGP session is up. BIRD computes it anew each time, some ms more or less."""
+
+    def __init__(self, peer: Mapping[str, object]) -> None:
+        self._at = datetime.fromisoformat(str(peer["since"]))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Since):
+            return NotImplemented
+        return abs((self._at - other._at).total_seconds()) < 0.5
+
+    __hash__ = None  # type: ignore[assignment]  # what is equal may differ
+
+    def __repr__(self) -> str:
+        return str(self._at)
+
+
 def inject(machine: Namespace, packets: Sequence[bytes]) -> None:
     """Send whole IP packets from a machine, as they are."""
-    text = json.dumps([packet.hex() for packet in packets])
-    machine.run(sys.executable, "-c", _INJECT, text=text)
+    with inside(machine, _raw_socket) as link:
+        for packet in packets:
+            link.sendto(packet, (socket.inet_ntoa(packet[16:20]), 0))
 
 
-# Raw sockets fill in nothing but the checksum and length of the IPv4 header.
-_INJECT = """
-import json, socket, sys
-link = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
-for packet in map(bytes.fromhex, json.load(sys.stdin)):
-    link.sendto(packet, (socket.inet_ntoa(packet[16:20]), 0))
-"""
+def _raw_socket() -> socket.socket:
+    """Return a socket for whole IPv4 packets; it fills in nothing but checksum and length."""
+    return socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
 
 
 def silences_ms(gateway: Twinspan) -> list[float]:

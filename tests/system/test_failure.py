@@ -9,6 +9,7 @@ Ours gives a silent peer up after three seconds, strongSwan after eight.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
@@ -53,12 +54,16 @@ def test_a_path_cut_moves_traffic_to_the_second_tunnel_and_mending_brings_the_fi
     seen = running.stop()
     assert seen.goes_on
     assert seen.silence_ms < SILENCE_MOST_MS
-    moved = [each for each in ends.ours.events() if each["code"] == "failover"]
+    moved = wait_for("the event", lambda: _failovers(ends) or None, 5.0)  # told once a second
     assert [each["reason"] for each in moved] == ["peer_unreachable"]
     assert f"left {FIRST}, by {SECOND}, silent_s" in str(moved[0]["text"])
     assert _up(ends, SECOND)
     wait_status(ends.ours, FIRST, "up", 30.0)
     reach_each_other(ends.pair)
+
+
+def _failovers(ends: Ends) -> list[Mapping[str, object]]:
+    return [each for each in ends.ours.events() if each["code"] == "failover"]
 
 
 def _up(ends: Ends, name: str) -> bool:

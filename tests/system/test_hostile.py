@@ -114,6 +114,7 @@ def test_malformed_ike_changes_nothing(up: Ends, bad: Bad, port: int) -> None:
     assert up.ours.is_alive
 
 
+@pytest.mark.alone
 def test_a_storm_of_noise_stops_no_traffic(up: Ends) -> None:
     noise = random.Random(2026)
     running = probe.start(up.pair.a.host, up.pair.b.host, up.pair.b.host4)
@@ -127,6 +128,7 @@ def test_a_storm_of_noise_stops_no_traffic(up: Ends) -> None:
     assert_nothing_lost(running.stop())
 
 
+@pytest.mark.alone
 def test_half_open_requests_from_many_addresses_stop_no_handshake(up: Ends) -> None:
     """Two thousand IKE_SA_INIT of strangers that never go on; strongSwan still gets its rekey."""
     noise = random.Random(7)

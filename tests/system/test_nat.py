@@ -107,6 +107,7 @@ def test_we_reach_strongswan_from_behind_a_nat(pair: Pair, router: Namespace) ->
         swan.stop()
 
 
+@pytest.mark.alone
 def test_the_path_follows_a_nat_that_changes_its_mapping(pair: Pair) -> None:
     """The router forgets its flows: the peer's packets come from another port; ours follow."""
     assert pair.router is not None

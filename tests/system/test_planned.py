@@ -116,8 +116,8 @@ def test_edits_that_interrupt_follow_one_after_the_other_and_lose_nothing(networ
     with nothing_lost(network):
         write_tunnels(network.a, with_device)
         assert f"{FIRST}, {SECOND}" in network.a.cli("reload")
-        wait_for("both", lambda: "edit done" in network.a.cli("log"), 60.0, every_s=0.5)
-        wait_for("sessions", partial(sessions_up, network.a), 40.0, every_s=0.3)
+        wait_for("both", lambda: "edit done" in network.a.cli("log"), 60.0, every_s=0.2)
+        wait_for("sessions", partial(sessions_up, network.a), 40.0)
     assert {each.interface for each in network.a.tunnels().values()} == {
         f"tw-{FIRST}",
         f"tw-{SECOND}",
@@ -140,8 +140,8 @@ def test_a_tunnel_that_does_not_come_back_leaves_its_twin_as_it_was(network: Twi
         write_tunnels(network.b, with_other_inner)
         network.b.cli("reload")
         for end in (network.a, network.b):
-            wait_for("the rest", partial(has_no_edit, end), 60.0, every_s=0.5)
-            wait_for("sessions", partial(sessions_up, end), 60.0, every_s=0.3)
+            wait_for("the rest", partial(has_no_edit, end), 60.0, every_s=0.2)
+            wait_for("sessions", partial(sessions_up, end), 60.0)
     assert network.a.tunnels()[FIRST].spis == before[FIRST].spis
 
 
@@ -151,15 +151,15 @@ def test_active_active_stays_and_active_standby_returns(network: Twins) -> None:
         edit(end, ha_mode="active-active")
     with impair.cut_off(network.pair.b.gateway, "wan1"):
         wait_for("the switch", partial(by, network, 2), 10.0)
-        wait_for("the word", partial(are_held_back, network), 10.0, every_s=0.2)
+        wait_for("the word", partial(are_held_back, network), 10.0)
     for end in (network.a, network.b):
-        wait_for("sessions", partial(sessions_up, end), 40.0, every_s=0.3)
+        wait_for("sessions", partial(sessions_up, end), 40.0)
         assert standing(end, FIRST) == ("demoted", ["failback"])
         assert f"{FIRST}: last choice: it was down, traffic stays where it is" in end.cli("status")
     with nothing_lost(network):
         network.a.stop()  # the next process leaves the traffic where it is
         network.a.start()
-        wait_for("sessions", partial(sessions_up, network.a), 40.0, every_s=0.3)
+        wait_for("sessions", partial(sessions_up, network.a), 40.0)
         assert by(network, 2)
         assert standing(network.a, FIRST) == ("demoted", ["failback"])
         for end in (network.a, network.b):

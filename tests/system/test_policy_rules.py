@@ -18,7 +18,7 @@ from itertools import product
 
 import pytest
 
-from lab import pages, sites
+from lab import pages, pings, sites
 from lab.commands import LabError, Process, wait_for
 from lab.strongswan import Connection
 from lab.twinspan import Document
@@ -106,6 +106,11 @@ def ping(ends: Ends, source: str, to: str) -> str:
     return ends.pair.a.host.run(*words, check=False)
 
 
+def answers(ends: Ends, source: str, to: str) -> bool:
+    """Say whether each of three pings is answered."""
+    return pings.are_answered(ends.pair.a.host, to, "-I", source)
+
+
 @pytest.mark.parametrize("start", ["initiate", "respond"])
 def test_each_pair_goes_by_its_own_child_sa(quarters: Ends, start: str) -> None:
     ends = quarters
@@ -116,7 +121,7 @@ def test_each_pair_goes_by_its_own_child_sa(quarters: Ends, start: str) -> None:
     assert 'pair="10.10.0.64/26 === 10.20.0.128/26"' in ends.ours.log_text()
     for slot, (source, to) in enumerate(HOSTS):
         before = sent(ends)
-        assert " 0% packet loss" in ping(ends, source, to)
+        assert answers(ends, source, to)
         more = [now - then for now, then in zip(sent(ends), before, strict=True)]
         assert more == [3 * (at == slot) for at in range(6)]
     carried = {child.name: (child.packets_in, child.packets_out) for child in ends.swan.children()}
@@ -187,7 +192,7 @@ def test_one_that_strongswan_deletes_comes_back_and_the_others_stay(quarters: En
     wait_for("a new one", lambda: len(before & spis_in_use(ends)) == 5, 5.0, every_s=0.1)
     wait_all_up(ends)
     assert len(before & spis_in_use(ends)) == 5
-    assert " 0% packet loss" in ping(ends, *HOSTS[3])
+    assert answers(ends, *HOSTS[3])
 
 
 def test_one_that_strongswan_refuses_is_named_and_the_others_carry_on(quarters: Ends) -> None:
@@ -203,7 +208,7 @@ def test_one_that_strongswan_refuses_is_named_and_the_others_carry_on(quarters: 
     assert words in ends.ours.cli("status")
     assert ends.ours.tunnels()[FIRST].is_up
     for hosts in HOSTS[:5]:
-        assert " 0% packet loss" in ping(ends, *hosts)
+        assert answers(ends, *hosts)
     assert " 100% packet loss" in ping(ends, *HOSTS[5])
 
 
@@ -227,7 +232,7 @@ def test_swanctl_sees_each_pair_as_a_child_of_its_own(quarters: Ends) -> None:
     assert "initiate completed" in ends.ours.swanctl("--initiate", "--child", names[4])
     assert states(ends) == ["up"] * 6
     for hosts in HOSTS:
-        assert " 0% packet loss" in ping(ends, *hosts)
+        assert answers(ends, *hosts)
 
 
 @pytest.mark.parametrize("way", ["stop", "kill"])
@@ -260,7 +265,7 @@ def test_the_page_brings_up_all_six(quarters: Ends) -> None:
     ends.ours.cli("reload")
     wait_all_up(ends)
     for hosts in HOSTS:
-        assert " 0% packet loss" in ping(ends, *hosts)
+        assert answers(ends, *hosts)
     explained = ends.ours.cli("explain", FIRST)
     assert "pair      10.10.0.64/26 === 10.20.0.128/26: up, 3 packets received, 3 sent" in explained
 
@@ -290,4 +295,4 @@ def test_wrong_rules_are_refused_and_change_nothing(
         ends.ours.cli("reload")
     assert words in str(refused.value)
     assert spis_in_use(ends) == before
-    assert " 0% packet loss" in ping(ends, *HOSTS[0])
+    assert answers(ends, *HOSTS[0])

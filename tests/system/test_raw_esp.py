@@ -19,7 +19,7 @@ from scapy.layers.ipsec import ESP
 from scapy.packet import Packet
 from scapy.utils import rdpcap
 
-from lab import probe, sites, topology
+from lab import pings, probe, sites, topology
 from lab.commands import wait_for
 from lab.netns import Lab, Namespace
 from lab.topology import Pair, Site
@@ -98,11 +98,10 @@ def _spi(text: object) -> int:
 def test_pings_travel_as_esp_and_nothing_else(lab: Lab, pair: Pair, gateways: Twins) -> None:
     pattern = ("-p", CLEAR_TEXT.hex(), "-s", "56")
 
-    def pings() -> None:
-        words = ("ping", "-n", "-q", "-c", "5", "-i", "0.05", *pattern, pair.b.host4)
-        assert " 0% packet loss" in pair.a.host.run(*words)
+    def send() -> None:
+        assert pings.are_answered(pair.a.host, pair.b.host4, *pattern, count=5)
 
-    packets = _capture(pair.b.gateway, lab.directory / "ping.pcap", pings)
+    packets = _capture(pair.b.gateway, lab.directory / "ping.pcap", send)
     assert not [p for p in packets if ICMP in p]
     assert not [p for p in packets if CLEAR_TEXT in bytes(p)]
     for site, gateway in ((pair.a, gateways.a), (pair.b, gateways.b)):

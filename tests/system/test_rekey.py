@@ -46,8 +46,8 @@ def _is_settled(ends: Ends) -> bool:
     return len(_spis(ends)) == 1 and len(ends.swan.children(FIRST)) == 1
 
 
-def _probe(ends: Ends) -> probe.Probe:
-    return probe.start(ends.pair.a.host, ends.pair.b.host, ends.pair.b.host4, rate=200)
+def _probe(ends: Ends, rate: int = 200) -> probe.Probe:
+    return probe.start(ends.pair.a.host, ends.pair.b.host, ends.pair.b.host4, rate=rate)
 
 
 def _ours_child(ends: Ends) -> None:
@@ -131,7 +131,7 @@ def test_a_limit_of_packets_rekeys_by_itself(ends: Ends) -> None:
     settings: dict[str, Value] = {"start": "initiate", "child_lifetime_packets": 1000}
     ends.agree([ends.connection()], settings)
     ends.ours.wait_up()
-    running = _probe(ends)
+    running = _probe(ends, 400)
     for _ in range(2):
         before = _spis(ends)
         wait_for("a rekey", partial(_are_others, ends, before), 20.0)

@@ -78,7 +78,7 @@ class Cloud:
             reason = status["reason"]
             return reason if reason and reason["code"] == code else None
 
-        return wait_for(f"{name} {code}", said, 10.0, every_s=0.2)
+        return wait_for(f"{name} {code}", said, 10.0, every_s=0.1)
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +130,7 @@ def test_a_device_that_stops_ends_redundancy_not_traffic(cloud: Cloud) -> None:
         "no redundancy",
         lambda: cloud.connection()["status"]["ha_status"] == "no_redundancy",
         20.0,
-        every_s=0.2,
+        every_s=0.1,
     )
     cloud.hybrid.wait_by(2)
     device.start_charon()
@@ -167,13 +167,13 @@ def test_a_new_key_and_new_suites_at_both_ends_in_either_order(cloud: Cloud, fir
     streams = cloud.hybrid.streams()
     if first == "ours":
         cloud.change(FIRST, **fields)
-        wait_for("a refusal", lambda: cloud.details(FIRST)["refused"], 10.0, every_s=0.2)
+        wait_for("a refusal", lambda: cloud.details(FIRST)["refused"], 10.0, every_s=0.1)
         device.swan.load_text(cloud.configuration(FIRST))
     else:
         text = re.sub(r"( (?:esp_)?proposals = ).*", rf"\g<1>{suite}", cloud.configuration(FIRST))
         device.swan.load_text(re.sub(r"( secret = ).*", rf"\g<1>{key}", text))
         cloud.change(FIRST, **fields)
-    wait_for("the suites", lambda: _uses(cloud, group), 30.0, every_s=0.2)
+    wait_for("the suites", lambda: _uses(cloud, group), 30.0, every_s=0.1)
     cloud.hybrid.wait_settled()
     for seen in streams.stop():
         assert seen.goes_on
@@ -208,7 +208,7 @@ def test_a_mistake_has_its_reason_within_ten_seconds(
     assert reason["text"]
     told = cloud.api.get(f"vpn-tunnels/{cloud.tunnel(SECOND)['id']}/explain")
     assert (told["details"]["reason"]["code"], told["hint"]) == (code, reason["hint"])
-    wait_for(f"the event {code}", lambda: code in cloud.reasons_of(SECOND), 10.0, every_s=0.2)
+    wait_for(f"the event {code}", lambda: code in cloud.reasons_of(SECOND), 10.0, every_s=0.1)
     back = {key: right if key == "psk" else None for key in fields}
     cloud.change(SECOND, **back)
     cloud.fleet.wait_applied()
@@ -227,11 +227,11 @@ def test_a_path_where_ike_is_blocked_and_a_group_only_a_rekey_needs_have_their_r
     cloud.fleet.wait_tunnels("up", SECOND, timeout_s=60.0)
     cloud.change(SECOND, esp_proposals=["aes256gcm16-ecp521"])
     cloud.fleet.wait_applied()
-    wait_for("the refusal", lambda: cloud.details(SECOND)["refused"], 10.0, every_s=0.2)
+    wait_for("the refusal", lambda: cloud.details(SECOND)["refused"], 10.0, every_s=0.1)
     (refused,) = cloud.details(SECOND)["refused"]
     assert refused["code"] == "no_proposal_chosen"
     assert "ecp521" in refused["ours"]
-    wait_for("its event", lambda: refused["code"] in cloud.reasons_of(SECOND), 10.0, every_s=0.2)
+    wait_for("its event", lambda: refused["code"] in cloud.reasons_of(SECOND), 10.0, every_s=0.1)
     assert cloud.tunnel(SECOND)["status"]["operational"] == "up"
     cloud.change(SECOND, esp_proposals=None)
     cloud.hybrid.wait_settled(60.0)

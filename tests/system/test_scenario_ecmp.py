@@ -86,7 +86,7 @@ def carried(gateway: Twinspan, run: Callable[[], object]) -> dict[str, int]:
 def test_many_flows_are_spread_over_all_tunnels(pair: Pair, gateways: Gateways) -> None:
     a, b = gateways
     count = ("-P", str(FLOWS))
-    run = partial(iperf.measure, pair.a.host, pair.b.host, pair.b.host4, *count, seconds=2.0)
+    run = partial(iperf.measure, pair.a.host, pair.b.host, pair.b.host4, *count, seconds=1.0)
     sent = carried(a, run)
     answered = carried(b, run)
     print(sent, answered)
@@ -96,22 +96,25 @@ def test_many_flows_are_spread_over_all_tunnels(pair: Pair, gateways: Gateways) 
 
 def test_one_flow_takes_one_tunnel(pair: Pair, gateways: Gateways) -> None:
     """iperf3 has a second flow for itself: a few packets of control."""
-    run = partial(iperf.measure, pair.a.host, pair.b.host, pair.b.host4, seconds=2.0)
+    run = partial(iperf.measure, pair.a.host, pair.b.host, pair.b.host4, seconds=1.0)
     sent = sorted(carried(gateways[0], run).values())
     print(sent)
-    assert sent[-1] > 10_000
+    assert sent[-1] > 5_000
     assert sum(sent[:-1]) < MAINTENANCE * len(sent)
 
 
 def test_path_names_the_tunnel_that_a_flow_takes(pair: Pair, gateways: Gateways) -> None:
+    """Of sixteen flows two take different tunnels but once in ten thousand times."""
     a, named = gateways[0], set()
-    for port in range(40000, 40010):
+    for port in range(40000, 40016):
         words = ("--proto", "udp", "--sport", str(port), "--dport", "9", "-o", "name")
         name = a.cli("path", pair.a.host4, pair.b.host4, *words).strip()
         send = partial(pair.a.host.run, "python3", "-c", _SEND, pair.b.host4, str(port))
         sent = carried(a, send)
         assert max(sent, key=sent.__getitem__) == name, sent
         named.add(name)
+        if len(named) > 1 and port >= 40003:
+            break
     assert len(named) > 1
 
 

@@ -26,8 +26,9 @@ BUSY_MS = 900  # granted to a machine that does other work
 @pytest.fixture(scope="module")
 def hybrid(lab: Lab) -> Hybrid:
     """Return the two sites with everything up and traffic on the first path."""
-    # What fails again and again is to be used again at once, unlike in real life.
-    return office.hybrid(lab, settings={"flap_damping": False})
+    # What fails again and again is to be used again at once, unlike in real life; and IKE gives up
+    # what BFD has left long ago sooner.
+    return office.hybrid(lab, settings={"flap_damping": False, "liveness_timeout_s": 2})
 
 
 def active(hybrid: Hybrid) -> list[str]:

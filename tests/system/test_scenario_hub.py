@@ -16,7 +16,7 @@ from lab import hub, impair, probe
 from lab.hub import Hub
 from lab.netns import Lab
 from lab.office import TUN
-from tests.system.support import assert_nothing_lost
+from tests.system.support import Since, assert_nothing_lost
 
 pytestmark = pytest.mark.system
 
@@ -45,9 +45,9 @@ def between(*names: str) -> set[tuple[str, str]]:
     return {(one, other) for one in names for other in names if one != other}
 
 
-def sessions(made: Hub) -> dict[str, str]:
+def sessions(made: Hub) -> dict[str, Since]:
     peers = made.gateway.bgp()
-    return {peer["tunnel"]: str(peer["since"])[:-2] for peer in peers}
+    return {peer["tunnel"]: Since(peer) for peer in peers}
 
 
 def test_branches_are_kept_from_each_other_by_themselves(made: Hub) -> None:

@@ -136,7 +136,7 @@ def network(lab: Lab) -> Network:
     a.wait_up()
     b.wait_up()
     made = Network(pair, keys, a, b)
-    wait_for("sessions", lambda: all(all_up(one) for one in (a, b)), 30.0, every_s=0.3)
+    wait_for("sessions", lambda: all(all_up(one) for one in (a, b)), 30.0)
     made.wait_by("line")
     return made
 

@@ -118,7 +118,7 @@ def test_bgp_joins_them_too(regions: tuple[Fleet, Pair, tuple[Region, Region]]) 
     def established() -> bool:
         return all(one["status"]["bgp"] == "established" for one in fleet.tunnels().values())
 
-    wait_for("all BGP sessions", established, 60.0, every_s=0.3)
+    wait_for("all BGP sessions", established, 60.0)
     wait_for(
         "the route",
         lambda: pair.b.lan4.split("/")[0] in pair.a.gateway.ip("route", "show", "proto", "bird"),

@@ -18,7 +18,7 @@ from lab import office, probe
 from lab.commands import wait_for
 from lab.netns import Lab
 from lab.office import Device, Hybrid
-from tests.system.support import FIRST, SECOND, assert_nothing_lost
+from tests.system.support import FIRST, SECOND, Since, assert_nothing_lost
 
 pytestmark = pytest.mark.system
 
@@ -39,7 +39,7 @@ def announce(hybrid: Hybrid, count: int) -> None:
     router.configure(replace(router.speaker, announced=[lan, *map(str, islice(more, count - 1))]))
     for device in hybrid.office.devices:
         told = partial(tells, device, count)
-        wait_for(f"{count} prefixes at {device.machine.name}", told, 20.0, every_s=0.2)
+        wait_for(f"{count} prefixes at {device.machine.name}", told, 20.0, every_s=0.1)
 
 
 def tells(device: Device, count: int) -> bool:
@@ -78,15 +78,15 @@ def _limits(hybrid: Hybrid) -> set[str]:
 def test_what_is_over_the_limit_is_left_out_and_told_and_nothing_else_happens(
     hybrid: Hybrid, count: int
 ) -> None:
-    before = {name: peer["since"] for name, peer in peers(hybrid).items()}
+    before = {name: Since(peer) for name, peer in peers(hybrid).items()}
     site = hybrid.office.site
     running = probe.start(hybrid.cloud.host, site.host, site.host4)
     announce(hybrid, count)
-    wait_for("the limit", lambda: learned(hybrid) == [LIMIT, LIMIT], 10.0, every_s=0.2)
+    wait_for("the limit", lambda: learned(hybrid) == [LIMIT, LIMIT], 10.0, every_s=0.1)
     for name in (FIRST, SECOND):
         peer = peers(hybrid)[name]
         assert (peer["state"], peer["limit_hit"], peer["bfd"]) == ("established", True, "up")
-        assert str(peer["since"])[:-2] == str(before[name])[:-2]
+        assert Since(peer) == before[name]
         told = f"{name}: the peer announces more than bgp_prefix_limit {LIMIT}"
         assert told in hybrid.gateway.cli("bgp")
     wait_for("the events", lambda: _limits(hybrid) == {FIRST, SECOND}, 10.0)
@@ -94,9 +94,9 @@ def test_what_is_over_the_limit_is_left_out_and_told_and_nothing_else_happens(
     assert_nothing_lost(running.stop())
 
     announce(hybrid, 1)
-    wait_for("what is announced", lambda: learned(hybrid) == [1, 1], 20.0, every_s=0.2)
-    wait_for("the limit's end", lambda: not over_limit(hybrid), 10.0, every_s=0.2)
+    wait_for("what is announced", lambda: learned(hybrid) == [1, 1], 20.0, every_s=0.1)
+    wait_for("the limit's end", lambda: not over_limit(hybrid), 10.0, every_s=0.1)
     announce(hybrid, LIMIT)
-    wait_for("all that is allowed", lambda: learned(hybrid) == [LIMIT, LIMIT], 20.0, every_s=0.2)
+    wait_for("all that is allowed", lambda: learned(hybrid) == [LIMIT, LIMIT], 20.0, every_s=0.1)
     announce(hybrid, 1)
     wait_for("the kernel", lambda: kernel_routes(hybrid) == 1, 10.0)

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import vici
 
+from lab import pings
 from lab.commands import LabError, Process, wait_for
 from tests.system.support import FIRST, Ends, wait_status
 
@@ -75,8 +76,7 @@ def test_list_sas_says_what_strongswan_says(connected: Ends) -> None:
 
 def test_traffic_is_counted_as_strongswan_counts_it(connected: Ends) -> None:
     ends = connected
-    ping = ("ping", "-n", "-q", "-c", "5", "-i", "0.05", "-W", "1")
-    ends.pair.a.host.run(*ping, ends.pair.b.host_address(4))
+    assert pings.are_answered(ends.pair.a.host, ends.pair.b.host_address(4), count=5)
     (child,) = ends.swan.children()
     (ours,) = our_children(ends)
     assert int(ours["packets-in"]) == child.packets_out >= 5

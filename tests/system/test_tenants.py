@@ -19,7 +19,7 @@ from lab.commands import LabError, Process, run, wait_for
 from lab.netns import Lab
 from lab.tenants import COLOURS, OFFICE, OFFICE_HOST, VPC, VPC_HOST, Network, Tenant
 from lab.twinspan import Twinspan, table
-from tests.system.support import assert_nothing_lost, ping
+from tests.system.support import Since, assert_nothing_lost, ping
 
 pytestmark = pytest.mark.system
 
@@ -64,7 +64,7 @@ def all_up(network: Network) -> bool:
 
 def wait_sessions(network: Network) -> None:
     try:
-        wait_for("sessions", partial(all_up, network), 30.0, every_s=0.3)
+        wait_for("sessions", partial(all_up, network), 30.0)
     except LabError as error:
         text = f"{network.ours.cli('bgp')}\n{network.ours.log_text()[-3000:]}"
         raise LabError(f"{error}\n{text}") from error
@@ -75,7 +75,7 @@ def wait_traffic(tenant: Tenant) -> None:
         f"traffic of {tenant.colour}",
         lambda: ping(tenant.vpc, OFFICE_HOST) and ping(tenant.host, VPC_HOST),
         30.0,
-        every_s=0.3,
+        every_s=0.1,
     )
 
 
@@ -87,7 +87,7 @@ def facts(network: Network, colour: str) -> tuple[object, ...]:
     return (
         [tunnel.spis for tunnel in mine],
         [tunnel.raw["ike"]["spi_i"] for tunnel in mine],  # type: ignore[index]
-        [peer["since"] for peer in peers(network, colour)],
+        [Since(peer) for peer in peers(network, colour)],
         bird_pid(network, colour),
         [line.split(": ")[:2] for line in ifindex.splitlines()],
     )
@@ -227,7 +227,7 @@ def test_one_tenant_is_edited_and_the_other_notices_nothing(network: Network) ->
     wait_sessions(network)
     assert_nothing_lost(running.stop())
     assert facts(network, "blue") == before
-    wait_for("red to be at rest", partial(is_at_rest, network, "red"), 30.0, every_s=0.5)
+    wait_for("red to be at rest", partial(is_at_rest, network, "red"), 30.0)
 
 
 def test_the_bird_of_one_ends_and_the_other_notices_nothing(network: Network) -> None:
@@ -251,7 +251,7 @@ def test_the_gateway_process_is_restarted_and_both_go_on(network: Network, way: 
     assert network.ours.spis() == spis
     wait_sessions(network)
     for colour in COLOURS:
-        wait_for("rest", partial(is_at_rest, network, colour), 30.0, every_s=0.5)
+        wait_for("rest", partial(is_at_rest, network, colour), 30.0)
     for each in running:
         seen = each.stop()
         assert seen.goes_on
@@ -287,12 +287,12 @@ def test_a_lost_data_plane_is_made_anew_for_both(network: Network) -> None:
     ]
     os.kill(plane, signal.SIGKILL)
     wait_for("the new one", lambda: plane not in network.ours.pids(), 10.0)
-    wait_for("status", network.ours.answers, 20.0, every_s=0.3)
+    wait_for("status", network.ours.answers, 20.0)
     network.ours.wait_up(timeout_s=40.0)
     wait_sessions(network)
     for colour, tenant in network.tenants.items():
         wait_traffic(tenant)
-        wait_for("rest", partial(is_at_rest, network, colour), 30.0, every_s=0.5)
+        wait_for("rest", partial(is_at_rest, network, colour), 30.0)
 
 
 def test_a_namespace_that_was_removed_by_hand_is_made_anew(network: Network) -> None:
@@ -300,7 +300,7 @@ def test_a_namespace_that_was_removed_by_hand_is_made_anew(network: Network) -> 
     pid = bird_pid(network, "red")
     run("ip", "netns", "del", red.namespace.netns)
     # Looked at every ten seconds, and all is made anew at once.
-    wait_for("it to be there", lambda: red.namespace.netns in namespaces(), 15.0, every_s=0.3)
+    wait_for("it to be there", lambda: red.namespace.netns in namespaces(), 15.0)
     wait_for("another BIRD", lambda: bird_pid(network, "red") not in (0, pid), 30.0)
     network.ours.wait_up(timeout_s=40.0)
     near = tenants.VPC_GATEWAY.rpartition(".")[0] + "."
@@ -308,7 +308,7 @@ def test_a_namespace_that_was_removed_by_hand_is_made_anew(network: Network) -> 
     red.vpc.route("default", "via", tenants.VPC_GATEWAY)
     wait_sessions(network)
     wait_traffic(red)
-    wait_for("rest", partial(is_at_rest, network, "red"), 30.0, every_s=0.5)
+    wait_for("rest", partial(is_at_rest, network, "red"), 30.0)
     assert bird_pid(network, "red") in red.namespace.pids()
     assert facts(network, "blue") == before
     assert "bug" not in {event["code"] for event in network.ours.events()}
@@ -339,10 +339,10 @@ def test_attachments_that_overlap_warn_and_clean_up_when_deleted(
     assert "overlaps 10.10.0.0/24 of vpc_attachment vpc-red" in network.ours.log_text()
     second.route("default", "via", "10.30.0.1")
     customer = network.customers["red"]
-    wait_for("the new prefix", lambda: "10.30.0.0/24" in routes_at(customer), 20.0, every_s=0.3)
+    wait_for("the new prefix", lambda: "10.30.0.0/24" in routes_at(customer), 20.0)
     network.ours.write(document)
     network.ours.cli("reload")
-    wait_for("it to go", lambda: "10.30.0.0/24" not in routes_at(customer), 20.0, every_s=0.3)
+    wait_for("it to go", lambda: "10.30.0.0/24" not in routes_at(customer), 20.0)
     red = network.tenants["red"].namespace
     assert "vpc2" not in red.ip("-br", "link")
     assert red.ip("route", "show", "10.30.0.0/24") == ""
