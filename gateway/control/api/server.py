@@ -18,6 +18,7 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from gateway.control.api.door import Door, Visit, Visited, Visits, free_networks
 from gateway.control.api.pace import Pace, Part
 from gateway.control.problems import MEDIA_TYPE, ApiProblem
 from gateway.errors import ConfigError
@@ -31,8 +32,10 @@ MAX_HEAD = 64 << 10  # bytes of a request's line and headers
 BACKLOG = 512
 
 
-class Protocol(H11Protocol):
+class Protocol(H11Protocol, Visited):
     """HTTP/1.1 whose refusals are problem documents, and which knows the Unix socket's peer."""
+
+    visit: Visit | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as its base
         super().connection_made(transport)
@@ -50,6 +53,8 @@ class Protocol(H11Protocol):
                 timer.cancel()
         self._looking = self._unread = None
         super().connection_lost(exc)
+        if self.visit is not None:
+            self.visit.end()
 
     # ---- how slowly a request comes, and an answer goes ----
 
@@ -137,13 +142,28 @@ class _Peered:
 class Server(uvicorn.Server):
     """A server that its process ends: `should_exit`. It answers once `is_up` is set."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: uvicorn.Config, free: Sequence[str] = ()) -> None:
         super().__init__(config)
         self.is_up = asyncio.Event()
+        self.visits = Visits(free=free_networks(free))
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        given = sockets or []
+        await super().startup([one for one in given if one.family == socket.AF_UNIX])
+        tls = self.config.ssl
+        doors = (
+            Door(one, self._make, tls, self.visits) for one in given if one.family != socket.AF_UNIX
+        )
+        self.servers += doors  # type: ignore[arg-type] # which it closes, and no more
         self.is_up.set()
+
+    def _make(self) -> Protocol:
+        """Return what serves a connection, as uvicorn makes it."""
+        made = self.config.http_protocol_class(  # type: ignore[call-arg] # as uvicorn does
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        assert isinstance(made, Protocol)
+        return made
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -173,7 +193,7 @@ def make_server(
         timeout_graceful_shutdown=STOP_S,
         ssl_context_factory=(lambda _config, _default: tls) if tls else None,
     )
-    return Server(config)
+    return Server(config, proxies)
 
 
 def tls_context(cert: Path, key: Path) -> ssl.SSLContext:

@@ -22,6 +22,8 @@ class NodeProtocol(Protocol):
         self.app = _Certified(self.app, certificate)
         if certificate is None:
             self._stranger = self.loop.call_later(STRANGER_S, transport.abort)
+        elif self.visit is not None:
+            self.visit.is_known()  # many nodes may come from one address
 
     def connection_lost(self, exc: Exception | None) -> None:
         stranger = getattr(self, "_stranger", None)
