@@ -365,6 +365,9 @@ async def test_states_are_kept_and_counters_are_shown(plane: Control, link: Link
     assert (shown["operational"], shown["reason"]) == ("up", None)
     assert shown["counters"]["in_bytes"] == 7  # type: ignore[index]
     assert shown["since"] == "2023-11-14T22:13:20.000Z"
+    mirror = plane.registry.mirror
+    while any(mirror.get("state", id) is None for id in (tunnel, plane.node().id)):
+        await mirror.reached(mirror.revision + 1)  # they are written soon, not at once
     before = await plane.store.revision()
     trip = RoundTrip(state="answered", by="icmp", rtt_ms=12.5, loss_percent=0.0)
     carried = {tunnel: Counters(in_bytes=9, inside=trip)}

@@ -145,6 +145,7 @@ class Reports:
         if known.lease is None:
             # Any control process may hold it in the node's name: the last that heard of it does.
             known.lease = await self._store.acquire(lease_name(node), node, LOST_S)
+            await self._mirror.caught_up(known.lease.revision)  # from now on it is alive here
         known.kept_at = now
 
     def _own_counters(self, node: str, report: Report) -> dict[str, Counters]:
