@@ -212,6 +212,8 @@ class _Rest:
 
     def _at_first(self, path: Path) -> Path:
         """Return where `path` was before elements were taken out of their lists."""
+        if not self.dropped:
+            return path
         out: Path = ()
         for part in path:
             if isinstance(part, int):

@@ -8,12 +8,20 @@ keys and list positions, as in `("vpn_connection", 0, "tunnel", 1, "psk")`.
 
 from __future__ import annotations
 
+import re
 import tomllib
 
 Path = tuple[str | int, ...]
 
-_SPACE = " \t\r\n"
-_BARE_END = set(" \t\r\n.=]},#[{\"'")
+_BLANK = re.compile(r"(?:[ \t\r\n]+|#[^\n]*)*+")
+_BARE = re.compile(r"""[^ \t\r\n.=\]},#\[{"']+""")
+_SCALAR = re.compile(r"[^,\]}#\n]*")
+_INSIDE = {  # what stands between the quotes of a string, by its closing ones
+    '"': re.compile(r'(?:[^"\\]+|\\.)*+', re.DOTALL),
+    "'": re.compile(r"[^']*"),
+    '"""': re.compile(r'(?:[^"\\]+|\\.|"(?!""))*+', re.DOTALL),
+    "'''": re.compile(r"(?:[^']+|'(?!''))*+"),
+}
 
 
 def lines_of(text: str) -> dict[Path, int]:
@@ -122,8 +130,7 @@ class _Scanner:
             case '"' | "'":
                 self._string()
             case _:
-                while self._peek() not in (",", "]", "}", "#", "\n", ""):
-                    self._advance(1)
+                self._pass(_SCALAR)
 
     def _key(self, end: str) -> tuple[str, ...]:
         """Pass a dotted key up to `end`, which stays, and return its parts."""
@@ -134,40 +141,33 @@ class _Scanner:
                 start = self._at
                 self._string()
                 parts.append(tomllib.loads("k=" + self._text[start : self._at])["k"])
-            elif char in _BARE_END:
-                self._advance(1)
+            elif bare := self._pass(_BARE):
+                parts.append(bare)
             else:
-                start = self._at
-                while self._peek() and self._peek() not in _BARE_END:
-                    self._advance(1)
-                parts.append(self._text[start : self._at])
+                self._advance(1)
         return tuple(parts)
 
     def _string(self) -> None:
         quote = self._peek()
-        if not self._text.startswith(quote * 3, self._at):
-            self._advance(1)
-            self._pass_until(quote, quote)
-            return
-        self._advance(3)
-        self._pass_until(quote * 3, quote)
-        while self._peek() == quote:  # up to two quotes may stand before the closing three
-            self._advance(1)
-
-    def _pass_until(self, closing: str, quote: str) -> None:
-        while self._peek() and not self._text.startswith(closing, self._at):
-            self._advance(2 if quote == '"' and self._peek() == "\\" else 1)
+        closing = quote * (3 if self._text.startswith(quote * 3, self._at) else 1)
         self._advance(len(closing))
+        self._pass(_INSIDE[closing])
+        self._advance(len(closing))
+        while len(closing) == 3 and self._peek() == quote:  # two may stand before the closing three
+            self._advance(1)
 
     def _skip_blank(self) -> bool:
         """Pass white space and comments. Return whether anything follows."""
-        while self._peek() and self._peek() in _SPACE + "#":
-            if self._peek() == "#":
-                end = self._text.find("\n", self._at)
-                self._advance((end if end >= 0 else len(self._text)) - self._at)
-            else:
-                self._advance(1)
+        self._pass(_BLANK)
         return self._at < len(self._text)
+
+    def _pass(self, pattern: re.Pattern[str]) -> str:
+        """Pass what a pattern finds here, if it does, and return it."""
+        found = pattern.match(self._text, self._at)
+        if found is None:
+            return ""
+        self._advance(found.end() - self._at)
+        return found[0]
 
     def _peek(self) -> str:
         return self._text[self._at : self._at + 1]
