@@ -162,13 +162,20 @@ def wrong_auth(tunnel: str, peer: str) -> Reason:
     )
 
 
-def refused_auth(local_id: str, remote_id: str, has_certificate: bool = False) -> Reason:
-    """Return the reason when the peer refuses our AUTH, or our identities."""
+def refused_auth(
+    local_id: str, remote_id: str, has_certificate: bool = False, ppk_id: str = ""
+) -> Reason:
+    """
+    Return the reason when the peer refuses our AUTH, or our identities.
+
+    With `ppk_id`, the post-quantum pre-shared key that we insist on may be what it does not have.
+    """
+    hint = _CERTIFICATE_HINT if has_certificate else _PSK_HINT
     return Reason(
         "authentication_failed",
         "the peer refuses our authentication",
-        f"{local_id} to {remote_id or 'any'}",
-        hint=_CERTIFICATE_HINT if has_certificate else _PSK_HINT,
+        f"{local_id} to {remote_id or 'any'}" + (f", ppk_id {ppk_id}" if ppk_id else ""),
+        hint=f"{hint}; and ppk_id and ppk" if ppk_id else hint,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.ike.config import Ppk
-from gateway.ike.events import ChildSaUp, IkeSaUp
+from gateway.ike.events import ChildSaUp, Failed, IkeSaUp
 from gateway.ike.iana import NotifyType, ProtocolId
 from gateway.ike.proposals import parse_proposal
 from gateway.secret import Secret
@@ -65,6 +65,16 @@ def test_who_has_one_and_who_insists(ours: Ppk | None, theirs: Ppk | None, outco
         assert status.has_ppk is status.is_post_quantum is (outcome is USED)
         for up in side.all(ChildSaUp):
             assert up.inbound.encr_key.reveal() == tap.child_keys[up.inbound.spi]
+
+
+def test_who_insists_and_is_refused_is_told_to_look_at_it() -> None:
+    """The peer says no more than AUTHENTICATION_FAILED, as for a wrong pre-shared key."""
+    pair = IkePair.started(config_a(ppk=OTHER_NAME), config_b(ppk=MAY))
+    pair.deliver_all()
+    reason = next(event.reason for event in pair.a.all(Failed))
+    assert reason.code == "authentication_failed"
+    assert reason.ours == "a.gw.test to b.gw.test, ppk_id quantum-2"
+    assert reason.hint.endswith("; and ppk_id and ppk")
 
 
 def test_it_goes_with_ml_kem_and_stays_in_the_keys_of_rekeys() -> None:

@@ -158,7 +158,8 @@ def _take_refusal(sa: IkeSa, response: Message, now: float) -> None:
     elif error.type == NotifyType.AUTHENTICATION_FAILED:
         config = sa.config
         ids = str(config.local_id), str(config.remote_id or "")
-        sa.fail(reasons.refused_auth(*ids, config.credentials is not None), now)
+        ppk_id = _ppk_text(config) if config.ppk is not None and config.ppk.is_required else ""
+        sa.fail(reasons.refused_auth(*ids, config.credentials is not None, ppk_id), now)
     else:
         sa.fail(reasons.from_notify(error.type, "IKE_AUTH"), now)
 
@@ -360,9 +361,13 @@ class _NoCommonPpk(AuthenticationFailed):
     def __init__(self, tunnel: Tunnel, request: Message) -> None:
         super().__init__("no common post-quantum pre-shared key")
         config = tunnel.config
-        ours = config.ppk.id.decode("ascii", "backslashreplace") if config.ppk else ""
         theirs = (_ppk_name(request) or b"").decode("ascii", "backslashreplace")
-        self.reason = reasons.ppk_mismatch(config.name, ours, theirs)
+        self.reason = reasons.ppk_mismatch(config.name, _ppk_text(config), theirs)
+
+
+def _ppk_text(config: TunnelConfig) -> str:
+    """Return the name of our post-quantum pre-shared key, "" without one."""
+    return config.ppk.id.decode("ascii", "backslashreplace") if config.ppk else ""
 
 
 class _UnknownIdentity(AuthenticationFailed):
