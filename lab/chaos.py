@@ -273,8 +273,30 @@ def play(world: World, dice: random.Random, faults: Sequence[Fault]) -> None:
     print(f"  all right after {world.wait_right():.1f} s", file=sys.stderr)
 
 
-def run(minutes: float, seed: int) -> int:
-    """Play rounds for so long; return how many. Raises LabError with the round's number."""
+@dataclass(frozen=True, slots=True)
+class Played:
+    """What was done, and resident memory by process, of the first round and of the last."""
+
+    rounds: int
+    first_mib: Mapping[str, float]
+    last_mib: Mapping[str, float]
+
+    def page(self, minutes: float, seed: int) -> list[str]:
+        """Return what docs/reliability.md says of it."""
+        memory = ", ".join(
+            f"{name} {size:.1f} to {self.last_mib[name]:.1f} MiB"
+            for name, size in self.first_mib.items()
+            if name in self.last_mib
+        )
+        rows = [
+            ("rounds, all right after each, nothing leaked", str(self.rounds)),
+            ("memory before the first round and after the last", memory),
+        ]
+        return [lasting.heading(minutes, seed), "", *lasting.table(("", ""), rows)]
+
+
+def run(minutes: float, seed: int) -> Played:
+    """Play rounds for so long. Raises LabError with the round's number."""
     dice = random.Random(seed)  # noqa: S311  # not for secrets
     end = time.monotonic() + 60.0 * minutes
     count = 0
@@ -292,7 +314,8 @@ def run(minutes: float, seed: int) -> int:
                 play(world, dice, faults_of(network))
             except LabError as error:
                 raise LabError(f"seed {seed}, round {count}: {error}") from error
-    return count
+        after = take((network.a, network.b)).resident_mib
+    return Played(count, world.before.resident_mib, after)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -302,11 +325,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     end_cleanly()
     print(f"chaos: seed {seed}")
     try:
-        count = run(chosen.minutes, seed)
+        played = run(chosen.minutes, seed)
     except LabError as error:
         print(f"chaos: {error}", file=sys.stderr)
         return 1
-    print(f"chaos: {count} rounds, all was right after each, nothing leaked")
+    print(f"chaos: {played.rounds} rounds, all was right after each, nothing leaked")
+    if chosen.write is not None:
+        lasting.put(chosen.write, "./run chaos", played.page(chosen.minutes, seed))
     return 0
 
 

@@ -37,7 +37,8 @@ READY_S = 30
 
 def main() -> int:
     """Run the command; return its exit status."""
-    asked = lasting.parse(lasting.parser("fuzz-api", __doc__, "what is asked"), None)
+    parser = lasting.parser("fuzz-api", __doc__, "what is asked", writes=False)
+    asked = lasting.parse(parser, None)
     with tempfile.TemporaryDirectory(prefix="twinspan-fuzz-") as folder:
         return fuzz(Path(folder), asked.minutes * 60, asked.seed)
 

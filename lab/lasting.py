@@ -17,12 +17,15 @@ from lab.commands import run
 _MINUTES = 10.0
 
 
-def parser(program: str, text: str | None, decides: str) -> argparse.ArgumentParser:
-    """Return a parser for `--minutes` and `--seed`; the latter `decides` something."""
+def parser(
+    program: str, text: str | None, decides: str, *, writes: bool = True
+) -> argparse.ArgumentParser:
+    """Return a parser for `--minutes`, `--seed`, which `decides` something, and `--write`."""
     made = argparse.ArgumentParser(prog=f"run {program}", description=text)
     made.add_argument("--minutes", type=float, default=_MINUTES, help="how long (10)")
     made.add_argument("--seed", type=int, help=f"a number that decides {decides}")
-    made.add_argument("--write", type=Path, metavar="PAGE", help="a page to put the result into")
+    if writes:
+        made.add_argument("--write", type=Path, metavar="PAGE", help="put the result into a page")
     return made
 
 
@@ -49,13 +52,13 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return [f"| {' | '.join(line)} |" for line in lines]
 
 
-def put(page: Path, program: str, lines: Sequence[str]) -> None:
+def put(page: Path, maker: str, lines: Sequence[str]) -> None:
     """
-    Put a result into the page, between the two marks of its program.
+    Put a result into the page, between the two marks of who makes it.
 
     Raises ValueError if the page does not have them.
     """
-    begin, end = f"<!-- made by ./run {program} -->\n", "<!-- end -->"
+    begin, end = f"<!-- made by {maker} -->\n", "<!-- end -->"
     before, mark, rest = page.read_text().partition(begin)
     if not mark:
         raise ValueError(f"{page} has no line {begin.strip()!r}")

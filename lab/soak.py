@@ -57,7 +57,8 @@ class Figures:
     lost: int
     silence_ms: float
     dropped: Mapping[str, int]  # by the gateways, for whatever reason
-    grown_mib: Mapping[str, float]  # of each process
+    first_mib: Mapping[str, float]  # resident memory of each process after the first minute
+    grown_mib: Mapping[str, float]  # and how much more it is at the end
 
 
 @dataclass(slots=True)
@@ -187,6 +188,7 @@ def run(minutes: float, seed: int) -> Figures:
             lost=sum(each.lost for each in seen),
             silence_ms=round(max(each.silence_ms for each in seen), 1),
             dropped=dict(dropped),
+            first_mib={name: round(size, 1) for name, size in before.items()},
             grown_mib={name: round(after[name] - before[name], 2) for name in before},
         )
 
@@ -205,6 +207,23 @@ def judge(found: Figures) -> list[str]:
     return wrong
 
 
+def page(found: Figures, seed: int) -> list[str]:
+    """Return what docs/reliability.md says of it."""
+    memory = ", ".join(
+        f"{name} {size:g} MiB {found.grown_mib[name]:+g}" for name, size in found.first_mib.items()
+    )
+    rows = [
+        ("datagrams counted, lost", f"{found.datagrams:,}, {found.lost}"),
+        ("packets that a gateway dropped", f"{sum(found.dropped.values())}"),
+        ("carried", f"{found.gbit:,g} Gbit"),
+        ("rekeys, the slowest", f"{found.rekeys}, {found.slowest_s:g} s"),
+        ("longest silence", f"{found.silence_ms:g} ms"),
+        ("memory after the first minute, then", memory),
+        ("verdict", "; ".join(judge(found)) or "nothing was lost, nothing has grown"),
+    ]
+    return [lasting.heading(found.minutes, seed), "", *lasting.table(("", ""), rows)]
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run it from the command line."""
     parser = lasting.parser("soak", __doc__, "whose keys go when")
@@ -220,6 +239,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(json.dumps(asdict(found), indent=1))
     if chosen.json is not None:
         chosen.json.write_text(json.dumps(asdict(found), indent=1) + "\n")
+    if chosen.write is not None:
+        lasting.put(chosen.write, "./run soak", page(found, chosen.seed))
     wrong = judge(found)
     print("soak: " + ("; ".join(wrong) or "nothing was lost, nothing has grown"))
     return 1 if wrong else 0

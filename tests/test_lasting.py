@@ -14,7 +14,7 @@ PAGE = "# Page\n\n<!-- made by ./run fuzz -->\n\nold\n\n<!-- end -->\n\nBehind.\
 def test_a_result_takes_the_place_of_the_last_one(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(PAGE)
-    lasting.put(page, "fuzz", ["new", *lasting.table(("one", "two"), [("1", "2")])])
+    lasting.put(page, "./run fuzz", ["new", *lasting.table(("one", "two"), [("1", "2")])])
     rows = "| one | two |\n| --- | --- |\n| 1 | 2 |"
     assert page.read_text() == PAGE.replace("old", f"new\n{rows}")
 
@@ -23,7 +23,7 @@ def test_a_page_without_a_place_for_it_is_not_changed(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(PAGE)
     with pytest.raises(ValueError, match=r"has no line '<!-- made by \./run soak -->'"):
-        lasting.put(page, "soak", ["new"])
+        lasting.put(page, "./run soak", ["new"])
     assert page.read_text() == PAGE
 
 

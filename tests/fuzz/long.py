@@ -153,7 +153,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if each.error:
             print(f"{each.name}: {each.error}")
     if chosen.write is not None:
-        lasting.put(chosen.write, "fuzz", lines)
+        lasting.put(chosen.write, "./run fuzz", lines)
     if chosen.json is not None:
         chosen.json.write_text(json.dumps([asdict(each) for each in found], indent=1) + "\n")
     return 0 if all(each.is_well for each in found) else 1

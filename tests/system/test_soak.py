@@ -36,10 +36,17 @@ def test_in_a_short_soak_no_gateway_drops_anything(tmp_path: Path) -> None:
     [
         ({"lost": 3}, "3 of 1000 datagrams are lost"),
         ({"dropped": {"icv": 2}}, "2 packets were dropped: icv"),
-        ({"grown_mib": {"gwa data plane": 9.5}}, "gwa data plane has grown by 9.5 MiB"),
+        (
+            {"first_mib": {"gwa data plane": 50.0}, "grown_mib": {"gwa data plane": 9.5}},
+            "gwa data plane has grown by 9.5 MiB",
+        ),
     ],
 )
 def test_what_is_not_right_is_said(wrong: dict[str, object], words: str) -> None:
-    good = soak.Figures(1.0, 5, 0.5, 2.0, 1000, 0, 20.0, {}, {"gwa gateway": 0.3})
+    good = soak.Figures(
+        1.0, 5, 0.5, 2.0, 1000, 0, 20.0, {}, {"gwa gateway": 70.0}, {"gwa gateway": 0.3}
+    )
     assert soak.judge(good) == []
+    said = "\n".join(soak.page(dataclasses.replace(good, **wrong), 1))  # type: ignore[arg-type]
+    assert f"| verdict | {words} |" in said
     assert soak.judge(dataclasses.replace(good, **wrong)) == [words]  # type: ignore[arg-type]
