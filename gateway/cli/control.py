@@ -19,6 +19,7 @@ DEFAULT_SOCKET = "/run/twinspan/control.sock"
 NEXT = """
 next:
   systemctl enable --now twinspan-control   (or `twinspan control`, in a terminal)
+  http://127.0.0.1:8080/                    the console, which says what comes first; or by hand:
   twinspan node create NAME                 a gateway VM, and the token it registers with
   twinspan token create NAME                for scripts: the API is at http://127.0.0.1:8080/v1
 """

@@ -62,7 +62,7 @@ from gateway.control.events.nodes import NodeEvents
 from gateway.control.events.settings import kept_days
 from gateway.control.events.timeline import Timeline
 from gateway.control.explain import Explanations
-from gateway.control.listen import Listening
+from gateway.control.listen import Listening, Place
 from gateway.control.metrics.fleet import FleetCounts
 from gateway.control.metrics.service import Counted, Metrics
 from gateway.control.mirror import Mirror
@@ -119,6 +119,7 @@ class Parts:
     nodes: Nodes
     history: History
     longer: Longer | None
+    nodes_at: Place | None
     requests: Requests
     metrics: Metrics
 
@@ -190,6 +191,7 @@ async def open_parts(settings: Settings, journal: Journal) -> AsyncIterator[Part
             nodes,
             History(),
             Longer(settings.prometheus) if settings.prometheus else None,
+            settings.listening.nodes,
             requests,
             Metrics(store, mirror, fleet, counted, partial(report, journal)),
         )
@@ -304,7 +306,7 @@ def build_routers(parts: Parts) -> list[APIRouter]:
     configs = CustomerConfigs(parts.registry, parts.accesses)
     history, nodes = parts.history, parts.nodes
     shared = api, parts.store, timeline, authenticator, history, nodes, configs, alarms, waits
-    console = make_console(*shared, parts.longer)
+    console = make_console(*shared, parts.longer, parts.nodes_at)
     return [
         *(collection_router(each, parts.answers) for each in collections),
         verb_router(api, act, parts.accesses, parts.answers),

@@ -334,7 +334,7 @@ def _remark(job: Job) -> None:
     """Add the notes that hold for every device."""
     tunnels = job.sheet.tunnels
     if not job.options.secrets:
-        job.note("keys are left out: put them in, or make this again with them (--secrets)")
+        job.note("keys are left out: put them in, or make this again with the keys (--secrets)")
     for tunnel in tunnels:
         if tunnel.is_probed:
             job.note(

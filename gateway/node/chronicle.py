@@ -113,6 +113,10 @@ def _reason_of(entry: Entry) -> str:
 def _text(title: str, fields: Mapping[str, Value]) -> str:
     """Return what the entry says, or the code's title and the particular values."""
     said = fields.get("text") or fields.get("problem")
-    rest = [f"{k} {v}" for k, v in fields.items() if k not in _OWN_PLACE and k not in _NEVER]
+    rest = [
+        f"{k} {v}"
+        for k, v in fields.items()
+        if k not in _OWN_PLACE and k not in _NEVER and v not in ("", "none")
+    ]
     head = str(said) if said else title
     return clean(f"{head} ({', '.join(rest)})" if rest else head)

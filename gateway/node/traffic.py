@@ -76,7 +76,8 @@ class TrafficWatch:
             yield _happening("connection down", now, Level.ERROR, **self._why(now, carried))
             return
         if works and not did_work:
-            yield _happening("connection up", now, Level.INFO, by=_names(now.active))
+            by = {"by": _names(now.active)} if now.active else {}
+            yield _happening("connection up", now, Level.INFO, **by)
         if not now.active or not carried or now.active == carried:
             return
         names = {"left": _names(carried - now.active), "by": _names(now.active)}

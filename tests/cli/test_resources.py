@@ -131,6 +131,10 @@ def test_what_interrupts_asks_and_changes_nothing_without_a_yes(plane: Control) 
     done = plane.done("tunnel", "up", "office-1", "office-2")
     assert done == "office-1: admin up\noffice-2: admin up\n"
     assert "could" not in plane.done("bgw", "delete", "--help")
+    assert "--cascade" not in plane.done("bgw", "delete", "--help")
+    trial = ("connection", "delete", "office", "--yes", "--dry-run")
+    assert "is used by vpn_tunnel" in plane.run(*trial).stderr
+    assert plane.done(*trial, "--cascade") == "office: can be deleted\n"
 
 
 def test_one_secret_is_told_to_who_asks_for_it(plane: Control) -> None:

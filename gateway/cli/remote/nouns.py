@@ -60,6 +60,7 @@ class Noun:
     can_change: bool = True  # whether create, update and delete are for people
     texts: Sequence[str] = ()  # further filters of `list`
     has_names: bool = True  # else only ids, and no tags
+    cascades: bool = False  # whether a deletion may take along what belongs to it
 
     @property
     def one(self) -> str:
@@ -144,6 +145,7 @@ _TABLE = (
         ),
         MappingProxyType({"border_gateway": "bgw", "customer_gateway": "cgw"}),
         secrets=("bgp_password", "ppk", "private_key", "psk"),
+        cascades=True,
     ),
     Noun(
         "tunnel",

@@ -24,7 +24,15 @@ from gateway.cli.remote.http import Api, Query
 from gateway.cli.remote.names import Names, completer, found, id_of, path_of
 from gateway.cli.remote.nouns import NOUNS, Column, Json, Noun, Verb, cell, row_of
 from gateway.cli.remote.options import pair
-from gateway.cli.remote.session import ContextOption, DryRun, TenantOption, Yes, agree, speaking
+from gateway.cli.remote.session import (
+    Cascade,
+    ContextOption,
+    DryRun,
+    TenantOption,
+    Yes,
+    agree,
+    speaking,
+)
 from gateway.cli.remote.signature import Parameter, add_command, argument, group, known, option
 
 COMMON = (
@@ -238,6 +246,7 @@ def _delete_parameters(noun: Noun) -> list[Parameter]:
     return [
         _several(noun),
         known("yes", Yes, False),
+        *([known("cascade", Cascade, False)] if noun.cascades else []),
         known("dry_run", DryRun, False),
         known("if_match", Revision, None),
         *COMMON[1:],
@@ -247,13 +256,14 @@ def _delete_parameters(noun: Noun) -> list[Parameter]:
 def _delete(noun: Noun, values: Values) -> None:
     expected = cast(int | None, values["if_match"])
     dry_run = bool(values["dry_run"])
+    query = {**(dry_query(dry_run) or {}), **({"cascade": "true"} if values.get("cascade") else {})}
     with speaking(*whom(values)) as api:
         items = [found(api, noun, text) for text in cast(list[str], values["resources"])]
         names = [str(item.get("name") or item["id"]) for item in items]
         agree(f"delete {noun.title} {', '.join(names)}?", bool(values["yes"]) or dry_run)
         for item, name in zip(items, names, strict=True):
             path = path_of(noun, str(item.get("id") or name))
-            api.send("DELETE", path, query=dry_query(dry_run), expected=expected)
+            api.send("DELETE", path, query=query, expected=expected)
             typer.echo(f"{name}: {'can be deleted' if dry_run else 'deleted'}")
 
 

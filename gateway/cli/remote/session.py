@@ -39,6 +39,7 @@ TenantOption = Annotated[
     typer.Option("--tenant", help="of this tenant; only the operator has a choice"),
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="without a question")]
+Cascade = Annotated[bool, typer.Option("--cascade", help="its tunnels too, also those that are up")]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="let the control plane judge it, and change nothing")
 ]

@@ -17,6 +17,7 @@ from gateway.control.alarms.delivery import Deliveries
 from gateway.control.alarms.facts import Certificate, Reading, StatusOf
 from gateway.control.alarms.judge import Condition, Facts, Judge, Name
 from gateway.control.alarms.kept import (
+    CLEARED,
     KIND,
     alarm_key,
     cleared,
@@ -231,7 +232,7 @@ class Keeper:
         self._events.say(
             code,
             resource,
-            str(value["text"]),
+            f"over: {value['text']}" if value["state"] == CLEARED else str(value["text"]),
             tenant=str(value["tenant"]),
             node=str(value["node"]),
             reason=str(value["code"]),

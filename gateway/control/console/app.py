@@ -168,12 +168,16 @@ class Console:
             return Response(status_code=204)  # EventSource does not ask again
         except ApiProblem as problem:
             return _problem(problem, None)
-        name = visit.tenant or ""
+        # An operator sees alarms of no tenant too, so what he is told is not told to others.
+        name = f"{visit.tenant or ''}{'*' * visit.who.is_operator}"
 
         def look() -> Iterator[dict[str, object]]:
             return self._source.tunnels(visit.who, visit.tenant)
 
-        stream = self.streams.open(name, look, self._source.version)
+        def alarms() -> int:
+            return self._source.raised(visit.who, visit.tenant)
+
+        stream = self.streams.open(name, look, self._source.version, alarms)
         return StreamOf(stream, self._waits.hold(visit.who))
 
     async def _list(self, request: Request, visit: Visit) -> Response:

@@ -17,6 +17,7 @@ from gateway.control.console.longer import Longer
 from gateway.control.console.own import OwnSource
 from gateway.control.customer import CustomerConfigs
 from gateway.control.events.timeline import Timeline
+from gateway.control.listen import Place
 from gateway.control.mirror import Mirror
 from gateway.control.nodes.service import Nodes
 from gateway.control.resources.record import Record
@@ -39,6 +40,7 @@ def make_console(
     alarms: Alarms,
     waits: Waits,
     longer: Longer | None,
+    nodes_at: Place | None,
 ) -> Console:
     """Return the console; its `router` belongs into the app of the API."""
     devices = [(device.name, device.title) for device in DEVICES.values()]
@@ -56,6 +58,7 @@ def make_console(
         nodes.credentials.new_token,
         nodes.statuses.mark,
         longer,
+        nodes_at,
     )
     return Console(source, authenticator, peer_of_request, waits)
 

@@ -49,6 +49,8 @@ def of_verb(kind: Kind, id: str, verb: str) -> SameThing:
     """Return how something is done to a resource."""
     command = f"twinspan {_noun(kind)} {verb} {id}"
     if verb == "delete":
+        if kind.name == "vpn_connection":  # with its tunnels
+            return SameThing(f"DELETE /v1/{kind.path}/{id}?cascade=true", f"{command} --cascade")
         return SameThing(f"DELETE /v1/{kind.path}/{id}", command)
     return SameThing(f"POST /v1/{kind.path}/{id}/{verb}", command)
 

@@ -42,7 +42,7 @@ class Configs:
             answer = await self._source.customer_config(id, _asked(typed), visit.who)
         except ApiProblem:
             return await self._page(visit, id, typed)
-        name = _FOLDED.sub("-", f"{resource['name']}-{answer['device']}")
+        name = _FOLDED.sub("-", f"{typed.get('tunnel') or resource['name']}-{answer['device']}")
         if do == "zip":
             return _download(_zipped(answer, name), f"{name}.zip", "application/zip")
         for file in answer["files"]:

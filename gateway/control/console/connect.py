@@ -85,6 +85,7 @@ _HELP = {  # where the model's own words are not for somebody who does this the 
     "remote_cidrs": "what is behind him, as in 10.20.0.0/16; with bgp only these are accepted",
     "tunnels": "two are one to each of two addresses of ours: one may fail at any time",
 }
+_ROUTINGS = (("bgp", "bgp (recommended)"), ("static", "static"), ("policy", "policy"))
 _TUNNELS_DEFAULT = "2, one a public address"
 _TUNNELS = (("4", "4"), ("8", "8"))
 _ONE_OR_NEW = "one that is there, or a new one"
@@ -270,6 +271,8 @@ class Connect:
             one = replace(one, choices=choices, required=False, help=_ONE_OR_NEW)
         if name == "tunnels":
             one = replace(one, input=Input.CHOICE, choices=_TUNNELS, default=_TUNNELS_DEFAULT)
+        if name == "routing":
+            one = replace(one, choices=_ROUTINGS, required=True)
         is_optional = name.startswith("vpc_")
         return replace(
             one,

@@ -26,6 +26,8 @@ CONSEQUENCES = {
         "A gateway VM shows a registration token once, and is this node from then on. It is shown"
         " here this one time; a token that was made before, and a certificate, are void."
     ),
+    "delete vpn_connection": "It is closed and gone for good, with all its tunnels, their keys and"
+    " addresses. What they carry is interrupted.",
     "test": "A trial message is sent to the target now.",
 }
 
@@ -252,7 +254,7 @@ class Edits:
             kind=kind,
             resource=resource,
             verb=verb,
-            consequence=CONSEQUENCES[verb],
+            consequence=CONSEQUENCES.get(f"{verb} {kind.name}") or CONSEQUENCES[verb],
             problem=problem,
             done=done,
             thing=commands.of_verb(kind, str(resource["id"]), verb),
@@ -267,10 +269,7 @@ class Edits:
                 await self._source.delete(kind.name, id, visit.who)
                 return RedirectResponse(f"/console/{kind.path}", 303)
             if verb == "token":
-                token = await self._source.node_token(id, visit.who)
-                return page(
-                    "token.html", visit, kind.path, kind=kind, resource=resource, token=token
-                )
+                return await self._token(visit, kind, resource)
             if verb == "test":
                 result = await self._source.try_target(id, visit.who)
                 return self._tried(visit, kind, resource, result)
@@ -278,6 +277,13 @@ class Edits:
         except ApiProblem as found:
             return self._confirm(visit, kind, resource, verb, found.detail, found.status)
         return RedirectResponse(f"/console/{kind.path}/{id}", 303)
+
+    async def _token(self, visit: Visit, kind: Kind, node: Table) -> Response:
+        """Show a new token, this once, and what to do with it on the gateway VM."""
+        control = self._source.control_of_nodes(visit.host)
+        token = await self._source.node_token(str(node["id"]), visit.who)
+        shown: Table = {"kind": kind, "resource": node, "token": token, "control": control}
+        return page("token.html", visit, kind.path, **shown)
 
     def _tried(self, visit: Visit, kind: Kind, target: Table, result: Table) -> Response:
         """Say how a trial message went."""

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
+from gateway.control.console.states import label
 from gateway.control.resources.kinds import KINDS, SECRETS, Kind
 from gateway.model.settings import PEM
 
@@ -127,7 +128,7 @@ def _field(
         how, options = Input.CHOICE, tuple(choices.get(name, ()))
     return FormField(
         name=name,
-        label=name.replace("_", " "),
+        label=label(name),
         help=info.description or "",
         input=how,
         required=info.is_required(),

@@ -11,6 +11,7 @@ from gateway.control.console.source import Table
 from gateway.control.events.events import Wanted
 from gateway.control.events.timeline import Timeline
 from gateway.control.mirror import Mirror
+from gateway.control.resources.record import Record
 
 
 class Happened:
@@ -30,12 +31,18 @@ class Happened:
         return [{**shown(kept), "at_s": kept.event.at} for kept in page.items]
 
     async def alarms(self, who: Principal, tenant: str | None) -> list[Table]:
-        found = [
+        found = self._raised(who, tenant)
+        found.sort(key=lambda alarm: -float(alarm.value.get("raised_at") or 0))
+        return [{**alarm_shown(alarm), "at": moment(alarm.value["raised_at"])} for alarm in found]
+
+    def raised(self, who: Principal, tenant: str | None) -> int:
+        return len(self._raised(who, tenant))
+
+    def _raised(self, who: Principal, tenant: str | None) -> list[Record]:
+        return [
             alarm
             for alarm in self._mirror.of_kind(KIND)
             if is_raised(alarm)
             and who.sees(alarm.tenant)
             and alarm.tenant in ("", tenant or alarm.tenant)
         ]
-        found.sort(key=lambda alarm: -float(alarm.value.get("raised_at") or 0))
-        return [{**alarm_shown(alarm), "at": moment(alarm.value["raised_at"])} for alarm in found]

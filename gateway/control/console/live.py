@@ -65,13 +65,19 @@ class Scope:
     What all pages of one tenant are shown, and what was said last.
 
     `look` gives all tunnels; one that is the same object as the last time has not changed.
+    `alarms` says how many are up.
     """
 
     def __init__(
-        self, look: Callable[[], Iterable[Table]], version: Callable[[], int] = lambda: 0
+        self,
+        look: Callable[[], Iterable[Table]],
+        version: Callable[[], int] = lambda: 0,
+        alarms: Callable[[], int] = lambda: 0,
     ) -> None:
         self._look = look
         self._version = version
+        self._alarms = alarms
+        self._raised = 0
         self._turn = asyncio.Lock()
         self._seen: tuple[int, float] = (-1, 0.0)  # the version of the last look, and when
         self._last: dict[str, Shown] = {}
@@ -104,6 +110,10 @@ class Scope:
         if by_state != self._counts:
             self._counts = by_state
             found.append(("counts", by_state))
+        raised = self._alarms()
+        if raised != self._raised:
+            self._raised = raised
+            found.append(("alarms", raised))
         return found
 
     def _looked(self, now: dict[str, Shown]) -> Iterator[str]:
@@ -121,6 +131,7 @@ class Scope:
         return [
             ("tunnels", [one.brief for one in self._last.values()]),
             ("counts", dict(self._counts)),
+            ("alarms", self._raised),
         ]
 
 
@@ -141,11 +152,12 @@ class Streams:
         name: str,
         look: Callable[[], Iterable[Table]],
         version: Callable[[], int] = lambda: 0,
+        alarms: Callable[[], int] = lambda: 0,
     ) -> AsyncGenerator[bytes, None]:
         """Yield the messages for one page of the scope `name`, until the page goes away."""
         queue: asyncio.Queue[bytes] = asyncio.Queue(100)
         if name not in self._scopes:
-            self._scopes[name] = (Scope(look, version), set())
+            self._scopes[name] = (Scope(look, version, alarms), set())
             self._running[name] = asyncio.create_task(self._run(name))
         scope, queues = self._scopes[name]
         end = time.monotonic() + LIFE_S

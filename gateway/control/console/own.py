@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from ipaddress import ip_address
 from typing import Any, Protocol
 
 from gateway.control.api.alarms import Alarms
@@ -15,6 +16,7 @@ from gateway.control.auth.principal import Principal, Scope
 from gateway.control.console.longer import SPANS, Longer
 from gateway.control.console.source import Table
 from gateway.control.customer import CustomerConfigs
+from gateway.control.listen import Place
 from gateway.control.nodes.inquiries import Inquiries
 from gateway.control.resources.kinds import KINDS
 from gateway.control.resources.record import Record
@@ -29,6 +31,8 @@ class Happenings(Protocol):
     ) -> list[Table]: ...
 
     async def alarms(self, who: Principal, tenant: str | None) -> list[Table]: ...
+
+    def raised(self, who: Principal, tenant: str | None) -> int: ...
 
 
 Act = Callable[..., Awaitable[dict[str, object]]]
@@ -54,7 +58,9 @@ class OwnSource:
         new_token: NewToken,
         mark: Mark,
         longer: Longer | None = None,
+        nodes_at: Place | None = None,
     ) -> None:
+        self._nodes_at = nodes_at
         self.longer_by = longer
         self._api = api
         self._store = store
@@ -109,6 +115,9 @@ class OwnSource:
     async def alarms(self, who: Principal, tenant: str | None) -> list[Table]:
         return await self._happenings.alarms(who, tenant)
 
+    def raised(self, who: Principal, tenant: str | None) -> int:
+        return self._happenings.raised(who, tenant)
+
     async def audit(
         self, who: Principal, tenant: str | None, resource: str | None, limit: int
     ) -> list[Table]:
@@ -132,7 +141,7 @@ class OwnSource:
         return self._api.rendered(done.record)
 
     async def delete(self, kind: str, id: str, who: Principal) -> None:
-        await self._api.registry.delete(kind, id, who)
+        await self._api.registry.delete(kind, id, who, cascade=kind == "vpn_connection")
 
     async def act(self, verb: str, id: str, who: Principal) -> Table:
         who.need(Scope.OPERATE)
@@ -172,8 +181,25 @@ class OwnSource:
     async def node_token(self, id: str, who: Principal) -> str:
         return (await self._new_token(id, who))[0]
 
+    def control_of_nodes(self, host: str) -> str:
+        if self._nodes_at is None:
+            return ""
+        place = ip_address(self._nodes_at.host)
+        if not place.is_unspecified:
+            return f"https://{self._nodes_at}"
+        return f"https://{_reachable(host)}:{self._nodes_at.port}"
+
     def devices(self) -> Sequence[tuple[str, str]]:
         return self._devices
+
+
+def _reachable(host: str) -> str:
+    """Return the host that a browser has used, or a word for it if that is its own machine."""
+    try:
+        is_own = ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        is_own = host in ("", "localhost")
+    return "CONTROL" if is_own else host
 
 
 def _told(changes: object) -> str:

@@ -18,7 +18,7 @@ from gateway.control.console.longer import LongerError
 from gateway.control.console.picture import Scene
 from gateway.control.console.render import Visit, page
 from gateway.control.console.source import Source, Table
-from gateway.control.console.states import counted, state_of, worst
+from gateway.control.console.states import counted, node_state, state_of, worst
 from gateway.control.problems import not_found
 from gateway.control.resources.kinds import Kind
 
@@ -63,17 +63,24 @@ class Pages:
             visit,
             "",
             counts=counted(tunnels),
+            connections=connections,
             nodes=nodes,
             lost=sum(node_state(one) == "lost" for one in nodes),
             alarms=await source.alarms(who, tenant),
-            picture=picture.topology(self._scene(visit, connections, tunnels)),
+            picture=picture.topology(self._scene(visit, connections, tunnels, nodes)),
             troubled=troubled[:TROUBLED_MAX],
             names=self.names(visit),
             events=await source.events(who, tenant, None, EVENTS),
             thing=commands.OVERVIEW,
         )
 
-    def _scene(self, visit: Visit, connections: Sequence[Table], tunnels: Sequence[Table]) -> Scene:
+    def _scene(
+        self,
+        visit: Visit,
+        connections: Sequence[Table],
+        tunnels: Sequence[Table],
+        nodes: Sequence[Table],
+    ) -> Scene:
         groups: dict[str, list[Table]] = {}
         for tunnel in sorted(tunnels, key=lambda one: str(one["name"])):
             groups.setdefault(str(tunnel["vpn_connection"]), []).append(tunnel)
@@ -84,6 +91,7 @@ class Pages:
             customers={str(one["id"]): one for one in customers},
             connections=connections,
             tunnels=groups,
+            nodes={str(one["id"]): one for one in nodes},
         )
 
     def names(self, visit: Visit) -> dict[str, str]:
@@ -158,7 +166,7 @@ class Pages:
             now=_now(resource),
             used_by=[one for one in used_by if one["kind"] != "vpn_tunnel"],
             events=events,
-            timeline=picture.timeline(_spans(events), _since(resource), time.time()),
+            timeline=picture.timeline(_spans(events, resource), _since(resource), time.time()),
             since=moment(_since(resource)),
             audit=await source.audit(who, visit.tenant, id, EVENTS),
             spans=source.spans() if is_tunnel else (),
@@ -232,12 +240,6 @@ def may_write(visit: Visit, kind: Kind) -> bool:
     return visit.may_write and (visit.who.is_operator or not kind.is_operators)
 
 
-def node_state(node: Mapping[str, Any]) -> str:
-    """Return how a node looks: whether it reports."""
-    found = str((node.get("status") or {}).get("operational", "new"))
-    return "reporting" if found == "up" else found
-
-
 def _has(resource: Table, word: str) -> bool:
     """Say whether a word is in what people search by."""
     searched = [
@@ -284,16 +286,23 @@ def _since(resource: Table) -> float:
     return max(made, time.time() - DAY_S)
 
 
-def _spans(events: Sequence[Mapping[str, Any]]) -> list[tuple[float, float, str]]:
-    """Return the states of a tunnel by its events, the newest first: from, to, state."""
-    spans: list[tuple[float, float, str]] = []
+def _spans(events: Sequence[Mapping[str, Any]], tunnel: Table) -> list[tuple[float, float, str]]:
+    """
+    Return the states of a tunnel by its events, the newest first: from, to, state.
+
+    The one that it is in now is known without: its event may be long forgotten.
+    """
     end = time.time()
+    since = str((tunnel.get("status") or {}).get("since") or "")
+    begin = datetime.fromisoformat(since).timestamp() if since else end
+    spans = [(begin, end, state_of(tunnel))]
+    end = begin
     for event in events:
         state = {"tunnel_up": "up", "tunnel_down": "down", "tunnel_connecting": "connecting"}.get(
             str(event.get("code"))
         )
-        if state is not None:
-            begin = float(event.get("at_s") or 0.0)
+        begin = float(event.get("at_s") or 0.0)
+        if state is not None and begin < end:
             spans.append((begin, end, state))
             end = begin
     return spans

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from markupsafe import Markup, escape
 
-from gateway.control.console.states import WORST_FIRST, look_of, state_of, worst
+from gateway.control.console.states import WORST_FIRST, look_of, node_state, state_of, worst
 
 Table = Mapping[str, Any]
 
@@ -24,6 +24,7 @@ ROW = 64
 WIDTH = 980
 _VPC_X, _GATEWAY_X, _CUSTOMER_X = 16, 300, 770
 _BOX_W, _BOX_H = 190, 44
+_NODE_X, _NODE_W, _NODE_H = 530, 104, 26
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ class Scene:
     customers: Mapping[str, Table]  # by id
     connections: Sequence[Table]
     tunnels: Mapping[str, Sequence[Table]]  # by connection
+    nodes: Mapping[str, Table] = field(default_factory=dict)  # by id; a tenant sees none
 
 
 def topology(scene: Scene) -> Markup:
@@ -83,7 +85,8 @@ def _group(scene: Scene, gateway: Table, connections: Sequence[Table], y: int) -
     attached = _attached(scene, gateway)
     height = ROW * max(1, len(connections), len(attached))
     centre = y + height // 2
-    parts = []
+    nodes = _nodes(scene, connections, y, height)
+    parts = [_line(_GATEWAY_X + _BOX_W, centre, _NODE_X, at, "wire") for at in nodes.values()]
     for at, attachment in enumerate(attached):
         row = y + (at * 2 + 1) * height // (2 * len(attached))
         parts.append(_line(_VPC_X + _BOX_W, row, _GATEWAY_X, centre, "wire"))
@@ -91,23 +94,59 @@ def _group(scene: Scene, gateway: Table, connections: Sequence[Table], y: int) -
         parts.append(_box(_VPC_X, row, attachment, "vpc-attachments", cidrs, "vpc"))
     for at, connection in enumerate(connections):
         row = y + (at * 2 + 1) * height // (2 * len(connections))
-        parts.append(_tunnels(scene.tunnels.get(str(connection["id"]), ()), centre, row))
+        parts.append(_tunnels(scene.tunnels.get(str(connection["id"]), ()), nodes, centre, row))
         customer = scene.customers.get(str(connection["customer_gateway"]), {})
         asn = customer.get("asn")
         under = str(customer.get("name", "")) + (f" · AS {asn}" if asn else "")
         parts.append(_box(_CUSTOMER_X, row, connection, "vpn-connections", under, "customer"))
+    parts += [_node(scene.nodes[id], at) for id, at in nodes.items()]
     under = f"AS {gateway.get('asn')}"
     parts.append(_box(_GATEWAY_X, centre, gateway, "border-gateways", under, "gateway"))
     return Markup("").join(parts)
 
 
-def _tunnels(tunnels: Sequence[Table], from_y: int, to_y: int) -> Markup:
+def _nodes(scene: Scene, connections: Sequence[Table], y: int, height: int) -> dict[str, int]:
+    """Return where the nodes stand that carry these connections' tunnels: y by id."""
+    tunnels = [one for it in connections for one in scene.tunnels.get(str(it["id"]), ())]
+    used = {str(one.get("node")) for one in tunnels} & scene.nodes.keys()
+    ids = sorted(used, key=lambda id: str(scene.nodes[id]["name"]))
+    return {id: y + (at * 2 + 1) * height // (2 * len(ids)) for at, id in enumerate(ids)}
+
+
+def _node(node: Table, y: int) -> Markup:
+    look = look_of(node_state(node))
+    return Markup(
+        '<a href="/console/nodes/{id}"><g class="node {style}"><title>node {full}: {word}</title>'
+        '<rect x="{x}" y="{top}" width="{w}" height="{h}" rx="{round}"/>'
+        '<text x="{middle}" y="{line}">{symbol}{name}</text></g></a>'
+    ).format(
+        id=node["id"],
+        style=look.style,
+        full=node["name"],
+        word=look.word,
+        x=_NODE_X,
+        top=y - _NODE_H // 2,
+        w=_NODE_W,
+        h=_NODE_H,
+        round=_NODE_H // 2,
+        middle=_NODE_X + _NODE_W // 2,
+        line=y + 4,
+        symbol="" if look.style == "up" else f"{look.symbol} ",
+        name=_short(str(node["name"]), 13),
+    )
+
+
+def _tunnels(
+    tunnels: Sequence[Table], nodes: Mapping[str, int], gateway_y: int, to_y: int
+) -> Markup:
     """Return a curve for each tunnel of a connection, a little apart from each other."""
-    left, right = _GATEWAY_X + _BOX_W, _CUSTOMER_X
-    middle = (left + right) // 2
+    right = _CUSTOMER_X
     parts = []
     for at, tunnel in enumerate(tunnels):
         state = state_of(tunnel)
+        from_y = nodes.get(str(tunnel.get("node")), gateway_y)
+        left = (_NODE_X + _NODE_W) if str(tunnel.get("node")) in nodes else _GATEWAY_X + _BOX_W
+        middle = (left + right) // 2
         apart = round((at - (len(tunnels) - 1) / 2) * 12)
         begin, end = f"M{left},{from_y + apart // 2}", f"{right},{to_y + apart // 2}"
         curve = f"{begin} C{middle},{from_y + apart} {middle},{to_y + apart} {end}"

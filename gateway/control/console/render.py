@@ -44,12 +44,13 @@ NAVIGATION = (
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """Who looks at a page: the principal, the token for forms, the tenant, the theme if chosen."""
+    """Who looks at a page: the principal, the token for forms, tenant, theme if chosen."""
 
     who: Principal
     csrf: str
     tenant: str | None
     theme: str = ""
+    host: str = ""  # of this process, as the browser calls it
 
     @property
     def may_operate(self) -> bool:
@@ -83,7 +84,12 @@ def _environment() -> Environment:
         "navigation": NAVIGATION,
         "kinds": KINDS,
     }
-    made.filters |= {"bits": states.bits, "size": states.size, "span": states.span}
+    made.filters |= {
+        "bits": states.bits,
+        "size": states.size,
+        "span": states.span,
+        "label": states.label,
+    }
     return made
 
 

@@ -51,6 +51,10 @@ class Source(Protocol):
         """Return the alarms that are up, the newest first."""
         ...
 
+    def raised(self, who: Principal, tenant: str | None) -> int:
+        """Return how many alarms are up."""
+        ...
+
     async def audit(
         self, who: Principal, tenant: str | None, resource: str | None, limit: int
     ) -> list[Table]:
@@ -70,7 +74,7 @@ class Source(Protocol):
         ...
 
     async def delete(self, kind: str, id: str, who: Principal) -> None:
-        """End a resource."""
+        """End a resource, a connection with its tunnels."""
         ...
 
     async def act(self, verb: str, id: str, who: Principal) -> Table:
@@ -111,6 +115,10 @@ class Source(Protocol):
 
     async def node_token(self, id: str, who: Principal) -> str:
         """Return a new registration token of a node."""
+        ...
+
+    def control_of_nodes(self, host: str) -> str:
+        """Return the URL that gateways register at, nothing if none can; a browser is at `host`."""
         ...
 
     def devices(self) -> Sequence[tuple[str, str]]:

@@ -42,6 +42,12 @@ def state_of(tunnel: Mapping[str, Any]) -> str:
     return found if found in LOOKS else "unknown"
 
 
+def node_state(node: Mapping[str, Any]) -> str:
+    """Return how a node looks: whether it reports."""
+    found = str((node.get("status") or {}).get("operational", "new"))
+    return "reporting" if found == "up" else found
+
+
 def look_of(state: str) -> Look:
     """Return how a state looks; one that is not known as itself."""
     return LOOKS.get(state) or Look(state, "?", "unknown")
@@ -56,6 +62,28 @@ def worst(states: Iterable[str]) -> str:
 def counted(tunnels: Iterable[Mapping[str, Any]]) -> Counter[str]:
     """Return how many tunnels are in each state."""
     return Counter(state_of(tunnel) for tunnel in tunnels)
+
+
+# How people write what keys write in small letters; a unit at the end stands in brackets.
+_CAPITALS = (
+    *("AS", "BFD", "BGP", "CA", "CIDR", "DNS", "DPD", "DSCP", "ESP", "HA", "ICMP", "IKE", "IP"),
+    *("MSS", "MTU", "NAT", "PPK", "PSK", "PSS", "RSA", "TCP", "TLS", "URL", "VPC", "VPN"),
+)
+_WORDS = {word.lower(): word for word in _CAPITALS} | {
+    "asn": "AS number",
+    "asns": "AS numbers",
+    "cidrs": "CIDRs",
+}
+_UNITS = {"s": "(s)", "ms": "(ms)", "mbps": "(Mbit/s)", "bytes": "(bytes)"}
+
+
+def label(key: str) -> str:
+    """Return a key of a resource as people read it: `bgp_hold_s` is `BGP hold (s)`."""
+    first, *rest = key.split("_")
+    words = [_WORDS.get(first, first.capitalize()), *(_WORDS.get(one, one) for one in rest)]
+    if rest and rest[-1] in _UNITS:
+        words[-1] = _UNITS[rest[-1]]
+    return " ".join(words)
 
 
 def bits(per_s: float | None) -> str:

@@ -81,6 +81,7 @@ class Door:
             csrf_token(text or ""),
             named if who.is_operator else who.tenant,
             theme if theme in THEMES else "",
+            request.url.hostname or "",
         )
 
     def form(

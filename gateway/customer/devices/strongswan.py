@@ -34,12 +34,26 @@ def _xfrm(job: Job) -> list[File]:
     return [*files, File("setup.sh", setup)]
 
 
+def _steps(job: Job, router: str) -> None:
+    """Say what is to be done with the files, in order."""
+    is_bgp = job.sheet.mode == "bgp"
+    packages = "charon-systemd strongswan-swanctl libcharon-extra-plugins"
+    more, unit = (f" {router}", f" {router.removesuffix('2')}") if is_bgp else ("", "")
+    job.note(
+        f"on Debian: apt install {packages}{more}; put each file where its third line says,"
+        " swanctl.conf with mode 0600; sh setup.sh (now, and at each boot); systemctl restart"
+        f" strongswan{unit}"
+    )
+
+
 def _with_bird(job: Job) -> list[File]:
+    _steps(job, "bird2")
     is_bgp = job.sheet.mode == "bgp"
     return [*_xfrm(job), *([linux.bird(job, job.sheet.tunnels, _interface)] if is_bgp else [])]
 
 
 def _with_frr(job: Job) -> list[File]:
+    _steps(job, "frr")
     is_bgp = job.sheet.mode == "bgp"
     return [*_xfrm(job), *([linux.frr(job, job.sheet.tunnels, _interface)] if is_bgp else [])]
 
@@ -47,6 +61,7 @@ def _with_frr(job: Job) -> list[File]:
 def _libipsec(job: Job) -> list[File]:
     """Return the files of each tunnel's machine; a folder for each where there are several."""
     tunnels = job.sheet.tunnels
+    _steps(job, "bird2")
     if job.sheet.mode == "policy":
         job.note(
             "with policy routing, kernel-libipsec before strongSwan 5.9.12 needs an address of the"

@@ -59,6 +59,9 @@ class Nothing:
     async def alarms(self, who: Principal, tenant: str | None) -> list[Table]:
         return []
 
+    def raised(self, who: Principal, tenant: str | None) -> int:
+        return 0
+
 
 @dataclass(slots=True)
 class Site:

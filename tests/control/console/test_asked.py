@@ -133,7 +133,7 @@ async def test_the_customers_files_are_shown_without_keys_until_somebody_asks(si
     assert archive.headers["content-type"] == "application/zip"
     with zipfile.ZipFile(io.BytesIO(archive.content)) as files:
         assert files.testzip() is None
-        folder = "office-strongswan-libipsec"
+        folder = "office-1-strongswan-libipsec"  # of this tunnel: the other device has another
         assert f"{folder}/swanctl.conf" in files.namelist()
         assert key in files.read(f"{folder}/swanctl.conf").decode()
         assert files.getinfo(f"{folder}/swanctl.conf").external_attr >> 16 == 0o100600
@@ -141,6 +141,20 @@ async def test_the_customers_files_are_shown_without_keys_until_somebody_asks(si
     assert one.headers["content-disposition"] == 'attachment; filename="swanctl.conf"'
     assert key in one.text
     assert (await site.send(place, 404, **asked, do="file:../etc/passwd")).status_code == 404
+
+
+async def test_a_download_has_what_the_connection_is_by_then(site: Site) -> None:
+    done = await connect(site.registry)
+    await site.login()
+    place = f"/console/vpn-connections/{done.record.id}/config"
+    before = await site.page(f"{place}?device=generic")
+    await site.registry.update("vpn_connection", done.record.id, {"ike_lifetime_s": 7200}, ROOT)
+    after = await site.send(place, 200, device="generic", do="file:sheet.md")
+    assert "7200" not in before
+    assert "7200" in after.text
+    await site.registry.delete("vpn_connection", done.record.id, ROOT, cascade=True)
+    gone = await site.send(place, 404, "/console/connect", device="generic", do="zip")
+    assert "Not found" in gone.text
 
 
 @pytest.mark.parametrize(
@@ -173,7 +187,7 @@ async def test_a_reader_gets_no_keys(site: Site) -> None:
     )
     await site.login("rita", "another long password")
     place = f"/console/vpn-connections/{done.record.id}/config"
-    assert "with the keys" not in await site.page(place)
+    assert 'name="secrets"' not in await site.page(place)
     await site.send(place, 403, device="generic", secrets="1", do="zip")
 
 

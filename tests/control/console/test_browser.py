@@ -120,6 +120,8 @@ async def test_a_state_that_changes_is_in_the_open_page_with_its_reason(window: 
         "tunnel down", timeout=2000
     )
     await expect(page.locator("[data-count=down]")).to_have_text("1", timeout=2000)
+    await expect(page.locator("#attention code")).to_have_text("peer_unreachable")
+    await expect(page.locator(f"path[data-tunnel={up.id}]")).to_have_class("tunnel up flows")
     await page.goto(f"/console/vpn-tunnels/{down.id}")
     await expect(page.locator(".reason code").first).to_have_text("peer_unreachable")
     window.site.live[down.id] = {"operational": "up", "reason": None}
@@ -154,6 +156,24 @@ async def test_a_stream_that_is_cut_goes_on_with_what_has_changed_meanwhile(
         async with asyncio.timeout(10):
             while opened < seen + 2:  # noqa: ASYNC110 # what is waited for has no event
                 await asyncio.sleep(0.05)
+
+
+async def test_a_page_that_is_told_nothing_says_so(
+    window: Window, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page, told = window.page, window.page.locator("#said")
+    monkeypatch.setattr(live, "RETRY_MS", 200)
+    monkeypatch.setattr(live, "QUIET_S", 0.1)
+    monkeypatch.setattr(live, "LIFE_S", 0.3)
+    await page.goto("/console/")
+    await page.route("**/console/stream", lambda route: route.abort())
+    await expect(told).to_contain_text("Not connected", timeout=10_000)
+    await page.unroute("**/console/stream")
+    await expect(told).to_have_text("", timeout=10_000)
+    await page.route("**/console/stream", lambda route: route.fulfill(status=429))
+    await expect(told).to_contain_text("Not connected", timeout=10_000)
+    assert all("Failed to load" in one for one in window.complaints), window.complaints
+    window.complaints.clear()
 
 
 async def test_a_site_is_connected_by_keyboard_alone(window: Window) -> None:

@@ -34,6 +34,7 @@ async def test_a_page_gets_all_first_and_then_what_changes(monkeypatch: pytest.M
         event, all_ = of(await anext(page))
         assert (event, [one["id"] for one in all_]) == ("tunnels", ["tun-1", "tun-2"])
         assert of(await anext(page)) == ("counts", {"up": 2})
+        assert of(await anext(page)) == ("alarms", 0)
         tunnels[1] = tunnel(2, "down")
         versions.append(None)
         event, changed = of(await anext(page))
@@ -69,6 +70,16 @@ def test_the_same_version_is_not_looked_at_again_but_for_the_rates() -> None:
     assert scope.is_due(15.2)
 
 
+async def test_an_alarm_that_is_raised_is_told_by_number() -> None:
+    raised = [0]
+    scope = live.Scope(list, alarms=lambda: raised[0])
+    assert await scope.news() == []
+    raised[0] = 2
+    assert await scope.news() == [("alarms", 2)]
+    assert await scope.news() == []
+    assert ("alarms", 2) in scope.all()
+
+
 async def test_a_page_that_opens_takes_no_news_from_the_others() -> None:
     tunnels = [tunnel(1, "up")]
     streams = Streams()
@@ -76,7 +87,7 @@ async def test_a_page_that_opens_takes_no_news_from_the_others() -> None:
         aclosing(streams.open("main", lambda: tunnels)) as first,
         aclosing(streams.open("main", lambda: tunnels)) as second,
     ):
-        for _ in range(3):
+        for _ in range(4):
             await anext(first)
         tunnels[0] = tunnel(1, "down")
         for _ in range(2):

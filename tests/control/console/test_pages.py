@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+import time
+from typing import Any
 
 import pytest
 
+from gateway.control.api.render import moment
 from gateway.control.auth.principal import system
+from gateway.control.console import pages
 from gateway.control.console.render import POLICY
+from gateway.control.listen import parse_place
 from gateway.control.resources.kinds import KINDS
 from tests.control.console.conftest import Site
 from tests.control.registry import ROOT, connect
@@ -72,12 +77,14 @@ async def test_a_connection_is_made_changed_and_deleted_by_forms(site: Site) -> 
         f"{place}/edit", revision=str(connection.revision), description="<b>x</b>", name="branch"
     )
     assert "&lt;b&gt;x&lt;/b&gt;" in await site.page(place)
-    for tunnel in list(site.registry.mirror.children("vpn_tunnel", connection.id)):
-        at = f"/console/vpn-tunnels/{tunnel.id}"
-        assert "down" in (await site.send(f"{at}/do/delete", 409)).text
-        await site.send(f"{at}/do/down")
-        await site.send(f"{at}/do/delete")
+    first, second = list(site.registry.mirror.children("vpn_tunnel", connection.id))
+    at = f"/console/vpn-tunnels/{first.id}"
+    assert "down" in (await site.send(f"{at}/do/delete", 409)).text
+    await site.send(f"{at}/do/down")
+    await site.send(f"{at}/do/delete")
+    assert "with all its tunnels" in await site.page(f"{place}/do/delete")
     await site.send(f"{place}/do/delete")
+    assert site.registry.mirror.get("vpn_tunnel", second.id) is None
     assert (await site.browser.get(place)).status_code == 404
 
 
@@ -289,6 +296,58 @@ async def test_the_overview_shows_what_is_down_and_why(site: Site) -> None:
     detail = await site.page(f"/console/vpn-tunnels/{down.id}")
     for word in ("no_proposal_chosen", "nothing in common", "<dd>a</dd>", "<dd>b</dd>", "PFS"):
         assert word in detail
+
+
+async def test_first_steps_stand_until_a_tunnel_was_up(site: Site) -> None:
+    await site.login()
+    assert "First steps" in await site.page("/console/")
+    done = await connect(site.registry)
+    for tunnel in done.others:
+        site.live[tunnel.id] = {"operational": "connecting", "reason": None}
+    text = await site.page("/console/")
+    assert "First steps" in text
+    assert f"/console/vpn-connections/{done.record.id}/config" in text  # what comes next
+    site.live[done.others[0].id] = {"operational": "up", "reason": None}
+    assert "First steps" not in await site.page("/console/")
+
+
+@pytest.mark.parametrize(
+    ("listens", "host", "url"),
+    [
+        ("0.0.0.0:9444", "vpn.example.net", "https://vpn.example.net:9444"),
+        ("0.0.0.0:8444", "127.0.0.1:8080", "https://CONTROL:8444"),
+        ("0.0.0.0:8444", "localhost", "https://CONTROL:8444"),
+        ("192.0.2.9:8444", "127.0.0.1:8080", "https://192.0.2.9:8444"),
+        ("[2001:db8::9]:8444", "127.0.0.1", "https://[2001:db8::9]:8444"),
+    ],
+)
+async def test_a_token_is_shown_with_where_it_is_good(
+    site: Site, listens: str, host: str, url: str
+) -> None:
+    await site.login()
+    node = next(iter(site.registry.mirror.of_kind("node")))
+    place = f"/console/nodes/{node.id}/do/token"
+    text = (await site.send(place, 200)).text
+    assert "does not listen for gateways" in text
+    assert "--listen-nodes" in text
+    site.source._nodes_at = parse_place(listens)
+    site.browser.headers["host"] = host
+    text = (await site.send(place, 200)).text
+    assert "does not listen" not in text
+    assert f"twinspan gateway --control {url} " in text
+    assert ("CONTROL is this machine" in text) == ("CONTROL" in url)
+
+
+def test_a_tunnel_whose_event_is_forgotten_has_been_what_it_is_since_then() -> None:
+    now = time.time()
+    tunnel: dict[str, Any] = {"status": {"operational": "up", "since": moment(now - 600.0)}}
+    (span,) = pages._spans([], tunnel)
+    assert (round(span[0] - now), span[2]) == (-600, "up")
+    events = [
+        {"code": "tunnel_up", "at_s": now - 600.0},
+        {"code": "tunnel_down", "at_s": now - 900},
+    ]
+    assert [one[2] for one in pages._spans(events, tunnel)][-1] == "down"
 
 
 async def test_a_list_is_searched_and_paged(site: Site) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import given
@@ -62,6 +63,31 @@ def test_of_very_many_connections_those_that_need_somebody_are_shown() -> None:
     assert "1000 connections with 1000 tunnels, 999 of them up" in text_of
 
 
+def test_tunnels_begin_at_the_node_that_carries_them() -> None:
+    carried = {
+        f"conn-{at}": [tunnel(at, "up") | {"node": f"node-{name}"}]
+        for at, name in enumerate(("gw-a", "gw-b"))
+    }
+    seen = replace(scene(2), tunnels=carried)
+    nodes: dict[str, dict[str, Any]] = {
+        f"node-{name}": {"id": f"node-{name}", "name": name, "status": {"operational": state}}
+        for name, state in (("gw-a", "up"), ("gw-b", "lost"), ("gw-c", "up"))
+    }
+    shown = str(picture.topology(replace(seen, nodes=nodes)))
+    root = ET.fromstring(shown)
+    places = [one.get("href") for one in root.iter("a") if "/nodes/" in str(one.get("href"))]
+    assert places == ["/console/nodes/node-gw-a", "/console/nodes/node-gw-b"]  # gw-c has none
+    assert "node gw-b: lost" in shown
+    starts = {
+        str(one.get("d")).partition(" ")[0]
+        for one in root.iter("path")
+        if one.get("data-tunnel") is not None
+    }
+    assert len(starts) == 2
+    assert all(start.startswith("M634,") for start in starts)  # the right end of a node
+    assert "/nodes/" not in str(picture.topology(seen))  # a tenant sees none
+
+
 def test_a_time_line_covers_only_what_is_known() -> None:
     root = ET.fromstring(str(picture.timeline([(50.0, 75.0, "up"), (0.0, 20.0, "down")], 0, 100)))
     bars = [(one.get("class"), one.get("x"), one.get("width")) for one in root.iter("rect")]
@@ -69,6 +95,15 @@ def test_a_time_line_covers_only_what_is_known() -> None:
         ("unknown", None, "960"),
         ("up", "480.0", "240.0"),
         ("down", "0.0", "192.0"),
+    ]
+
+
+def test_keys_are_written_as_people_write_them() -> None:
+    assert [states.label(key) for key in ("bgp_hold_s", "vpn_connection", "cordoned", "asn")] == [
+        "BGP hold (s)",
+        "VPN connection",
+        "Cordoned",
+        "AS number",
     ]
 
 

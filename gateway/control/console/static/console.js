@@ -12,7 +12,10 @@ function scaled(value, units) {
 }
 const bits = (value) => scaled(value, ["bit/s", "kbit/s", "Mbit/s", "Gbit/s", "Tbit/s"]);
 
+const known = new Map(); // tunnels as the stream has told them last, by id
+
 function showState(tunnel) {
+  known.set(tunnel.id, tunnel);
   for (const place of byData("state-of", tunnel.id)) {
     const state = document.createElement("span");
     const symbol = document.createElement("span");
@@ -45,10 +48,55 @@ function showState(tunnel) {
   }
 }
 
+// What only the server knows, such as which tunnel needs somebody first, is taken from a newer page.
+const PARTS = ["topology", "attention", "last-events", "happened"];
+const REFRESH_MS = 3000; // at most so often, however much changes
+let refreshing = 0;
+
+function refreshSoon() {
+  if (refreshing || !PARTS.some((id) => document.getElementById(id))) return;
+  refreshing = setTimeout(refresh, 500);
+}
+
+async function refresh() {
+  const answer = await fetch(location.href).catch(() => null);
+  if (answer && answer.ok) {
+    const newer = new DOMParser().parseFromString(await answer.text(), "text/html");
+    for (const id of PARTS) {
+      const [place, found] = [document.getElementById(id), newer.getElementById(id)];
+      if (!place || !found || place.contains(document.activeElement)) continue;
+      place.replaceWith(found);
+      localTimes(found);
+    }
+    known.forEach(showState);
+  }
+  setTimeout(() => { refreshing = 0; }, REFRESH_MS);
+}
+
+// A page that is not told what changes says so, instead of showing what may be over.
+const STALE_MS = 3000;
+const REFUSED_MS = 15000; // until a stream that was refused is asked for again
+let stale = 0;
+
+function isLive(live) {
+  const said = document.getElementById("said");
+  if (live) {
+    clearTimeout(stale);
+    stale = 0;
+    said.textContent = "";
+  } else if (!stale) {
+    stale = setTimeout(() => { said.textContent = "Not connected: what is shown may be over."; }, STALE_MS);
+  }
+}
+
 function follow(address) {
   const stream = new EventSource(address);
+  let counts = "";
+  stream.addEventListener("open", () => isLive(true));
   stream.addEventListener("tunnels", (event) => JSON.parse(event.data).forEach(showState));
   stream.addEventListener("counts", (event) => {
+    if (counts && counts !== event.data) refreshSoon();
+    counts = event.data;
     for (const [state, count] of Object.entries(JSON.parse(event.data))) {
       for (const place of byData("count", state)) place.textContent = count;
     }
@@ -60,21 +108,8 @@ function follow(address) {
       badge.hidden = count === 0;
     }
   });
-  stream.addEventListener("events", (event) => {
-    for (const place of document.querySelectorAll("[data-events] ol")) {
-      const lines = JSON.parse(event.data).map((one) => {
-        const line = document.createElement("li");
-        const at = Object.assign(document.createElement("time"), { dateTime: one.at, textContent: one.at });
-        const code = Object.assign(document.createElement("code"), { textContent: one.code });
-        line.className = one.severity;
-        line.append(at, " ", code, ` ${one.name || ""} ${one.text || ""}`);
-        return line;
-      });
-      place.prepend(...lines);
-      localTimes(place);
-    }
-  });
   stream.addEventListener("error", () => {
+    isLive(false);
     // A broken stream comes again by itself; one that is refused (too many are open) does not.
     if (stream.readyState === EventSource.CLOSED) setTimeout(() => follow(address), REFUSED_MS);
   });
@@ -173,5 +208,6 @@ function onlyWith(field) {
 localTimes(document);
 document.querySelectorAll("[data-only-with]").forEach(onlyWith);
 document.querySelectorAll("[data-series]").forEach(charts);
+if (document.getElementById("happened")) setInterval(() => { if (!document.hidden) refreshSoon(); }, 5000);
 if (document.body.dataset.stream) follow(document.body.dataset.stream);
 document.body.addEventListener("htmx:afterSwap", (event) => localTimes(event.target));
