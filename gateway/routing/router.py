@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -43,6 +44,7 @@ POLL_S = 2.0
 POLL_LEAST_S = 0.4  # where that costs little: somebody who looks on is to see it within 2 s
 POLL_SHARE = 50  # reading takes at most one part in so many of the time, or once in POLL_MAX_S
 POLL_MAX_S = 30.0
+READINGS = 3  # the quickest of so many says what one costs: in the others somebody may have waited
 # A young BIRD is asked often, for its own sake: it looks for work before it makes some, so a new
 # peer would be told of the routes only when something else wakes it.
 POLL_YOUNG_S, POLL_YOUNG_SHARE = 0.05, 5
@@ -86,6 +88,7 @@ class Router:
         self._began_at = 0.0
         self._heard_at = 0.0
         self._wait_s = 0.0
+        self._took_s: deque[float] = deque(maxlen=READINGS)
         self._binary = ""
         self._standings = standings
         self._count = count
@@ -252,7 +255,13 @@ class Router:
             self._is_young.clear()
 
     def _pause_s(self, took_s: float) -> float:
-        """Return how long to wait for the next reading, when one takes that long."""
+        """
+        Return how long to wait for the next reading, when the last one took that long.
+
+        A BIRD or a machine that stood still once is not one that is slow to read.
+        """
+        self._took_s.append(took_s)
+        took_s = min(self._took_s)
         if time.monotonic() - self._began_at < STABLE_S:
             return max(POLL_YOUNG_S, took_s * POLL_YOUNG_SHARE)
         least_s = min(max(POLL_LEAST_S, took_s * POLL_SHARE * self._count()), POLL_S)

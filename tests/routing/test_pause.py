@@ -27,3 +27,10 @@ def test_the_pause_is_short_where_reading_is_cheap(
 ) -> None:
     router = Router(tmp_path, Journal(io.StringIO(), time.time), count=lambda: count)
     assert router._pause_s(took_s) == pytest.approx(pause_s)
+
+
+def test_one_reading_in_which_somebody_stood_still_delays_none(tmp_path: Path) -> None:
+    router = Router(tmp_path, Journal(io.StringIO(), time.time))
+    took_s = (0.001, 1.0, 1.2, 0.001, 0.2, 0.2, 0.2)
+    pauses = [router._pause_s(each) for each in took_s]
+    assert pauses == pytest.approx([0.4, 0.4, 0.4, 0.4, 0.4, 0.4, 10.0])
