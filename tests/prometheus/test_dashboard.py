@@ -74,6 +74,19 @@ def test_panels_have_places_of_their_own_and_know_their_variables() -> None:
     assert not re.search(r"\$(?!\{?[a-z]|__)", text)
 
 
+def test_each_panel_says_what_it_shows_in_which_unit_and_of_whom() -> None:
+    shown = [panel for panel in BOARD["panels"] if panel["type"] != "row"]
+    for panel in shown:
+        title = panel["title"]
+        assert panel["description"], title
+        assert panel["fieldConfig"]["defaults"]["unit"], title
+        assert panel["datasource"] == {"type": "prometheus", "uid": "${datasource}"}, title
+        assert panel["targets"], title
+        if panel["type"] not in ("stat", "table"):
+            assert all(target["legendFormat"] for target in panel["targets"]), title
+    assert len(shown) > 40
+
+
 @NEEDED
 async def test_prometheus_takes_each_query_and_has_each_series(tmp_path: Path) -> None:
     probe = {"rtt_ms": 1.0, "loss_percent": 0.0}
