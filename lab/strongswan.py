@@ -38,6 +38,7 @@ class Child:
     start_action: str = "none"
     dpd_action: str = "clear"
     close_action: str = "none"
+    more: Mapping[str, str] = field(default_factory=dict)  # further settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,7 @@ class Connection:
     ppk: Ppk | None = None
     version: str = "2"
     certificates: Certificates | None = None  # in place of `psk`
+    more: Mapping[str, object] = field(default_factory=dict)  # further settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -422,6 +424,7 @@ def _settings(connection: Connection) -> dict[str, object]:
         "unique": connection.unique,
         **_ends(connection),
         "children": {name: _child_settings(child) for name, child in children.items()},
+        **connection.more,
     }
 
 
@@ -435,6 +438,7 @@ def _child_settings(child: Child) -> dict[str, object]:
         "start_action": child.start_action,
         "dpd_action": child.dpd_action,
         "close_action": child.close_action,
+        **child.more,
     }
 
 

@@ -23,7 +23,7 @@ _PATIENT = {
     *("test_capture", "test_certificates", "test_chaos", "test_customer_modes"),
     *("test_customer_swanctl", "test_doctor", "test_fleet", "test_hostile", "test_import_aws"),
     *("test_nat", "test_policy_rules", "test_probes_strongswan", "test_propagation"),
-    *("test_strongswan", "test_swanctl"),
+    *("test_strongswan", "test_strongswan_scenarios", "test_swanctl"),
 }
 
 
@@ -44,14 +44,20 @@ def lab() -> Iterator[Lab]:
 
 
 @pytest.fixture(scope="module")
-def ends(lab: Lab) -> Ends:
-    """Return our gateway at site a and strongSwan at site b, both running, no tunnel up."""
+def ends(lab: Lab, request: pytest.FixtureRequest) -> Ends:
+    """
+    Return our gateway at site a and strongSwan at site b, both running, no tunnel up.
+
+    A module's `CHARON` are further lines of its strongswan.conf.
+    """
     pair, keys = topology.four_machines(lab), sites.Secrets()
     ours = Twinspan(
         pair.a.gateway, sites.document(pair.a, pair.b, keys, settings={"admin": "down"})
     )
     # Given up after 6.6 s: soon enough for tests, late enough for a machine that is busy.
-    swan = StrongSwan(pair.b.gateway, timing=Timing(timeout_s=0.5, base=1.5, tries=4))
+    timing = Timing(timeout_s=0.5, base=1.5, tries=4)
+    options = getattr(request.module, "CHARON", ())
+    swan = StrongSwan(pair.b.gateway, timing=timing, options=options)
     ours.start()
     swan.start()
     return Ends(lab, pair, keys, ours, swan)

@@ -18,6 +18,7 @@ from tests.dataplane.machines import inside
 
 FIRST, SECOND = sites.tunnel_name(1), sites.tunnel_name(2)
 UP_S = 15.0
+_AT_HOME = sites.Customer()
 
 
 @dataclass(slots=True)
@@ -38,6 +39,7 @@ class Ends:
         outer: int = 4,
         families: tuple[int, ...] = (4,),
         tunnels: int = 1,
+        customer: sites.Customer = _AT_HOME,
     ) -> None:
         """Give both ends new configurations; what they had before is gone at both."""
         empty = sites.document(self.pair.a, self.pair.b, self.keys, settings={"admin": "down"})
@@ -54,6 +56,7 @@ class Ends:
                 families=families,
                 settings=settings,
                 tunnels=tunnels,
+                customer=customer,
             )
         )
         self.ours.cli("reload")

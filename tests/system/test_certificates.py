@@ -101,10 +101,12 @@ def swan_of(ends: Ends, own: Made, auth: str = "pubkey", **more: object) -> Conn
 
 KINDS = [
     ("ecdsa", "pubkey", "ECDSA with SHA2-256"),
+    ("ecdsa384", "pubkey", "ECDSA with SHA2-384"),
     ("ecdsa521", "pubkey", "ECDSA with SHA2-512"),
     ("ed25519", "pubkey", "Ed25519"),
     ("rsa", "pubkey", "RSA with SHA2-256"),
-    ("rsa", "rsa/pss-sha256", "RSA-PSS with SHA2-256"),
+    ("rsa", "rsa-sha512", "RSA with SHA2-512"),
+    ("rsa", "rsa/pss-sha512", "RSA-PSS with SHA2-512"),
 ]
 
 
@@ -112,7 +114,7 @@ KINDS = [
 def test_every_kind_of_key_from_either_end(ends: Ends, kind: str, auth: str, method: str) -> None:
     own, peer = ours(kind), made(PEER, kind)
     for start in ("respond", "initiate"):
-        settings = settings_of(ends, own, start=start, rsa_pss=auth != "pubkey")
+        settings = settings_of(ends, own, start=start, rsa_pss="pss" in auth)
         ends.agree([swan_of(ends, peer, auth)], settings)
         if start == "respond":
             ends.swan.initiate(FIRST)
