@@ -2,12 +2,16 @@
 Two workers against one: how many more packets a gateway can carry, in each direction.
 
     hub, one worker  ======== 16 peers          hub, two workers ======== 16 peers
+    hub, two workers ======== 1 peer, one SA    hub, two workers ======== 1 peer, an SA for each
 
 The machine's cores also make and take the packets, so what arrives says little. Both hubs get the
 same steady rate, and what counts is CPU time alone: a gateway can carry no more than its busiest
 worker, so the packets for a second of that worker's time are its capacity. What workers cost each
 other (locks, shared cache lines, packets for the other one) and how unevenly the peers fall on
 them are in it; what the packets' makers take of the cores is not.
+
+With one peer many flows of one tunnel come to both workers, on the SA that these share or each on
+an SA of its own (RFC 9611); as plain ESP, which workers share by SPI when it comes in.
 """
 
 from __future__ import annotations
@@ -23,15 +27,18 @@ from pathlib import Path
 
 from bench import scale
 from lab import cpu, pacer
-from lab.commands import LabError, end_cleanly
+from lab.commands import LabError, end_cleanly, wait_for
 from lab.figures import listed, tell
 from lab.netns import Lab
-from lab.twinspan import Twinspan
+from lab.twinspan import Twinspan, Value
 
 WORKERS = (1, 2)
 DIRECTIONS = ("out", "in")
+SAS = ("shared", "own")
+_FLOWS = 64  # of the one tunnel
 _PEERS = 16
 _RATE, _SIZE, _RUN = 60_000, 1400, 32
+_RAW_RATE = 20_000  # plain ESP costs a system call and a path through the kernel for each packet
 _MOST_LOST = 0.05
 
 
@@ -50,6 +57,8 @@ class Side:
     hub: Twinspan
     branches: Twinspan
     workers: int
+    rate: int = _RATE
+    flows: str = f"256/{_PEERS}"  # one to each peer: the step of their addresses, how many
 
     def run(self, direction: str, seconds: float) -> Sample:
         """Send packets to or from the hub. Raises LabError if too many are lost."""
@@ -57,8 +66,8 @@ class Side:
         first = scale.BRANCH_NETS if direction == "out" else scale.HUB_NETS
         sender, receiver = (here, there) if direction == "out" else (there, here)
         before = self._threads()
-        plan = f"{first + 1}/256/{_PEERS}/{_RUN}"
-        sent = pacer.send(sender, receiver, plan, _RATE, (_SIZE,), seconds)
+        plan = f"{first + 1}/{self.flows}/{_RUN}"
+        sent = pacer.send(sender, receiver, plan, self.rate, (_SIZE,), seconds)
         if sent.lost > _MOST_LOST:
             raise LabError(f"{self.workers} workers, {direction}: {100 * sent.lost:.1f} % lost")
         used = sorted(at - before.get(tid, 0.0) for tid, at in self._threads().items())
@@ -75,45 +84,79 @@ def build(lab: Lab, workers: int) -> Side:
     """Make a hub with that many workers and its peers, all tunnels up."""
     hub, branches = scale.build(lab, 2 * _PEERS)
     hub.write(replace(hub.document, workers=workers))
+    _start(hub, branches)
+    return Side(hub, branches, workers)
+
+
+def build_one(lab: Lab, *, own: bool) -> Side:
+    """Make a hub and one peer with two workers each, which share an SA or have their own."""
+    hub, branches = scale.build(lab, 2)
+    settings: dict[str, Value] = {"workers": 2, "per_resource_sas": own, "encap": "never"}
+    for end in (hub, branches):
+        (one,) = end.document.connections
+        one = replace(one, settings={**one.settings, **settings})
+        end.write(replace(end.document, workers=2, connections=[one]))
+    _start(hub, branches)
+    if own:
+        wait_for("an SA for each worker", lambda: len(hub.spis()) == 2 * 3, 20.0, every_s=0.3)
+    return Side(hub, branches, 2, _RAW_RATE, f"1/{_FLOWS}")
+
+
+def _start(hub: Twinspan, branches: Twinspan) -> None:
     branches.start()
     hub.start()
     hub.wait_up(timeout_s=60.0)
     branches.wait_up(timeout_s=60.0)
     scale.take_packets(hub, branches)
-    return Side(hub, branches, workers)
 
 
 def measure(rounds: int, seconds: float) -> dict[str, float]:
-    """Return all figures: both hubs stand at once and take turns."""
-    taken: dict[tuple[str, int], list[Sample]] = {}
+    """Return all figures: of each pair of hubs both stand at once and take turns."""
     with ExitStack() as stack:
-        sides = []
+        sides = {}
         for workers in WORKERS:
             print(f"starting a hub with {workers} workers", file=sys.stderr)
             lab = stack.enter_context(Lab(f"co{os.getpid()}w{workers}"))
-            sides.append(build(lab, workers))
-        for direction in DIRECTIONS:
-            for turn in range(rounds):
-                for side in sides:
-                    one = side.run(direction, seconds)
-                    words = f"{one.kpps:.0f} kpps, busiest {100 * one.busiest:.0f} %"
-                    print(
-                        f"{direction} {side.workers} {turn + 1}/{rounds} {words}", file=sys.stderr
-                    )
-                    taken.setdefault((direction, side.workers), []).append(one)
+            sides[f"workers{workers}"] = build(lab, workers)
+        taken = _turns(sides, DIRECTIONS, rounds, seconds)
+    with ExitStack() as stack:
+        print("starting a hub whose workers share an SA, one whose have their own", file=sys.stderr)
+        sides = {
+            kind: build_one(
+                stack.enter_context(Lab(f"co{os.getpid()}{kind[0]}")), own=kind == "own"
+            )
+            for kind in SAS
+        }
+        taken |= _turns(sides, DIRECTIONS, rounds, seconds)
     return figures(taken)
 
 
-def figures(taken: Mapping[tuple[str, int], Sequence[Sample]]) -> dict[str, float]:
+def _turns(
+    sides: Mapping[str, Side], directions: Sequence[str], rounds: int, seconds: float
+) -> dict[str, list[Sample]]:
+    """Let the hubs take turns; return the samples by direction and name: "out.shared"."""
+    taken: dict[str, list[Sample]] = {}
+    for direction in directions:
+        for turn in range(rounds):
+            for name, side in sides.items():
+                one = side.run(direction, seconds)
+                words = f"{one.kpps:.0f} kpps, busiest {100 * one.busiest:.0f} %"
+                print(f"{direction}.{name} {turn + 1}/{rounds} {words}", file=sys.stderr)
+                taken.setdefault(f"{direction}.{name}", []).append(one)
+    return taken
+
+
+def figures(taken: Mapping[str, Sequence[Sample]]) -> dict[str, float]:
     """Return the named figures: medians."""
     found: dict[str, float] = {}
-    for (direction, workers), samples in taken.items():
-        name = f"{direction}.workers{workers}"
+    for name, samples in taken.items():
         found[f"{name}.kpps"] = round(statistics.median(each.kpps for each in samples), 1)
         found[f"{name}.busiest"] = round(statistics.median(each.busiest for each in samples), 3)
     for direction in DIRECTIONS:
         one, two = (found[f"{direction}.workers{workers}.kpps"] for workers in WORKERS)
         found[f"{direction}.times_one"] = round(two / one, 2)
+        shared, own = (found[f"{direction}.{kind}.kpps"] for kind in SAS)
+        found[f"{direction}.times_shared"] = round(own / shared, 2)
     return found
 
 

@@ -56,12 +56,16 @@ class SpiTable:
         self._random = random
         self._slots: dict[int, int] = {}
 
-    def take(self) -> int:
-        """Return a fresh SPI: random, at least 2**20, its slot free."""
+    def take(self, part: int = 0, parts: int = 1) -> int:
+        """
+        Return a fresh SPI: random, at least 2**20, its slot free; of one part of them, if asked.
+
+        Workers share raw ESP by SPI: what leaves `part` divided by the number of `parts`.
+        """
         while True:
             value = int.from_bytes(self._random.bytes(4), "big")
             spi = FIRST_SPI + value % ((1 << 32) - FIRST_SPI)
-            if self.claim(spi):
+            if spi % parts == part and self.claim(spi):
                 return spi
 
     def claim(self, spi: int) -> bool:

@@ -18,6 +18,9 @@ def forget_keys(tunnel: Tunnel) -> None:
     for slot, used in tuple(tunnel.in_use.items()):
         tunnel.in_use[slot] = _successor(used, children)
     for child in children.values():
+        if child.is_live:  # one for a worker that has not sent on it yet
+            tunnel.in_use.setdefault(child.slot, child)
+    for child in children.values():
         child.fresh, child.is_lost = None, True
         child.use = Use.IN_USE if tunnel.is_used(child) else Use.RETIRED
 

@@ -53,6 +53,12 @@ def take(sa: IkeSa, message: Message, slot: int) -> tuple[Payload, ...]:
     return told(sa.config, slot)
 
 
+def take_spi(sa: IkeSa, slot: int) -> int:
+    """Return an inbound SPI; those for a worker each fall on different workers where ESP is raw."""
+    parts = sa.config.resources or 1
+    return sa.context.spis.take(sa.config.resource_of(slot) % parts, parts)
+
+
 def slots_of(config: TunnelConfig) -> range:
     """Return the slots of the Child SAs beside the first."""
     pairs = len(config.selectors)

@@ -62,6 +62,26 @@ def test_who_has_begun_authenticates_again_in_time() -> None:
     assert len(pair.a.plane.inbound) == len(pair.b.plane.inbound) == 1
 
 
+@pytest.mark.parametrize("b_still_wants", [True, False])
+def test_those_for_a_worker_each_move_to_the_new_ike_sa(b_still_wants: bool) -> None:
+    pair = IkePair.established(config_a(resources=2), config_b(resources=2))
+    pair.advance(2.0)
+    told(pair, 1000)
+    step_b(pair)
+    pair.advance(780.0)
+    if not b_still_wants:
+        pair.b.config = replace(pair.b.config, resources=0)
+        pair.b.restart()
+    while pair.now < 1000.0 + 930.0:
+        pair.advance(0.5)
+        assert pair.has_traffic()
+    assert pair.a.ike_sas == pair.b.ike_sas == 1, pair.story()
+    slots = [0, 1, 2] if b_still_wants else [0]
+    for side in pair.sides():
+        assert sorted(one.slot for one in side.plane.children.values()) == slots, pair.story()
+        assert all(side.send_esp(slot) for slot in slots)
+
+
 def test_it_is_begun_again_until_it_succeeds() -> None:
     pair = IkePair.established()
     told(pair, 100)

@@ -15,9 +15,11 @@ from gateway.ike.events import (
     OutboundReady,
     Spoken,
 )
-from gateway.ike.iana import ExchangeType
-from tests.support.pair import TUNNEL, IkePair, Side, config_a, config_b
+from gateway.ike.iana import ExchangeType, ProtocolId
+from gateway.ike.proposals import Proposal, parse_proposal
+from tests.support.pair import ESP, TUNNEL, IkePair, Side, config_a, config_b
 
+HYBRID = (parse_proposal("aes256gcm16-x25519-ke1_mlkem768-noesn", ProtocolId.ESP),)
 MESSAGES = 8  # IKE_SA_INIT, IKE_AUTH and twice CREATE_CHILD_SA, with their answers
 
 
@@ -126,10 +128,13 @@ def test_it_goes_with_a_key_exchange_for_the_first_one_too() -> None:
     assert_each(pair)
 
 
+@pytest.mark.parametrize("esp", [ESP, HYBRID], ids=["x25519", "mlkem768"])
 @pytest.mark.parametrize("count", [1, 2])
 @pytest.mark.parametrize("nonces", [(0x10, 0x20), (0x20, 0x10)])
-def test_requests_that_cross_leave_one_for_each(nonces: tuple[int, int], count: int) -> None:
-    pair = established(count, count)
+def test_requests_that_cross_leave_one_for_each(
+    nonces: tuple[int, int], count: int, esp: tuple[Proposal, ...]
+) -> None:
+    pair = established(count, count, esp_proposals=esp)
     for slot in range(1, count + 1):
         pair.a.take(pair.a.endpoint.close_child(pair.a.plane.sending[slot], pair.now))
         pair.deliver_all()
@@ -198,6 +203,17 @@ def test_the_end_that_answers_sends_on_it_as_soon_as_it_is_used() -> None:
     pair = IkePair.established(*for_each(1, 1))
     assert pair.a.send_esp(1)
     assert pair.b.plane.sending.keys() == {0, 1}
+
+
+def test_their_spis_fall_on_different_workers() -> None:
+    pair = established()
+    for _ in range(2):
+        for side in pair.sides():
+            spis = {one.resource: spi for spi, one in side.plane.children.items()}
+            assert spis[1] % 2 != spis[2] % 2, pair.story()
+        pair.a.rekey_child()
+        pair.advance(20.0)
+    assert_each(pair)
 
 
 # ---- each by itself ----
@@ -318,3 +334,17 @@ def test_a_restart_with_fewer_workers() -> None:
     pair.a.restart()
     pair.advance(30.0)
     assert_each(pair, 2)
+
+
+# ---- the data plane is lost ----
+
+
+@pytest.mark.parametrize("who", ["a", "b"])
+@pytest.mark.parametrize("delivered", range(4, MESSAGES + 1))
+def test_a_lost_data_plane_while_they_are_made(delivered: int, who: str) -> None:
+    pair = IkePair.started(*for_each())
+    for _ in range(delivered):
+        pair.link.arrive(pair.link.flights.popleft())
+    getattr(pair, who).lose_plane()
+    pair.advance(30.0)
+    assert_each(pair)

@@ -55,6 +55,11 @@ def two() -> IkePair:
     return IkePair.established(slots.of(config_a(), pairs), slots.of(config_b(), mirrored))
 
 
+def for_a_worker(side: Side) -> None:
+    """Have a Child SA beside the first, for the only worker (RFC 9611)."""
+    side.reconfigure(replace(side.config, resources=1))
+
+
 def both(act: Callable[[Side], None]) -> Begin:
     """Return what lets both ends do the same at once."""
 
@@ -72,6 +77,7 @@ EXCHANGES: dict[str, tuple[Callable[[], IkePair], Begin]] = {
     "rekey ike, ml-kem": (hybrid, lambda pair: pair.a.rekey_ike()),
     "rekey child, cbc": (cbc, lambda pair: pair.a.rekey_child()),
     "rekey two children": (two, lambda pair: pair.a.rekey_child()),
+    "a child for a worker": (IkePair.established, both(for_a_worker)),
     "both rekey child": (IkePair.established, both(Side.rekey_child)),
     "both rekey ike": (IkePair.established, both(Side.rekey_ike)),
     "liveness": (quiet, lambda pair: pair.advance(3.0)),

@@ -27,10 +27,14 @@ def test_two_workers_share_the_work(tmp_path: Path) -> None:
         for direction in cores.DIRECTIONS
         for key in (
             *(f"workers{n}.{what}" for n in cores.WORKERS for what in ("kpps", "busiest")),
-            "times_one",
+            *(f"{kind}.{what}" for kind in cores.SAS for what in ("kpps", "busiest")),
+            *("times_one", "times_shared"),
         )
     }
     # Outbound tunnels are dealt out evenly; inbound the kernel's hash of addresses decides.
     assert 0.5 <= found["out.workers2.busiest"] < 0.7
     assert 0.5 <= found["in.workers2.busiest"] < 0.95
     assert found["out.workers1.busiest"] == 1.0
+    # One SA comes in by one worker, one for each worker by both.
+    assert found["in.shared.busiest"] > 0.95
+    assert 0.5 <= found["in.own.busiest"] < 0.95

@@ -54,7 +54,7 @@ def _answer_new(sa: IkeSa, request: Message, path: Path, now: float, digest: byt
     nonce_i = request.one(Nonce).value
     key_payloads, secrets = negotiate.answer_key_exchange(sa, agreed.suite, request)
     nonce_r = sa.context.random.bytes(negotiate.NONCE_LEN)
-    spi_in = sa.context.spis.take()
+    spi_in = resources.take_spi(sa, agreed.slot)
 
     more = resources.take(sa, request, agreed.slot)
 

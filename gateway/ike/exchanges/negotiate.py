@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from gateway.errors import InvalidKePayload, NoProposalChosen, PeerError, TsUnacceptable, WireError
-from gateway.ike import dh, reasons
+from gateway.ike import dh, reasons, resources
 from gateway.ike.child import ChildSa, Fresh, Lifespan, Offer, draw_limits, esp_pair
 from gateway.ike.config import TunnelConfig
 from gateway.ike.dh import KeyPair, supported_groups
@@ -83,7 +83,7 @@ def make_offer(
     else:
         proposals = tuple(dict.fromkeys(one.without_group() for one in proposals))
     offer = Offer(
-        sa.context.spis.take().to_bytes(4, "big"),
+        resources.take_spi(sa, slot).to_bytes(4, "big"),
         random.bytes(NONCE_LEN) if with_group else b"",
         proposals,
         key_pair,

@@ -55,7 +55,7 @@ def answer_request(
     nonce_i = request.one(Nonce).value
     key_payloads, secrets = negotiate.answer_key_exchange(sa, agreed.suite, request)
     nonce_r = sa.context.random.bytes(negotiate.NONCE_LEN)
-    spi_in = sa.context.spis.take()
+    spi_in = resources.take_spi(sa, old.slot)
 
     def finish(secrets: tuple[Secret, ...], at: float) -> None:
         seed = Seed(nonce_i, nonce_r, secrets, initiated=False)
