@@ -1,7 +1,8 @@
-"""`twinspan link`: joins two of our own gateways, in both documents at once."""
+"""`twinspan link`: joins two of our own gateways, in both documents or in the control plane."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -11,12 +12,23 @@ import typer
 
 from gateway.cli import write
 from gateway.cli.check import generate_psk
+from gateway.cli.output import format_of
+from gateway.cli.remote.session import ContextOption, TenantOption
 
 if TYPE_CHECKING:
     from gateway.model.link import End, Link, Wish
+    from gateway.model.types import AnyNetwork
 
-_A = Annotated[Path, typer.Argument(metavar="A.toml", help="the gateway that begins")]
-_B = Annotated[Path, typer.Argument(metavar="B.toml", help="the gateway that answers")]
+_A = Annotated[
+    Path,
+    typer.Argument(
+        metavar="A.toml",
+        help="the gateway that begins: its file, or a border gateway of the control plane",
+    ),
+]
+_B = Annotated[
+    Path, typer.Argument(metavar="B.toml", help="the gateway that answers, named the same way")
+]
 _Name = Annotated[
     str | None,
     typer.Option(help="of connection and customer gateway; without it, both gateways' names"),
@@ -40,6 +52,13 @@ _AsnA = Annotated[
     int | None, typer.Option(help="AS number of A here, where not its border gateway's")
 ]
 _AsnB = Annotated[int | None, typer.Option(help="the same of B")]
+_AddressA = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="public address of A in the control plane, up to 4 times; without it, of its pool"
+    ),
+]
+_AddressB = Annotated[list[str] | None, typer.Option(help="the same of B")]
 _Ike = Annotated[list[str] | None, typer.Option(help="in order; without it, our list")]
 _Esp = Annotated[list[str] | None, typer.Option(help="in order; without it, our list")]
 
@@ -68,27 +87,42 @@ def link(
     ike_proposal: _Ike = None,
     esp_proposal: _Esp = None,
     psk_file: _PskFile = None,
+    address_a: _AddressA = None,
+    address_b: _AddressB = None,
     yes: write.Yes = False,
     dry_run: write.DryRun = False,
     as_json: write.AsJson = False,
+    context: ContextOption = None,
+    tenant: TenantOption = None,
 ) -> None:
     """
-    Join two of our own gateways: writes the matching connection into both documents.
+    Join two of our own gateways: makes the matching connection at both ends.
 
-    Shows the difference and asks. A new pre-shared key goes into a file beside each document.
+    Of two files both are written, and a new pre-shared key into a file beside each; of two border
+    gateways of the control plane both connections are made. Shows the difference and asks.
     """
     # Imported here: pydantic would double the start time of every other command.
     from gateway.errors import ConfigError
-    from gateway.model.link import INNER_RANGE, Wish
-    from gateway.model.types import parse_network
+    from gateway.model.link import Wish
 
     proposals = {"ike_proposals": ike_proposal, "esp_proposals": esp_proposal}
     settings = {key: texts for key, texts in proposals.items() if texts}
-    try:
-        within = parse_network(inner) if inner is not None else INNER_RANGE
-    except ValueError as error:
-        write.refuse([f"--inner: {error} ({inner})"], as_json=as_json)
+    within = _within(inner, as_json=as_json)
     wish = Wish(name, routing.value, tunnels, within, psk_file, settings)
+    borders = {"--border-gateway-a": border_gateway_a, "--border-gateway-b": border_gateway_b}
+    addresses = {"--address-a": address_a or (), "--address-b": address_b or ()}
+    if not (_is_file(a) or _is_file(b)):
+        of_files = {**borders, "--psk-file": psk_file}
+        _judge_options(of_files, "files, and two border gateways are named", as_json=as_json)
+        from gateway.cli.remote.linking import Side, link_in_control
+
+        asked = zip((a, b), (asn_a, asn_b), addresses.items(), strict=True)
+        one, other = (Side(str(end), asn, own, option) for end, asn, (option, own) in asked)
+        form = format_of(None, as_json)
+        return link_in_control(
+            (one, other), wish, form=form, yes=yes, dry_run=dry_run, context=context, tenant=tenant
+        )
+    _judge_options(addresses, "border gateways of a control plane, not for files", as_json=as_json)
     try:
         if a.resolve() == b.resolve():
             raise ConfigError([f"{b}: is the other document too: give two"])
@@ -97,6 +131,28 @@ def link(
     except ConfigError as error:
         write.refuse(error.problems, as_json=as_json)
     write.offer(changes, made, yes=yes, dry_run=dry_run, as_json=as_json)
+
+
+def _within(inner: str | None, *, as_json: bool) -> AnyNetwork:
+    """Return the range of the addresses inside."""
+    from gateway.model.link import INNER_RANGE
+    from gateway.model.types import parse_network
+
+    try:
+        return parse_network(inner) if inner is not None else INNER_RANGE
+    except ValueError as error:
+        write.refuse([f"--inner: {error} ({inner})"], as_json=as_json)
+
+
+def _judge_options(given: Mapping[str, object], where: str, *, as_json: bool) -> None:
+    """Refuse options that mean nothing here."""
+    if named := [option for option, value in given.items() if value]:
+        write.refuse([f"{option}: is for {where}" for option in named], as_json=as_json)
+
+
+def _is_file(named: Path) -> bool:
+    """Say whether this names a file: there is one, or it looks like one."""
+    return named.exists() or named.suffix == ".toml" or len(named.parts) > 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import select
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -81,14 +81,18 @@ def carry_out(
     prune: bool = False,
     yes: bool,
     dry_run: bool,
+    is_part: bool = False,
 ) -> None:
     """
     Make the control plane have what a document says; show the difference and ask before.
 
-    Ends the program where it is said what has become of it.
+    `is_part`: that there is more than in the document goes without saying. Ends the program where
+    it is said what has become of it.
     """
     api.timeout_s = JUDGE_TIMEOUT_S
     plan, warnings = _judged(api, _planned(api, document, prune=prune))
+    if is_part:
+        plan = replace(plan, left=())
     if form is Format.TABLE:
         _show(plan, warnings)
     if not plan.changes:
