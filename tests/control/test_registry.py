@@ -370,6 +370,26 @@ async def test_another_tenants_resource_does_not_exist(registry: Registry, store
     assert caught.value.status == 404
 
 
+async def test_a_connection_has_no_more_tunnels_than_pairs_of_addresses(
+    registry: Registry,
+) -> None:
+    await make(registry, "node", name="alone", public_addresses=["198.51.100.99"])
+    await make(registry, "border_gateway", name="small")
+    one = {"border_gateway": "small", "routing": "static"}
+    for number, addresses in enumerate((["203.0.113.1"], ["203.0.113.2", "203.0.113.3"]), 1):
+        await make(registry, "customer_gateway", name=f"c{number}", public_addresses=addresses)
+        done = await connect(
+            registry,
+            f"x{number}",
+            customer_gateway=f"c{number}",
+            remote_cidrs=[f"10.{number}.0.0/16"],
+            **one,
+        )
+        assert len(done.others) == number
+    with pytest.raises(ApiProblem, match="every pair"):
+        await connect(registry, "more", customer_gateway="c1", tunnels=1, **one)
+
+
 async def test_two_processes_that_make_connections_at_once_never_choose_the_same(
     opener: Opener,
 ) -> None:

@@ -6,7 +6,7 @@ A VPN Connection gets its public addresses here and, unless it was asked otherwi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,10 +71,12 @@ class Maker:
             raise invalid("vpn_connection.tunnels", count, "stands beside tunnel; give one of them")
         customer = self.view.get("customer_gateway", table["customer_gateway"])
         assert customer is not None
-        tunnels = [dict(one) for one in asked or ()] or [{} for _ in range(_count(count, customer))]
-        record = self._record(
-            KINDS["vpn_connection"], table, self._public_addresses(table, customer, tunnels)
-        )
+        tunnels = [dict(one) for one in asked or ()]
+        allocated = self._public_addresses(table, customer, tunnels)
+        if not tunnels:
+            number = _count(count, customer, allocated["public_addresses"])
+            tunnels = [{} for _ in range(number)]
+        record = self._record(KINDS["vpn_connection"], table, allocated)
         judge_unique(self.view, record)
         made = [record]
         for tunnel in tunnels:
@@ -176,9 +178,18 @@ class Maker:
         }
 
 
-def _count(asked: int | None, customer: Record) -> int:
-    """Return how many tunnels a connection gets: the HA set, unless it was asked otherwise."""
-    return max(2, len(allocate.customer_addresses(customer))) if asked is None else asked
+def _count(asked: int | None, customer: Record, ours: Sequence[str]) -> int:
+    """
+    Return how many tunnels a connection gets: the HA set, unless it was asked otherwise.
+
+    No more than there are pairs of addresses: with a single one at each end it has no redundancy.
+    """
+    if asked is not None:
+        return asked
+    theirs = allocate.customer_addresses(customer)
+    wanted = max(2, len(theirs))
+    alike = sum((":" in one) == (":" in other) for one in ours for other in theirs)
+    return min(wanted, alike) if theirs else wanted
 
 
 def _position(siblings: list[Record]) -> int:

@@ -149,7 +149,13 @@ NewVpnConnection = create_model(
     ),
     tunnels=(
         StrictInt | None,
-        Field(default=None, ge=0, le=8, description="how many tunnels to make: 0, 1, 2, 4 or 8"),
+        Field(
+            default=None,
+            ge=0,
+            le=8,
+            description="how many tunnels to make: 0, 1, 2, 4 or 8; without it 2, or 4 for a"
+            " customer with four addresses, or 1 where there is a single pair of addresses",
+        ),
     ),
 )
 DirectLineSpec = _derived("DirectLineSpec", DirectLine, node=_NODE)
