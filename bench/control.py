@@ -4,6 +4,7 @@ What the control plane costs, and what it survives: resources, a real node, many
     sqlite   1,000 connections by the API: lists, creations, memory; a real gateway that has one
              tunnel of each, and a change until it is applied there
     fleet    50 simulated nodes that share as many connections and report every 5 s over TLS
+    console  a browser at the overview of 1,000 tunnels, ten of them open, what changes meanwhile
     etcd     1,000 creations at two control processes, one of which is killed in the middle, as is
              the leading one of three members of etcd
 
@@ -21,12 +22,12 @@ from pathlib import Path
 
 from rich.table import Table
 
-from bench.beds import deaths, planes
+from bench.beds import deaths, pages, planes
 from lab.commands import LabError, end_cleanly
 from lab.figures import tell
 from lab.netns import Lab
 
-PARTS = ("sqlite", "fleet", "etcd")
+PARTS = ("sqlite", "fleet", "console", "etcd")
 FEWEST = 4  # connections: each client of etcd creates one
 
 
@@ -54,6 +55,10 @@ TARGETS: Mapping[str, Target] = {
     "document.mib": Target(2),
     "control.rss_mib": Target(300),
     "fleet.cores": Target(0.25),
+    "console.paint_worst_ms": Target(1000),
+    "console.page_kib": Target(150),
+    "console.pages_cores": Target(0.05),
+    "console.seen_s": Target(1),
     "etcd.lost": Target(0, is_most=True),
     "etcd.double": Target(0, is_most=True),
     "etcd.gap_control_s": Target(5, is_most=True),
@@ -73,6 +78,7 @@ def measure(chosen: argparse.Namespace, prefix: str) -> dict[str, float]:
         "fleet": lambda lab: planes.fleet(
             lab, chosen.nodes, chosen.connections, chosen.seconds, say
         ),
+        "console": lambda lab: pages.pages(lab, chosen.connections // 2, chosen.seconds / 3, say),
         "etcd": lambda lab: deaths.etcd(lab, chosen.connections, say),
     }
     found: dict[str, float] = {}

@@ -39,7 +39,7 @@ def tree(lab: Lab, connections: int, changes: int, say: Say) -> Found:
     fleet, worst_ms = Fleet.build(lab, *loop.OPTIONS), list[float]()
     control = fleet.control
     node = _real_node(fleet)
-    other = _new_node(control.api(), "gw-b", PUBLIC[1])
+    other = new_node(control.api(), "gw-b", PUBLIC[1])
     resources.plant(control)
     say(f"creating {connections} connections")
     with loop.watched(control, worst_ms):
@@ -86,7 +86,7 @@ def _real_node(fleet: Fleet) -> Member:
     return fleet.join(machine, PUBLIC[0], start=False)
 
 
-def _new_node(api: Api, name: str, *addresses: str) -> Table:
+def new_node(api: Api, name: str, *addresses: str) -> Table:
     """Return a new node as the API answers it, with its registration token."""
     node = api.create("nodes", name=name, public_addresses=addresses)
     return {**node, **api.do(f"nodes/{node['id']}/token")}
@@ -108,7 +108,7 @@ async def _build_s(control: Control, node: str) -> float:
 
 def _first_document(control: Control, node: Table) -> Table:
     """Return what its first document costs a node that joins."""
-    process = _simulate(control, [("127.0.0.1", node["registration_token"])], 0.0)
+    process = simulate(control, [("127.0.0.1", node["registration_token"])], 0.0)
     process.wait(JOIN_S)
     return _line(process, 0)
 
@@ -167,13 +167,13 @@ def fleet(lab: Lab, nodes: int, connections: int, seconds: float, say: Say) -> F
     sources = [f"10.255.0.{number + 1}" for number in range(nodes)]
     machine.addresses("lo", [f"{source}/32" for source in sources])
     api = control.api()
-    made = [_new_node(api, f"node-{number}", f"198.51.100.{number + 1}") for number in range(nodes)]
+    made = [new_node(api, f"node-{number}", f"198.51.100.{number + 1}") for number in range(nodes)]
     resources.plant(control)
     say(f"creating {connections} connections on {nodes} nodes")
     resources.grow(control, connections, say)
     tokens = [str(node["registration_token"]) for node in made]
-    process = _simulate(control, list(zip(sources, tokens, strict=True)), seconds)
-    wait_for("the nodes to join", lambda: _has_line(process, 0), JOIN_S)
+    process = simulate(control, list(zip(sources, tokens, strict=True)), seconds)
+    wait_for("the nodes to join", lambda: has_line(process, 0), JOIN_S)
     say(f"{nodes} nodes report for {seconds:g} s")
     began, used = time.monotonic(), cpu.cpu_s([control.pid])
     process.wait(seconds + JOIN_S)
@@ -189,7 +189,7 @@ def fleet(lab: Lab, nodes: int, connections: int, seconds: float, say: Say) -> F
     }
 
 
-def _simulate(control: Control, nodes: Sequence[tuple[str, str]], seconds: float) -> Process:
+def simulate(control: Control, nodes: Sequence[tuple[str, str]], seconds: float) -> Process:
     """Start `bench.beds.nodes` beside a control process."""
     file = control.directory / "nodes.json"
     file.write_text(json.dumps({"seconds": seconds, "port": PORT, "nodes": nodes}))
@@ -197,7 +197,7 @@ def _simulate(control: Control, nodes: Sequence[tuple[str, str]], seconds: float
     return control.machine.start("nodes", *words, env={"PYTHONPATH": str(ROOT)})
 
 
-def _has_line(process: Process, number: int) -> bool:
+def has_line(process: Process, number: int) -> bool:
     """Say whether a program has written that many lines and one. Raises LabError if it failed."""
     lines = process.log.read_text().splitlines()
     if not process.is_alive and process.child.returncode != 0:
@@ -207,7 +207,7 @@ def _has_line(process: Process, number: int) -> bool:
 
 def _line(process: Process, number: int) -> Table:
     """Return a line of a program's output as the JSON object it is."""
-    if not _has_line(process, number):
+    if not has_line(process, number):
         raise LabError(f"the simulated nodes said too little:\n{process.tail()}")
     found: Table = json.loads(process.log.read_text().splitlines()[number])
     return found

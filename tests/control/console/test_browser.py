@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -174,6 +174,33 @@ async def test_a_page_that_is_told_nothing_says_so(
     await expect(told).to_contain_text("Not connected", timeout=10_000)
     assert all("Failed to load" in one for one in window.complaints), window.complaints
     window.complaints.clear()
+
+
+async def test_a_page_that_nobody_looks_at_has_no_stream(window: Window) -> None:
+    tunnel = (await connect(window.site.registry)).others[0].id
+    page, streams = window.page, window.site.console.streams
+    await page.goto("/console/")
+    state = page.locator(f"path[data-tunnel={tunnel}]")
+    await expect(state).to_have_class("tunnel unknown")
+    await _wait_for(lambda: len(streams._scopes) == 1)
+    await page.evaluate(_LOOK, True)
+    await _wait_for(lambda: not streams._scopes)
+    window.site.live[tunnel] = {"operational": "up", "reason": None}
+    await page.evaluate(_LOOK, False)
+    await expect(state).to_have_class("tunnel up")
+    await expect(page.locator("#said")).to_have_text("")
+
+
+_LOOK = """(hidden) => {
+  Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+  document.dispatchEvent(new Event("visibilitychange"));
+}"""
+
+
+async def _wait_for(is_so: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not is_so():  # noqa: ASYNC110 # what is waited for has no event
+            await asyncio.sleep(0.05)
 
 
 async def test_a_site_is_connected_by_keyboard_alone(window: Window) -> None:

@@ -89,9 +89,24 @@ function isLive(live) {
   }
 }
 
+// A browser has few connections to one host, so a page that nobody looks at has no stream.
 function follow(address) {
+  if (document.hidden) {
+    const back = () => { refreshSoon(); follow(address); };
+    document.addEventListener("visibilitychange", back, { once: true });
+    return;
+  }
   const stream = new EventSource(address);
   let counts = "";
+  let over = false;
+  const again = (waitMs) => {
+    if (over) return;
+    over = true;
+    stream.close();
+    setTimeout(() => follow(address), waitMs);
+  };
+  const leave = () => { isLive(true); again(0); };
+  document.addEventListener("visibilitychange", leave, { once: true });
   stream.addEventListener("open", () => isLive(true));
   stream.addEventListener("tunnels", (event) => JSON.parse(event.data).forEach(showState));
   stream.addEventListener("counts", (event) => {
@@ -111,7 +126,7 @@ function follow(address) {
   stream.addEventListener("error", () => {
     isLive(false);
     // A broken stream comes again by itself; one that is refused (too many are open) does not.
-    if (stream.readyState === EventSource.CLOSED) setTimeout(() => follow(address), REFUSED_MS);
+    if (stream.readyState === EventSource.CLOSED) again(REFUSED_MS);
   });
 }
 
