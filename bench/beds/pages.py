@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 
-from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
 
 from bench.beds import planes, resources
 from bench.beds.planes import Found, Say
@@ -97,7 +97,7 @@ def _painted(page: Page) -> Found:
     paints, weight = [], 0
     for _ in range(PAINTS):
         page.goto("/console/")
-        page.wait_for_function(PAINT)
+        wait_for("the first paint", lambda: page.evaluate(PAINT) is not None, 30.0)
         paints.append(float(page.evaluate(PAINT)))
         weight = int(page.evaluate(WEIGHT))
     return {
@@ -117,9 +117,9 @@ def _cores(pid: int, seconds: float) -> float:
 def _seen_s(api: Api, page: Page) -> float:
     """Return how long after its node has seen it an open page shows that a tunnel is down."""
     page.goto("/console/")
-    page.wait_for_function("document.querySelector('[data-count=down]').textContent === '0'")
+    expect(page.locator("[data-count=down]")).to_have_text("0", timeout=CHANGE_S * 1000)
     page.evaluate(WATCH)
-    page.wait_for_function("window.seenAt", timeout=CHANGE_S * 1000)
+    expect(page.locator("[data-count=down]")).not_to_have_text("0", timeout=CHANGE_S * 1000)
     seen_at = float(page.evaluate("window.seenAt"))
     states = [one["status"] for one in api.all("vpn-tunnels")]
     since = [one["since"] for one in states if one["operational"] == "down"]

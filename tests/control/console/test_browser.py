@@ -176,6 +176,16 @@ async def test_a_page_that_is_told_nothing_says_so(
     window.complaints.clear()
 
 
+async def test_a_node_that_comes_in_is_in_the_page_that_waits_for_it(window: Window) -> None:
+    page, registry = window.page, window.site.registry
+    node = next(iter(registry.mirror.of_kind("node")))
+    await page.goto(f"/console/nodes/{node.id}")
+    await expect(page.locator("#state")).not_to_contain_text("reporting")
+    window.site.live[node.id] = {"operational": "up", "version": "9.9"}
+    await expect(page.locator("#state")).to_contain_text("reporting", timeout=10_000)
+    await expect(page.locator("#now")).to_contain_text("9.9")
+
+
 async def test_a_page_that_nobody_looks_at_has_no_stream(window: Window) -> None:
     tunnel = (await connect(window.site.registry)).others[0].id
     page, streams = window.page, window.site.console.streams

@@ -48,13 +48,16 @@ function showState(tunnel) {
   }
 }
 
-// What only the server knows, such as which tunnel needs somebody first, is taken from a newer page.
-const PARTS = ["topology", "attention", "last-events", "happened"];
+// What only the server knows, such as which tunnel needs somebody first, is taken from a newer page:
+// when states change, and every few seconds where the stream does not tell of it.
+const FRESH = "[data-fresh]";
+const POLLED = '[data-fresh="poll"]';
+const POLL_MS = 5000;
 const REFRESH_MS = 3000; // at most so often, however much changes
 let refreshing = 0;
 
 function refreshSoon() {
-  if (refreshing || !PARTS.some((id) => document.getElementById(id))) return;
+  if (refreshing || !document.querySelector(FRESH)) return;
   refreshing = setTimeout(refresh, 500);
 }
 
@@ -62,9 +65,10 @@ async function refresh() {
   const answer = await fetch(location.href).catch(() => null);
   if (answer && answer.ok) {
     const newer = new DOMParser().parseFromString(await answer.text(), "text/html");
-    for (const id of PARTS) {
-      const [place, found] = [document.getElementById(id), newer.getElementById(id)];
-      if (!place || !found || place.contains(document.activeElement)) continue;
+    for (const place of document.querySelectorAll(FRESH)) {
+      const found = newer.getElementById(place.id);
+      if (place.contains(document.activeElement)) continue;
+      if (!found) { place.remove(); continue; }
       place.replaceWith(found);
       localTimes(found);
     }
@@ -223,6 +227,6 @@ function onlyWith(field) {
 localTimes(document);
 document.querySelectorAll("[data-only-with]").forEach(onlyWith);
 document.querySelectorAll("[data-series]").forEach(charts);
-if (document.getElementById("happened")) setInterval(() => { if (!document.hidden) refreshSoon(); }, 5000);
+setInterval(() => { if (!document.hidden && document.querySelector(POLLED)) refreshSoon(); }, POLL_MS);
 if (document.body.dataset.stream) follow(document.body.dataset.stream);
 document.body.addEventListener("htmx:afterSwap", (event) => localTimes(event.target));
