@@ -33,6 +33,7 @@ class TwoEndpoints(RuleBasedStateMachine):
         fraction_a=floats(0.0, 0.99),
         fraction_b=floats(0.0, 0.99),
         pairs=sampled_from([1, 1, 1, 2, 4]),
+        resources=sampled_from([0, 0, 1, 2]),
     )
     def begin(
         self,
@@ -42,13 +43,15 @@ class TwoEndpoints(RuleBasedStateMachine):
         fraction_a: float,
         fraction_b: float,
         pairs: int,
+        resources: int,
     ) -> None:
         lives = {"child_lifetime": Lifetime(child_s), "ike_lifetime": Lifetime(ike_s)}
         start = Start.INITIATE if both_begin else Start.RESPOND
-        self.slots = range(pairs)
+        workers = resources if pairs == 1 else 0
+        self.slots = range(pairs + workers)
         self.pair = IkePair(
-            of(config_a(**lives), SIX[:pairs]),
-            of(config_b(start=start, **lives), mirrored(SIX[:pairs])),
+            of(config_a(resources=workers, **lives), SIX[:pairs]),
+            of(config_b(start=start, resources=workers, **lives), mirrored(SIX[:pairs])),
         )
         self.pair.a.random.fraction = fraction_a
         self.pair.b.random.fraction = fraction_b
