@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import resource
 import sys
 import time
 from collections.abc import Iterator
@@ -41,6 +42,7 @@ def only_one(runtime_dir: Path) -> Iterator[None]:
 
 async def serve(settings: Settings) -> int:
     """Run the gateway process; return its exit status."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would have keys in it
     notifier = Notifier(os.environ)
     journal = Journal(
         sys.stderr,

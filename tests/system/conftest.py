@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lab import sites, topology
+from lab import searched, sites, topology
 from lab.netns import Lab
 from lab.strongswan import StrongSwan, Timing
 from lab.twinspan import Twinspan
@@ -41,6 +41,7 @@ def lab() -> Iterator[Lab]:
         pytest.skip("needs root: makes network namespaces")
     with Lab(f"ts{os.getpid()}n{next(_numbers)}") as made:
         yield made
+        assert not searched.told_in(made.directory)
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,8 @@ A capture of a tunnel with its keys, opened by others: scapy for ESP, `cryptogra
 from __future__ import annotations
 
 import csv
+import re
+import tarfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -18,7 +20,7 @@ from scapy.layers.inet import ICMP, IP, UDP
 from scapy.layers.ipsec import ESP, SecurityAssociation
 from scapy.layers.l2 import Ether
 
-from lab import iperf, twins
+from lab import iperf, searched, twins
 from lab.commands import Process, start, wait_for
 from lab.netns import Lab
 from lab.twins import Twins
@@ -113,6 +115,51 @@ def _ike_opens(outer: list[bytes], keys: Path) -> None:
         assert AESGCM(key[:-4]).decrypt(nonce, message[40:], message[:32])
         count += 1
     assert count >= 2
+
+
+def keys_in(directory: Path) -> list[bytes]:
+    """Return all keys of a capture: those of IKE by the table, those of ESP."""
+    found: list[bytes] = []
+    for row in csv.reader((directory / "ikev2_decryption_table").read_text().splitlines()):
+        found += [bytes.fromhex(row[column]) for column in (2, 3, 5, 6) if len(row[column]) >= 32]
+    for row in csv.reader((directory / "esp_sa").read_text().splitlines()):
+        found.append(bytes.fromhex(row[5][2:]))
+    return found
+
+
+def test_nothing_but_a_capture_with_its_keys_tells_one(
+    made: Twins, lab: Lab, tmp_path: Path
+) -> None:
+    """Not the logs, the status, the events, what is told to strongSwan's tools, nor a report."""
+    file, report = tmp_path / "known.pcapng", tmp_path / "report.tar.gz"
+    process = begun(made, file, "--seconds", "1", "--with-keys")
+    made.a.cli("rekey", FIRST)
+    assert process.wait(20.0) == 0
+    keys = keys_in(tmp_path / "known.pcapng.keys")
+    assert len(keys) >= 4
+    psks = [one.encode() for one in searched.secrets_of(made.a.directory)]
+    assert psks
+    made.a.cli("bugreport", str(report), "--config", str(made.a.config))
+    with tarfile.open(report) as packed:
+        members = [one for one in packed.getmembers() if one.isfile()]
+        reported = [(one.name, read(packed, one)) for one in members]
+    assert reported
+    asked = ("status -o json", "events -o json", f"explain {FIRST}", f"trace {FIRST} --last")
+    answers = [(one, made.a.cli(*one.split()).encode()) for one in asked]
+    listed = [
+        (one, made.a.swanctl(one, "--raw").encode()) for one in ("--list-sas", "--list-conns")
+    ]
+    places = [*searched.files(lab.directory), *reported, *answers, *listed]
+    assert searched.told(places, [*keys, *psks]) == []
+    for pid in made.a.pids():
+        limits = Path(f"/proc/{pid}/limits").read_text()
+        assert re.search(r"Max core file size +0 +0", limits), "a core would tell them"
+
+
+def read(packed: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    file = packed.extractfile(member)
+    assert file is not None
+    return file.read()
 
 
 def test_without_asking_for_keys_none_is_written(made: Twins, tmp_path: Path) -> None:
