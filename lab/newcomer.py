@@ -54,7 +54,7 @@ class Newcomer:
         page.fill("#f-public_addresses", "\n".join(self.cloud.public4))
         page.click("button[value=save]")
         page.click("text=Make a token")
-        words = page.locator("pre").inner_text()
+        words = page.locator("pre").first.inner_text()
         token = next(word for word in words.split() if word.startswith("tsn-"))
         (node,) = self.api.all("nodes")
         self.fleet.enrol(self.cloud.gateway, token, str(node["id"]))

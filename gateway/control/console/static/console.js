@@ -55,13 +55,16 @@ const POLLED = '[data-fresh="poll"]';
 const POLL_MS = 5000;
 const REFRESH_MS = 3000; // at most so often, however much changes
 let refreshing = 0;
+let isOld = false; // something has changed since the last refresh began
 
 function refreshSoon() {
+  isOld = true;
   if (refreshing || !document.querySelector(FRESH)) return;
   refreshing = setTimeout(refresh, 500);
 }
 
 async function refresh() {
+  isOld = false;
   const answer = await fetch(location.href).catch(() => null);
   if (answer && answer.ok) {
     const newer = new DOMParser().parseFromString(await answer.text(), "text/html");
@@ -74,7 +77,10 @@ async function refresh() {
     }
     known.forEach(showState);
   }
-  setTimeout(() => { refreshing = 0; }, REFRESH_MS);
+  setTimeout(() => {
+    refreshing = 0;
+    if (isOld) refreshSoon();
+  }, REFRESH_MS);
 }
 
 // A page that is not told what changes says so, instead of showing what may be over.
