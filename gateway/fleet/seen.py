@@ -1,4 +1,4 @@
-"""What a node answers when it is asked what it sees: routes and negotiations. Pure."""
+"""What a node answers when it is asked what it sees: routes, negotiations, Child SAs. Pure."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from gateway.fleet.messages import Message, Number, Text, Word
 ROUTES_MAX = 500  # in one answer: some 170 KB of JSON
 LINES_MAX = 64
 DETAILS_MAX = 64  # payloads of a message
+CHILDREN_MAX = 512
 
 
 class Route(Message):
@@ -57,3 +58,25 @@ class Negotiation(Message):
     """What was said with a tunnel's peer lately, the oldest first."""
 
     lines: tuple[Line, ...] = Field(default=(), max_length=LINES_MAX)
+
+
+class ChildSa(Message):
+    """
+    A Child SA as `twinspan explain` has it. `resource` is the worker that it is for, counted from
+    1, and 0 for all; what it has carried is known where workers have their own.
+    """
+
+    spi_in: Word
+    spi_out: Word
+    suite: Word = ""
+    state: Word = ""
+    sends: bool = False
+    resource: Number = 0
+    in_packets: Number | None = None
+    out_packets: Number | None = None
+
+
+class ChildSas(Message):
+    """The Child SAs of a tunnel."""
+
+    children: tuple[ChildSa, ...] = Field(default=(), max_length=CHILDREN_MAX)

@@ -68,8 +68,10 @@ class Asked:
         tunnel = self._source.one("vpn_tunnel", id, visit.who)
         problem, status = "", 200
         lines: Sequence[Mapping[str, Any]] = ()
+        children: Sequence[Table] = ()
         try:
             lines = (await self._source.negotiation(id, visit.who))["lines"]
+            children = await self._source.child_sas(id, visit.who)
         except ApiProblem as found:
             problem, status = found.detail, found.status
         kind = KINDS["vpn_tunnel"]
@@ -81,6 +83,7 @@ class Asked:
             kind=kind,
             resource=tunnel,
             steps=sequence.steps(lines),
+            children=children,
             problem=problem,
             thing=commands.of_negotiation(id),
         )

@@ -168,6 +168,10 @@ class OwnSource:
         tunnel = self._api.registry.get("vpn_tunnel", id, who)
         return await self._inquiries.negotiation(tunnel, by=who.actor)
 
+    async def child_sas(self, id: str, who: Principal) -> Sequence[Table]:
+        tunnel = self._api.registry.get("vpn_tunnel", id, who)
+        return await self._inquiries.child_sas(tunnel, by=who.actor)
+
     async def customer_config(self, id: str, asked: Mapping[str, str], who: Principal) -> Table:
         connection = self._api.registry.get("vpn_connection", id, who)
         return await config_answer(self._configs, connection, asked, who)

@@ -101,6 +101,10 @@ class Source(Protocol):
         """Return what a tunnel's node has said lately with its peer."""
         ...
 
+    async def child_sas(self, id: str, who: Principal) -> Sequence[Table]:
+        """Return the Child SAs of a tunnel, which its node is asked for."""
+        ...
+
     async def customer_config(self, id: str, asked: Mapping[str, str], who: Principal) -> Table:
         """Return the files of a connection's other end; `asked` is as the API's query."""
         ...

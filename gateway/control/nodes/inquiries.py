@@ -19,7 +19,7 @@ from gateway.control.mirror import Mirror
 from gateway.control.problems import ApiProblem
 from gateway.control.resources.record import Record, Table
 from gateway.fleet.messages import M
-from gateway.fleet.seen import ROUTES_MAX, Line, Negotiation, Route, Routes
+from gateway.fleet.seen import ROUTES_MAX, ChildSas, Line, Negotiation, Route, Routes
 
 _OWNERS = {"vpn": "vpn_tunnel", "direct_line": "direct_line", "vpc_attachment": "vpc_attachment"}
 
@@ -110,6 +110,12 @@ class Inquiries:
         answer = await self._ask(node, "negotiation", {"tunnel": tunnel.id}, by=by)
         lines = _read(Negotiation, answer).lines
         return {"vpn_tunnel": tunnel.id, "node": node, "lines": [_told(line) for line in lines]}
+
+    async def child_sas(self, tunnel: Record, *, by: str) -> list[Table]:
+        """Return the Child SAs of a tunnel, as its node has them now."""
+        node = str(tunnel.allocated.get("node") or "")
+        answer = await self._ask(node, "explain", {"tunnel": tunnel.id}, by=by)
+        return [one.model_dump(mode="json") for one in _read(ChildSas, answer).children]
 
 
 def _told(line: Line) -> Table:

@@ -116,6 +116,23 @@ async def test_a_negotiation_is_a_sequence_chart_that_can_be_read_without_script
     assert f"twinspan trace {tunnel.id} --last --fleet" in text
 
 
+async def test_below_it_are_the_child_sas_that_there_are(site: Site) -> None:
+    tunnel = (await connect(site.registry)).others[0]
+    child = {"spi_in": "0x00a1b2c3", "spi_out": "0x00c3b2a1", "state": "installed", "sends": True}
+    own = {**child, "spi_in": "<b>", "resource": 2, "in_packets": 4711, "out_packets": 0}
+    site.answers |= {"negotiation": {"lines": SAID}, "explain": {"children": [child, own]}}
+    await site.login()
+    text = await site.page(f"/console/vpn-tunnels/{tunnel.id}/negotiation")
+    table = text[text.index("<caption>Child SAs") :]
+    assert table.index("0x00a1b2c3") < table.index("<td>all</td>") < table.index("&lt;b&gt;")
+    assert "<td>2</td>" in table
+    assert "4711" in table
+    site.answers["explain"] = {"children": "none"}
+    assert "can not be read" in await site.page(
+        f"/console/vpn-tunnels/{tunnel.id}/negotiation", 503
+    )
+
+
 async def test_the_customers_files_are_shown_without_keys_until_somebody_asks(site: Site) -> None:
     done = await connect(site.registry)
     secret = await site.registry.reveal("vpn_tunnel", done.others[0].id, "psk", ROOT)
