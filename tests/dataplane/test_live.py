@@ -507,8 +507,10 @@ def test_the_path_follows_a_peer_whose_port_changes(up: Pair) -> None:
         missed = bytes(IP(next_esp(wire))[UDP].payload)
     again = inside(b.namespace, lambda: open_nat_t_socket(b.outer))
     b.plane.add_socket(again.detach(), 0, b.outer, 4500, EncapKind.UDP)
+    before = echo_replies(a)
     attack(a, b, missed)
     punt = collect(b, PuntType.PATH_CHANGED)
+    wait_until("its answer, by the path as it was", lambda: echo_replies(a) > before)
     assert punt.tunnel == TUNNEL
     assert punt.path is not None
     assert (punt.path.remote, punt.path.local) == (a.outer, b.outer)
