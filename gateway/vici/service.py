@@ -23,6 +23,7 @@ from gateway.node.journal import Entry, Journal, Level
 from gateway.node.plan import TunnelPlan
 from gateway.node.reconcile import Reconciler
 from gateway.node.tunnel import Tunnels
+from gateway.vici.certs import listed
 from gateway.vici.control import Control
 from gateway.vici.listing import Listing
 from gateway.vici.logs import log_section
@@ -44,7 +45,7 @@ FIXED = [
     *(f"load-{what}" for what in LOADS),
     *(f"unload-{what}" for what in LOADS),
 ]
-NOTHING = ["list-certs", "list-policies", "list-authorities", "get-pools"]  # we have none of these
+NOTHING = ["list-policies", "list-authorities", "get-pools"]  # we have none of these
 NO_NAMES = {"get-authorities": "authorities", "get-keys": "keys", "get-shared": "keys"}
 
 
@@ -72,6 +73,7 @@ class Vici:
             "list-sas": self._list_sas,
             "list-conns": self._list_conns,
             "get-conns": self._get_conns,
+            "list-certs": self._list_certs,
             "get-counters": self._get_counters,
             "reset-counters": _no_reset,
             **control.commands,
@@ -172,6 +174,12 @@ class Vici:
         for plan in self._listing.plans:
             if name in (None, plan.name):
                 await stream.event("list-conn", {plan.name: conn_section(plan)})
+        return {}
+
+    async def _list_certs(self, request: Section, stream: Stream) -> Section:
+        for one in listed(self._listing.plans):
+            if one.is_meant(request):
+                await stream.event("list-cert", one.section)
         return {}
 
     async def _get_conns(self, request: Section, stream: Stream) -> Section:

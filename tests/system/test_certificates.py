@@ -7,6 +7,7 @@ The CA is our own; its CRLs are served by HTTP beside the peer. One pair of daem
 from __future__ import annotations
 
 import functools
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -136,6 +137,15 @@ def test_chains_of_intermediate_cas_travel_in_fragments(ends: Ends) -> None:
     ends.ours.wait_up()
     reach_each_other(ends.pair)
     assert len(peer.pem) > 4000
+    assert _listed(ends) == [OURS, "Second", "First", "Root"]
+    assert _listed(ends, "--subject", OURS, "--type", "x509") == [OURS]
+    assert "has private key" in ends.ours.swanctl("--list-certs", "--flag", "none")
+
+
+def _listed(ends: Ends, *words: str) -> list[str]:
+    """Return the names of the certificates that strongSwan's swanctl lists of our gateway."""
+    text = ends.ours.swanctl("--list-certs", *words)
+    return re.findall(r'subject:  "CN=(.*)"', text)
 
 
 def test_raw_public_keys(ends: Ends) -> None:
