@@ -19,6 +19,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import os
 import select
 import socket
 import time
@@ -62,6 +63,7 @@ class Estate:
     sockets: dict[Place, dict[int, int]] = field(default_factory=dict)  # by worker
     records: dict[bytes, bytes] = field(default_factory=dict)
     is_whole: bool = False  # the other end has said all
+    since: float = 0.0  # monotonic seconds: when its data plane process was lost
 
     def take_socket(self, place: Place, worker: int, descriptor: int) -> None:
         """Hold a worker's socket, in place of the one before."""
@@ -79,6 +81,11 @@ class Estate:
     def close_sockets(self, place: Place) -> None:
         """Let go of the sockets of one address and port."""
         control.close_all(list(self.sockets.pop(place, {}).values()))
+
+    def descriptors(self) -> list[int]:
+        """Return all descriptors."""
+        queues = [fd for device in self.devices.values() for fd in device.queues]
+        return [*queues, *(fd for held in self.sockets.values() for fd in held.values())]
 
     def close(self) -> None:
         """Let go of everything."""
@@ -106,6 +113,35 @@ def messages(estate: Estate, records: Mapping[bytes, bytes]) -> Iterator[tuple[b
 
 def _message(content: Mapping[str, object]) -> bytes:
     return MAGIC + json.dumps(content).encode()
+
+
+def write(estate: Estate, records: Mapping[bytes, bytes]) -> int:
+    """
+    Return a memory file with an estate, for the process that this one becomes (execve(2)): it has
+    the descriptors too, under the same numbers. Raises OSError.
+    """
+    devices = [[number, one.name, one.queues, one.uso] for number, one in estate.devices.items()]
+    sockets = [[place, list(held.items())] for place, held in estate.sockets.items()]
+    head = json.dumps({"devices": devices, "sockets": sockets, "since": estate.since}).encode()
+    memory = control.write_memory(head + b"\n" + pack(records.items()))
+    for descriptor in (*estate.descriptors(), memory):
+        os.set_inheritable(descriptor, True)
+    return memory
+
+
+def read(memory: int) -> Estate:
+    """Return the estate that `write` has written, and close its file. Raises DataPlaneError."""
+    head, _, records = control.read_memory(memory).partition(b"\n")
+    os.close(memory)
+    told = json.loads(head)
+    estate = Estate(records=dict(unpack(records)), is_whole=True, since=told["since"])
+    for number, name, queues, uso in told["devices"]:
+        estate.devices[number] = Device(name, tuple(queues), uso)
+    for (address, port, kind), held in told["sockets"]:
+        estate.sockets[address, port, kind] = dict(held)
+    for descriptor in estate.descriptors():
+        os.set_inheritable(descriptor, False)
+    return estate
 
 
 # ---- the end that takes ----

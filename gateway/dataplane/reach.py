@@ -93,11 +93,14 @@ def spawn_dataplane(
     runtime_dir: str | FilePath,
     options: Sequence[str] = (),
     timeout_s: float = TIMEOUT_S,
+    *,
+    replace: bool = True,
 ) -> RemotePlane:
     """
     Return a connection to the data plane process of `runtime_dir`; start one if none runs.
 
-    One of another ABI ends, and `left` has what it had. `options` are those of `twinspan
+    One of another ABI ends, and `left` has what it had; without `replace` it stays, and OtherAbi is
+    raised. `options` are those of `twinspan
     dataplane`, such as ["--workers", "2"], for a new process. It is in a session of its own, so it
     outlives this process. Raises OSError, DataPlaneError.
     """
@@ -105,6 +108,9 @@ def spawn_dataplane(
     try:
         return _connect_or_start(path, options, timeout_s)
     except OtherAbi as other:
+        if not replace:
+            raise
+        other.estate.since = time.monotonic()
         try:
             end_other(path, timeout_s)
             plane = _connect_or_start(path, options, timeout_s)

@@ -12,7 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from gateway.dataplane.estate import Estate
 from gateway.dataplane.interface import DataPlane, PlaneState
+from gateway.ike.events import ChildSaAgain
 from gateway.node.daemon import Changes, IkeDaemon
 from gateway.node.failback import FailbackKeeper
 from gateway.node.journal import Journal
@@ -89,14 +91,19 @@ class Keeper:
 
         `standings` is what has changed and is not of one IKE SA.
         """
+        sealed = self.sealed(changes, standings)
+        if not sealed:
+            return
+        self._plane.keep(sealed.items())
+        self._stale.difference_update(sealed)
+        self.standings = standings or self.standings
+
+    def sealed(self, changes: Changes, standings: Standings | None) -> dict[bytes, bytes]:
+        """Return the records of changes, by their places."""
         if standings is not None:
             changes = [*changes, (_NODE, standings.encode())]
-        if not changes:
-            return
         seal = self._sealer.seal
-        self._plane.keep([(place, seal(place, one) if one else b"") for place, one in changes])
-        self._stale.difference_update(place for place, _ in changes)
-        self.standings = standings or self.standings
+        return {place: seal(place, one) if one else b"" for place, one in changes}
 
     def begin_again(self) -> None:
         """Take note that another data plane process keeps the records: it has none."""
@@ -136,27 +143,36 @@ class Succession:
 
     # ---- from the process before ----
 
-    def take_over(self, state: PlaneState, wanted: NodePlan) -> None:
-        """Make the plan so, on top of what an earlier gateway process left in the data plane."""
+    def take_over(self, state: PlaneState, wanted: NodePlan, left: Estate | None = None) -> None:
+        """
+        Make the plan so, on top of what an earlier gateway process left in the data plane; `left`
+        is of another data plane process, whose ESP SAs are gone.
+        """
         self._reconciler.take_over(state, wanted)
-        left, before = len(self._tunnels), self._keeper.standings
+        if left is not None:
+            self._reconciler.inherit(left, wanted)
+        found, before = len(self._tunnels), self._keeper.standings
         self._reconciler.taken_down = set(before.taken_down)
         self._prober.resume(before.healthy, before.unhealthy)
         self._reconciler.apply(wanted)
         self._daemon.keep = self._keep
-        self._restore()
+        self._restore(is_lost=left is not None)
         self._hold_back(before.held_back)
         self._reconciler.adopt()
         self._keeper.sweep()
         self.keep_standings()
-        if left:
+        if found:
             orphans = sum(len(tunnel.orphans) for tunnel in self._tunnels)
-            self._journal.info("taken over", tunnels=left, orphans=orphans)
+            self._journal.info("taken over", tunnels=found, orphans=orphans)
 
-    def _restore(self) -> None:
+    def _restore(self, *, is_lost: bool) -> None:
         events, mistakes = self._daemon.endpoint.restore(self._keeper.ike_sas, self._clock())
         for text in mistakes:
             self._journal.error("IKE SA not restored", text=text)
+        if is_lost:
+            # No key that another data plane process may have had is installed again.
+            self._daemon.endpoint.children_lost()
+            events = [event for event in events if not isinstance(event, ChildSaAgain)]
         self._daemon.carry_out(events)
 
     def _hold_back(self, tunnels: frozenset[str]) -> None:
@@ -166,6 +182,11 @@ class Succession:
         self._failback.restore()
 
     # ---- for the process after ----
+
+    def records(self) -> dict[bytes, bytes]:
+        """Return all records, sealed, for a process that is to begin in place of this one."""
+        self._daemon.endpoint.not_kept()
+        return self._keeper.sealed(self._daemon.endpoint.changes(), self._standings())
 
     def begin_again(self) -> None:
         """Keep everything with another data plane process. Raises DataPlaneError."""

@@ -21,8 +21,6 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
 
-from gateway.dataplane.plane import LocalPlane
-from gateway.dataplane.reach import spawn_dataplane
 from gateway.dataplane.remote import RemotePlane
 from gateway.errors import ConfigError, DataPlaneError, GatewayError
 from gateway.ike.endpoint import IkeEndpoint
@@ -40,6 +38,7 @@ from gateway.node.machine import notes
 from gateway.node.namespaces import Namespaces
 from gateway.node.notify import Notifier
 from gateway.node.plan import NodePlan
+from gateway.node.planes import open_plane, reach_plane
 from gateway.node.probes import Prober
 from gateway.node.propagator import Propagator
 from gateway.node.reconcile import Reconciler
@@ -123,7 +122,9 @@ class Gateway:
         self._reloading = asyncio.Lock()
         self._wanted = wanted
         self._said = ""
-        self._plane = open_plane(settings, wanted.workers)
+        self._plane = open_plane(
+            settings.runtime_dir, wanted.workers, in_process=settings.in_process
+        )
         self._namespaces = Namespaces(settings.runtime_dir, journal)
         self._tunnels = Tunnels()
         self._steering = Steering(journal, lambda: self._guarded(self._reconciler.move_traffic))
@@ -183,7 +184,7 @@ class Gateway:
             return None
         return Renewal(
             self._plane,
-            lambda: reach_plane(self._settings, self._wanted.workers),
+            lambda: reach_plane(self._settings.runtime_dir, self._wanted.workers, replace=False),
             self._daemon,
             self._reconciler,
             self._succession,
@@ -273,8 +274,15 @@ class Gateway:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._end_with, ending)
         loop.add_signal_handler(signal.SIGHUP, self._hangup.set)
-        self._succession.take_over(self._plane.state(), self._wanted)
+        self._take_over()
         self._guarded(self._prober.follow)
+
+    def _take_over(self) -> None:
+        """Take over what there is from earlier processes: gateway, data plane, or both."""
+        left = self._renewal.left if self._renewal is not None else None
+        self._succession.take_over(self._plane.state(), self._wanted, left)
+        if self._renewal is not None and left is not None:
+            self._renewal.begin([tunnel.name for tunnel in self._tunnels], left.since)
 
     def _announce(self) -> None:
         text = f"{len(self._tunnels)} tunnels"
@@ -453,25 +461,6 @@ class Gateway:
         self._daemon.close_all()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._daemon.idle.wait(), GOODBYE_S)
-
-
-def open_plane(settings: Settings, workers: int) -> LocalPlane | RemotePlane:
-    """
-    Return the data plane: the process that runs, a new one, or one in this process. Raises
-    DataPlaneError.
-    """
-    if settings.in_process:
-        return LocalPlane(workers or os.cpu_count() or 1)
-    return reach_plane(settings, workers)
-
-
-def reach_plane(settings: Settings, workers: int) -> RemotePlane:
-    """Return the data plane process that runs, or a new one. Raises DataPlaneError."""
-    workers = workers or os.cpu_count() or 1
-    try:
-        return spawn_dataplane(settings.runtime_dir, ["--workers", str(workers)])
-    except OSError as error:
-        raise DataPlaneError(f"no data plane process: {error}", 0, error.errno or 0) from error
 
 
 def summary_of(change: Change) -> dict[str, list[str]]:

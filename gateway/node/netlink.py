@@ -76,7 +76,7 @@ _INET_CONF, _SEND_REDIRECTS, _RP_FILTER, _IGNORE_LINKDOWN = 1, 6, 8, 29
 _GET = (RTM_GETROUTE, NLM_F_REQUEST)
 # linux/sockios.h, linux/ethtool.h, net/if.h
 _SIOCGIFNAME, _SIOCGIFINDEX, _SIOCETHTOOL, _ETHTOOL_GLINK = 0x8910, 0x8933, 0x8946, 0x0A
-_IFF_UP = 0x1
+_IFF_UP, _IFF_LOWER_UP = 0x1, 0x10000
 # linux/rtnetlink.h, linux/if_link.h
 _IFINFOMSG = struct.Struct("=BxHiII")
 _IFLA_IFNAME, _IFLA_MASTER, _IFLA_IFALIAS, _IFLA_GROUP = 3, 10, 20, 27
@@ -118,6 +118,7 @@ class Link:
     alias: str = ""
     master: int | None = None  # the index of the bridge or bond it is a part of
     group: int = 0  # by which interfaces can be told apart
+    has_carrier: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -473,6 +474,7 @@ def _link_of(body: bytes) -> Link:
         _text(found, _IFLA_IFALIAS),
         struct.unpack("=I", master)[0] if master else None,
         _number(found, _IFLA_GROUP),
+        bool(flags & _IFF_LOWER_UP),
     )
 
 

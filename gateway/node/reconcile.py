@@ -262,13 +262,36 @@ class Reconciler:
         if self._daemon.broken:
             self._daemon.trouble.set()
 
-    def _put_back(self, tunnel: Tunnel, device: Device) -> None:
+    def _put_back(self, tunnel: Tunnel, device: Device) -> bool:
         try:
             tunnel.put_back(device)
         except DataPlaneError as error:
             self._journal.error("tunnel_setup", tunnel=tunnel.name, text=str(error))
             close_all(device.descriptors)
             self._daemon.broken.add(tunnel.name)
+            return False
+        return True
+
+    def inherit(self, left: Estate, wanted: NodePlan) -> None:
+        """
+        Put in again what another gateway process had given to another data plane process.
+
+        It follows `take_over`, and `apply` follows as there.
+        """
+        self._put_back_sockets(left)
+        plans = {f"{plan.name}@{plan.interface}": plan for plan in wanted.tunnels}
+        for number, device in tuple(left.devices.items()):
+            plan = plans.get(device.name)
+            if plan is None or not self._has_device(plan):
+                continue
+            tunnel, link = self._new_tunnel(number, plan), plan.interface
+            del left.devices[number]
+            if not self._put_back(tunnel, device):
+                continue
+            tunnel.is_bridging = tunnel.kernel.links()[link].has_carrier
+            self._tunnels.add(tunnel)
+            self._try_tunnel(plan, self._fit)
+        left.close()
 
     def _put_back_sockets(self, left: Estate) -> None:
         self._plane_sockets.clear()

@@ -15,10 +15,13 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from gateway.dataplane.estate import Estate
+from gateway.dataplane.reach import OtherAbi
 from gateway.dataplane.remote import RemotePlane
 from gateway.errors import GatewayError
 from gateway.ike.config import Start
 from gateway.ike.events import ChildSaUp, Event, Failed, Reason
+from gateway.node import reborn
 from gateway.node.daemon import IkeDaemon
 from gateway.node.journal import Journal
 from gateway.node.keeper import Succession
@@ -27,7 +30,7 @@ from gateway.node.tunnel import Tunnel, Tunnels
 
 AT_ONCE = 64  # rekeys under way: more would let the busiest tunnels wait for each other
 PATIENCE_S = 1.0  # after which a peer that does not answer holds up nobody else
-BRIDGE_S = 3.0  # how long a device keeps its carrier without a key to send with
+BRIDGE_S = 3.0  # how long a device keeps its carrier while its peer is asked for other keys
 
 NOT_RENEWED = Reason(
     "data_plane_lost",
@@ -41,6 +44,7 @@ class Wave:
     """The tunnels that are made to carry traffic again. Times are monotonic seconds."""
 
     since: float  # when the data plane was lost
+    begun_at: float
     tunnels: int
     waiting: deque[str]
     under_way: dict[str, float] = field(default_factory=dict)  # since when
@@ -90,6 +94,11 @@ class Renewal:
         self._wave: Wave | None = None
         daemon.look_on(self._see)
 
+    @property
+    def left(self) -> Estate | None:
+        """Return what a data plane process before ours has left, until it is put in again."""
+        return self._plane.left if self._plane.left.is_whole else None
+
     def follow_on(self) -> bool:
         """
         Go on with another data plane process, if there is one; all must begin anew otherwise.
@@ -99,6 +108,10 @@ class Renewal:
         since, ranked = self._clock(), self._ranked()
         try:
             fresh = self._reach()
+        except OtherAbi as other:
+            other.estate.close()
+            self._become_next(str(other), since)
+            return False
         except GatewayError as error:
             self._journal.error("failed", what="data plane", text=str(error))
             return False
@@ -116,10 +129,19 @@ class Renewal:
         self.begin(ranked, since)
         return True
 
+    def _become_next(self, why: str, since: float) -> None:
+        """Go on as the version that the data plane process is of. Returns if that can not be."""
+        self._journal.warning("gateway begins anew", text=why)
+        self._plane.estate.since = since
+        try:
+            reborn.become_next(self._plane.estate, self._succession.records())
+        except (GatewayError, OSError) as error:
+            self._journal.error("failed", what="gateway begins anew", text=str(error))
+
     def begin(self, ranked: Iterable[str], since: float) -> None:
         """Have other keys made for those of the tunnels that had some, in this order."""
         names = [name for name in ranked if self._is_open(name)]
-        self._wave = Wave(since, len(names), deque(names))
+        self._wave = Wave(since, self._clock(), len(names), deque(names))
         self._pump()
 
     def _is_open(self, name: str) -> bool:
@@ -147,7 +169,7 @@ class Renewal:
             wave.under_way[name] = now
             if name in self._daemon.known:
                 self._daemon.rekey_tunnel(name, ike=False)
-        if not wave.open or now - wave.since >= BRIDGE_S:
+        if not wave.open or now - wave.begun_at >= BRIDGE_S:
             self._end(wave)
 
     def _see(self, event: Event) -> None:

@@ -130,6 +130,8 @@ def test_a_process_of_another_abi_ends_and_leaves_what_it_had(
     assert old.wait(10.0) == 0
     assert identities(plane.left) == before
     assert plane.left.records == RECORDS
+    assert plane.kept() == RECORDS  # until they are put in again
+    plane.left.close()
     assert plane.kept() == {}
     plane.close()
     assert queue.far.recv(1) == b""

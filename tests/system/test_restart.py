@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+from pathlib import Path as FilePath
 
 import pytest
 
+from gateway.dataplane.reach import SOCKET_NAME
 from lab import probe, stream
 from lab.commands import wait_for
-from lab.twinspan import Value
+from lab.twinspan import ROOT, Value
+from tests.support.other_abi import PLANE
 from tests.system.support import FIRST, Ends, assert_nothing_lost, reach_each_other
 
 pytestmark = pytest.mark.system
@@ -97,6 +101,55 @@ def test_another_data_plane_process_takes_the_place_of_one_that_is_killed(up: En
     for seen in streams.stop():
         assert seen.goes_on
         assert seen.silence_ms < SILENCE_MOST_MS
+
+
+def test_a_newer_version_with_another_abi_takes_over_from_the_data_plane_before(
+    up: Ends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And back: the upgrade begins with the gateway process, the downgrade with the data plane."""
+    a, b = up.pair.a, up.pair.b
+    streams = stream.both_ways((a.host, a.host4), (b.host, b.host4), stream.PATIENT)
+    before, ike, log = _device(up), ike_sas(up), len(up.swan.log_text())
+    (plane,), said = set(up.ours.pids()) - {up.ours.pid}, _replaced(up)
+    up.ours.stop()
+    with monkeypatch.context() as patch:
+        newer = [sys.executable, "-m", "tests.support.other_abi"]
+        patch.setattr(up.ours, "_argv", lambda *words: [*newer, *words])
+        up.ours.start()
+    wait_for("the other one", lambda: _replaced(up) == said + 1, 10.0)
+    assert plane not in up.ours.pids()
+    reach_each_other(up.pair)
+    _begin_other_data_plane(up)
+    wait_for("the next version", lambda: _replaced(up) == said + 2, 15.0)
+    reach_each_other(up.pair)
+    assert (_device(up), ike_sas(up)) == (before, ike)
+    assert "IKE_SA_INIT" not in up.swan.log_text()[log:]
+    assert all(seen.goes_on for seen in streams.stop())
+
+
+def _begin_other_data_plane(ends: Ends) -> None:
+    """Restart the data plane alone, as another version than its gateway process is of."""
+    gateway = ends.pair.a.gateway
+    (old,) = [pid for pid in gateway.pids() if PLANE.encode() in cmdline(pid)]
+    place = str(ends.ours.directory / SOCKET_NAME)
+    os.kill(ends.ours.pid, signal.SIGSTOP)
+    try:
+        os.kill(old, signal.SIGKILL)
+        other = [sys.executable, "-m", "gateway.dataplane.process", "--socket", place]
+        new = gateway.start("newer", *other, "--workers", "2", env={"PYTHONPATH": str(ROOT)})
+        wait_for("the other data plane", lambda: listens(new.pid, place), 10.0)
+    finally:
+        os.kill(ends.ours.pid, signal.SIGCONT)
+
+
+def cmdline(pid: int) -> list[bytes]:
+    return FilePath(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+
+
+def listens(pid: int, place: str) -> bool:
+    """Say whether a process listens there, without connecting to it: it serves one at a time."""
+    lines = FilePath(f"/proc/{pid}/net/unix").read_text().splitlines()
+    return any(line.endswith(place) and line.split()[3] == "00010000" for line in lines)
 
 
 def _replaced(ends: Ends) -> int:
