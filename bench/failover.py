@@ -61,7 +61,7 @@ BEDS: Mapping[str, tuple[Callable[[Lab], Bed], tuple[str, ...]]] = {
         partial(twins.build, "300x3"),
         (
             *("nothing", "path_cut.bfd300", "carrier", "drain", "edit"),
-            *("gateway_restart", "gateway_killed", "bird_killed"),
+            *("gateway_restart", "gateway_killed", "plane_restart", "plane_killed", "bird_killed"),
         ),
     ),
     "bfd50": (partial(twins.build, "50x3"), ("path_cut.bfd50",)),

@@ -40,6 +40,8 @@ def build(bfd: str | None, lab: Lab, settings: Mapping[str, Value] = _NO_SETTING
         "edit": Trial(partial(_edit, network)),
         "gateway_restart": Trial(partial(_restart, network, Twinspan.stop)),
         "gateway_killed": Trial(partial(_restart, network, Twinspan.kill)),
+        "plane_restart": Trial(partial(_end_plane, network, signal.SIGTERM)),
+        "plane_killed": Trial(partial(_end_plane, network, signal.SIGKILL)),
         # One that ends soon after its start is not started again at once.
         "bird_killed": Trial(partial(_kill_bird, network), partial(time.sleep, STABLE_S)),
         **dict.fromkeys(
@@ -92,6 +94,19 @@ def _restart(network: Twins, way: Callable[[Twinspan], None]) -> None:
     network.wait_settled()
     if end.spis() != before:
         raise LabError(f"other Child SAs than before:\n{end.log_text()[-3000:]}")
+
+
+def _end_plane(network: Twins, number: signal.Signals) -> None:
+    """End a's data plane process; its sessions with b are to go on."""
+    end = network.a
+    before, log = end.spis(), end.log_text()
+    sessions = [row["since"] for row in end.bgp()]
+    (pid,) = set(end.pids()) - {end.pid}
+    os.kill(pid, number)
+    wait_for("other keys", lambda: "data_plane replaced" in end.log_text()[len(log) :], 10.0)
+    network.wait_settled()
+    if end.spis() & before or [row["since"] for row in end.bgp()] != sessions:
+        raise LabError(f"keys or sessions are not as they should be:\n{end.log_text()[-3000:]}")
 
 
 def _kill_bird(network: Twins) -> None:

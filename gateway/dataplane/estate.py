@@ -84,7 +84,7 @@ class Estate:
 
     def descriptors(self) -> list[int]:
         """Return all descriptors."""
-        queues = [fd for device in self.devices.values() for fd in device.queues]
+        queues = [fd for device in self.devices.values() for fd in device.descriptors]
         return [*queues, *(fd for held in self.sockets.values() for fd in held.values())]
 
     def close(self) -> None:
@@ -120,7 +120,10 @@ def write(estate: Estate, records: Mapping[bytes, bytes]) -> int:
     Return a memory file with an estate, for the process that this one becomes (execve(2)): it has
     the descriptors too, under the same numbers. Raises OSError.
     """
-    devices = [[number, one.name, one.queues, one.uso] for number, one in estate.devices.items()]
+    devices = [
+        [number, one.name, [[each.fd, each.share, each.is_urgent] for each in one.queues], one.uso]
+        for number, one in estate.devices.items()
+    ]
     sockets = [[place, list(held.items())] for place, held in estate.sockets.items()]
     head = json.dumps({"devices": devices, "sockets": sockets, "since": estate.since}).encode()
     memory = control.write_memory(head + b"\n" + pack(records.items()))
@@ -136,7 +139,7 @@ def read(memory: int) -> Estate:
     told = json.loads(head)
     estate = Estate(records=dict(unpack(records)), is_whole=True, since=told["since"])
     for number, name, queues, uso in told["devices"]:
-        estate.devices[number] = Device(name, tuple(queues), uso)
+        estate.devices[number] = Device(name, tuple(TunQueue(*each) for each in queues), uso)
     for (address, port, kind), held in told["sockets"]:
         estate.sockets[address, port, kind] = dict(held)
     for descriptor in estate.descriptors():

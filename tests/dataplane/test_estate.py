@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -201,3 +202,15 @@ def test_an_end_that_does_not_go_on_is_given_up() -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, theirs, pytest.raises(DataPlaneError, match="INHERIT in time"):
         estate.ask(ours, 0.01)
+
+
+def test_the_program_that_this_one_becomes_reads_what_was_written() -> None:
+    ends = os.pipe()
+    queues = (TunQueue(ends[0], 1, is_urgent=True),)
+    told = Estate({3: Device(NAME, queues, True)}, {PLACE: {1: ends[1]}}, since=4.5)
+    memory = estate.write(told, RECORDS)
+    assert all(os.get_inheritable(fd) for fd in (*ends, memory))
+    found = estate.read(memory)
+    assert found == replace(told, records=RECORDS, is_whole=True)
+    assert not any(os.get_inheritable(fd) for fd in ends)
+    found.close()

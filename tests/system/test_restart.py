@@ -110,17 +110,17 @@ def test_a_newer_version_with_another_abi_takes_over_from_the_data_plane_before(
     a, b = up.pair.a, up.pair.b
     streams = stream.both_ways((a.host, a.host4), (b.host, b.host4), stream.PATIENT)
     before, ike, log = _device(up), ike_sas(up), len(up.swan.log_text())
-    (plane,), said = set(up.ours.pids()) - {up.ours.pid}, _replaced(up)
+    (plane,) = set(up.ours.pids()) - {up.ours.pid}
     up.ours.stop()
     with monkeypatch.context() as patch:
         newer = [sys.executable, "-m", "tests.support.other_abi"]
         patch.setattr(up.ours, "_argv", lambda *words: [*newer, *words])
         up.ours.start()
-    wait_for("the other one", lambda: _replaced(up) == said + 1, 10.0)
+    wait_for("the other one", lambda: _replaced(up) == 1, 10.0)
     assert plane not in up.ours.pids()
     reach_each_other(up.pair)
     _begin_other_data_plane(up)
-    wait_for("the next version", lambda: _replaced(up) == said + 2, 15.0)
+    wait_for("the next version", lambda: _replaced(up) == 2, 15.0)
     reach_each_other(up.pair)
     assert (_device(up), ike_sas(up)) == (before, ike)
     assert "IKE_SA_INIT" not in up.swan.log_text()[log:]
@@ -153,7 +153,8 @@ def listens(pid: int, place: str) -> bool:
 
 
 def _replaced(ends: Ends) -> int:
-    return sum(event["code"] == "data_plane_replaced" for event in ends.ours.events())
+    """Count in the log: the process may be about to become another program."""
+    return ends.ours.log_text().count("data_plane replaced")
 
 
 def _device(ends: Ends) -> str:
