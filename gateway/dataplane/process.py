@@ -23,6 +23,7 @@ import signal
 import socket
 import stat
 import sys
+import time
 from collections.abc import Sequence
 from types import FrameType
 
@@ -45,6 +46,31 @@ def log(event: str, **fields: object) -> None:
         os.write(2, line.encode() + b"\n")
     except OSError:
         return
+
+
+class Manager:
+    """The service manager that looks after us, if one does (sd_notify(3), WatchdogSec=)."""
+
+    def __init__(self) -> None:
+        self._sock = ready_notifier()  # now: later no socket can be made
+        watchdog_s = int(os.environ.pop("WATCHDOG_USEC", "0")) / 1e6
+        self.every_s = watchdog_s / 2 if self._sock is not None and watchdog_s else None
+        self._said_at = 0.0
+
+    def ready(self) -> None:
+        """Say that we serve."""
+        self._say(b"READY=1")
+
+    def alive(self) -> None:
+        """Say that the main thread turns, so often as it wants to hear it."""
+        if self.every_s is not None and time.monotonic() - self._said_at >= self.every_s:
+            self._said_at = time.monotonic()
+            self._say(b"WATCHDOG=1")
+
+    def _say(self, text: bytes) -> None:
+        if self._sock is not None:
+            with contextlib.suppress(OSError):  # it may be gone: that does not end the tunnels
+                self._sock.send(text)
 
 
 class Process:
@@ -88,10 +114,11 @@ class Process:
         # On the worker's thread. An empty record could not be told from nothing.
         self._wake_in.send(b"!" + text.encode())
 
-    def serve(self) -> None:
+    def serve(self, manager: Manager) -> None:
         """Answer until a signal, a STOP request, or the end of the only connection."""
         while not self._ended and not self._service.stopped:
-            ready = self._wait()
+            manager.alive()
+            ready = self._wait(manager.every_s)
             # The connection before the listener: an old gateway process that is gone makes room for
             # the new one that waits.
             if self._connection is not None and self._connection.sock.fileno() in ready:
@@ -104,14 +131,14 @@ class Process:
                 log("ended", reason="the gateway process is gone and cannot come back")
                 return
 
-    def _wait(self) -> set[int]:
+    def _wait(self, most_s: float | None) -> set[int]:
         poll = select.poll()
         poll.register(self._wake, select.POLLIN)
         if self._listener is not None:
             poll.register(self._listener, select.POLLIN)
         if self._connection is not None:
             poll.register(self._connection.sock, select.POLLIN)
-        return {descriptor for descriptor, _ in poll.poll()}
+        return {descriptor for descriptor, _ in poll.poll(most_s and most_s * 1000)}
 
     def _serve_connection(self, connection: Connection) -> None:
         greeted = connection.greeted
@@ -310,7 +337,7 @@ def run(options: argparse.Namespace) -> None:
     allowed = allowed_uids(listener)
     os.chdir("/")
     close_others({sock.fileno() for sock in (listener, connected) if sock is not None})
-    notifier = ready_notifier()  # now: later no socket can be made
+    manager = Manager()
     sandbox.raise_limits()
     sandbox.lock_memory()
     path = FastPath(
@@ -323,10 +350,8 @@ def run(options: argparse.Namespace) -> None:
     process = Process(path, listener, connected, allowed)
     try:
         confine(user, process)
-        if notifier is not None:
-            notifier.send(b"READY=1")
-            notifier.close()
-        process.serve()
+        manager.ready()
+        process.serve(manager)
     finally:
         process.close()
     log("ended")

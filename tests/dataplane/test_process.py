@@ -325,7 +325,8 @@ def test_a_socket_of_systemd_is_served(tmp_path: Path) -> None:
                 'exec 3<&"$1"; export LISTEN_FDS=1 LISTEN_PID=$$; exec "$2" -m "$3" --workers 1'
             )
             argv = ["bash", "-c", script, "-", str(listener.fileno()), sys.executable]
-            environment = {**os.environ, "NOTIFY_SOCKET": str(tmp_path / "notify")}
+            watched = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "100000"}
+            environment = {**os.environ, **watched}
             with subprocess.Popen(
                 [*argv, "gateway.dataplane.process"],
                 pass_fds=[listener.fileno()],
@@ -333,6 +334,7 @@ def test_a_socket_of_systemd_is_served(tmp_path: Path) -> None:
                 stderr=subprocess.DEVNULL,
             ) as child:
                 assert notify.recv(100) == b"READY=1"
+                assert [notify.recv(100) for _ in range(2)] == [b"WATCHDOG=1"] * 2
                 with connect(place) as plane:
                     assert plane.pid == child.pid
                 child.terminate()
