@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -124,9 +125,20 @@ def status_lines(answer: Json, *, colours: bool) -> list[str]:
             lines.append(f"{tunnel['name']}: a rekey is refused, tried again: {_why(refused)}")
         lines += [f"{tunnel['name']}: {line}" for line in _missing_pairs(tunnel)]
     lines += [_held(tunnel) for tunnel in tunnels if tunnel["causes"] and not tunnel["reason"]]
+    if replaced := _object(answer.get("data_plane_replaced")):
+        lines.append(_replaced(replaced))
     notes = answer["notes"]
     assert isinstance(notes, list)
     return lines + [f"note: {note}" for note in notes]
+
+
+def _replaced(one: Json) -> str:
+    """Return what the last other data plane process has cost."""
+    at = datetime.fromtimestamp(_number(one["at"])).astimezone().isoformat(" ", "seconds")
+    return (
+        f"data plane replaced at {at}: {one['renewed']} of {one['tunnels']} tunnels have new keys,"
+        f" silent for {one['silent_s']} s at most"
+    )
 
 
 def _with_watch(

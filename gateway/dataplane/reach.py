@@ -100,9 +100,9 @@ def spawn_dataplane(
     Return a connection to the data plane process of `runtime_dir`; start one if none runs.
 
     One of another ABI ends, and `left` has what it had; without `replace` it stays, and OtherAbi is
-    raised. `options` are those of `twinspan
-    dataplane`, such as ["--workers", "2"], for a new process. It is in a session of its own, so it
-    outlives this process. Raises OSError, DataPlaneError.
+    raised. `options` are those of `twinspan dataplane`, such as ["--workers", "2"], for a new
+    process. It is in a session of its own, so it outlives this process. Raises OSError,
+    DataPlaneError.
     """
     path = FilePath(runtime_dir) / SOCKET_NAME
     try:

@@ -1,11 +1,11 @@
 """
 A data plane process has ended and another takes its place; everything else stays.
 
-TUN devices and sockets live on in this process, so routes and BGP's sessions do too, and packets
-wait in the queues. What is lost are the ESP SAs. Their keys are never used again: each Child SA is
-rekeyed in the IKE SA that is there, for the tunnels in the order of their traffic, many at a time.
-Devices keep their carrier meanwhile. A tunnel that takes too long loses it, so that its traffic
-goes elsewhere, as it does where a peer is gone.
+TUN devices and sockets live on in this process, so routes and BGP's sessions do too. What is lost
+are the ESP SAs, and the packets that come before there are others. Their keys are never used again:
+each Child SA is rekeyed in the IKE SA that is there, for the tunnels in the order of their traffic,
+many at a time. Devices keep their carrier meanwhile. A tunnel that takes too long loses it, so that
+its traffic goes elsewhere, as it does where a peer is gone.
 """
 
 from __future__ import annotations

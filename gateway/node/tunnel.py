@@ -72,7 +72,7 @@ class Tunnel:
     active: dict[int, int] = field(default_factory=dict)  # by slot: inbound SPI of what is sent on
     is_taken_over: bool = False  # what the data plane has of it waits for `adopt`
     orphans: set[int] = field(default_factory=set)  # SPIs of a process before that nobody knows
-    is_bridging: bool = False  # what it sent on is lost and is made anew; packets wait meanwhile
+    is_bridging: bool = False  # what it sent on is lost and is made anew
     found: dict[int, int] = field(default_factory=dict)  # by slot: SPI that it was sending on
     ike_path: Path | None = None
     fits: InnerMtu | None = None  # MTU and MSS in force

@@ -149,6 +149,14 @@ def test_a_tunnel_that_must_not_carry_traffic_says_why() -> None:
     assert f"  standing  carries no traffic: {words}" in explain_lines(held)
 
 
+def test_another_data_plane_process_is_named_with_what_it_cost() -> None:
+    replaced = {"tunnels": 3, "renewed": 2, "silent_s": 0.152, "at": 1795649396.2}
+    lines = status_lines({**STATUS, "data_plane_replaced": replaced}, colours=False)
+    (line,) = [line for line in lines if line.startswith("data plane replaced at 20")]
+    assert line.endswith(": 2 of 3 tunnels have new keys, silent for 0.152 s at most")
+    assert not [line for line in status_lines(STATUS, colours=False) if "replaced" in line]
+
+
 def test_a_gateway_without_tunnels_has_one_line() -> None:
     lines = status_lines({**STATUS, "tunnels": [], "notes": []}, colours=False)
     assert lines == ["gw1: 0 of 0 tunnels up, pid 42, since 1d 1h"]
