@@ -264,3 +264,58 @@ def test_any_selector_has_a_text(box: TrafficSelector) -> None:
     text = selector_text(box)
     if box.protocol or (box.first_port, box.last_port) in ((0, 65535), (65535, 0)):
         assert parse_selector(text) == box
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [
+        ("icmp", 1),
+        ("tcp", 6),
+        ("udp", 17),
+        ("gre", 47),
+        ("ipv6-icmp", 58),
+        ("icmpv6", 58),
+        ("ospf", 89),
+        ("sctp", 132),
+        ("TCP", 6),
+        ("99", 99),
+        ("255", 255),
+    ],
+)
+def test_protocols_have_the_numbers_of_iana(name: str, number: int) -> None:
+    assert parse_selector(f"10.0.0.0/8[{name}]").protocol == number
+
+
+@pytest.mark.parametrize("number", [1, 58])
+def test_type_and_code_are_ports_of_both_icmps(number: int) -> None:
+    one = parse_selector(f"::/0[{number}/3(4)]")
+    assert (one.first_port, one.last_port) == (0x0304, 0x0304)
+    whole = parse_selector(f"::/0[{number}/3]")
+    assert (whole.first_port, whole.last_port) == (0x0300, 0x03FF)
+    span = parse_selector(f"::/0[{number}/3(4)-5(6)]")
+    assert (span.first_port, span.last_port) == (0x0304, 0x0506)
+
+
+def test_any_is_every_address_of_a_family() -> None:
+    assert selector_text(ANY4) == "0.0.0.0/0"
+    assert selector_text(ANY6) == "::/0"
+
+
+def test_parts_are_compared_in_bounded_number() -> None:
+    """Of 255 offered hosts the first 128 count, of which an SA holds 32."""
+    hosts = [f"10.0.0.{number}/32" for number in range(128)]
+    around = ts(*hosts, "10.0.0.0/24")
+    assert SELECTORS_MAX == 32
+    assert [selector_text(one) for one in narrow(around, ts("10.0.0.0/8"))] == hosts[:32]
+    assert [selector_text(one) for one in narrow(around[1:], ts("10.0.0.0/8"))] == ["10.0.0.0/24"]
+
+
+def test_a_refusal_shows_twenty_selectors_and_no_more() -> None:
+    many = ts(*(f"10.0.{number}.0/24" for number in range(21)))
+    with pytest.raises(TsUnacceptable) as refused:
+        narrow(many, ts("192.0.2.0/24"))
+    assert "10.0.19.0/24 ..." in str(refused.value)
+    assert "10.0.20.0/24" not in str(refused.value)
+    with pytest.raises(TsUnacceptable) as refused:
+        narrow(many[:20], ts("192.0.2.0/24"))
+    assert "..." not in str(refused.value)

@@ -1,0 +1,187 @@
+"""
+Whether the tests notice when the code is changed: each small change of some modules, one at a time.
+
+Of the IKE core those that decide about message IDs, states, new Child SAs and selectors; of the
+data plane the replay window. A change that no test notices shows a test that is missing, or changes
+nothing: the latter are explained in `explained.py`. Others are a failure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import cryptography.hazmat.primitives.asymmetric.x25519  # noqa: F401  # once, for all trials
+import hypothesis.stateful  # noqa: F401
+
+from lab import lasting
+from lab.commands import run
+from tests.mutants import c_code, trial
+from tests.mutants.changes import Change, changes
+from tests.mutants.explained import EXPLAINED
+
+ROOT = Path(__file__).parents[2]
+_IKE = "tests/ike/"
+# The tests that are to notice, the quickest first.
+MODULES = {
+    "gateway.ike.states": (
+        "test_states.py",
+        "test_snapshot.py",
+        "test_handshake.py",
+        "test_rekey_ike.py",
+        "test_life.py",
+        "test_post_quantum.py",
+    ),
+    "gateway.ike.window": (
+        "test_window.py",
+        "test_snapshot.py",
+        "test_bad_peer.py",
+        "test_handshake.py",
+        "test_write_ahead.py",
+    ),
+    "gateway.ike.selectors": ("test_selectors.py",),
+    "gateway.ike.exchanges.create_child": (
+        "test_close_child.py",
+        "test_resources.py",
+        "test_slots.py",
+        "conformance",
+        "test_bad_peer.py",
+        "test_interleavings.py",
+        "test_post_quantum.py",
+    ),
+}
+REPLAY = "csrc/replay.c"
+_LEAST_S = 30.0
+_TIMES = 8.0  # longer than the unchanged tests: it goes round in circles
+
+
+@dataclass
+class Result:
+    """What became of the changes of one module."""
+
+    module: str
+    tried: int = 0
+    unnoticed: list[str] = field(default_factory=list)
+
+    @property
+    def unexplained(self) -> list[str]:
+        known = EXPLAINED.get(self.module, {})
+        return [one for one in self.unnoticed if one not in known]
+
+    def row(self) -> tuple[str, ...]:
+        """Return its row of the result."""
+        left = len(self.unnoticed)
+        return f"`{self.module}`", str(self.tried), str(self.tried - left), str(left)
+
+
+def path_of(module: str) -> Path:
+    return ROOT / (module.replace(".", "/") + ".py")
+
+
+def files_of(module: str) -> list[str]:
+    return [str(ROOT / _IKE / name) for name in MODULES[module]]
+
+
+def python(module: str, jobs: int) -> Result:
+    """Try all changes of a Python module."""
+    result = Result(module)
+    most_s = _LEAST_S + _TIMES * _unchanged_s(module)
+    running: list[tuple[trial.Trial, Change]] = []
+    waiting = list(changes(path_of(module).read_text()))
+    while running or waiting:
+        while waiting and len(running) < jobs:
+            one = waiting.pop(0)
+            begun = trial.begin(module, path_of(module), one.tree(), files_of(module), most_s)
+            running.append((begun, one))
+        for at in tuple(running):
+            noticed = trial.end(at[0])
+            if noticed is not None:
+                running.remove(at)
+                _tell(result, at[1].key, noticed)
+        time.sleep(0.05)
+    return result
+
+
+def _unchanged_s(module: str) -> float:
+    """Return how long the tests of a module take. Ends the program if they fail as it is."""
+    began = time.monotonic()
+    begun = trial.begin(module, path_of(module), None, files_of(module), 3600.0)
+    while (failed := trial.end(begun)) is None:
+        time.sleep(0.05)
+    if failed:
+        sys.exit(f"mutants: the tests of {module} fail without any change")
+    return time.monotonic() - began
+
+
+def replay() -> Result:
+    """Try all changes of the replay window."""
+    result = Result(REPLAY)
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder)
+        c_code.build_rest(out)
+        source = c_code.SOURCE.read_text()
+        if c_code.is_noticed(source, out):
+            sys.exit(f"mutants: the tests of {REPLAY} fail without any change")
+        for text, changed in c_code.changes(source):
+            _tell(result, text, c_code.is_noticed(changed, out))
+    return result
+
+
+def _tell(result: Result, text: str, noticed: bool) -> None:
+    result.tried += 1
+    if not noticed:
+        result.unnoticed.append(text)
+        mark = "explained" if text in EXPLAINED.get(result.module, {}) else "NOT NOTICED"
+        print(f"{result.module}: {mark}: {text}", flush=True)
+
+
+def lines(results: Sequence[Result], seconds: float) -> Iterator[str]:
+    """Return what goes into the page."""
+    revision = run("git", "rev-parse", "--short=10", "HEAD").strip()
+    today = datetime.now(UTC).date().isoformat()
+    yield f"{today}, commit {revision}, {seconds / 60:.0f} minutes:"
+    yield ""
+    head = ("module", "changes", "noticed by a test", "not noticed")
+    yield from lasting.table(head, [result.row() for result in results])
+    yield ""
+    yield "What no test can notice, and why:"
+    yield ""
+    for result in results:
+        known = EXPLAINED.get(result.module, {})
+        for text in result.unnoticed:
+            why = known.get(text, "**not explained**")
+            yield f"- `{result.module.rpartition('.')[2]}`: `{text}`: {why}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    made = argparse.ArgumentParser(prog="run mutants", description=__doc__)
+    made.add_argument(
+        "modules", nargs="*", metavar="MODULE", help="some only, by the end of the name"
+    )
+    made.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="at once (all cores)")
+    made.add_argument("--write", type=Path, metavar="PAGE", help="a page to put the result into")
+    chosen = made.parse_args(arguments)
+    names = [*MODULES, REPLAY]
+    wanted = [one for one in names if not chosen.modules or one.endswith(tuple(chosen.modules))]
+    if not wanted:
+        made.error(
+            f"no module ends with {' or '.join(chosen.modules)}; there are {', '.join(names)}"
+        )
+    began = time.monotonic()
+    results = [replay() if one == REPLAY else python(one, chosen.jobs) for one in wanted]
+    text = list(lines(results, time.monotonic() - began))
+    print("\n".join(text))
+    if chosen.write is not None:
+        lasting.put(chosen.write, "mutants", text)
+    return 1 if any(result.unexplained for result in results) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
