@@ -370,6 +370,21 @@ async def test_another_tenants_resource_does_not_exist(registry: Registry, store
     assert caught.value.status == 404
 
 
+async def test_a_mistake_in_a_tunnel_is_told_where_it_stands_in_the_request(
+    registry: Registry,
+) -> None:
+    await fleet(registry)
+    with pytest.raises(ApiProblem) as caught:
+        await connect(registry, tunnel=[{}, {"inner_cidr": "169.254.8.0/29"}])
+    assert caught.value.field == "vpn_connection.tunnel[1].inner_cidr"
+    done = await connect(registry)
+    with pytest.raises(ApiProblem) as caught:
+        await registry.update(
+            "vpn_tunnel", done.others[1].id, {"inner_cidr": "169.254.8.0/29"}, ROOT
+        )
+    assert caught.value.field == "vpn_tunnel.inner_cidr"
+
+
 async def test_a_connection_has_no_more_tunnels_than_pairs_of_addresses(
     registry: Registry,
 ) -> None:

@@ -18,6 +18,7 @@ from gateway.control.problems import FieldError
 from gateway.control.resources.record import Record, Table
 from gateway.control.secrets import is_sealed
 from gateway.model.document import build_document
+from gateway.model.locate import Path
 from gateway.model.problem import SECRET_KEYS, Problem, value_at
 from gateway.model.types import UNSEEN_KEY
 
@@ -159,7 +160,7 @@ def _error(table: Table, problem: Problem, asked: Record) -> FieldError:
     """Return a problem of the document as one of the resource that it is in."""
     path = problem.path
     kind, depth = str(path[0]), 2
-    if path[0] == "vpn_connection" and len(path) > 3 and path[2] == "tunnel":
+    if _is_of_tunnel(path) and not _is_made_with(table, path, asked):
         kind, depth = "vpn_tunnel", 4
     owner = value_at(table, path[:depth])
     id = str(owner.get("name", "")) if isinstance(owner, dict) else ""
@@ -168,3 +169,13 @@ def _error(table: Table, problem: Problem, asked: Record) -> FieldError:
     if isinstance(value, dict | list):
         value = None
     return FieldError(problem.code, field_text(place, path[depth:]), str(problem), value)
+
+
+def _is_of_tunnel(path: Path) -> bool:
+    return path[0] == "vpn_connection" and len(path) > 3 and path[2] == "tunnel"
+
+
+def _is_made_with(table: Table, path: Path, asked: Record) -> bool:
+    """Say whether a tunnel is made in one request with its connection: nobody knows its id yet."""
+    is_new = asked.kind == "vpn_connection" and not asked.revision
+    return is_new and value_at(table, (*path[:2], "name")) == asked.id
