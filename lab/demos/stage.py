@@ -17,7 +17,7 @@ from lab.netns import Lab
 from lab.stream import BothWays
 from lab.twinspan import Twinspan
 
-SETTLE_S = 0.7  # traffic after a switch, so that the end of the silence is seen
+SETTLE_S = 0.4  # traffic after a switch, so that the end of the silence is seen
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,9 +21,9 @@ _LOG_LINES = 60
 # they mark themselves.
 _PATIENT = {
     *("test_capture", "test_certificates", "test_chaos", "test_customer_modes"),
-    *("test_customer_swanctl", "test_doctor", "test_fleet", "test_hostile", "test_import_aws"),
-    *("test_nat", "test_policy_rules", "test_probes_strongswan", "test_propagation"),
-    *("test_strongswan", "test_strongswan_scenarios", "test_swanctl"),
+    *("test_customer_swanctl", "test_doctor", "test_failure", "test_fleet", "test_hostile"),
+    *("test_import_aws", "test_nat", "test_policy_rules", "test_probes_strongswan"),
+    *("test_propagation", "test_strongswan", "test_strongswan_scenarios", "test_swanctl"),
 }
 
 

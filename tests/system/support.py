@@ -133,8 +133,10 @@ def drops(gateway: Twinspan) -> int:
     return sum(
         value
         for name, value in counters(gateway).items()
-        # The kernel's own multicast reports go out by the TUN and do not fit the selectors.
-        if name.startswith(("ike.drop.", "drops.")) and name != "drops.selector_out"
+        # The kernel's own multicast reports go out by the TUN and do not fit the selectors; and a
+        # peer may keep a NAT's mapping alive at any moment.
+        if name.startswith(("ike.drop.", "drops."))
+        and name not in ("drops.selector_out", "drops.keepalive")
     )
 
 

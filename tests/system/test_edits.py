@@ -119,7 +119,7 @@ def test_an_edit_of_both_ends_in_any_order_loses_nothing(
         for end in gateways.values():
             wait_for("the new suites", partial(uses, end, wanted), 10.0)
         assert "refused" not in first.cli("status")
-    time.sleep(1.5)
+    time.sleep(0.5)
     assert_nothing_lost(running.stop())
     for one, end in gateways.items():
         assert in_use(end, SECOND)["spi_in"] == twins[one]

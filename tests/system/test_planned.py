@@ -77,6 +77,11 @@ def standing(end: Twinspan, name: str) -> tuple[object, object]:
     return raw["standing"], raw["causes"]
 
 
+def is_left_aside(end: Twinspan) -> bool:
+    """Say whether tunnel 1 may not take its traffic back; that is looked at once a second."""
+    return standing(end, FIRST) == ("demoted", ["failback"])
+
+
 def are_held_back(network: Twins) -> bool:
     """Say whether both ends have noticed that tunnel 1 must not take its traffic back."""
     return all(standing(end, FIRST)[0] == "demoted" for end in (network.a, network.b))
@@ -154,14 +159,14 @@ def test_active_active_stays_and_active_standby_returns(network: Twins) -> None:
         wait_for("the word", partial(are_held_back, network), 10.0)
     for end in (network.a, network.b):
         wait_for("sessions", partial(sessions_up, end), 40.0)
-        assert standing(end, FIRST) == ("demoted", ["failback"])
+        wait_for("the standing", partial(is_left_aside, end), 5.0)
         assert f"{FIRST}: last choice: it was down, traffic stays where it is" in end.cli("status")
     with nothing_lost(network):
         network.a.stop()  # the next process leaves the traffic where it is
         network.a.start()
         wait_for("sessions", partial(sessions_up, network.a), 40.0)
         assert by(network, 2)
-        assert standing(network.a, FIRST) == ("demoted", ["failback"])
+        wait_for("the standing", partial(is_left_aside, network.a), 5.0)
         for end in (network.a, network.b):
             edit(end, ha_mode="active-standby", failback_s=3)
         wait_for("the return", partial(by, network, 1), 20.0)

@@ -62,7 +62,6 @@ def test_a_silent_path_is_left_within_a_second(hybrid: Hybrid) -> None:
     streams = hybrid.streams()
     with impair.cut_off(hybrid.office.devices[0].machine, "wan1"):
         hybrid.wait_by(2)
-        time.sleep(0.5)
     hybrid.wait_settled()
     for seen in streams.stop():
         assert seen.goes_on

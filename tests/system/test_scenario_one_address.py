@@ -106,7 +106,6 @@ def test_the_loss_of_one_of_our_lines_moves_both_directions(cloud: Cloud) -> Non
     with impair.cut_off(a.gateway, "wan1"):
         for site, other in ((a, b), (b, a)):
             wait_for("the switch", partial(goes_by, site.gateway, other.host4, SECOND), 10.0)
-        time.sleep(0.5)
     for seen in streams.stop():
         print(f"silence {seen.silence_ms:.0f} ms")
         assert seen.goes_on
