@@ -3,7 +3,8 @@ Whether the tests notice when the code is changed: each small change of some mod
 
 Of the IKE core those that decide about message IDs, states, new Child SAs and selectors; of the
 data plane the replay window. A change that no test notices shows a test that is missing, or changes
-nothing: the latter are explained in `explained.py`. Others are a failure.
+nothing: the latter are explained in `explained.py`. Others are a failure. Ctrl-C ends the module
+that is being tried and goes on with the next; what was tried counts.
 """
 
 from __future__ import annotations
@@ -67,7 +68,8 @@ class Result:
     """What became of the changes of one module."""
 
     module: str
-    tried: int = 0
+    changes: int = 0
+    tried: int = 0  # fewer, if it was ended before
     unnoticed: list[str] = field(default_factory=list)
 
     @property
@@ -78,7 +80,8 @@ class Result:
     def row(self) -> tuple[str, ...]:
         """Return its row of the result."""
         left = len(self.unnoticed)
-        return f"`{self.module}`", str(self.tried), str(self.tried - left), str(left)
+        tried = str(self.tried) if self.tried == self.changes else f"{self.tried} of {self.changes}"
+        return f"`{self.module}`", tried, str(self.tried - left), str(left)
 
 
 def path_of(module: str) -> Path:
@@ -93,20 +96,30 @@ def python(module: str, jobs: int) -> Result:
     """Try all changes of a Python module."""
     result = Result(module)
     most_s = _LEAST_S + _TIMES * _unchanged_s(module)
-    running: list[tuple[trial.Trial, Change]] = []
     waiting = list(changes(path_of(module).read_text()))
-    while running or waiting:
-        while waiting and len(running) < jobs:
-            one = waiting.pop(0)
-            begun = trial.begin(module, path_of(module), one.tree(), files_of(module), most_s)
-            running.append((begun, one))
-        for at in tuple(running):
-            noticed = trial.end(at[0])
-            if noticed is not None:
-                running.remove(at)
-                _tell(result, at[1].key, noticed)
-        time.sleep(0.05)
+    result.changes = len(waiting)
+    running: list[tuple[trial.Trial, Change]] = []
+    try:
+        while running or waiting:
+            while waiting and len(running) < jobs:
+                one = waiting.pop(0)
+                begun = trial.begin(module, path_of(module), one.tree(), files_of(module), most_s)
+                running.append((begun, one))
+            _collect(result, running)
+            time.sleep(0.05)
+    except KeyboardInterrupt:
+        for begun, _ in running:
+            trial.stop(begun)
     return result
+
+
+def _collect(result: Result, running: list[tuple[trial.Trial, Change]]) -> None:
+    """Take the trials that have ended."""
+    for at in tuple(running):
+        noticed = trial.end(at[0])
+        if noticed is not None:
+            running.remove(at)
+            _tell(result, at[1].key, noticed)
 
 
 def _unchanged_s(module: str) -> float:
@@ -129,7 +142,9 @@ def replay() -> Result:
         source = c_code.SOURCE.read_text()
         if c_code.is_noticed(source, out):
             sys.exit(f"mutants: the tests of {REPLAY} fail without any change")
-        for text, changed in c_code.changes(source):
+        found = list(c_code.changes(source))
+        result.changes = len(found)
+        for text, changed in found:
             _tell(result, text, c_code.is_noticed(changed, out))
     return result
 

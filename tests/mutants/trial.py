@@ -84,6 +84,11 @@ def end(trial: Trial) -> bool | None:
         return not (os.WIFEXITED(status) and os.WEXITSTATUS(status) == _SURVIVED)
     if time.monotonic() < trial.ends_by:
         return None
-    os.kill(trial.pid, signal.SIGKILL)  # it goes round in circles, which is noticed
-    os.waitpid(trial.pid, 0)
+    stop(trial)  # it goes round in circles, which is noticed
     return True
+
+
+def stop(trial: Trial) -> None:
+    """End a trial that still runs."""
+    os.kill(trial.pid, signal.SIGKILL)
+    os.waitpid(trial.pid, 0)

@@ -443,4 +443,25 @@ ROWS = (
         ("D23", "Delete of the IKE SA with an SPI", last(DELETE, b"\1\x08\0\1" + SPI8)),
         ("D23", "more SPIs than bytes", last(DELETE, b"\3\4\xff\xff" + SPI4)),
     ),
+    # ---- message IDs after a failover (RFC 6311), which we do not announce ----
+    *rows(
+        at_auth,
+        GOOD,
+        ("1.1.3", "message IDs can be synchronised", notify(N.IKEV2_MESSAGE_ID_SYNC_SUPPORTED)),
+    ),
+    *rows(
+        at_liveness,
+        GOOD,
+        ("1.1.3", "message IDs are to be synchronised", notify(N.IKEV2_MESSAGE_ID_SYNC, bytes(12))),
+        ("D5", "message IDs, cut off", notify(N.IKEV2_MESSAGE_ID_SYNC, bytes(3))),
+    ),
+    *rows(
+        at_liveness,
+        dropped("message_id"),
+        (
+            "1.1.3",
+            "message IDs are to be synchronised by message ID 0",
+            both(header(message_id=0), notify(N.IKEV2_MESSAGE_ID_SYNC, bytes(12))),
+        ),
+    ),
 )
