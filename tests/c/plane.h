@@ -174,6 +174,7 @@ plane_add_tunnel(struct plane *plane, uint16_t remote_port, uint32_t queues)
 		CHECK(fcntl(pair[0], F_SETFL, O_NONBLOCK) == 0);
 		tunnel.queue[i].fd = pair[0];
 		tunnel.queue[i].share = (uint16_t)i;
+		tunnel.queue[i].urgent = i == 1; /* of either kind one */
 		plane->tun[i] = pair[1];
 	}
 	CHECK(gw_dp_add_tunnel(plane->dp, &tunnel) == GW_OK);
