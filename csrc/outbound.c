@@ -21,11 +21,12 @@
 #include "internal.h"
 #include "mss.h"
 
-/* A batch ends after so many reads or bytes, so that other sources have their turn. */
+/* A batch ends after so many reads or bytes, so that other sources have their turn: 0.2 ms at 10 Gbit/s. */
 #define READS_MAX 64u
-#define BYTES_MAX (1u << 20)
-/* Packets that wait for the rate cap are looked at so often. */
-#define RELEASE_NS UINT64_C(1000000)
+#define BYTES_MAX (1u << 18)
+/* Packets that wait for the rate cap are looked at so often, and so many bytes leave at once: 8 Gbit/s. */
+#define RELEASE_NS    UINT64_C(1000000)
+#define RELEASE_BYTES (1u << 20)
 /* A notice that found the punt socket full is tried again after this time. */
 #define NOTICE_RETRY_NS UINT64_C(10000000)
 
@@ -455,7 +456,7 @@ gw_outbound_release(struct gw_worker *worker, struct gw_shaper *timer)
 
 	gw_shaper_rest(timer);
 	gw_out_begin(worker, batch, tunnel);
-	while (bytes < BYTES_MAX &&
+	while (bytes < RELEASE_BYTES &&
 		(queue = gw_shaper_next(tunnel, worker->index)) != NULL) {
 		shaper = atomic_load(&queue->shaper);
 		data = gw_shaper_first(shaper, &len);
