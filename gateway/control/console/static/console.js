@@ -108,6 +108,7 @@ function follow(address) {
   }
   const stream = new EventSource(address);
   let counts = "";
+  let alarms = null;
   let over = false;
   const again = (waitMs) => {
     if (over) return;
@@ -128,6 +129,8 @@ function follow(address) {
   });
   stream.addEventListener("alarms", (event) => {
     const count = JSON.parse(event.data);
+    if (alarms !== null && alarms !== count) refreshSoon();
+    alarms = count;
     for (const badge of document.querySelectorAll("[data-alarms]")) {
       badge.textContent = count;
       badge.hidden = count === 0;
