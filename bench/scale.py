@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -53,6 +54,8 @@ class Figures:
     scrape_mib: float
     reload_s: float
     reload_changed: int
+    plane_killed_silent_s: float
+    plane_killed_renewed: int
 
 
 def branch_net(number: int) -> str:
@@ -146,6 +149,25 @@ def reload_one(hub: Twinspan, before: dict[str, TunnelView]) -> tuple[float, int
     return took, changed(before, hub.tunnels())
 
 
+def kill_plane(hub: Twinspan) -> tuple[float, int]:
+    """
+    Kill the hub's data plane; return after how many seconds the last tunnel had other keys, and how
+    many have.
+    """
+    (pid,) = set(hub.pids()) - {hub.pid}
+    os.kill(pid, signal.SIGKILL)
+    wait_for("another data plane", lambda: _replaced(hub) is not None, 60.0)
+    found = _replaced(hub)
+    assert found is not None
+    hub.wait_up(timeout_s=60.0)
+    return float(str(found["silent_s"])), int(str(found["renewed"]))
+
+
+def _replaced(hub: Twinspan) -> dict[str, object] | None:
+    found = hub.status()["data_plane_replaced"]
+    return found if isinstance(found, dict) else None
+
+
 def scrape(hub: Twinspan, branches: Twinspan, idle: float) -> tuple[float, float, float]:
     """
     Return the median of milliseconds that a scrape of the hub takes, those of a core beyond what is
@@ -208,6 +230,7 @@ def measure(
         scrape_ms, scrape_cpu_ms, scrape_mib = scrape(hub, branches, idle)
         views = hub.tunnels()
         took, touched = reload_one(hub, views)
+        silent_s, renewed = kill_plane(hub)
         figures = Figures(
             tunnels_up=sum(view.is_up for view in views.values()),
             established_s=round(established_s, 2),
@@ -220,6 +243,8 @@ def measure(
             scrape_mib=round(scrape_mib, 2),
             reload_s=round(took, 3),
             reload_changed=touched,
+            plane_killed_silent_s=silent_s,
+            plane_killed_renewed=renewed,
         )
         return figures, packets(hub, branches, count, rounds)
 

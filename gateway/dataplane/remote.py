@@ -310,14 +310,15 @@ class RemotePlane:
         """
         self._forget_loop()
         self._channel.close()
-        self._reap()
+        self.reap()
         self._channel, self._child = fresh._channel, fresh._child
         self.workers, self.pid = fresh.workers, fresh.pid
         self.left, self.estate = self.estate, fresh.estate
         if self._receive is not None:
             self.on_punt(self._receive)
 
-    def _reap(self) -> None:
+    def reap(self) -> None:
+        """Wait for a process of ours that is lost: it has ended, or is about to."""
         if self._child is not None and has_ended(self._child):
             os.waitpid(self._child, 0)
             self._child = None

@@ -133,6 +133,7 @@ class Renewal:
         """Go on as the version that the data plane process is of. Returns if that can not be."""
         self._journal.warning("gateway begins anew", text=why)
         self._plane.estate.since = since
+        self._plane.reap()  # the next program would not know of it
         try:
             reborn.become_next(self._plane.estate, self._succession.records())
         except (GatewayError, OSError) as error:

@@ -233,8 +233,8 @@ def test_a_killed_bird_stops_nothing_that_leaves_us(network: Network) -> None:
 
 
 def test_a_lost_data_plane_comes_back_with_its_sessions(network: Network) -> None:
-    """Its TUN devices go with it; BIRD finds those that follow under the same names."""
-    pid = bird_pid(network.a)
+    """Its TUN devices stay: the sessions do too, unless the machine stood still meanwhile."""
+    pid, devices = bird_pid(network.a), links(network.a)
     (plane,) = set(network.a.pids()) - {network.a.pid}
     os.kill(plane, signal.SIGKILL)
     wait_for("another", lambda: set(network.a.pids()) - {network.a.pid, plane}, 10.0)
@@ -244,7 +244,14 @@ def test_a_lost_data_plane_comes_back_with_its_sessions(network: Network) -> Non
     network.wait_sessions(40.0)
     network.wait_by(1)
     assert bird_pid(network.a) == pid
+    assert links(network.a) == devices
     reach_each_other(network.pair)
+
+
+def links(gateway: Twinspan) -> list[str]:
+    """Return each TUN device with its index: one made anew has another."""
+    lines = gateway.machine.ip("-o", "link").splitlines()
+    return sorted(" ".join(line.split()[:2]) for line in lines if " ts-" in line)
 
 
 def test_bird_and_traffic_go_on_when_the_gateway_process_restarts(network: Network) -> None:
