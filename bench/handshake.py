@@ -6,9 +6,10 @@ initiator keeps a few handshakes open at a time. No data plane is attached, so t
 the IKE core (`scale` shows whole gateways). strongSwan: two daemons in two namespaces, all
 connections started at once over vici; kernel-libipsec installs the Child SAs. Both use x25519, PSK
 and AES-256-GCM. Ours is run once more with ML-KEM-768 beside x25519 (RFC 9370), as our gateways do
-it among themselves, once more with a sealed record of each change kept with a data plane process,
-and once with ECDSA P-256 certificates in place of the PSK (each end verifies another chain of two
-with each peer), all in turns with the one without, so the ratios are of one run.
+it among themselves, once with ECP-384 in place of x25519, as strongSwan's is, once more with a
+sealed record of each change kept with a data plane process, and once with ECDSA P-256 certificates
+in place of the PSK (each end verifies another chain of two with each peer), all in turns with the
+one without, so the ratios are of one run.
 
 CPU is that of the responder for one IKE SA with its Child SA, in milliseconds.
 """
@@ -62,11 +63,13 @@ from lab.topology import Site
 
 IKE = "aes256gcm16-prfsha384-x25519"
 HYBRID = f"{IKE}-ke1_mlkem768"
+ECP = "aes256gcm16-prfsha384-ecp384"
 ESP = "aes256gcm16"
 _TURNS = 2  # of each of ours, taken alternately; the better one counts
 _OPEN_AT_ONCE = 16
 _PLAIN, _MLKEM, _KEPT = "twinspan", "twinspan, mlkem768", "twinspan, kept"
-_ECDSA = "twinspan, ecdsa"
+_ECDSA, _ECP = "twinspan, ecdsa", "twinspan, ecp384"
+_SWAN, _SWAN_ECP = "strongswan", "strongswan, ecp384"
 _HUB = IPv4Address("192.0.2.1")
 _FIRST_BRANCH = int(IPv4Address("10.0.0.1"))
 # Each datagram carries the branch's number and the port, which stand for its addresses.
@@ -279,9 +282,11 @@ def _initiate_all(branches: _End, count: int) -> None:
             raise LabError(f"only {up} of {count} handshakes came to an end")
 
 
-def _swan_connections(here: Site, there: Site, count: int, psk: str) -> list[SwanConnection]:
+def _swan_connections(
+    here: Site, there: Site, count: int, psk: str, ike: str
+) -> list[SwanConnection]:
     """Return connections with identities and branch networks of their own; site b is the hub."""
-    base = sites.swan_connection(here, there, sites.Secrets((psk,)), ike=IKE, esp=ESP)
+    base = sites.swan_connection(here, there, sites.Secrets((psk,)), ike=ike, esp=ESP)
     is_hub = here.name == "b"
     hub_lan = (here if is_hub else there).lan4
     made = []
@@ -298,7 +303,7 @@ def _branch_net(number: int) -> str:
     return f"10.{100 + number // 250}.{number % 250}.0/24"
 
 
-def strongswan(count: int, prefix: str) -> Rate:
+def strongswan(count: int, prefix: str, ike: str = IKE) -> Rate:
     """Return the rate of two charon daemons: `count` handshakes."""
     options = ("dos_protection = no", "ikesa_table_size = 256", "ikesa_table_segments = 16")
     psk = secrets.token_hex(32)
@@ -310,7 +315,7 @@ def strongswan(count: int, prefix: str) -> Rate:
         branches, hub = (
             StrongSwan(
                 here.gateway,
-                _swan_connections(here, there, count, psk),
+                _swan_connections(here, there, count, psk, ike),
                 log_level=0,
                 options=options,
             ).start()
@@ -335,7 +340,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{chosen.count} handshakes, our core", file=sys.stderr)
         rates = _ours(chosen.count)
         print(f"{chosen.swan_count} handshakes, strongSwan", file=sys.stderr)
-        rates["strongswan"] = strongswan(chosen.swan_count, f"hs{os.getpid()}")
+        for name, ike in ((_SWAN, IKE), (_SWAN_ECP, ECP)):
+            rates[name] = strongswan(chosen.swan_count, f"hs{os.getpid()}", ike)
     except LabError as error:
         print(f"handshake: {error}", file=sys.stderr)
         return 1
@@ -347,6 +353,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             found[f"{name}.cpu_ms"] = round(rate.cpu_ms, 3)
             found[f"{name}.per_core_s"] = round(1e3 / rate.cpu_ms, 1)
         found["mlkem768.cost"] = round(_cost(rates, _MLKEM), 3)
+        found["ecp384.per_strongswan"] = round(_ecp_ratio(rates), 3)
         found["ecdsa.cost"] = round(_cost(rates, _ECDSA), 3)
         found["kept.cost"] = round(_cost(rates, _KEPT), 3)
         found["kept.record_bytes"] = round(rates[_KEPT].record_bytes)
@@ -355,11 +362,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _ours(count: int) -> dict[str, Rate]:
-    """Return our rates: plain, with ML-KEM, records, certificates; measured in turns."""
+    """Return our rates: plain, with ML-KEM, ECP-384, records, certificates; in turns."""
+    ikes = {_MLKEM: HYBRID, _ECP: ECP}
     best: dict[str, Rate] = {}
     for _ in range(_TURNS):
-        for name in (_PLAIN, _MLKEM, _KEPT, _ECDSA):
-            ike = HYBRID if name == _MLKEM else IKE
+        for name in (_PLAIN, _MLKEM, _ECP, _KEPT, _ECDSA):
+            ike = ikes.get(name, IKE)
             found = twinspan(count, ike, is_kept=name == _KEPT, has_certificates=name == _ECDSA)
             best[name] = min(best.get(name, found), found, key=lambda rate: rate.cpu_ms)
     return best
@@ -368,6 +376,11 @@ def _ours(count: int) -> dict[str, Rate]:
 def _cost(rates: Mapping[str, Rate], name: str) -> float:
     """Return how much more of the responder's CPU such a handshake takes, as a ratio."""
     return rates[name].cpu_ms / rates[_PLAIN].cpu_ms
+
+
+def _ecp_ratio(rates: Mapping[str, Rate]) -> float:
+    """Return our rate a core with ECP-384 divided by strongSwan's."""
+    return rates[_SWAN_ECP].cpu_ms / rates[_ECP].cpu_ms
 
 
 def _show(rates: Mapping[str, Rate]) -> None:
@@ -393,6 +406,7 @@ def _show(rates: Mapping[str, Rate]) -> None:
     for name, words in words_of.items():
         cost = _cost(rates, name)
         console.print(f"{words} a handshake takes {cost:.2f} times the responder's CPU")
+    console.print(f"with ECP-384 a core does {_ecp_ratio(rates):.2f} times what strongSwan's does")
     console.print(f"a record has {rates[_KEPT].record_bytes:.0f} bytes")
 
 
