@@ -11,7 +11,7 @@ PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS = 4, 38
 MCL_CURRENT, MCL_FUTURE, MCL_ONFAULT = 1, 2, 4
 CAPABILITY_VERSION_3 = 0x20080522
 
-# Five TUN queues a tunnel for 4096 tunnels, sockets, and room.
+# For 4096 tunnels with two workers each: nine TUN queues, sockets, and room.
 DESCRIPTORS = 65536
 
 

@@ -20,7 +20,8 @@ from gateway.errors import GatewayError
 # The system call's number (asm/unistd.h), by machine; linux/bpf.h
 _SYS_BPF = {"x86_64": 321, "aarch64": 280}
 _PROG_LOAD, _SOCKET_FILTER = 5, 1
-_PR_CAP_AMBIENT, _AMBIENT_LOWER, _CAP_BPF = 47, 3, 39  # linux/prctl.h, linux/capability.h
+# linux/prctl.h, linux/capability.h
+_PR_CAP_AMBIENT, _AMBIENT_RAISE, _AMBIENT_LOWER, _CAP_BPF = 47, 2, 3, 39
 _LICENSE = b"Dual MIT/GPL"
 _ATTRIBUTES = struct.Struct("=IIQQ")  # type, instructions, where they and the licence are
 _ATTRIBUTE_BYTES = 128  # of union bpf_attr: the kernel wants zeros behind what it is told
@@ -139,8 +140,18 @@ def load_filter(program: bytes) -> int:
 
 def keep_from_children() -> None:
     """Have programs that this process starts not get CAP_BPF, where it has it from its unit."""
+    _set_ambient(_AMBIENT_LOWER)
+
+
+def give_to_next() -> None:
+    """Have the program that this process becomes get CAP_BPF, where it has it from its unit."""
+    _set_ambient(_AMBIENT_RAISE)
+
+
+def _set_ambient(change: int) -> None:
+    """Change whether CAP_BPF outlives execve(2) (capabilities(7)); nothing where we lack it."""
     zero = ctypes.c_ulong(0)
-    arguments = (ctypes.c_ulong(value) for value in (_AMBIENT_LOWER, _CAP_BPF))
+    arguments = (ctypes.c_ulong(value) for value in (change, _CAP_BPF))
     ctypes.CDLL(None).prctl(_PR_CAP_AMBIENT, *arguments, zero, zero)
 
 

@@ -15,6 +15,7 @@ from typing import NoReturn
 
 from gateway.dataplane import estate
 from gateway.dataplane.estate import Estate
+from gateway.node import bpf
 
 VARIABLE = "TWINSPAN_ESTATE"  # the number of the memory file's descriptor
 
@@ -23,7 +24,12 @@ def become_next(left: Estate, records: Mapping[bytes, bytes]) -> NoReturn:
     """Begin this program anew, as it is on disk now. Raises OSError if that can not be."""
     memory = estate.write(left, records)
     arguments = [sys.executable, *sys.orig_argv[1:]]
-    os.execve(sys.executable, arguments, {**os.environ, VARIABLE: str(memory)})  # noqa: S606
+    bpf.give_to_next()
+    try:
+        os.execve(sys.executable, arguments, {**os.environ, VARIABLE: str(memory)})  # noqa: S606
+    finally:  # it could not be
+        bpf.keep_from_children()
+        os.close(memory)
 
 
 def left_to_us(environ: MutableMapping[str, str]) -> Estate | None:

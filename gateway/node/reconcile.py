@@ -280,15 +280,17 @@ class Reconciler:
         """
         self._put_back_sockets(left)
         plans = {f"{plan.name}@{plan.interface}": plan for plan in wanted.tunnels}
+        links = {name: self._namespaces.of(name).links() for name in self._namespaces}
         for number, device in tuple(left.devices.items()):
             plan = plans.get(device.name)
-            if plan is None or not self._has_device(plan):
+            link = links.get(plan.namespace, {}).get(plan.interface) if plan is not None else None
+            if plan is None or link is None:
                 continue
-            tunnel, link = self._new_tunnel(number, plan), plan.interface
+            tunnel = self._new_tunnel(number, plan)
             del left.devices[number]
             if not self._put_back(tunnel, device):
                 continue
-            tunnel.is_bridging = tunnel.kernel.links()[link].has_carrier
+            tunnel.is_bridging = link.has_carrier
             self._tunnels.add(tunnel)
             self._try_tunnel(plan, self._fit)
         left.close()

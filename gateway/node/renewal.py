@@ -49,6 +49,7 @@ class Wave:
     waiting: deque[str]
     under_way: dict[str, float] = field(default_factory=dict)  # since when
     late: set[str] = field(default_factory=set)  # asked for, and not answered in time
+    anew: set[str] = field(default_factory=set)  # with another IKE SA: once, the core goes on
     silent_s: dict[str, float] = field(default_factory=dict)  # those that are done
     is_over: bool = False
 
@@ -183,7 +184,9 @@ class Renewal:
             return
         loop = asyncio.get_running_loop()
         if isinstance(event, Failed):
-            loop.call_soon(self._begin_anew, name)
+            if name not in wave.anew:
+                wave.anew.add(name)
+                loop.call_soon(self._begin_anew, name)
             return
         if name in wave.waiting:
             wave.waiting.remove(name)  # the peer was faster

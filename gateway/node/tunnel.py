@@ -221,18 +221,19 @@ class Tunnel:
         Know the Child SAs again that the data plane holds and a restored core knows too; part with
         what the core, if it has an IKE SA, does not know.
 
-        Return the inbound SPIs of those that the core believes are sent on and that are not.
+        Return the inbound SPIs of those that the core believes are sent on and that are not, be it
+        that the data plane has them no more: the process before may have ended while it had others
+        made in their place.
         """
         held = self.orphans | self.children.keys()
         known = [child for child in status.children if child.spi_in in held]
         fresh = {child.spi_in: child_of(child) for child in known}
         self.children = {**fresh, **self.children}
         self.orphans -= self.children.keys()
-        used = [child for child in known if child.is_outbound]
         self.active = {
             child.slot: child.spi_in
-            for child in used
-            if self.found.get(child.slot) == child.spi_out
+            for child in known
+            if child.is_outbound and self.found.get(child.slot) == child.spi_out
         }
         self.ike_path = status.path
         self.changed_at = began_at
@@ -240,6 +241,7 @@ class Tunnel:
         if known or status.state == "established":
             self._part_with_the_rest(began_at)
         self.found = {}
+        used = [child for child in status.children if child.is_outbound]
         return tuple(child.spi_in for child in used if child.slot not in self.active)
 
     def _part_with_the_rest(self, at: float) -> None:

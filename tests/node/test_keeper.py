@@ -214,6 +214,10 @@ async def test_where_the_record_is_lost_the_traffic_goes_on_until_there_is_anoth
     assert gw.plane.state().tunnels[tunnel.number] == (NEW,)
 
 
-async def test_an_sa_in_use_that_cannot_be_sent_on_is_rekeyed(gw: Parts) -> None:
-    tunnel = left_with(gw, (OLD,), None)
+@pytest.mark.parametrize("held", [(OLD,), ()])
+async def test_an_sa_in_use_that_cannot_be_sent_on_is_rekeyed(
+    gw: Parts, held: tuple[int, ...]
+) -> None:
+    """Without any: its data plane process was replaced, and the gateway process ended at once."""
+    tunnel = left_with(gw, held, None)
     assert tunnel.adopt(known(OLD, used=OLD), 0.0) == (OLD,)

@@ -7,6 +7,8 @@ import os
 import select
 import socket
 import struct
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -164,3 +166,25 @@ def test_without_a_program_each_worker_has_a_queue_and_the_operator_is_told() ->
     (note,) = lanes.notes
     assert "CAP_BPF" in note
     assert log.getvalue().count("CAP_BPF") == 1
+
+
+# A process as its unit makes it, which then runs another program.
+_BECOMES = """
+import os
+from gateway.node import bpf
+bpf.keep_from_children()
+{}
+os.execv("/bin/grep", ["grep", "CapEff", "/proc/self/status"])
+"""
+_AS_A_UNIT = ("setpriv", "--reuid=65534", "--inh-caps=-all,+bpf", "--ambient-caps=-all,+bpf")
+
+
+@pytest.mark.parametrize(
+    ("step", "capabilities"), [("", 0), ("bpf.give_to_next()", 1 << 39)], ids=["child", "next"]
+)
+def test_only_the_next_version_of_the_gateway_process_gets_its_right_to_load_programs(
+    step: str, capabilities: int
+) -> None:
+    command = [*_AS_A_UNIT, sys.executable, "-c", _BECOMES.format(step)]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert int(said.split()[1], 16) == capabilities
