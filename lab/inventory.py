@@ -12,8 +12,9 @@ from lab.commands import LabError, run
 from lab.twinspan import Twinspan
 
 _KINDS = {"gateway.dataplane.process": "data plane", "gateway": "gateway"}
-# What a process may have more than at the start: connections of the moment, a rekey under way.
-_DESCRIPTORS, _MIB = 8, 40.0
+# What a process may have more than at the start: connections of the moment, a rekey under way, and
+# a timer for each queue of a tunnel that has had a cap (five queues, two tunnels).
+_DESCRIPTORS, _MIB = 8 + 10, 40.0
 
 
 @dataclass(frozen=True, slots=True)

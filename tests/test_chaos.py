@@ -63,7 +63,7 @@ BEFORE = Inventory(
 
 def test_what_is_as_before_is_no_leak() -> None:
     assert leaks(BEFORE, BEFORE) == []
-    assert leaks(BEFORE, replace(BEFORE, descriptors={"gwa gateway": 38})) == []
+    assert leaks(BEFORE, replace(BEFORE, descriptors={"gwa gateway": 48})) == []
 
 
 @pytest.mark.parametrize(
@@ -77,8 +77,8 @@ def test_what_is_as_before_is_no_leak() -> None:
             "gwa: processes: bird is new",
         ),
         (
-            replace(BEFORE, descriptors={"gwa gateway": 39}),
-            "gwa gateway: 39 descriptors, 30 before",
+            replace(BEFORE, descriptors={"gwa gateway": 49}),
+            "gwa gateway: 49 descriptors, 30 before",
         ),
         (replace(BEFORE, resident_mib={"gwa gateway": 101.0}), "gwa gateway: 101 MiB, 60 before"),
     ],
