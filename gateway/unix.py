@@ -1,12 +1,13 @@
 """
 What our processes that serve a Unix socket have in common: how they are started, by systemd or by
-the gateway process, and who may speak to them.
+the gateway process, what they may open, and who may speak to them.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import resource
 import signal
 import socket
 import struct
@@ -18,7 +19,21 @@ from gateway.errors import ConfigError
 
 LISTEN_FDS_START = 3  # sd_listen_fds(3)
 BACKLOG = 8
+# For 4096 tunnels with two workers each: nine TUN queues, sockets, and room.
+DESCRIPTORS = 65536
 PACKAGE_PARENT = FilePath(__file__).resolve().parent.parent
+
+
+def raise_limits() -> None:
+    """Allow as many descriptors as possible, and no core file: it would have keys in it."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for wanted in (max(hard, DESCRIPTORS), hard):
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, wanted))
+            return
+        except (ValueError, OSError):
+            continue  # more than `hard` needs CAP_SYS_RESOURCE
 
 
 def adopt(

@@ -34,7 +34,15 @@ from gateway.dataplane.interface import PuntType
 from gateway.dataplane.punt import make_record
 from gateway.dataplane.server import Connection, Service
 from gateway.errors import ConfigError, DataPlaneError
-from gateway.unix import BACKLOG, activated, adopt, allowed_uids, peer_of, ready_notifier
+from gateway.unix import (
+    BACKLOG,
+    activated,
+    adopt,
+    allowed_uids,
+    peer_of,
+    raise_limits,
+    ready_notifier,
+)
 
 DEFAULT_USER = "twinspan"
 
@@ -338,7 +346,7 @@ def run(options: argparse.Namespace) -> None:
     os.chdir("/")
     close_others({sock.fileno() for sock in (listener, connected) if sock is not None})
     manager = Manager()
-    sandbox.raise_limits()
+    raise_limits()
     sandbox.lock_memory()
     path = FastPath(
         options.workers,

@@ -11,26 +11,11 @@ PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS = 4, 38
 MCL_CURRENT, MCL_FUTURE, MCL_ONFAULT = 1, 2, 4
 CAPABILITY_VERSION_3 = 0x20080522
 
-# For 4096 tunnels with two workers each: nine TUN queues, sockets, and room.
-DESCRIPTORS = 65536
-
 
 def _prctl(option: int, value: int) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), f"prctl {option}")
-
-
-def raise_limits() -> None:
-    """Allow as many descriptors as possible, and no core file: it would have keys in it."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    for wanted in (max(hard, DESCRIPTORS), hard):
-        try:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, wanted))
-            return
-        except (ValueError, OSError):
-            continue  # more than `hard` needs CAP_SYS_RESOURCE
 
 
 def lock_memory() -> bool:

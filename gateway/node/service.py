@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import fcntl
 import os
-import resource
 import sys
 import time
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ from gateway.node.event_log import EventLog
 from gateway.node.journal import Journal, Level
 from gateway.node.life import Gateway, Outcome, Settings, plan_of, report_bug
 from gateway.node.notify import Notifier
+from gateway.unix import raise_limits
 
 LOCK = "gateway.lock"
 PAUSE_S = 1.0  # between the loss of a data plane and the next one
@@ -42,7 +42,7 @@ def only_one(runtime_dir: Path) -> Iterator[None]:
 
 async def serve(settings: Settings) -> int:
     """Run the gateway process; return its exit status."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would have keys in it
+    raise_limits()
     notifier = Notifier(os.environ)
     journal = Journal(
         sys.stderr,

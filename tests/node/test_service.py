@@ -5,6 +5,7 @@ The gateway process: start, reload, restart, end; real processes in a namespace 
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
 from collections.abc import Iterator
@@ -58,6 +59,19 @@ def test_a_gateway_starts_its_data_plane_and_ends_it_when_told_to_stop(running: 
     assert ip("route show proto 85") == ""
     with pytest.raises(OSError, match=r"refused|No such file"):
         connect(running.place / "dataplane.sock")
+
+
+def test_a_gateway_may_open_as_many_files_as_anybody_allows(place: Path) -> None:
+    """It holds the queues of all tunnels; a shell allows 1,024 files, of those that it may."""
+    before = soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 1024), hard))
+    try:
+        with gateway(place) as running:
+            pid = running.process.pid
+            assert resource.prlimit(pid, resource.RLIMIT_NOFILE)[0] >= hard
+            assert resource.prlimit(pid, resource.RLIMIT_CORE) == (0, 0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def test_sigterm_leaves_the_tunnels_and_the_next_process_takes_them_over(running: Running) -> None:
