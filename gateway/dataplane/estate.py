@@ -36,6 +36,7 @@ from gateway.errors import DataPlaneError
 
 MAGIC = b"twinspan estate\n"
 MESSAGE_MAX = 4096  # bytes
+MESSAGES_MAX = 65536  # of one estate: who goes on for ever would hold us up
 
 Loaded: TypeAlias = Any  # what json makes; a wrong type shows when it is used
 Place: TypeAlias = tuple[str, int, int]  # address, port, EncapKind: as in `PlaneState`
@@ -164,10 +165,13 @@ def ask(sock: socket.socket, timeout_s: float) -> tuple[Estate, bytes]:
 
 def receive(sock: socket.socket, timeout_s: float) -> tuple[Estate, bytes]:
     """Read an estate. Raises as `ask` does."""
-    estate, buffer = Estate(), bytearray(MESSAGE_MAX)
+    estate, buffer, count = Estate(), bytearray(MESSAGE_MAX), 0
     give_up_at = time.monotonic() + timeout_s
     try:
         while not estate.is_whole:
+            count += 1
+            if count > MESSAGES_MAX:
+                raise DataPlaneError("not an estate: it has no end", lib.GW_E_INVALID)
             _wait(sock, give_up_at)
             try:
                 message = control.receive(sock, [memoryview(buffer)])
@@ -199,7 +203,7 @@ def _take(estate: Estate, content: bytes, descriptors: tuple[int, ...], *, is_cu
         if is_cut or not isinstance(told, dict):
             raise ValueError("cut, or no object")
         is_held = _take_told(estate, told, descriptors)
-    except (DataPlaneError, ValueError, TypeError, KeyError) as error:
+    except (DataPlaneError, ValueError, TypeError, KeyError, RecursionError) as error:
         control.close_all(descriptors)
         raise DataPlaneError(f"not an estate: {error!r}", lib.GW_E_INVALID) from error
     if not is_held:
@@ -216,14 +220,17 @@ def _queues(told: Mapping[str, Loaded], descriptors: tuple[int, ...]) -> Iterato
 def _take_told(estate: Estate, told: Mapping[str, Loaded], descriptors: tuple[int, ...]) -> bool:
     """Take what a message says; return whether the estate has its descriptors now."""
     if "number" in told:
-        queues = tuple(_queues(told, descriptors))
-        device = Device(str(told["name"]), queues, bool(told["uso"]))
-        estate.devices[int(told["number"])] = device
+        number, queues = int(told["number"]), tuple(_queues(told, descriptors))
+        if number in estate.devices:
+            raise ValueError("a device said twice")
+        estate.devices[number] = Device(str(told["name"]), queues, bool(told["uso"]))
         return True
     if "place" in told:
         address, port, kind = told["place"]
-        pairs = dict(zip(map(int, told["workers"]), descriptors, strict=True))
-        estate.sockets[str(address), int(port), int(kind)] = pairs
+        place, workers = (str(address), int(port), int(kind)), tuple(map(int, told["workers"]))
+        if place in estate.sockets or len(set(workers)) < len(workers):
+            raise ValueError("a socket said twice")
+        estate.sockets[place] = dict(zip(workers, descriptors, strict=True))
         return True
     if "end" in told:
         (memory,) = descriptors

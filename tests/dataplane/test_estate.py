@@ -148,6 +148,7 @@ def test_a_process_of_another_abi_ends_and_leaves_what_it_had(
         b'{"place": ["192.0.2.1"], "workers": [0]}',
         b'{"place": ["192.0.2.1", 4500, 0], "workers": [0, 1]}',
         b'{"end": true}',
+        b"[" * 3000,
     ],
 )
 def test_nonsense_leaves_no_descriptor_behind(content: bytes) -> None:
@@ -164,6 +165,31 @@ def test_nonsense_leaves_no_descriptor_behind(content: bytes) -> None:
     os.close(read)
     if descriptor != write:
         os.close(write)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"number": 1, "name": "a@b", "uso": true, "shares": [0]}',
+        b'{"place": ["192.0.2.1", 4500, 0], "workers": [0]}',
+        b'{"more": 1}',
+    ],
+)
+def test_an_end_that_says_the_same_for_ever_is_given_up_and_leaves_nothing(
+    content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(estate, "MESSAGES_MAX", 2)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    read, write = os.pipe()
+    with ours, theirs:
+        before = len(os.listdir("/proc/self/fd"))
+        for _ in range(3):
+            control.send(theirs, [MAGIC + content], [write])
+        with pytest.raises(DataPlaneError, match="not an estate"):
+            estate.receive(ours, 5.0)
+        assert len(os.listdir("/proc/self/fd")) == before
+    os.close(read)
+    os.close(write)
 
 
 def test_messages_of_a_later_version_are_left_alone() -> None:
