@@ -25,6 +25,10 @@ from gateway.unix import bind_private, start_process
 SOCKET_NAME = "dataplane.sock"
 MODULE = "gateway.dataplane.process"
 RETRY_S = 0.01
+TOO_OLD = (
+    "it can not hand over what it has: end it (systemctl stop twinspan-dataplane), "
+    "then its tunnels are made anew"
+)
 
 
 class OtherAbi(DataPlaneError):
@@ -51,9 +55,12 @@ def connect(path: str | FilePath, timeout_s: float = TIMEOUT_S) -> RemotePlane:
     try:
         plane = RemotePlane(sock, timeout_s=timeout_s)
     except DataPlaneError as error:
-        if not estate.is_whole or error.errno in (errno.ETIMEDOUT, errno.ECONNRESET):
+        if error.errno in (errno.ETIMEDOUT, errno.ECONNRESET):
             estate.close()
             raise
+        if not estate.is_whole:
+            estate.close()
+            raise DataPlaneError(f"{error}; {TOO_OLD}", error.code, error.errno) from error
         raise OtherAbi(error, estate) from error
     plane.estate = estate
     return plane

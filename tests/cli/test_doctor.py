@@ -447,7 +447,7 @@ CASES: Sequence[tuple[str, Facts, str, Verdict, str, str]] = [
         "descriptors",
         Verdict.FAILURE,
         "40 of 128",
-        "LimitNOFILE=65536",
+        "LimitNOFILE=262144",
     ),
     (
         "the unit is off",
@@ -564,6 +564,15 @@ def test_a_document_that_is_wrong_is_the_failure_and_the_rest_is_still_examined(
         "gw.toml:2: gateway.name"
     ]
     assert {"kernel", "clock", "crypto"} <= {one.check for one in found}
+
+
+def test_a_rate_cap_needs_a_descriptor_more_for_each_queue() -> None:
+    """Five queues of each of two tunnels, and 256 descriptors beside them."""
+    limited = running(limits={"gateway process": (40, 256 + 2 * 5)})
+    assert bad(with_document(DOCUMENT, limited)) == []
+    capped = DOCUMENT.replace('start = "respond"', 'start = "respond"\nrate_mbps = 100')
+    (found,) = bad(with_document(capped, limited))
+    assert (found.check, found.wanted) == ("descriptors", f"a limit of {256 + 4 * 5} or more")
 
 
 def test_who_is_not_root_is_told_what_could_not_be_seen() -> None:

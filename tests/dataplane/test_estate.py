@@ -106,8 +106,9 @@ def test_what_waits_in_a_queue_is_read_by_the_process_that_follows_on_a_killed_o
 
 OTHER = """
 import sys
-from gateway.dataplane import control
+from gateway.dataplane import control, server
 control.hello = lambda: b"of another version"
+{more}
 from gateway.dataplane.process import main
 sys.exit(main(["--listen-fd", "0", "--workers", "2"]))
 """
@@ -118,7 +119,8 @@ def test_a_process_of_another_abi_ends_and_leaves_what_it_had(
 ) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
         bind_private(listener, tmp_path / SOCKET_NAME)
-        old = subprocess.Popen([sys.executable, "-c", OTHER], stdin=listener.fileno())
+        script = OTHER.format(more="")
+        old = subprocess.Popen([sys.executable, "-c", script], stdin=listener.fileno())
     with monkeypatch.context() as patch:
         patch.setattr(control, "hello", lambda: b"of another version")
         with connect(tmp_path / SOCKET_NAME) as first:
@@ -136,6 +138,22 @@ def test_a_process_of_another_abi_ends_and_leaves_what_it_had(
     assert plane.kept() == {}
     plane.close()
     assert queue.far.recv(1) == b""
+
+
+def test_a_process_that_knows_no_estate_has_to_be_ended_by_hand(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        bind_private(listener, tmp_path / SOCKET_NAME)
+        script = OTHER.format(more="server.BEFORE_HELLO = {control.Op.HELLO}")
+        old = subprocess.Popen([sys.executable, "-c", script], stdin=listener.fileno())
+    try:
+        with pytest.raises(
+            DataPlaneError, match=r"ABI version .* \(systemctl stop twinspan-dataplane"
+        ):
+            spawn_dataplane(tmp_path)
+        assert old.poll() is None
+    finally:
+        old.kill()
+        old.wait()
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ from gateway.cli.doctor.facts import Facts, GatewaySeen
 from gateway.cli.doctor.verdict import Finding, Unseen, failure, ok, unknown, warning
 from gateway.cli.table import duration
 from gateway.node.lanes import steered
-from gateway.node.plan import NodePlan
+from gateway.node.plan import NodePlan, TunnelPlan
 from gateway.routing.process import OLDEST, OLDEST_AO
+from gateway.unix import DESCRIPTORS
 
 NEEDED = ("cap_net_admin", "cap_net_bind_service", "cap_net_raw")
 UNITS = ("twinspan-gateway.service", "twinspan-dataplane.socket")
@@ -137,18 +138,24 @@ def descriptors(facts: Facts) -> Iterator[Finding]:
     if isinstance(facts.gateway, Unseen):
         return
     plan = facts.plan
-    tunnels = plan.tunnels if plan else ()
-    needed = _SPARE + sum(len(steered(max(1, tunnel.workers))) for tunnel in tunnels)
+    needed = _SPARE + sum(map(_descriptors_of, plan.tunnels if plan else ()))
     for name, seen in facts.gateway.limits.items():
         if isinstance(seen, Unseen):
             yield unknown("descriptors", name, seen, "run it as root")
             continue
         opened, limit = seen
         found, wanted = f"{opened} of {limit} open", f"a limit of {needed} or more"
+        remedy = f"LimitNOFILE={max(needed, DESCRIPTORS)} for the {name}"
         if limit >= max(needed, opened + _SPARE // 4):
             yield ok("descriptors", name, found, wanted)
         else:
-            yield failure("descriptors", name, found, wanted, f"LimitNOFILE=65536 for the {name}")
+            yield failure("descriptors", name, found, wanted, remedy)
+
+
+def _descriptors_of(tunnel: TunnelPlan) -> int:
+    """Return those of a tunnel: its TUN queues, and with a rate cap a timer for each."""
+    queues = len(steered(max(1, tunnel.workers)))
+    return 2 * queues if tunnel.rate_bps else queues
 
 
 def bird(facts: Facts) -> Iterator[Finding]:
