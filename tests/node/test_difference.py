@@ -30,7 +30,7 @@ OTHER_VALUES: dict[str, list[object]] = {
     "connection": ["branch"],
     "border_gateway": ["second"],
     "interface": ["ts-new", "ts-newer"],
-    "queues": [2],
+    "workers": [2],
     "ike": [replace(FIRST.ike, psk=Secret(b"another")), replace(FIRST.ike, fragment_size=576)],
     "admin_up": [False],
     "inner_local": [None, ip_interface("10.0.0.1/30")],

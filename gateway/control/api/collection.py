@@ -82,7 +82,7 @@ class Collection(Protocol):
         """Delete a resource. `cascade` is true only where the noun has it."""
         ...
 
-    def now(self, kept: Table) -> Table:
+    async def now(self, kept: Table) -> Table:
         """Return an answer that was kept with what is computed as it is now."""
         ...
 
@@ -109,7 +109,7 @@ def collection_router(collection: Collection, answers: Answers) -> APIRouter:
             return _made(noun, await make(None), dry_run=dry_run)
         what = What(who, tenant or who.tenant, f"POST {noun.path}", body)
         made = await answers.once(key, what, make)
-        return _made(noun, collection.now(made.answer) if made.is_again else made.answer)
+        return _made(noun, await collection.now(made.answer) if made.is_again else made.answer)
 
     async def read(id: str, who: Who, named: NamedTenant, query: Query) -> Response:
         judge_query(query, ("tenant",))

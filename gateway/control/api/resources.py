@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from gateway.control.api.collection import Table
+from gateway.control.api.collection import Table, revision_of
 from gateway.control.api.conditions import Listing
 from gateway.control.api.depends import ALL_TENANTS, narrowed
 from gateway.control.api.describe import Noun, noun_of
@@ -124,9 +124,11 @@ class Resources:
             self._kind.name, id, who, expected=expected, cascade=cascade, dry_run=dry_run
         )
 
-    def now(self, kept: Table) -> Table:
+    async def now(self, kept: Table) -> Table:
         """Return a resource as it was made, with its status as it is now."""
-        record = self._api.registry.mirror.get(self._kind.name, str(kept["id"]))
+        mirror = self._api.registry.mirror
+        await mirror.caught_up(revision_of(kept))  # another process may have made it just now
+        record = mirror.get(self._kind.name, str(kept["id"]))
         return kept | {"status": self._api.status_of(record) if record is not None else {}}
 
     def _name_of(self, kind: str, id: str) -> str | None:

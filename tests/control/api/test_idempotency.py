@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 
 import httpx
 import pytest
@@ -105,6 +104,32 @@ async def test_what_is_kept_is_sealed_and_goes_after_a_day(plane: Plane, ring: K
     running.cancel()
 
 
+async def test_the_answer_of_another_process_waits_until_its_resource_is_known(
+    opener: Opener, ring: KeyRing
+) -> None:
+    """Its status is of the moment, and nothing is said of what this process has not heard of."""
+    planes = [make_plane(await opener(), ring) for _ in range(2)]
+    running = [asyncio.create_task(each.mirror.run()) for each in planes]
+    await asyncio.gather(*(each.mirror.ready.wait() for each in planes))
+    await add_credentials(planes[0])
+    planes[1].tokens |= planes[0].tokens
+    await planes[1].mirror.reached(planes[0].mirror.revision)
+    running.pop().cancel()
+    body, headers = {"name": "hq"}, {"Idempotency-Key": "k"}
+    first, again = [each.client() for each in planes]
+    made = await first.post("/v1/border-gateways", json=body, headers=headers)
+    waiting = asyncio.create_task(again.post("/v1/border-gateways", json=body, headers=headers))
+    done, _ = await asyncio.wait([waiting], timeout=0.1)
+    assert not done
+    running.append(asyncio.create_task(planes[1].mirror.run()))
+    assert (await waiting).json() == made.json()
+    for client in (first, again):
+        await client.aclose()
+    for task in running:
+        task.cancel()
+    await asyncio.gather(*running, return_exceptions=True)
+
+
 async def test_two_control_processes_make_one_of_many_requests(
     opener: Opener, ring: KeyRing
 ) -> None:
@@ -131,7 +156,8 @@ async def test_two_control_processes_make_one_of_many_requests(
         )
     )
     assert {each.status_code for each in answers} == {201}, [each.text for each in answers]
-    assert len({json.dumps(each.json(), sort_keys=True) for each in answers}) == 1
+    first = answers[0].json()
+    assert [each.json() for each in answers] == [first] * len(answers)
     found = (await clients[1].get("/v1/vpn-connections?name=twice")).json()
     assert len(found["items"]) == 1
     await planes[1].store.get(Key("vpn_connection", found["items"][0]["id"]))
