@@ -64,7 +64,8 @@ def probe_of(gateway: Twinspan, tunnel: str) -> Mapping[str, object]:
 
 
 def trip_of(gateway: Twinspan, side: str, tunnel: str = FIRST) -> Mapping[str, object]:
-    both = gateway.tunnels()[tunnel].raw["round_trip"]
+    """Return what is measured at that side of the tunnel; nothing at first, and where none is."""
+    both = gateway.tunnels()[tunnel].raw["round_trip"] or {side: {}}
     assert isinstance(both, dict)
     found = both[side]
     assert isinstance(found, dict)
@@ -72,7 +73,7 @@ def trip_of(gateway: Twinspan, side: str, tunnel: str = FIRST) -> Mapping[str, o
 
 
 def is_answered(gateway: Twinspan, side: str) -> bool:
-    return trip_of(gateway, side)["state"] == "answered"
+    return trip_of(gateway, side).get("state") == "answered"
 
 
 def is_lossy(gateway: Twinspan, side: str) -> bool:
@@ -80,7 +81,7 @@ def is_lossy(gateway: Twinspan, side: str) -> bool:
 
 
 def lost_percent(gateway: Twinspan, tunnel: str, side: str) -> float:
-    return float(str(trip_of(gateway, side, tunnel)["loss_percent"] or 0.0))
+    return float(str(trip_of(gateway, side, tunnel).get("loss_percent") or 0.0))
 
 
 def wait_probe(gateway: Twinspan, tunnel: str, state: str) -> None:
