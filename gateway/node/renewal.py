@@ -34,8 +34,8 @@ BRIDGE_S = 3.0  # how long a device keeps its carrier while its peer is asked fo
 
 NOT_RENEWED = Reason(
     "data_plane_lost",
-    "its ESP SAs went with the data plane process, and the peer has agreed to no others",
-    hint="it is made anew; twinspan explain says what the peer answers",
+    "its ESP SAs went with the data plane process, and there are no others yet",
+    hint="they are asked for; twinspan explain says what the peer answers",
 )
 
 
@@ -171,7 +171,10 @@ class Renewal:
             wave.under_way[name] = now
             if name in self._daemon.known:
                 self._daemon.rekey_tunnel(name, ike=False)
-        if not wave.open or now - wave.begun_at >= BRIDGE_S:
+        is_late = now - wave.begun_at >= BRIDGE_S
+        if is_late:
+            self._end_bridges(wave)
+        if not wave.waiting and not wave.under_way and (is_late or not wave.late):
             self._end(wave)
 
     def _see(self, event: Event) -> None:
@@ -198,7 +201,7 @@ class Renewal:
     def _begin_anew(self, name: str) -> None:
         """Begin another IKE SA with a peer that refuses the rekey."""
         tunnel = self._tunnels.by_name.get(name)
-        if tunnel is None or not tunnel.is_bridging or name not in self._daemon.known:
+        if tunnel is None or tunnel.active or name not in self._daemon.known:
             return
         self._daemon.terminate_tunnel(name)
         if tunnel.plan.ike.start is Start.INITIATE and tunnel.plan.ike.remote is not None:
@@ -208,12 +211,16 @@ class Renewal:
         """Let nobody wait for a peer that does not answer."""
         self._pump()
 
-    def _end(self, wave: Wave) -> None:
-        wave.is_over = True
+    def _end_bridges(self, wave: Wave) -> None:
+        """Let the traffic of those that are not done go elsewhere; they are asked all the same."""
         for name in sorted(wave.open):
             tunnel = self._tunnels.by_name.get(name)
             if tunnel is not None and tunnel.is_bridging:
                 tunnel.give_up_bridge(NOT_RENEWED, self._wall())
+
+    def _end(self, wave: Wave) -> None:
+        """Leave those that do not answer to the core, which gives an IKE SA up in its time."""
+        wave.is_over = True
         report = wave.report()
         self._daemon.renewed = {**report, "at": round(self._wall(), 3)}
         fields = {key: str(value) for key, value in report.items()}

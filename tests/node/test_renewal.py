@@ -130,6 +130,39 @@ async def test_a_peer_that_does_not_answer_holds_up_nobody_and_loses_its_carrier
     assert "NO-CARRIER" not in ip("link show ts-office-2")
 
 
+async def test_more_tunnels_than_the_time_is_enough_for_are_asked_for_one_after_the_other(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(renewal, "AT_ONCE", 1)
+    bench.renewal.begin([SECOND, FIRST], bench.now)
+    bench.now += BRIDGE_S - 0.5
+    await bench.comes_up(SECOND, NEW)
+    assert bench.asked == [SECOND, FIRST]
+    bench.now += 0.6
+    bench.renewal.tick()
+    assert "NO-CARRIER" in ip("link show ts-office-1")
+    assert bench.gw.daemon.renewed is None
+    await bench.comes_up(FIRST, NEW + 1)
+    assert "NO-CARRIER" not in ip("link show ts-office-1")
+    report = bench.gw.daemon.renewed
+    assert report is not None
+    assert (report["renewed"], report["silent_s"]) == (2, 3.1)
+
+
+async def test_one_whose_turn_comes_late_is_not_forgotten(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(renewal, "AT_ONCE", 1)
+    bench.renewal.begin([SECOND, FIRST], bench.now)
+    bench.now += BRIDGE_S
+    bench.renewal.tick()
+    assert bench.asked == [SECOND, FIRST]
+    await bench.comes_up(FIRST, NEW)
+    report = bench.gw.daemon.renewed
+    assert report is not None
+    assert (report["tunnels"], report["renewed"]) == (2, 1)
+
+
 async def test_one_that_was_not_up_is_left_alone(bench: Bench) -> None:
     bench.tunnel(FIRST).is_bridging = False
     bench.renewal.begin([FIRST, SECOND], bench.now)

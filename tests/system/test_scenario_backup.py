@@ -11,6 +11,7 @@ import pytest
 
 from lab import backup, impair
 from lab.backup import LINE, Backup
+from lab.commands import wait_for
 from lab.netns import Lab
 from tests.system.support import FIRST, SECOND, reach_each_other
 
@@ -33,7 +34,8 @@ def standings(made: Backup) -> dict[str, str]:
 
 
 def test_the_line_carries_all_and_the_tunnels_stand_by(made: Backup) -> None:
-    assert standings(made) == {LINE: "best", FIRST: "standby", SECOND: "standby"}
+    wanted = {LINE: "best", FIRST: "standby", SECOND: "standby"}
+    wait_for("three offers of the prefix", lambda: standings(made) == wanted, 10.0, every_s=0.2)
     reach_each_other(made.pair)
 
 

@@ -34,9 +34,12 @@ def two(lab: Lab) -> TwoVms:
 
 
 def test_the_vpc_and_the_office_learn_of_each_other_from_both_vms(two: TwoVms) -> None:
-    routes = two.router.birdc("show", "route", "for", two.pair.b.host4, "all")
-    ways = re.findall(r"BGP.next_hop: (\S+)\n\s+BGP.med: (\d+)", routes)
-    (first, med), (second, higher) = sorted(ways)
+    def both() -> list[tuple[str, str]] | None:
+        routes = two.router.birdc("show", "route", "for", two.pair.b.host4, "all")
+        ways = re.findall(r"BGP.next_hop: (\S+)\n\s+BGP.med: (\d+)", routes)
+        return sorted(ways) if len(ways) == 2 else None
+
+    (first, med), (second, higher) = wait_for("both ways", both, 10.0, every_s=0.2)
     assert (first, second) == tuple(vm.address for vm in two.vms)
     assert int(med) < int(higher)
     reach_each_other(two.pair)
