@@ -130,6 +130,7 @@ class Lab:
         self.directory = directory_of(self.prefix)
         self.processes: list[Process] = []
         self.namespaces: dict[str, Namespace] = {}
+        self.outside: list[Path] = []  # what processes leave in places of the whole machine
         self.directory.mkdir(mode=0o700)
 
     def __enter__(self) -> Lab:
@@ -175,6 +176,8 @@ class Lab:
         for process in reversed(self.processes):
             process.kill()
         remove(self.prefix)
+        for path in self.outside:
+            path.unlink(missing_ok=True)
 
 
 def directory_of(prefix: str) -> Path:

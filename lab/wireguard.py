@@ -29,13 +29,14 @@ def start_pair(pair: Pair, mtu: int) -> list[int]:
 def _start(here: Site, there: Site, key: str, peer: str, mtu: int) -> int:
     # The control socket's name is the device's, in one directory for the whole machine.
     device = f"wg{os.getpid()}{here.name}"
-    machine = here.gateway
+    machine, control = here.gateway, _SOCKETS / f"{device}.sock"
+    machine.lab.outside.append(control)
     process = machine.start("wireguard", "wireguard-go", "-f", device)
 
     def is_ready() -> bool:
         if not process.is_alive:
             raise LabError(f"wireguard-go ended:\n{process.tail()}")
-        return (_SOCKETS / f"{device}.sock").exists()
+        return control.exists()
 
     wait_for("wireguard-go", is_ready, 5.0)
     key_file = machine.lab.directory / f"{here.name}.key"
