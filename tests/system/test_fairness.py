@@ -72,14 +72,8 @@ def stream_mbps(network: Twins, mbps: int) -> float:
 def test_a_cap_holds_to_five_percent(
     network: Twins, mbps: int, carried: Callable[[Twins, int], float], least: float
 ) -> None:
-    """It is never exceeded. It is reached where the machine has the time for so much traffic."""
     cap(network.a, mbps)
-    for _ in range(5):
-        found = carried(network, mbps)
-        assert found <= 1.05 * mbps
-        if found >= least * mbps:
-            break
-    assert found >= least * mbps
+    assert least * mbps <= carried(network, mbps) <= 1.05 * mbps
     cap(network.a, 0)
 
 
@@ -148,7 +142,7 @@ def test_bulk_starves_neither_routing_nor_ike(network: Twins) -> None:
             for end in (network.a, network.b):
                 rekey(end)
             sent = pacer.send(a.host, b.host, b.host4, 1_000_000, (PACKET,), 1.0)
-            assert sent.arrived > 1_000  # a busy machine carries little
+            assert sent.arrived > 10_000
         finally:
             for flood in floods:
                 flood.stop()
@@ -169,7 +163,7 @@ def test_a_flood_of_wrong_esp_stops_no_tunnel(network: Twins, kind: str) -> None
     try:
         wait_for(
             "the flood to be counted",
-            lambda: counters(network.a).get(f"drops.{kind}", 0) > before + FLOOD_PPS,
+            lambda: counters(network.a).get(f"drops.{kind}", 0) > before + 2 * FLOOD_PPS,
             60.0,
             every_s=0.5,
         )
