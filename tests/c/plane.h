@@ -275,6 +275,26 @@ tun_get(int tun, struct gw_vnet *vnet, uint8_t *packet, size_t size)
 	return (size_t)len - GW_VNET_LEN;
 }
 
+/* Take whole packets from either queue until `count` inner packets of 1000 bytes of payload came. */
+static inline void
+tun_take(struct plane *plane, uint64_t count, uint8_t *packet, size_t size)
+{
+	struct pollfd wait[WORKERS] = {
+		{plane->tun[0], POLLIN, 0}, {plane->tun[1], POLLIN, 0}};
+	struct gw_vnet vnet;
+	uint64_t taken = 0;
+	uint32_t i;
+
+	while (taken < count) {
+		CHECK(poll(wait, WORKERS, DEADLINE_MS) > 0);
+		for (i = 0; i < WORKERS; i++)
+			if (wait[i].revents != 0)
+				taken += tun_get(plane->tun[i], &vnet, packet, size) /
+					 1000;
+	}
+	CHECK(taken == count);
+}
+
 /* Wait for a record of this type; others are passed over. Returns the length of its data. */
 static inline size_t
 punt_get(struct plane *plane, enum gw_punt_type type, struct gw_punt *record,

@@ -35,25 +35,6 @@ put_packets(struct plane *from, uint32_t count)
 			make_packet(sent, &tcp4, 1000, &random));
 }
 
-/* Take what arrives until `count` inner packets of 1000 bytes of payload came. */
-static void
-take_packets(struct plane *to, uint32_t count)
-{
-	struct pollfd wait[WORKERS] = {{to->tun[0], POLLIN, 0}, {to->tun[1], POLLIN, 0}};
-	struct gw_vnet vnet;
-	size_t taken = 0;
-	uint32_t i;
-
-	while (taken < count) {
-		CHECK(poll(wait, WORKERS, DEADLINE_MS) > 0);
-		for (i = 0; i < WORKERS; i++)
-			if (wait[i].revents != 0)
-				taken += tun_get(to->tun[i], &vnet, got, sizeof(got)) /
-					 1000;
-	}
-	CHECK(taken == count);
-}
-
 /* Give one worker of `from` an SA of its own, in the slot behind the first. */
 static void
 give_own(struct plane *from, struct plane *to, uint8_t resource, uint32_t spi)
@@ -91,20 +72,20 @@ test_each_worker_sends_on_its_own(void)
 	planes_connect(&a, &b, WORKERS);
 	give_own(&a, &b, 1, OWN + 1);
 	put_packets(&a, 20);
-	take_packets(&b, 20);
+	tun_take(&b, 20, got, sizeof(got));
 	CHECK(sent_in(&a, 0) == 10 && sent_in(&a, 1) == 10);
 	give_own(&a, &b, 2, OWN + 2);
 	put_packets(&a, 20);
-	take_packets(&b, 20);
+	tun_take(&b, 20, got, sizeof(got));
 	check_sent(&a, 10, 20, 10);
 	/* Without its own a worker sends on the first one again, without that on whichever is there. */
 	CHECK(gw_dp_clear_outbound(a.dp, TUNNEL, 1) == GW_OK);
 	put_packets(&a, 20);
-	take_packets(&b, 20);
+	tun_take(&b, 20, got, sizeof(got));
 	CHECK(sent_in(&a, 0) == 20 && sent_in(&a, 2) == 20);
 	CHECK(gw_dp_clear_outbound(a.dp, TUNNEL, 0) == GW_OK);
 	put_packets(&a, 20);
-	take_packets(&b, 20);
+	tun_take(&b, 20, got, sizeof(got));
 	CHECK(sent_in(&a, 2) == 40);
 	CHECK(gw_dp_clear_outbound(a.dp, TUNNEL, 2) == GW_OK);
 	put_packets(&a, 20);
@@ -124,7 +105,7 @@ test_an_own_one_has_selectors_too(void)
 	narrow.resource = 1;
 	CHECK(gw_dp_set_outbound(a.dp, TUNNEL, 1, &narrow) == GW_OK);
 	put_packets(&a, 20);
-	take_packets(&b, 20);
+	tun_take(&b, 20, got, sizeof(got));
 	CHECK(sent_in(&a, 0) == 20 && sent_in(&a, 1) == 0);
 	plane_free(&a);
 	plane_free(&b);
@@ -140,7 +121,7 @@ test_one_for_a_worker_that_is_not_there_is_nobodys(void)
 	sa.resource = WORKERS + 1;
 	CHECK(gw_dp_set_outbound(a.dp, TUNNEL, 3, &sa) == GW_OK);
 	put_packets(&a, 20);
-	take_packets(&b, 20);
+	tun_take(&b, 20, got, sizeof(got));
 	CHECK(sent_in(&a, 0) == 20 && sent_in(&a, 3) == 0);
 	plane_free(&a);
 	plane_free(&b);
@@ -160,7 +141,7 @@ carry(void *argument)
 
 	while (!atomic_load(load->stop)) {
 		put_packets(load->from, ROUND_PACKETS);
-		take_packets(load->to, ROUND_PACKETS);
+		tun_take(load->to, ROUND_PACKETS, got, sizeof(got));
 		load->packets += ROUND_PACKETS;
 	}
 	return NULL;

@@ -275,26 +275,6 @@ test_nothing_is_lost_while_control_changes_things(void)
 	plane_free(&b);
 }
 
-/* Take whole packets from either queue until `count` inner packets of 1000 bytes of payload came. */
-static void
-take_packets(struct plane *plane, uint64_t count)
-{
-	struct pollfd wait[WORKERS] = {
-		{plane->tun[0], POLLIN, 0}, {plane->tun[1], POLLIN, 0}};
-	struct gw_vnet vnet;
-	uint64_t taken = 0;
-	uint32_t i;
-
-	while (taken < count) {
-		CHECK(poll(wait, WORKERS, DEADLINE_MS) > 0);
-		for (i = 0; i < WORKERS; i++)
-			if (wait[i].revents != 0)
-				taken += tun_get(plane->tun[i], &vnet, got, sizeof(got)) /
-					 1000;
-	}
-	CHECK(taken == count);
-}
-
 /* Two queues are read by two workers that share one outbound SA: every sequence number is used once. */
 static void
 test_two_queues_share_the_sequence_numbers(void)
@@ -310,7 +290,7 @@ test_two_queues_share_the_sequence_numbers(void)
 			len = make_packet(sent, &tcp4, 1000, &random);
 			tun_put(a.tun[i % 2], NULL, sent, len);
 		}
-		take_packets(&b, 20);
+		tun_take(&b, 20, got, sizeof(got));
 	}
 	CHECK(all_drops(&a) == 0 && all_drops(&b) == 0);
 	CHECK(gw_dp_outbound_stats(a.dp, TUNNEL, 0, &out) == GW_OK);
@@ -336,7 +316,7 @@ carry_by_two(void *argument)
 			len = make_packet(sent, &tcp4, 1000, &random);
 			tun_put(from->tun[i % 2], NULL, sent, len);
 		}
-		take_packets(to, 40);
+		tun_take(to, 40, got, sizeof(got));
 	}
 	return (void *)(uintptr_t)rounds;
 }

@@ -104,15 +104,23 @@ async def test_what_is_kept_is_sealed_and_goes_after_a_day(plane: Plane, ring: K
     running.cancel()
 
 
-async def test_the_answer_of_another_process_waits_until_its_resource_is_known(
+async def two_processes(
     opener: Opener, ring: KeyRing
-) -> None:
-    """Its status is of the moment, and nothing is said of what this process has not heard of."""
+) -> tuple[list[Plane], list[asyncio.Task[None]]]:
+    """Return two control processes with one store and the same tokens, and what follows it."""
     planes = [make_plane(await opener(), ring) for _ in range(2)]
     running = [asyncio.create_task(each.mirror.run()) for each in planes]
     await asyncio.gather(*(each.mirror.ready.wait() for each in planes))
     await add_credentials(planes[0])
     planes[1].tokens |= planes[0].tokens
+    return planes, running
+
+
+async def test_the_answer_of_another_process_waits_until_its_resource_is_known(
+    opener: Opener, ring: KeyRing
+) -> None:
+    """Its status is of the moment, and nothing is said of what this process has not heard of."""
+    planes, running = await two_processes(opener, ring)
     await planes[1].mirror.reached(planes[0].mirror.revision)
     running.pop().cancel()
     body, headers = {"name": "hq"}, {"Idempotency-Key": "k"}
@@ -133,11 +141,7 @@ async def test_the_answer_of_another_process_waits_until_its_resource_is_known(
 async def test_two_control_processes_make_one_of_many_requests(
     opener: Opener, ring: KeyRing
 ) -> None:
-    planes = [make_plane(await opener(), ring) for _ in range(2)]
-    running = [asyncio.create_task(each.mirror.run()) for each in planes]
-    await asyncio.gather(*(each.mirror.ready.wait() for each in planes))
-    await add_credentials(planes[0])
-    planes[1].tokens |= planes[0].tokens
+    planes, running = await two_processes(opener, ring)
     clients = [each.client() for each in planes]
     await make_examples(clients[0])
     body: Json = {
