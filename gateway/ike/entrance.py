@@ -249,7 +249,9 @@ class Entrance:
         if header.is_response:
             return
         notifies = [Notify(NotifyType.INVALID_IKE_SPI)]
-        if self._context.tokens is not None and length >= PROOF_LEN:
+        # Never of an IKE SA that is there, and that is asked for with a flag turned over.
+        is_lost = not {header.spi_i, header.spi_r} & self._context.sas.keys()
+        if self._context.tokens is not None and length >= PROOF_LEN and is_lost:
             notifies.append(self._context.tokens.notify(header.spi_i, header.spi_r))
         self._answer_clear(header, notifies, path, now)
 

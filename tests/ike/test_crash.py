@@ -157,3 +157,28 @@ def test_a_restart_that_keeps_the_ike_sas_keeps_the_tokens() -> None:
     ask(pair)
     pair.deliver_all()
     assert reasons_of(pair.a) == ["crash_detected"]
+
+
+@pytest.mark.parametrize("who", ["a", "b"])
+@pytest.mark.parametrize("rekeys", [0, 1])
+def test_nobody_gets_a_token_of_an_ike_sa_that_is_there(who: str, rekeys: int) -> None:
+    """Whoever has seen its SPIs could end it by the token: so none for a flag turned over."""
+    pair = established()
+    for _ in range(rekeys):
+        pair.b.rekey_ike()
+        pair.deliver_all()
+    side: Side = getattr(pair, who)
+    status = side.endpoint.tunnel_status("office")
+    path = status.path
+    assert path is not None
+    for spis in ((status.spi_i, status.spi_r), (status.spi_r, status.spi_i)):
+        for flags in (0x00, 0x08):
+            numbers = bytes([41, 0x20, 37, flags]) + bytes(4)
+            datagram = b"".join(spis) + numbers + (200).to_bytes(4, "big") + bytes(172)
+            side.receive(datagram, path)
+    said = [flight.datagram for flight in pair.link.flights]
+    assert said
+    kinds = {one.type for datagram in said for one in parse_clear(datagram).all(Notify)}
+    assert kinds == {NotifyType.INVALID_IKE_SPI}
+    pair.link.flights.clear()
+    assert pair.has_traffic()
