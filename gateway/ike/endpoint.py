@@ -35,7 +35,7 @@ from gateway.ike.proposals import IkeSuite
 from gateway.ike.states import State
 from gateway.ike.status import Ages, ChildStatus, TunnelIkeStatus, ages, tunnel_status
 from gateway.ike.tasks import Task, Work
-from gateway.ike.tunnel import Tunnel
+from gateway.ike.tunnel import Tunnel, know_twins
 from gateway.pki.question import Question
 from gateway.sa import Address, Path
 from gateway.secret import Secret
@@ -104,6 +104,7 @@ class IkeEndpoint:
                 if self._is_kept:
                     snapshot.prints(tunnel)  # now, not while peers wait for answers
                 self._settle(tunnel, now)
+        know_twins(self._tunnels.values())
         self._entrance.configure(self._tunnels.values())
         return self._events(now)
 

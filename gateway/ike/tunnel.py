@@ -20,6 +20,7 @@ Duplicates, when both ends begin at once (RFC 7296 section 2.8.2 leaves it to th
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from gateway.ike.child import ChildSa, Stage, Use
@@ -55,6 +56,7 @@ class Tunnel:
         self.config = config
         self.sas: list[IkeSa] = []  # authenticated, the oldest first
         self.attempt: IkeSa | None = None  # being set up by us
+        self.twins: tuple[Tunnel, ...] = ()  # others between the same two identities
         self.is_wanted = begins(config)
         self.is_stopped = (
             False  # closed by the operator, or no longer configured: refuses the peer too
@@ -83,6 +85,14 @@ class Tunnel:
     def is_idle(self) -> bool:
         """Return whether there is neither an IKE SA nor an attempt at one."""
         return self.attempt is None and not self.usable()
+
+    @property
+    def is_first_contact(self) -> bool:
+        """
+        Return whether we hold no other IKE SA with the peer (RFC 7296 section 2.4): neither one of
+        this tunnel nor, since INITIAL_CONTACT names identities, one of a twin, be it only begun.
+        """
+        return not self.usable() and all(twin.is_idle for twin in self.twins)
 
     def hold_on(self) -> None:
         """Want an established tunnel again, if one that was closed is brought back by the peer."""
@@ -290,6 +300,17 @@ class Tunnel:
         if child.stage is Stage.INSTALLED:
             other.tasks.add(Task(Work.REKEY_CHILD, child.spi_in))
         return False
+
+
+def know_twins(tunnels: Iterable[Tunnel]) -> None:
+    """Let each tunnel know the others between the same two identities."""
+    alike: dict[tuple[object, object], list[Tunnel]] = {}
+    for one in tunnels:
+        peer = one.config.remote_id or one.config.remote
+        alike.setdefault((one.config.local_id, peer), []).append(one)
+    for kin in alike.values():
+        for one in kin:
+            one.twins = tuple(other for other in kin if other is not one)
 
 
 def begins(config: TunnelConfig) -> bool:

@@ -7,9 +7,10 @@ AUTH with that tunnel's key before anything changes. If only the Child SA cannot
 is established all the same and the answer says why (section 1.2); its initiator tries again by
 CREATE_CHILD_SA.
 
-INITIAL_CONTACT (section 2.4): sent when we hold no other IKE SA of the tunnel. On receipt the IKE
-SAs go that were established before this one was begun: one established later crossed it, and the
-peer cannot have meant that.
+INITIAL_CONTACT (section 2.4): sent when we hold no other IKE SA of the tunnel, nor of another one
+between the same identities: the peer may take all of these down. On receipt those of the tunnel go
+that were established before this one was begun: one established later crossed it, and the peer
+cannot have meant that.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ def send_request(sa: IkeSa, now: float) -> None:
         sa.fail(reasons.refused_proof(error), now)
         return
     payloads: list[Payload] = [identity, *proof.shown(config), *proof.ask([config])]
-    if not sa.candidates[0].usable():
+    if sa.candidates[0].is_first_contact:
         payloads.append(Notify(NotifyType.INITIAL_CONTACT))
     if config.remote_id is not None and not config.remote_id.is_pattern:
         payloads.append(IdResponder(config.remote_id.type.value, config.remote_id.value))
@@ -267,11 +268,7 @@ def answer_request(sa: IkeSa, request: Message, path: Path, now: float, digest: 
     _take_ppk(sa, ppk)
     _abandon_attempt(tunnel, now)
     is_contact = request.notify(NotifyType.INITIAL_CONTACT) is not None
-    outdated = [
-        one
-        for one in tunnel.sas
-        if is_contact and born_at(one) < sa.created_at and one.state is not State.CLOSING
-    ]
+    outdated = [one for one in tunnel.sas if is_contact and _is_outdated(one, sa, identity)]
     sa.peer_id, sa.peer_proof, sa.path = identity, peer_proof, path
     sa.establish(On.AUTH_REQUEST, tunnel, now)
     tunnel.refused.pop(Work.REKEY_IKE, None)  # it is of the proposals there are now
@@ -284,6 +281,13 @@ def answer_request(sa: IkeSa, request: Message, path: Path, now: float, digest: 
     told = (*crash.tell(sa), *mobike.agree(sa, request), *child_payloads)
     answer = (responder, *proof.shown(tunnel.config), *proofs, *told)
     sa.respond(request, answer, path, now, digest)
+
+
+def _is_outdated(one: IkeSa, new: IkeSa, identity: IdInitiator) -> bool:
+    """Return whether the peer can not know an IKE SA any more, if `new` is its first contact."""
+    peer = one.peer_id
+    is_same = peer is not None and (peer.id_type, peer.value) == (identity.id_type, identity.value)
+    return is_same and born_at(one) < new.created_at and one.state is not State.CLOSING
 
 
 def _abandon_attempt(tunnel: Tunnel, now: float) -> None:
