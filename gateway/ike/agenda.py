@@ -6,13 +6,16 @@ import heapq
 import math
 from collections.abc import Hashable
 
+STALE_MAX = 64  # entries that may be left over, and as many more as there are owners
+
 
 class Agenda:
     """
     One deadline for each owner, monotonic seconds.
 
     A changed deadline leaves its old entry in the heap; entries that no longer hold are skipped
-    when they come to the top, so setting costs O(log n) and nothing is searched.
+    when they come to the top, so setting costs O(log n) and nothing is searched. Where they are
+    more than those that hold, all of them go at once: what has ended is not held for their sake.
     """
 
     def __init__(self) -> None:
@@ -28,6 +31,16 @@ class Agenda:
             self._at[owner] = at
             self._order += 1
             heapq.heappush(self._heap, (at, self._order, owner))
+        if len(self._heap) > 2 * len(self._at) + STALE_MAX:
+            self._tidy()
+
+    def _tidy(self) -> None:
+        """Keep one entry for each owner."""
+        kept: dict[Hashable, tuple[float, int, Hashable]] = {}
+        for entry in sorted(self._heap, key=lambda one: one[:2]):
+            if self._at.get(entry[2]) == entry[0]:
+                kept.setdefault(entry[2], entry)
+        self._heap = list(kept.values())  # sorted, so a heap
 
     @property
     def next(self) -> float:

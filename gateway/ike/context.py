@@ -121,6 +121,7 @@ class Context:
     traced: frozenset[str] = frozenset()  # tunnels whose messages are shown as they come and go
     is_recorded: bool = False  # those of all tunnels are, as `record` says
     touched: set[IkeSa] = field(default_factory=set)  # may have changed since they were kept
+    ended: list[IkeSa] = field(default_factory=list)  # in this call, by whomever
     spare_keys: dict[int, KeyPair] = field(default_factory=dict)  # by group, met by bad values only
     wall_offset: float = 0.0  # seconds since 1970 at the monotonic time 0.0
     revocation: RevocationCache = field(default_factory=RevocationCache)

@@ -368,6 +368,9 @@ class IkeEndpoint:
 
     def _events(self, now: float) -> list[Event]:
         self._now = now
+        for sa in self._context.ended:
+            self._settle_one(sa, now)
+        self._context.ended.clear()
         if not self._is_kept:
             self._context.touched.clear()
         events = self._context.events.copy()

@@ -31,13 +31,15 @@ from gateway.ike.message import (
     serialise_clear,
 )
 from gateway.ike.payloads import Notify, SecurityAssociation
-from gateway.ike.sources import SourceRates, source_of
+from gateway.ike.repeat import repeat
+from gateway.ike.sources import Lately, SourceRates, source_of
 from gateway.ike.states import State
 from gateway.ike.tunnel import Tunnel
 from gateway.ike.window import digest
 from gateway.sa import Address, Path
 
 COOKIE_SECRET_LEN = 64
+COOKIE_HOLD_S = 10.0  # for so long an initiator that was asked for a cookie has to bring it
 NO_SPI = bytes(8)
 PROOF_LEN = 76  # of the answer that proves a crash: header, INVALID_IKE_SPI, token of 32 bytes
 WAITING = frozenset({State.INIT_ANSWERED, State.REFUSED})
@@ -58,6 +60,7 @@ class Entrance:
         self._by_source = SourceRates(
             secret, 1.0, context.limits.clear_answers_per_source, source_of
         )
+        self._asked: Lately[tuple[bytes, Address]] = Lately(secret, COOKIE_HOLD_S)
         self._by_addresses: dict[tuple[Address, Address | None], list[Tunnel]] = {}
 
     def configure(self, tunnels: Iterable[Tunnel]) -> None:
@@ -151,8 +154,7 @@ class Entrance:
 
     def _repeat(self, sa: IkeSa, datagram: bytes, path: Path, now: float) -> None:
         if sa.state is State.INIT_ANSWERED and sa.window.is_repeated(0, digest(datagram)):
-            sa.drop(DropReason.REPLAYED, path)
-            sa.send(sa.window.response, path, now)
+            repeat(sa, datagram, path, now)
         else:
             sa.drop(DropReason.STATE, path)
 
@@ -174,7 +176,11 @@ class Entrance:
             message = parse_clear(datagram)
             self._context.record(names, message, path, is_sent=False)
             self._context.count("in.request.ike_sa_init")
-            sa = init.answer_request(self._context, tunnels, message, datagram, path, now)
+            knock = init.Knock(message, datagram, path, has_cookie)
+            sa = init.answer_request(self._context, tunnels, knock, now)
+        except init.AnswerTooLong:
+            self._ask_cookie(header, look, path, now)
+            return None
         except PeerError as error:
             self._refuse(header, error, datagram, tunnels, path, now)
             return None
@@ -209,18 +215,27 @@ class Entrance:
         has_cookie: bool,
     ) -> bool:
         """Say whether a request is read; ask for a cookie instead, or drop it."""
-        match self._half_open.admit(
+        found = self._half_open.admit(
             path.remote, is_configured=is_configured, has_cookie=has_cookie
-        ):
+        )
+        is_strange = not is_configured and not has_cookie
+        if is_strange and self._asked.is_so((header.spi_i, path.remote), now):
+            # It has two requests under way, and could not tell which of them is answered.
+            found = Admission.ASK_COOKIE
+        match found:
             case Admission.ADMIT:
                 return True
             case Admission.DROP:
                 self._context.drop(DropReason.HALF_OPEN_LIMIT, path)
             case Admission.ASK_COOKIE:
-                self._context.drop(DropReason.COOKIE_DEMANDED, path)
-                made = self._jar.make(header.spi_i, look.nonce, path, now)
-                self._send_notify(header, [Notify(NotifyType.COOKIE, made)], path)
+                self._ask_cookie(header, look, path, now)
         return False
+
+    def _ask_cookie(self, header: Header, look: FirstLook, path: Path, now: float) -> None:
+        self._context.drop(DropReason.COOKIE_DEMANDED, path)
+        self._asked.note((header.spi_i, path.remote), now)
+        made = self._jar.make(header.spi_i, look.nonce, path, now)
+        self._send_notify(header, [Notify(NotifyType.COOKIE, made)], path)
 
     def _refuse(
         self,

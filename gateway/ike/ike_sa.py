@@ -174,6 +174,8 @@ class IkeSa:
     request_fragments: Reassembly = field(default_factory=Reassembly)
     response_fragments: Reassembly = field(default_factory=Reassembly)
     first_fragment: bytes = b""  # digest of fragment 1 of the request that is coming in
+    answered_on: Path | None = None  # where the stored response went to at first
+    repeats_free_at: float = 0.0  # see `repeat`
     kept: object = None  # the stamp of the record that was made of it last
     iv_count: int = 0  # AEAD IVs that were used, in this process and those before
     _iv_prefix: bytes = b""
@@ -255,6 +257,7 @@ class IkeSa:
         answer = self.message(request.exchange, request.message_id, payloads, True)
         datagrams = self._seal(answer)
         self.window.answer(digest, datagrams)
+        self.answered_on = path
         self.trace(answer, path, is_sent=True)
         self.send(datagrams, path, now)
         self.context.count(f"out.response.{ExchangeType(request.exchange).name.lower()}")
@@ -354,6 +357,7 @@ class IkeSa:
             self.take_down(child, reason, now)
         self.context.sas.pop(self.own_spi, None)
         self.context.touched.add(self)
+        self.context.ended.append(self)
         tunnel = self.tunnel
         if tunnel is not None and self in tunnel.sas:
             tunnel.sas.remove(self)

@@ -7,6 +7,7 @@ ever new addresses makes us hold nothing.
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
@@ -65,3 +66,25 @@ class SourceRates(Generic[S]):
             return False
         self._full_at[slot] = full_at + self._cost_s
         return True
+
+
+class Lately(Generic[S]):
+    """
+    What has happened to whom in the last `hold_s` seconds; now and then it seems to have to others.
+    """
+
+    def __init__(self, salt: bytes, hold_s: float) -> None:
+        self._salt = salt
+        self._hold_s = hold_s
+        self._until = array("d", [-math.inf]) * _SLOTS
+
+    def note(self, whom: S, now: float) -> None:
+        """Take note that it has happened."""
+        self._until[self._slot(whom)] = now + self._hold_s
+
+    def is_so(self, whom: S, now: float) -> bool:
+        """Return whether it has happened lately."""
+        return now < self._until[self._slot(whom)]
+
+    def _slot(self, whom: S) -> int:
+        return hash((self._salt, whom)) % _SLOTS

@@ -352,7 +352,8 @@ class IkeDaemon:
             case Failed(name, reason):
                 self._failed(name, reason)
             case Note(name, text):
-                self._journal.debug("note", **({"tunnel": name} if name else {}), text=text)
+                fields = {"tunnel": name} if name else {}
+                self._journal.from_peer(Level.DEBUG, "note", text=text, **fields)
             case Fetch(question, name):
                 tunnel = self._tunnels.by_name.get(name)
                 self._fetcher.begin(question, tunnel.plan.border_gateway if tunnel else "")

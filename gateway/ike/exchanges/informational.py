@@ -29,6 +29,7 @@ FATAL = frozenset(
     {NotifyType.AUTHENTICATION_FAILED, NotifyType.INVALID_SYNTAX, NotifyType.INVALID_IKE_SPI}
 )
 MAKING_CHILD = frozenset({Work.REKEY_CHILD, Work.NEW_CHILD})
+EARLY_MAX = 16  # SPIs that are remembered as deleted before we know them; there is one to come
 
 
 # ---- what we do ----
@@ -159,7 +160,7 @@ def _find_deleted(sa: IkeSa, spis: list[bytes]) -> tuple[tuple[bytes, ...], list
         child = sa.child_by_spi_out(spi_out)
         if child is None:
             # The response that tells us of this SPI may still be on its way.
-            if sa.work in MAKING_CHILD:
+            if sa.work in MAKING_CHILD and len(sa.deleted_early) < EARLY_MAX:
                 sa.deleted_early.add(spi_out)
             continue
         if child.stage is not Stage.DELETING:

@@ -9,20 +9,30 @@ sent again, changed, leaves the earlier one answerable.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from gateway.errors import InvalidKePayload, NoProposalChosen, WireError
 from gateway.ike import reasons
-from gateway.ike.config import Encap
+from gateway.ike.config import Encap, TunnelConfig
 from gateway.ike.context import Context
 from gateway.ike.dh import KeyPair, supported_groups
 from gateway.ike.drops import DropReason
 from gateway.ike.exchanges import intermediate, nat_check, proof, reauth
 from gateway.ike.exchanges.groups import only_group
 from gateway.ike.further import Further
-from gateway.ike.iana import ExchangeType, NotifyType
+from gateway.ike.iana import CertEncoding, ExchangeType, NotifyType
 from gateway.ike.ike_sa import IkeSa, InitAttempt, Keys
 from gateway.ike.keymat import derive_ike
 from gateway.ike.message import Message, serialise_clear
-from gateway.ike.payloads import KeyExchange, Nonce, Notify, Payload, SecurityAssociation
+from gateway.ike.payloads import (
+    CertificateRequest,
+    KeyExchange,
+    Nonce,
+    Notify,
+    Payload,
+    SecurityAssociation,
+    VendorId,
+)
 from gateway.ike.proposals import (
     IkeSuite,
     Proposal,
@@ -40,6 +50,8 @@ from gateway.sa import IKE_PORT, NAT_T_PORT, Path
 
 NONCE_LEN = 32  # at least half of the largest PRF key; and VPP answers with a nonce as long as ours
 MOST_RESTARTS = 5  # cookie and group, each twice, and one more
+CHILDLESS_LEN = 8  # of a notify without data
+REQUEST_LEN = 5  # of a CERTREQ without its hashes
 
 
 # ---- initiator ----
@@ -88,6 +100,7 @@ def _send(sa: IkeSa, attempt: InitAttempt, group: int, now: float) -> None:
     if sa.config.ppk is not None:
         payloads.append(Notify(NotifyType.USE_PPK))
     payloads += proof.announce([sa.config])
+    payloads += _room_for_answer(sa.config)
     whole = sa.message(ExchangeType.IKE_SA_INIT, 0, tuple(payloads), False)
     datagram = serialise_clear(whole)
     attempt.requests[group] = datagram
@@ -103,6 +116,18 @@ def _send(sa: IkeSa, attempt: InitAttempt, group: int, now: float) -> None:
     sa.trace(whole, sa.path, is_sent=True)
     sa.send((datagram,), sa.path, now)
     sa.context.count("out.request.ike_sa_init")
+
+
+def _room_for_answer(config: TunnelConfig) -> tuple[Payload, ...]:
+    """
+    Return a payload that means nothing and is as long as what only the answer will have.
+
+    A responder that does not know yet whether we are where we say answers with no more bytes than
+    we send, or asks for a cookie first.
+    """
+    room = CHILDLESS_LEN if config.childless else 0
+    room += sum(len(one.value) + REQUEST_LEN for one in proof.ask([config]))
+    return (VendorId(bytes(room)),) if room else ()
 
 
 def receive_response(sa: IkeSa, message: Message, datagram: bytes, path: Path, now: float) -> None:
@@ -229,20 +254,30 @@ def _float(sa: IkeSa) -> None:
 # ---- responder ----
 
 
+@dataclass(frozen=True, slots=True)
+class Knock:
+    """A request that may come in; `has_cookie`: its sender has shown that it gets our answers."""
+
+    message: Message
+    datagram: bytes
+    path: Path
+    has_cookie: bool
+
+
+class AnswerTooLong(Exception):
+    """The answer would be longer than the request of who may not be where it says."""
+
+
 def answer_request(
-    context: Context,
-    tunnels: tuple[Tunnel, ...],
-    message: Message,
-    datagram: bytes,
-    path: Path,
-    now: float,
+    context: Context, tunnels: tuple[Tunnel, ...], knock: Knock, now: float
 ) -> IkeSa:
     """
     Answer an IKE_SA_INIT request and return the half-open IKE SA.
 
-    `tunnels` are those that the addresses allow, best first. Raises PeerError, and then nothing has
-    changed.
+    `tunnels` are those that the addresses allow, best first. Raises PeerError or AnswerTooLong, and
+    then nothing has changed.
     """
+    message, path = knock.message, knock.path
     offered = message.one(SecurityAssociation).proposals
     if message.notify(NotifyType.INTERMEDIATE_EXCHANGE_SUPPORTED) is None:
         offered = without_further(offered)
@@ -251,11 +286,8 @@ def answer_request(
     candidates, suite, answer = _choose(offered, tunnels, key_exchange.group)
     if key_exchange.group != suite.group:
         raise InvalidKePayload(suite.group)
-    key_pair, shared = context.exchange_keys(suite.group, key_exchange.public)
     sa = IkeSa(context, path, False, message.spi_i, context.new_ike_spi(), now, candidates)
     sa.suite, sa.nonce_i, sa.nonce_r = suite, nonce_i, context.random.bytes(NONCE_LEN)
-    secrets = derive_ike(suite, shared, nonce_i, sa.nonce_r, sa.spi_i, sa.spi_r)
-    sa.keys = Keys.of(suite, secrets, original_initiator=False)
     sa.further = Further(suite.further)
     sa.fragmentation = message.notify(NotifyType.FRAGMENTATION_SUPPORTED) is not None
     # Which tunnel it is, and so which key, shows only by the identity.
@@ -264,27 +296,60 @@ def answer_request(
     sa.peer_hashes = proof.hashes_of(message)
     source_hash = _invented_source(context, sa.config.encap)
     sa.nat = nat_check.read(message, path, source_hash is not None)
-    sa.init_request, sa.init_answer, sa.init_source = datagram, answer, path
-    whole = _response(sa, message, answer, key_pair, source_hash)
+    sa.init_request, sa.init_answer, sa.init_source = knock.datagram, answer, path
+    rest = _fitting(sa, answer, knock, _after_keys(sa, source_hash))
+    key_pair, shared = context.exchange_keys(suite.group, key_exchange.public)
+    secrets = derive_ike(suite, shared, nonce_i, sa.nonce_r, sa.spi_i, sa.spi_r)
+    sa.keys = Keys.of(suite, secrets, original_initiator=False)
+    whole = _response(sa, answer, key_pair.public, rest)
     sa.init_response = serialise_clear(whole)
     sa.expire_at = now + sa.config.timers.half_open
     sa.move(On.INIT_REQUEST)
     context.sas[sa.spi_r] = sa
-    sa.window.answer(digest(datagram), (sa.init_response,))
+    sa.window.answer(digest(knock.datagram), (sa.init_response,))
     sa.trace(whole, path, is_sent=True)
     sa.send((sa.init_response,), path, now)
     context.count("out.response.ike_sa_init")
     return sa
 
 
-def _response(
-    sa: IkeSa, request: Message, answer: Proposal, key_pair: KeyPair, source_hash: bytes | None
-) -> Message:
-    payloads: list[Payload] = [
-        SecurityAssociation((answer,)),
-        KeyExchange(key_pair.group, key_pair.public),
-        Nonce(sa.nonce_r),
-    ]
+def _response(sa: IkeSa, answer: Proposal, public: bytes, rest: tuple[Payload, ...]) -> Message:
+    assert sa.suite is not None
+    key_exchange = KeyExchange(sa.suite.group, public)
+    payloads = (SecurityAssociation((answer,)), key_exchange, Nonce(sa.nonce_r), *rest)
+    return sa.message(ExchangeType.IKE_SA_INIT, 0, payloads, True)
+
+
+def _fitting(
+    sa: IkeSa, answer: Proposal, knock: Knock, rest: tuple[Payload, ...]
+) -> tuple[Payload, ...]:
+    """
+    Return what follows the keys in a response that is no longer than the request, if need be
+    without what the peer can do without; all of it for who has shown a cookie.
+
+    Raises AnswerTooLong.
+    """
+    if knock.has_cookie:
+        return rest
+    public = knock.message.one(KeyExchange).public  # as long as ours will be
+    for some in (rest, tuple(one for one in rest if not _can_be_spared(one))):
+        if len(serialise_clear(_response(sa, answer, public, some))) <= len(knock.datagram):
+            return some
+    raise AnswerTooLong
+
+
+def _can_be_spared(payload: Payload) -> bool:
+    match payload:
+        case Notify():
+            return payload.type == NotifyType.CHILDLESS_IKEV2_SUPPORTED
+        case CertificateRequest():
+            return payload.encoding == CertEncoding.RAW_PUBLIC_KEY
+        case _:
+            return False
+
+
+def _after_keys(sa: IkeSa, source_hash: bytes | None) -> tuple[Payload, ...]:
+    payloads: list[Payload] = []
     if sa.nat.supported:
         payloads += nat_check.notifies(sa.spi_i, sa.spi_r, sa.path, source_hash)
     if sa.fragmentation:
@@ -296,8 +361,7 @@ def _response(
     configs = [one.config for one in sa.candidates]
     if sa.peer_hashes:
         payloads += proof.announce(configs)
-    payloads += [Notify(NotifyType.CHILDLESS_IKEV2_SUPPORTED), *proof.ask(configs)]
-    return sa.message(request.exchange, 0, tuple(payloads), True)
+    return (*payloads, Notify(NotifyType.CHILDLESS_IKEV2_SUPPORTED), *proof.ask(configs))
 
 
 def _choose(

@@ -109,7 +109,16 @@ def _make_for_peer(
     else:
         _establish(new, sa, now, parked=False)
         replace(sa, new, now)
+        _bound_replaced(new, now)
     sa.context.count("rekey_ike.answered")
+
+
+def _bound_replaced(new: IkeSa, now: float) -> None:
+    """End the oldest of those that a peer has replaced and does not delete."""
+    assert new.tunnel is not None
+    replaced = [one for one in new.tunnel.sas if one.state is State.REKEYED]
+    for one in replaced[: -new.context.limits.ike_sas_per_tunnel]:
+        one.end(reasons.REKEYED, now)
 
 
 def _choose(sa: IkeSa, offered: tuple[Proposal, ...], group: int) -> tuple[IkeSuite, Proposal]:
