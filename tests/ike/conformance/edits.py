@@ -69,6 +69,18 @@ def notify(kind: int, data: bytes = b"", protocol: int = 0, spi: bytes = b"") ->
     return last(PayloadType.NOTIFY, body)
 
 
+def said_length(value: int) -> Edit:
+    """Let the first payload's header lie about its length."""
+    return lambda wire: replace(wire, parts=(replace(wire.parts[0], length=value), *wire.parts[1:]))
+
+
+def said_next(kind: int) -> Edit:
+    """Let the last payload's header name one more."""
+    return lambda wire: replace(
+        wire, parts=(*wire.parts[:-1], replace(wire.parts[-1], following=kind))
+    )
+
+
 def only(edit: Edit) -> Edit:
     """Send nothing but what `edit` adds."""
     return lambda wire: edit(replace(wire, parts=()))
@@ -147,3 +159,13 @@ def grown(kind: int, data: bytes) -> Edit:
 def cut(kind: int, count: int) -> Edit:
     """Take bytes from the end of a body."""
     return body(kind, lambda old: old[:-count])
+
+
+def flip(kind: int, where: int) -> Edit:
+    """Turn a bit of a body over; a negative place counts from the end."""
+
+    def change(old: bytes) -> bytes:
+        start = where % len(old)
+        return old[:start] + bytes([old[start] ^ 1]) + old[start + 1 :]
+
+    return body(kind, change)

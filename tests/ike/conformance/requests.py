@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gateway.ike.iana import NotifyType, ProtocolId, TransformType
+from gateway.ike.proposals import Proposal
 from gateway.ike.transforms import Transform
 from tests.ike.conformance.edits import (
     CRITICAL,
@@ -11,6 +12,7 @@ from tests.ike.conformance.edits import (
     body,
     both,
     cut,
+    first,
     flags,
     grown,
     header,
@@ -20,7 +22,10 @@ from tests.ike.conformance.edits import (
     notify,
     put,
     reversed_order,
+    said_length,
+    said_next,
     tail,
+    unchanged,
     without,
     without_notify,
 )
@@ -28,13 +33,17 @@ from tests.ike.conformance.rows import (
     AUTH,
     CHILD,
     DELETE,
+    ECP,
     ENDS,
     ESP_TEXT,
     GOOD,
+    HYBRID,
     ID_I,
     ID_R,
     IKE_TEXT,
     KE,
+    MODP,
+    MODP2048_P,
     NONCE,
     NOTIFY,
     PROTECTED,
@@ -44,6 +53,8 @@ from tests.ike.conformance.rows import (
     TOLERATED,
     TS_I,
     TS_R,
+    Case,
+    Outcome,
     answered,
     dropped,
     ends,
@@ -61,12 +72,69 @@ from tests.ike.conformance.script import (
     Edit,
     at_auth,
     at_child_rekey,
+    at_followup,
     at_ike_rekey,
     at_init,
+    at_intermediate,
     at_liveness,
 )
 
 N = NotifyType
+
+
+COOKIE = b"\0\0\x40\x06" + bytes(33)  # the body of a Notify payload
+UNKNOWN_CIPHERS = tuple(Transform(TransformType.ENCR, 1024 + at) for at in range(250))
+BAD_KEYS = {
+    "AES key of no bits": Transform(TransformType.ENCR, 20, 0),
+    "AES key of 7 bits": Transform(TransformType.ENCR, 20, 7),
+    "AES key of 65535 bits": Transform(TransformType.ENCR, 20, 65535),
+    "AES key of no length": Transform(TransformType.ENCR, 20),
+}
+LENGTHS = {
+    what: sa(more(IKE_TEXT.replace("aes256gcm16", "aes128gcm16"), one), IKE_TEXT)
+    for what, one in BAD_KEYS.items()
+}
+CHAINS: tuple[Case, ...] = (
+    *[("D2", f"payload of length {count}", said_length(count)) for count in range(4)],
+    ("D2", "payload past the end", said_length(65535)),
+    *[("D2", f"chain that goes on with {kind}", said_next(kind)) for kind in (33, 41, 255)],
+)
+BAD_MODP: tuple[Case, ...] = tuple(
+    ("D10", f"MODP value {name}", body(KE, lambda old, value=value: old[:4] + value))  # type: ignore[misc]
+    for name, value in {
+        "0": bytes(256),
+        "1": bytes(255) + b"\1",
+        "p - 1": (MODP2048_P - 1).to_bytes(256, "big"),
+        "p": MODP2048_P.to_bytes(256, "big"),
+        "above p": b"\xff" * 256,
+        "of 255 bytes": b"\2" * 255,
+    }.items()
+)
+BAD_ECP: tuple[Case, ...] = tuple(
+    ("D10", f"point {name}", body(KE, lambda old, value=value: old[:4] + value))  # type: ignore[misc]
+    for name, value in {
+        "at infinity": bytes(64),
+        "off the curve": bytes(63) + b"\1",
+        "compressed": b"\2" + bytes(31) + b"\1",
+        "with its encoding": b"\4" + bytes(64),
+    }.items()
+)
+
+
+def in_place_of_cipher(transform: Transform) -> Proposal:
+    """Return the usual proposal with another cipher."""
+    kept = lacking(IKE_TEXT, TransformType.ENCR)
+    return Proposal(kept.protocol, (transform, *kept.transforms))
+
+
+def with_attribute(attribute: bytes) -> bytes:
+    """Return the body of an SA payload whose cipher, AES, has this attribute."""
+    whole = sa(in_place_of_cipher(Transform(TransformType.ENCR, 20)))
+    # Proposal: a header of 8 bytes. Transform: last, reserved, length (2), and four bytes more.
+    head, cipher, others = whole[:8], whole[8:16], whole[16:]
+    cipher = cipher[:2] + (8 + len(attribute)).to_bytes(2, "big") + cipher[4:] + attribute
+    body_ = head + cipher + others
+    return body_[:2] + len(body_).to_bytes(2, "big") + body_[4:]
 
 
 def rekeys(protocol: int, spi: bytes) -> Edit:
@@ -89,9 +157,12 @@ ROWS = (
         ends(N.INVALID_SYNTAX),
         ("D2", "bytes after the last payload", tail(b"more")),
         ("D2", "a hundred and one payloads", last(UNKNOWN, times=101)),
+        ("D2", "SK inside SK", last(46, bytes(40))),
+        ("D19", "SKF inside SK", last(53, bytes(40))),
         ("D5", "notify: SPI longer than the payload", last(NOTIFY, b"\3\xff\x40\0")),
         ("D5", "notify: shorter than its header", last(NOTIFY, b"\3\0")),
     ),
+    *rows((at_auth, *CHILD, at_ike_rekey), ends(N.INVALID_SYNTAX), *CHAINS),
     *rows(
         PROTECTED,
         dropped("unexpected_response"),
@@ -134,6 +205,9 @@ ROWS = (
         PROTECTED,
         GOOD,
         ("D2", "next payload of IKEv1", last(13, b"x")),
+        ("D4", "ninety CERTREQ", last(38, b"\4" + bytes(20), times=90)),
+        ("D4", "ninety notifies", last(NOTIFY, b"\0\0\x9c\x40", times=90)),
+        ("D1", "a message of 60,000 bytes", last(43, bytes(60000))),
     ),
     *rows(CHILD, ends(N.INVALID_SYNTAX), *lacks("1.2.1", SA, NONCE, TS_I, TS_R)),
     *rows(at_ike_rekey, ends(N.INVALID_SYNTAX), *lacks("1.2.1", SA, NONCE, KE)),
@@ -174,10 +248,16 @@ ROWS = (
             ),
         ),
         ("D4", "ninety notifies", last(NOTIFY, b"\0\0\x9c\x40", times=90)),
+        ("D4", "fifty proposals", put(SA, sa(*[IKE_TEXT] * 50))),
+        ("D4", "two hundred transforms", put(SA, sa(more(IKE_TEXT, *UNKNOWN_CIPHERS)))),
+        ("1.1.1", "no fragmentation", without_notify(N.FRAGMENTATION_SUPPORTED)),
+        ("1.1.5", "a cookie that nobody has asked for", first(NOTIFY, COOKIE)),
+        *[("D2", f"payload of IKEv1, {kind}", first(kind, b"x")) for kind in (1, 5, 12)],
     ),
     *rows(
         at_init,
         in_clear(N.UNSUPPORTED_CRITICAL_PAYLOAD),
+        ("D3", "fifty critical payloads", last(UNKNOWN, b"x", CRITICAL, times=50)),
         ("1.1.4", "unknown critical payload", last(UNKNOWN, b"x", CRITICAL)),
     ),
     *rows(
@@ -202,10 +282,22 @@ ROWS = (
         at_init,
         in_clear(N.INVALID_SYNTAX),
         ("D2", "bytes after the last payload", tail(b"more")),
+        *CHAINS,
+        ("D2", "a hundred and one payloads", last(UNKNOWN, times=101)),
+        ("D4", "two hundred CERTREQ", last(38, b"\4" + bytes(20), times=200)),
+        ("D1", "more than a message in the clear may have", last(43, bytes(9000))),
+        ("D20", "SK in the clear", last(46, bytes(40))),
+        ("D20", "SKF in the clear", last(53, bytes(40))),
+        ("D5", "notify: SPI longer than the payload", last(NOTIFY, b"\3\xff\x40\0")),
+        ("D5", "notify: shorter than its header", last(NOTIFY, b"\3\0")),
+        ("D5", "cookie of 65 bytes", first(NOTIFY, COOKIE + bytes(32))),
+        ("D11", "attribute past the end", put(SA, with_attribute(b"\0\x0e\xff\xff"))),
         ("D11", "empty SA payload", put(SA, b"")),
         ("D11", "proposal cut off", cut(SA, 4)),
+        ("D12", "empty nonce", put(NONCE, b"")),
         ("D12", "nonce of 15 bytes", put(NONCE, bytes(15))),
         ("D12", "nonce of 257 bytes", put(NONCE, bytes(257))),
+        ("D12", "nonce of 8,000 bytes", put(NONCE, bytes(8000))),
         ("D9", "empty key", put(KE, b"\0\x1f\0\0")),
         ("D9", "key one byte short", cut(KE, 1)),
         ("D9", "key one byte long", grown(KE, b"x")),
@@ -228,8 +320,14 @@ ROWS = (
         at_init,
         ENDS,
         ("1.1.6", "the second proposal fits", put(SA, sa("aes128-sha256-modp2048", IKE_TEXT))),
-        ("D12", "nonce of 16 bytes", put(NONCE, bytes(16))),
         ("D12", "nonce of 256 bytes", put(NONCE, bytes(256))),
+        *[("D11", f"{what} before a good one", put(SA, body)) for what, body in LENGTHS.items()],
+    ),
+    # Our answer would be longer than the question, and who asks may not be there.
+    *rows(
+        at_init,
+        Outcome(None, "drop.cookie_demanded"),
+        ("D12", "nonce of 16 bytes", put(NONCE, bytes(16))),
     ),
     *rows(
         at_init,
@@ -258,15 +356,74 @@ ROWS = (
             "AEAD with an integrity algorithm",
             put(SA, sa(more(IKE_TEXT, Transform(TransformType.INTEG, 12)))),
         ),
+        (
+            "D11",
+            "CBC without an integrity algorithm",
+            put(SA, sa(lacking("aes256-sha384-x25519", TransformType.INTEG))),
+        ),
+        (
+            "D11",
+            "no encryption",
+            put(SA, sa(in_place_of_cipher(Transform(TransformType.ENCR, 11)))),
+        ),
+        ("D11", "GMAC", put(SA, sa(in_place_of_cipher(Transform(TransformType.ENCR, 21, 256))))),
+        *[("D11", what, put(SA, sa(in_place_of_cipher(one)))) for what, one in BAD_KEYS.items()],
+        ("D11", "attribute without a length of the key", put(SA, with_attribute(b"\x80\x63\0\1"))),
+        ("D11", "empty attribute", put(SA, with_attribute(b"\0\x0e\0\0"))),
     ),
     *rows(
         at_init,
         in_clear(N.INVALID_KE_PAYLOAD),
         ("1.1.6", "group of the key not chosen", at(KE, 0, b"\0\x13")),
         ("D9", "group 0", at(KE, 0, b"\0\0")),
+        ("D9", "group 65535", at(KE, 0, b"\xff\xff")),
         ("D9", "private group", at(KE, 0, b"\x04\x01")),
     ),
+    *rows(at_init, in_clear(N.INVALID_SYNTAX), *BAD_MODP, pair=MODP),
+    *rows(at_init, in_clear(N.INVALID_SYNTAX), *BAD_ECP, pair=ECP),
+    # ---- IKE_INTERMEDIATE ----
+    *rows(
+        at_intermediate,
+        GOOD,
+        ("1.1.1", "nothing is changed", unchanged),
+        pair=HYBRID,
+    ),
+    *rows(
+        at_intermediate,
+        ends(N.INVALID_SYNTAX),
+        ("D10", "ML-KEM key one byte short", cut(KE, 1)),
+        ("D10", "ML-KEM key that is none", body(KE, lambda old: old[:4] + b"\xff" * 1184)),
+        ("D9", "another method", at(KE, 0, b"\0\x25")),
+        ("D9", "empty key", put(KE, b"\0\x24\0\0")),
+        *lacks("1.1.1", KE),
+        pair=HYBRID,
+    ),
+    *rows(
+        at_intermediate,
+        dropped("state"),
+        ("D7", "CREATE_CHILD_SA before authentication", header(exchange=36)),
+        ("D7", "Delete before authentication", header(exchange=37)),
+        pair=HYBRID,
+    ),
+    *rows(
+        at_intermediate,
+        ends(N.INVALID_SYNTAX),
+        ("D7", "IKE_AUTH before the key exchange", header(exchange=35)),
+        pair=HYBRID,
+    ),
     # ---- IKE_AUTH ----
+    *rows(
+        at_auth,
+        dropped("state"),
+        ("D7", "CREATE_CHILD_SA before authentication", header(exchange=36)),
+        ("D7", "Delete before authentication", header(exchange=37)),
+        ("D7", "IKE_FOLLOWUP_KE before authentication", header(exchange=44)),
+    ),
+    *rows(
+        at_auth,
+        ends(N.INVALID_SYNTAX),
+        ("D25", "IKE_INTERMEDIATE that was not agreed on", header(exchange=43)),
+    ),
     *rows(
         at_auth,
         ends(N.AUTHENTICATION_FAILED, "identity_mismatch"),
@@ -354,8 +511,25 @@ ROWS = (
             "SPI of 8 bytes",
             body(SA, lambda old: old[:6] + b"\x08" + old[7:8] + bytes(4) + old[8:]),
         ),
+        ("D12", "empty nonce", put(NONCE, b"")),
         ("D12", "nonce of 15 bytes", put(NONCE, bytes(15))),
         ("D12", "nonce of 257 bytes", put(NONCE, bytes(257))),
+        ("D12", "nonce of 60,000 bytes", put(NONCE, bytes(60000))),
+        ("D10", "key of low order", put(KE, b"\0\x1f\0\0" + bytes(32))),
+        ("D9", "key one byte long", grown(KE, b"x")),
+        ("D9", "empty key", put(KE, b"\0\x1f\0\0")),
+    ),
+    *rows(CHILD, ends(N.INVALID_SYNTAX), *BAD_MODP, pair=MODP),
+    *rows(CHILD, ends(N.INVALID_SYNTAX), *BAD_ECP, pair=ECP),
+    *rows(
+        CHILD,
+        GOOD,
+        ("D4", "two hundred proposals", esp(*[ESP_TEXT] * 200)),
+        (
+            "D4",
+            "two hundred and fifty transforms",
+            esp(more(ESP_TEXT, *UNKNOWN_CIPHERS[:250], protocol=ProtocolId.ESP)),
+        ),
     ),
     *rows(
         CHILD,
@@ -367,6 +541,30 @@ ROWS = (
             both(esp("aes256gcm16-noesn"), without(KE)),
         ),
         ("D11", "AH", at(SA, 5, b"\2")),
+        ("D11", "protocol 0", at(SA, 5, b"\0")),
+        ("D11", "protocol 200", at(SA, 5, b"\xc8")),
+        (
+            "D11",
+            "CBC without an integrity algorithm",
+            esp(lacking("aes256-sha256-x25519-noesn", TransformType.INTEG, ProtocolId.ESP)),
+        ),
+    ),
+    # ---- IKE_FOLLOWUP_KE ----
+    *rows(at_followup, GOOD, ("1.2.3", "nothing is changed", unchanged), pair=HYBRID),
+    *rows(
+        at_followup,
+        answered(N.STATE_NOT_FOUND),
+        ("D25", "unknown link", at(NOTIFY, 4, bytes(8))),
+        ("D25", "no link", without(NOTIFY)),
+        pair=HYBRID,
+    ),
+    *rows(
+        at_followup,
+        ends(N.INVALID_SYNTAX),
+        ("D10", "ML-KEM key one byte short", cut(KE, 1)),
+        ("D9", "another method", at(KE, 0, b"\0\x25")),
+        *lacks("1.2.3", KE),
+        pair=HYBRID,
     ),
     *rows(
         CHILD,
@@ -413,7 +611,35 @@ ROWS = (
     # ---- INFORMATIONAL ----
     *rows(
         at_liveness,
+        dropped("state"),
+        ("D7", "IKE_AUTH again", header(exchange=35)),
+        ("D25", "IKE_INTERMEDIATE after authentication", header(exchange=43)),
+    ),
+    *rows(
+        at_liveness,
+        dropped("flags"),
+        ("D7", "IKE_SA_INIT with the SPIs of an IKE SA", header(exchange=34)),
+    ),
+    *rows(
+        at_liveness,
+        dropped("exchange"),
+        *[
+            ("D8", f"exchange type {kind}", header(exchange=kind))
+            for kind in (0, 1, 33, 38, 39, 42, 45, 128, 255)
+        ],
+    ),
+    *rows(
+        at_liveness,
+        answered(N.STATE_NOT_FOUND),
+        ("D25", "IKE_FOLLOWUP_KE of nothing", header(exchange=44)),
+    ),
+    *rows(
+        at_liveness,
         GOOD,
+        ("D25", "a ticket", notify(16409, bytes(32))),
+        ("D25", "authentication lifetime of three bytes", notify(N.AUTH_LIFETIME, bytes(3))),
+        ("D25", "loop of redirects", last(NOTIFY, b"\0\0\x40\x17\1\4\xc0\0\2\1", times=90)),
+        ("D23", "the same SPI a hundred times", last(DELETE, b"\3\4\0\x64" + SPI4 * 100)),
         ("1.3.1", "Delete of an unknown SPI", last(DELETE, b"\3\4\0\1" + SPI4)),
         ("1.3.1", "Delete of nothing", last(DELETE, b"\3\4\0\0")),
         ("D23", "Delete of AH", last(DELETE, b"\2\4\0\1" + SPI4)),

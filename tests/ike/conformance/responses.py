@@ -25,19 +25,27 @@ from tests.ike.conformance.edits import (
     only,
     put,
     reversed_order,
+    said_length,
+    said_next,
     tail,
     twice,
+    unchanged,
     without,
+    without_notify,
 )
+from tests.ike.conformance.requests import BAD_ECP, BAD_MODP
 from tests.ike.conformance.rows import (
     AUTH,
     CHILD,
     DELETE,
+    ECP,
     ESP_TEXT,
     GOOD,
+    HYBRID,
     ID_R,
     IKE_TEXT,
     KE,
+    MODP,
     NONCE,
     NOTIFY,
     PROTECTED,
@@ -58,9 +66,24 @@ from tests.ike.conformance.rows import (
     sa,
     ts,
 )
-from tests.ike.conformance.script import at_auth, at_ike_rekey, at_init, at_liveness
+from tests.ike.conformance.script import (
+    Edit,
+    at_auth,
+    at_followup,
+    at_ike_rekey,
+    at_init,
+    at_intermediate,
+    at_liveness,
+)
 
 N = NotifyType
+SHA2_256 = Transform(TransformType.INTEG, 12)
+
+
+def no_child(error: int) -> Edit:
+    """Take the Child SA back, with an error in its place."""
+    rest = both(without(SA), both(without(TS_I), without(TS_R)))
+    return both(rest, notify(error))
 
 
 ROWS = (
@@ -103,17 +126,42 @@ ROWS = (
         PROTECTED,
         fails("invalid_syntax", is_up=False),
         ("D2", "bytes after the last payload", tail(b"more")),
+        ("D2", "a hundred and one payloads", last(UNKNOWN, times=101)),
+        ("D2", "SK inside SK", last(46, bytes(40))),
         ("D5", "notify: shorter than its header", last(NOTIFY, b"\3\0")),
+    ),
+    *rows(
+        (at_auth, *CHILD, at_ike_rekey),
+        fails("invalid_syntax", is_up=False),
+        *[("D2", f"payload of length {count}", said_length(count)) for count in range(4)],
+        ("D2", "payload past the end", said_length(65535)),
+        ("D2", "chain that goes on", said_next(41)),
     ),
     # ---- IKE_SA_INIT ----
     *rows(
         at_init,
         GOOD,
         ("1.1.4", "payloads in the opposite order", reversed_order),
+        ("1.1.1", "no fragmentation", without_notify(N.FRAGMENTATION_SUPPORTED)),
+        ("1.1.1", "nothing said of childless", without_notify(N.CHILDLESS_IKEV2_SUPPORTED)),
+        ("D4", "ninety notifies", last(NOTIFY, b"\0\0\x9c\x40", times=90)),
     ),
     *rows(
         at_init,
         dropped("malformed"),
+        *[("D2", f"payload of length {count}", said_length(count)) for count in range(4)],
+        ("D2", "chain that goes on", said_next(41)),
+        ("D2", "a hundred and one payloads", last(UNKNOWN, times=101)),
+        ("D1", "more than a message in the clear may have", last(43, bytes(9000))),
+        ("D20", "SK in the clear", last(46, bytes(40))),
+        ("D20", "SKF in the clear", last(53, bytes(40))),
+        ("1.1.5", "a cookie of no bytes", only(notify(N.COOKIE))),
+        ("1.1.5", "a cookie of 65 bytes", only(notify(N.COOKIE, b"c" * 65))),
+        ("D9", "group 65535", at(KE, 0, b"\xff\xff")),
+        ("D9", "empty key", put(KE, b"\0\x1f\0\0")),
+        ("D11", "an integrity algorithm beside an AEAD", put(SA, sa(more(IKE_TEXT, SHA2_256)))),
+        ("D12", "empty nonce", put(NONCE, b"")),
+        ("D12", "nonce of 257 bytes", put(NONCE, bytes(257))),
         ("1.1.4", "unknown critical payload", last(UNKNOWN, b"x", CRITICAL)),
         ("D1", "length one too many", length(1)),
         ("D2", "bytes after the last payload", tail(b"more")),
@@ -161,7 +209,67 @@ ROWS = (
             only(notify(N.INVALID_KE_PAYLOAD, b"\0\x13")),
         ),
     ),
+    *rows(at_init, dropped("malformed"), *BAD_MODP, pair=MODP),
+    *rows(at_init, dropped("malformed"), *BAD_ECP, pair=ECP),
+    # ---- IKE_INTERMEDIATE ----
+    *rows(at_intermediate, GOOD, ("1.1.1", "nothing is changed", unchanged), pair=HYBRID),
+    *rows(
+        at_intermediate,
+        fails("invalid_syntax", is_up=False),
+        ("D10", "ML-KEM ciphertext one byte short", cut(KE, 1)),
+        ("D10", "ML-KEM ciphertext one byte long", grown(KE, b"x")),
+        ("D9", "another method", at(KE, 0, b"\0\x25")),
+        *lacks("1.1.1", KE),
+        ("1.1.8", "error: invalid syntax", only(notify(N.INVALID_SYNTAX))),
+        pair=HYBRID,
+    ),
+    # ---- IKE_FOLLOWUP_KE ----
+    *rows(at_followup, GOOD, ("1.2.3", "nothing is changed", unchanged), pair=HYBRID),
+    *rows(
+        at_followup,
+        GOOD,
+        ("1.2.6", "error: state not found", only(notify(N.STATE_NOT_FOUND))),
+        ("1.2.6", "error: temporary failure", only(notify(N.TEMPORARY_FAILURE))),
+        pair=HYBRID,
+    ),
+    *rows(
+        at_followup,
+        fails("invalid_syntax", is_up=True),
+        ("D10", "ML-KEM ciphertext one byte short", cut(KE, 1)),
+        ("D9", "another method", at(KE, 0, b"\0\x25")),
+        *lacks("1.2.3", KE),
+        pair=HYBRID,
+    ),
     # ---- IKE_AUTH ----
+    *rows(
+        at_auth,
+        GOOD,
+        ("1.1.7", "narrower selectors", put(TS_R, ts("10.2.7.0/24"))),
+        ("1.1.1", "payloads in the opposite order", reversed_order),
+    ),
+    *rows(
+        at_auth,
+        fails("ts_unacceptable", is_up=True),
+        ("D24", "error for the Child SA alone: selectors", no_child(N.TS_UNACCEPTABLE)),
+        ("D27", "wider selectors", put(TS_R, ts("10.0.0.0/8"))),
+    ),
+    *rows(
+        at_auth,
+        fails("no_proposal_chosen", is_up=True),
+        ("D24", "error for the Child SA alone: proposal", no_child(N.NO_PROPOSAL_CHOSEN)),
+        ("D27", "a transform that was not offered", esp("aes128gcm16-noesn")),
+    ),
+    *rows(
+        at_auth,
+        fails("no_additional_sas", is_up=True),
+        ("D24", "error for the Child SA alone: no more", no_child(N.NO_ADDITIONAL_SAS)),
+    ),
+    *rows(
+        at_auth,
+        fails("peer_error", is_up=True),
+        ("D24", "error for the Child SA alone: address failure", no_child(36)),
+        ("D24", "error for the Child SA alone: unknown", no_child(8000)),
+    ),
     *rows(
         at_auth,
         fails("identity_mismatch", is_up=False),
@@ -180,6 +288,10 @@ ROWS = (
         ("D13", "AUTH cut off", cut(AUTH, 1)),
         ("D13", "AUTH with more behind it", grown(AUTH, b"x")),
         ("D13", "NULL authentication", at(AUTH, 0, b"\x0d")),
+        ("D13", "method 0", at(AUTH, 0, b"\0")),
+        ("D13", "private method", at(AUTH, 0, b"\xc9")),
+        ("D13", "AUTH of no bytes", put(AUTH, b"\2\0\0\0")),
+        ("D13", "signature where a pre-shared key is agreed", at(AUTH, 0, b"\x0e")),
         ("1.1.8", "error: authentication failed", only(notify(N.AUTHENTICATION_FAILED))),
     ),
     *rows(

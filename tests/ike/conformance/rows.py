@@ -8,9 +8,10 @@ identity and so on, in the order in which the wounds of other implementations ar
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from gateway.ike.iana import NotifyType, PayloadType, ProtocolId, TransformType
+from gateway.ike.iana import Group, NotifyType, PayloadType, ProtocolId, TransformType
 from gateway.ike.payloads import SecurityAssociation, TrafficSelectorsI
 from gateway.ike.proposals import Proposal, parse_proposal
 from gateway.ike.selectors import parse_selector
@@ -38,9 +39,12 @@ from tests.ike.conformance.script import (
     at_child_rekey,
     at_ike_rekey,
     at_init,
+    at_intermediate,
     at_liveness,
     at_new_child,
 )
+from tests.ike.test_dh import prime_of
+from tests.support.pair import IkePair, config_a, config_b
 
 Case = tuple[str, str, Edit]  # group, what is changed, and how
 
@@ -94,21 +98,29 @@ class Row:
     point: Point
     edit: Edit
     outcome: Outcome
+    pair: Callable[[], IkePair] = IkePair
 
     @property
     def is_up(self) -> bool:
         """Return whether the tested end has an IKE SA afterwards."""
-        was_up = self.point not in (at_init, at_auth)
+        was_up = self.point not in (at_init, at_auth, at_intermediate)
         return was_up if self.outcome.is_up is None else self.outcome.is_up
 
     def __str__(self) -> str:
         return f"{self.group} {self.point.__name__[3:]}: {self.case}"
 
 
-def rows(points: Point | tuple[Point, ...], outcome: Outcome, *cases: Case) -> tuple[Row, ...]:
-    """Return the rows of cases that all end alike."""
+def rows(
+    points: Point | tuple[Point, ...],
+    outcome: Outcome,
+    *cases: Case,
+    pair: Callable[[], IkePair] = IkePair,
+) -> tuple[Row, ...]:
+    """Return the rows of cases that all end alike; `pair` makes the two ends."""
     at = points if isinstance(points, tuple) else (points,)
-    return tuple(Row(group, case, one, edit, outcome) for one in at for group, case, edit in cases)
+    return tuple(
+        Row(group, case, one, edit, outcome, pair) for one in at for group, case, edit in cases
+    )
 
 
 def lacks(group: str, *kinds: PayloadType) -> tuple[Case, ...]:
@@ -119,6 +131,28 @@ def lacks(group: str, *kinds: PayloadType) -> tuple[Case, ...]:
         for how, edit in (("no payload", without), ("two payloads", twice))
     )
 
+
+# ---- ends that agree on something else than usual ----
+
+
+def with_groups(ike: str, esp: str = "x25519") -> Callable[[], IkePair]:
+    """Return what makes two ends with other key exchanges."""
+
+    def pair() -> IkePair:
+        proposals = {
+            "ike_proposals": (parse_proposal(f"aes256gcm16-prfsha384-{ike}", ProtocolId.IKE),),
+            "esp_proposals": (parse_proposal(f"aes256gcm16-{esp}-noesn", ProtocolId.ESP),),
+            "fragment_size": 4000,  # one datagram for one message
+        }
+        return IkePair(config_a(**proposals), config_b(**proposals))
+
+    return pair
+
+
+MODP2048_P = prime_of(Group.MODP2048)
+
+MODP, ECP = with_groups("modp2048", "modp2048"), with_groups("ecp256", "ecp256")
+HYBRID = with_groups("x25519-ke1_mlkem768", "x25519-ke1_mlkem768")
 
 # ---- points ----
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from gateway.ike.iana import ExchangeType, PayloadType
-from gateway.ike.ike_sa import IkeSa
+from gateway.ike.ike_sa import IkeSa, Keys
 from gateway.ike.message import (
     GENERIC_HEADER_LEN,
     HEADER_LEN,
@@ -20,16 +20,27 @@ from gateway.ike.message import (
     open_payload,
     parse_header,
 )
+from gateway.ike.snapshot import stamp_of
 from tests.support.pair import TUNNEL, Flight, IkePair, Side
 
 
 @dataclass(frozen=True)
 class Part:
-    """One payload; `flags` is the critical bit and those that are reserved."""
+    """
+    One payload; `flags` is the critical bit and those that are reserved. `length` and `following`
+    are what its header says instead of the truth.
+    """
 
     kind: int
     body: bytes
     flags: int = 0
+    length: int | None = None
+    following: int | None = None
+
+    def serialise(self, following: int) -> bytes:
+        length = len(self.body) + GENERIC_HEADER_LEN if self.length is None else self.length
+        kind = following if self.following is None else self.following
+        return bytes([kind, self.flags]) + length.to_bytes(2, "big") + self.body
 
 
 @dataclass(frozen=True)
@@ -49,14 +60,13 @@ class Wire:
 Edit = Callable[[Wire], Wire]
 
 
-def read(datagram: bytes, sa: IkeSa | None) -> Wire:
-    """Return a message; `sa` is its sender's, None for one in the clear."""
+def read(datagram: bytes, keys: Keys | None) -> Wire:
+    """Return a message; `keys` are its sender's, None for one in the clear."""
     header = parse_header(datagram)
     first, content = header.next_payload, datagram[HEADER_LEN:]
     if first == PayloadType.SK:
-        assert sa is not None
-        assert sa.keys is not None
-        first, content = open_payload(datagram, 0, sa.keys.seal)
+        assert keys is not None
+        first, content = open_payload(datagram, 0, keys.seal)
     return Wire(header, _parts(first, content))
 
 
@@ -69,25 +79,21 @@ def _parts(kind: int, content: bytes) -> tuple[Part, ...]:
     return tuple(parts)
 
 
-def write(wire: Wire, sa: IkeSa | None) -> bytes:
-    """Return the datagram, sealed as `sa` seals what it sends."""
+def write(wire: Wire, keys: Keys | None) -> bytes:
+    """Return the datagram, sealed with its sender's keys."""
     kinds = [*(part.kind for part in wire.parts), 0]
     chain = b"".join(
-        bytes([following, part.flags])
-        + (len(part.body) + GENERIC_HEADER_LEN).to_bytes(2, "big")
-        + part.body
-        for part, following in zip(wire.parts, kinds[1:], strict=True)
+        part.serialise(following) for part, following in zip(wire.parts, kinds[1:], strict=True)
     )
-    return _framed(wire, kinds[0], chain + wire.tail, sa)
+    return _framed(wire, kinds[0], chain + wire.tail, keys)
 
 
-def _framed(wire: Wire, first: int, chain: bytes, sa: IkeSa | None) -> bytes:
+def _framed(wire: Wire, first: int, chain: bytes, keys: Keys | None) -> bytes:
     if wire.header.next_payload != PayloadType.SK:
         header = replace(wire.header, next_payload=first, length=HEADER_LEN + len(chain))
         return replace(header, length=header.length + wire.length_change).serialise() + chain
-    assert sa is not None
-    assert sa.keys is not None
-    cipher = sa.keys.seal
+    assert keys is not None
+    cipher = keys.seal
     payload_len = GENERIC_HEADER_LEN + cipher.sealed_len(len(chain))
     header = replace(wire.header, length=HEADER_LEN + payload_len + wire.length_change)
     prefix = header.serialise() + bytes([first, 0]) + payload_len.to_bytes(2, "big")
@@ -105,6 +111,11 @@ def at_auth(pair: IkePair) -> None:
     pair.start()
     pair.deliver_to_b()
     pair.deliver_to_a()
+
+
+def at_intermediate(pair: IkePair) -> None:
+    """As `at_auth`, where a key exchange comes before it."""
+    at_auth(pair)
 
 
 def at_child_rekey(pair: IkePair) -> None:
@@ -130,6 +141,26 @@ def at_ike_rekey(pair: IkePair) -> None:
     pair.a.rekey_ike()
 
 
+def at_followup(pair: IkePair) -> None:
+    """Rekey a Child SA, where a second key exchange follows the first."""
+    at_child_rekey(pair)
+    pair.deliver_to_b()
+    pair.deliver_to_a()
+
+
+def at_child_delete(pair: IkePair) -> None:
+    pair.start()
+    pair.deliver_all()
+    spi = next(iter(pair.a.plane.inbound))
+    pair.a.take(pair.a.endpoint.close_child(spi, pair.now))
+
+
+def at_close(pair: IkePair) -> None:
+    pair.start()
+    pair.deliver_all()
+    pair.a.close()
+
+
 def at_liveness(pair: IkePair) -> None:
     pair.start()
     pair.deliver_all()
@@ -148,6 +179,7 @@ class Meeting:
     tested: Side
     before: dict[str, int]
     answer: Wire | None  # None: silence
+    is_unchanged: bool  # the tested end holds what it held
 
     def counted(self) -> set[str]:
         """Return the counters of drops and errors that have moved."""
@@ -162,33 +194,53 @@ class Meeting:
 def request_of_a(pair: IkePair, point: Point, edit: Edit) -> Meeting:
     """Have b receive a's request with a change."""
     point(pair)
-    return _deliver(pair, pair.hold_to_b(), edit)
+    flight = pair.hold_to_b()
+    return _deliver(pair, flight, edit, _keys(pair.a, flight.datagram))
 
 
 def response_of_b(pair: IkePair, point: Point, edit: Edit) -> Meeting:
     """Have a receive b's response with a change."""
     point(pair)
+    keys = _keys(pair.b, pair.link.flights[0].datagram)  # others hold for what comes after
     pair.deliver_to_b()
-    return _deliver(pair, pair.hold_to_a(), edit)
+    return _deliver(pair, pair.hold_to_a(), edit, keys)
 
 
-def _deliver(pair: IkePair, flight: Flight, edit: Edit) -> Meeting:
+def _deliver(pair: IkePair, flight: Flight, edit: Edit, keys: Keys | None) -> Meeting:
     sender, tested = flight.sender, flight.sender.peer
-    sa, other = _ike_sa(sender, flight.datagram), _ike_sa(tested, flight.datagram)
+    sa, before_it = _ike_sa(sender, flight.datagram), _keys(tested, flight.datagram)
     assert sa is not None
-    datagram = write(edit(read(flight.datagram, sa)), sa)
+    datagram = write(edit(read(flight.datagram, keys)), keys)
     if flight.exchange == ExchangeType.IKE_SA_INIT and sender is pair.a:
         attempt = sa.attempt
         assert attempt is not None
         attempt.requests = dict.fromkeys(attempt.requests, datagram)
     elif flight.exchange == ExchangeType.IKE_SA_INIT:
         sa.init_response = datagram
-    before = dict(tested.endpoint.counters)
+    before, held = dict(tested.endpoint.counters), held_by(tested)
     already = len(pair.link.flights)
     pair.link.arrive(replace(flight, datagram=datagram))
     said = [one for one in list(pair.link.flights)[already:] if one.sender is tested]
-    answer = read(said[0].datagram, other) if said else None
-    return Meeting(pair, tested, before, answer)
+    answer = None
+    if said:
+        is_response = parse_header(said[0].datagram).is_response
+        answer = read(said[0].datagram, before_it if is_response else _keys(tested, datagram))
+    return Meeting(pair, tested, before, answer, held_by(tested) == held)
+
+
+def held_by(side: Side) -> list[object]:
+    """Return all that an end knows of its IKE SAs, but for when it heard the peer last."""
+    found: list[object] = []
+    for sa in side.endpoint._context.sas.values():
+        pieces = sa.request_fragments.held_bytes, sa.response_fragments.held_bytes
+        found.append((stamp_of(sa) if sa.tunnel is not None else (sa.state, sa.keys), pieces))
+    return found
+
+
+def _keys(side: Side, datagram: bytes) -> Keys | None:
+    """Return the keys that a side has now for the IKE SA of a message, if it has any."""
+    sa = _ike_sa(side, datagram)
+    return sa.keys if sa is not None else None
 
 
 def _ike_sa(side: Side, datagram: bytes) -> IkeSa | None:
