@@ -41,6 +41,14 @@ def close(end: IkeEndpoint, now: float) -> list[Event]:
     return end.close(TUNNEL, now)
 
 
+def reauthenticate(end: IkeEndpoint, now: float) -> list[Event]:
+    """Authenticate anew beside the IKE SA there is, as for a peer that wants it (RFC 4478)."""
+    tunnel = end._tunnels[TUNNEL]
+    tunnel.is_reauth_due, tunnel.beside_at = True, now
+    end._settle(tunnel, now)
+    return end.on_time(now)
+
+
 def delete_child(end: IkeEndpoint, now: float) -> list[Event]:
     """Delete the Child SA of the first slot that is sent on."""
     children = end.tunnel_status(TUNNEL).children
@@ -50,6 +58,13 @@ def delete_child(end: IkeEndpoint, now: float) -> list[Event]:
 
 def established() -> IkePair:
     return IkePair.established()
+
+
+def aged() -> IkePair:
+    """Return a pair whose IKE SA is older than anything that is begun now."""
+    pair = IkePair.established()
+    pair.advance(5.0)
+    return pair
 
 
 def hybrid() -> IkePair:
@@ -120,6 +135,12 @@ CASES = (
     Case(established, close, rekey_ike, is_down),
     Case(established, rekey_ike, close, is_down),
     Case(established, close, close, is_down),
+    Case(aged, reauthenticate, reauthenticate, one_pair, "a"),
+    Case(aged, reauthenticate, reauthenticate, one_pair, "b"),
+    Case(aged, reauthenticate, rekey_child, one_pair, has_esp=False),
+    Case(aged, reauthenticate, rekey_ike, one_pair, has_esp=False),
+    Case(aged, reauthenticate, delete_child, agree, has_esp=False),
+    Case(aged, reauthenticate, close, is_down, has_esp=False),
     Case(none_of_one, initiate, initiate, one_pair, "a"),
     Case(none_of_one, initiate, initiate, one_pair, "b"),
     Case(none_of_one, initiate, rekey_child, one_pair),
@@ -145,7 +166,7 @@ def world(case: Case) -> World:
     pair.a.random.fraction, pair.b.random.fraction = 0.2, 0.8
     asks = Action(case.a.__name__, True, case.a), Action(case.b.__name__, False, case.b)
     ends = Node.of(pair.a, case.has_esp), Node.of(pair.b, case.has_esp)
-    is_gapless = case.begin in (established, hybrid) and case.end is one_pair
+    is_gapless = case.begin in (established, aged, hybrid) and case.end is one_pair
     return World(*ends, pair.now, asks=asks, is_gapless=is_gapless)
 
 
