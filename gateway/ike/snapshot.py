@@ -45,7 +45,7 @@ from gateway.ike.window import Request, Window
 from gateway.sa import Path
 from gateway.secret import Secret
 
-VERSION = 9
+VERSION = 10
 _SHARED = frozenset({"ike_proposals", "esp_proposals", "timers"})  # long, and the same for many
 KEPT = frozenset({State.ESTABLISHED, State.REKEYED, State.CLOSING})
 
@@ -232,7 +232,7 @@ def _save_identity(identity: IdInitiator | IdResponder | None) -> list[Value]:
 
 
 def _save_proof(proof: PeerProof | None) -> list[Value]:
-    return [] if proof is None else [proof.method, proof.name, proof.ends_at]
+    return [] if proof is None else [proof.method, proof.name, proof.ends_at, proof.fingerprint]
 
 
 def _save_reason(reason: Reason | None) -> list[Value]:

@@ -9,7 +9,12 @@ class NotTrusted(AuthenticationFailed):
     """
     The peer's certificate, key or signature is not good enough. The peer is told no more than
     AUTHENTICATION_FAILED; `code`, both sides' values and the hint are for our own people.
+
+    `revoked` is the fingerprint of a certificate that the peer has proved to have, where that one
+    or one above it has been revoked.
     """
+
+    revoked = ""
 
     def __init__(
         self, code: str, text: str, ours: str = "", theirs: str = "", hint: str = ""

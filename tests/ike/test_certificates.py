@@ -10,7 +10,7 @@ import pytest
 from cryptography.x509 import ocsp
 
 from gateway.ike.config import Identity, Ppk, Start, TunnelConfig
-from gateway.ike.events import Failed, Fetch, IkeSaUp
+from gateway.ike.events import Failed, Fetch, IkeSaDown, IkeSaUp
 from gateway.ike.exchanges import proof
 from gateway.ike.iana import ExchangeType, ProtocolId
 from gateway.ike.proposals import parse_proposal
@@ -378,3 +378,24 @@ def test_reauthentication_shows_a_renewed_certificate_and_refuses_a_revoked_one(
         ups = [one for one in pair.b.all(IkeSaUp) if one.replaces is None]
         assert len(ups) == (1 if revoked else 2)
         assert ("certificate_revoked" in pair.b.codes()) is revoked
+        # What a has set up by the same certificate ends with it.
+        assert pair.a.ike_sas == pair.b.ike_sas == (0 if revoked else 1), pair.story()
+        assert not revoked or pair.b.all(IkeSaDown)[-1].reason.code == "certificate_revoked"
+
+
+def test_what_was_set_up_by_another_certificate_of_the_peer_stays() -> None:
+    """Who has the key of an old one, which is revoked, ends nothing of its successor."""
+    old, new = entity("a.gw.test", crl=CRL), entity("a.gw.test", crl=CRL)
+    pair = begun(a(new), b(revocation=Mode.STRICT))
+    answer(pair.b, crl=ROOT.crl(old))
+    pair.deliver_all()
+    assert is_up(pair), pair.story()
+    told(pair, 1000)
+    step_b(pair)
+    pair.a.reconfigure(a(old))
+    while pair.now < 1000.0 + 950.0:
+        pair.advance(10.0)
+        pair.deliver_all()
+    assert "certificate_revoked" in pair.b.codes()
+    assert pair.a.ike_sas == pair.b.ike_sas == 1
+    assert is_up(pair), pair.story()

@@ -15,6 +15,8 @@ cannot have meant that.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from gateway.errors import (
     AuthenticationFailed,
     NoProposalChosen,
@@ -188,6 +190,7 @@ def _refuse_responder(
     reason = reasons.wrong_auth(sa.config.name, identity_text(identity))
     if isinstance(error, NotTrusted):
         reason = reasons.refused_proof(error, identity_text(identity))
+        _end_revoked([tunnel], error, reason, now)
     elif not proof.fits(sa.config, identity):
         reason = reasons.unknown_identity(str(sa.config.remote_id), identity_text(identity))
     elif ppk is None and sa.config.ppk is not None and sa.config.ppk.is_required:
@@ -401,6 +404,16 @@ def _allows_suite(sa: IkeSa, tunnel: Tunnel) -> bool:
     return True
 
 
+def _end_revoked(tunnels: Sequence[Tunnel], error: NotTrusted, reason: Reason, now: float) -> None:
+    """
+    End what the peer has set up by a certificate that is revoked by now, if this is why it is
+    refused. It has just proved to have that certificate's key: nobody else can bring this about.
+    """
+    for one in (sa for tunnel in tunnels for sa in tunnel.usable()):
+        if error.revoked and one.peer_proof and one.peer_proof.fingerprint == error.revoked:
+            informational.close(one, reason, now)
+
+
 def refuse(sa: IkeSa, request: Message | None, error: PeerError, now: float) -> None:
     """Take note of an IKE_AUTH that we refuse; the answer is sent by the caller."""
     exchange = "IKE_INTERMEDIATE" if sa.further.waiting else "IKE_AUTH"
@@ -414,6 +427,7 @@ def refuse(sa: IkeSa, request: Message | None, error: PeerError, now: float) -> 
         reason = error.reason
     elif isinstance(error, NotTrusted):
         reason = reasons.refused_proof(error, theirs)
+        _end_revoked(sa.candidates, error, reason, now)
     elif isinstance(error, AuthenticationFailed):
         reason = reasons.wrong_auth(sa.name or "any tunnel", theirs)
     elif isinstance(error, UnexpectedNat):

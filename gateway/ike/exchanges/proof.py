@@ -8,6 +8,7 @@ verified: identity, chain, signature, the identity in the certificate, revocatio
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -45,6 +46,7 @@ class PeerProof:
     method: str  # as in "ECDSA with SHA2-256"
     name: str = ""  # the subject of its certificate, or its raw key
     ends_at: float = 0.0  # of the certificate that ends first, in seconds since 1970; 0 = never
+    fingerprint: str = ""  # SHA-256 of its certificate
 
 
 class Undecided(Exception):
@@ -264,8 +266,13 @@ def _verify_certificate(
             describe_identity(identity.id_type, identity.value),
             "the peer's identity must be the subject, or a subjectAltName of the same type",
         )
-    _judge_revocation(sa, config, message, way, now)
-    return PeerProof(signed, peer.name, min(one.ends_at for one in way))
+    fingerprint = hashlib.sha256(peer.der).hexdigest()
+    try:
+        _judge_revocation(sa, config, message, way, now)
+    except NotTrusted as error:
+        error.revoked = fingerprint if error.code == "certificate_revoked" else ""
+        raise
+    return PeerProof(signed, peer.name, min(one.ends_at for one in way), fingerprint)
 
 
 def _judge_revocation(
