@@ -381,7 +381,7 @@ def _ends(connection: Connection) -> dict[str, object]:
     found = connection.certificates
     if found is None:
         return {"local": {**local, "auth": "psk"}, "remote": {**remote, "auth": "psk"}}
-    local["auth"], remote["auth"] = found.auth, "pubkey"
+    local["auth"], remote["auth"] = found.auth, found.wanted
     if found.own:
         local["certs"] = [found.own[0]]
         remote["cacerts"] = list(found.trusted)

@@ -11,12 +11,16 @@ from cryptography.hazmat.primitives import serialization
 
 @dataclass(frozen=True, slots=True)
 class Certificates:
-    """What charon shows and trusts, in PEM; `auth` is how it signs, as swanctl.conf has it."""
+    """
+    What charon shows and trusts, in PEM; `auth` is how it signs and `wanted` how its peer is to, as
+    swanctl.conf has it.
+    """
 
     own: Sequence[str]  # its certificate, then those above it; none: a raw key
     key: str
     trusted: Sequence[str] = ()  # of the peer: authorities, or its raw key in PEM
     auth: str = "pubkey"
+    wanted: str = "pubkey"
 
 
 def load_certificates(session: vici.Session, found: Certificates | None) -> None:

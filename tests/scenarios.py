@@ -34,10 +34,11 @@ class Scenario:
     tests: tuple[str, ...] = ()
 
 
-SWAN, CERT, MORE = (
+SWAN, CERT, MORE, PKIX = (
     "system/test_strongswan",
     "system/test_certificates",
     "system/test_strongswan_scenarios",
+    "system/test_certificate_scenarios",
 )
 SCENARIOS = (
     Scenario("net2net-psk", PEER, (f"{SWAN}::test_the_default_proposals",)),
@@ -64,7 +65,14 @@ SCENARIOS = (
     Scenario("net2net-childless", PEER, (f"{MORE}::test_the_first_child_sa",)),
     Scenario("net2net-esn", SELF, ("system/test_raw_esp::test_large_flows",)),
     Scenario("net2net-gw", SELF, ("system/test_scenario_hub::test_the_switch",)),
-    Scenario("net2net-icmp-forward", SELF, ("system/test_twins::test_the_largest_packet",)),
+    Scenario(
+        "net2net-icmp-forward",
+        SELF,
+        (
+            "system/test_twins::test_the_largest_packet",
+            "system/test_twins::test_errors_of_icmp",
+        ),
+    ),
     Scenario("net2net-same-nets", "by NAT of the hosts' kernels, as docs/scenarios say"),
     Scenario("net2net-sha3-rsa-cert, -rfc3779, -pkcs12, -dnssec, -dnscert", "not wanted"),
     Scenario("net2net-multicast, -iptfs, -ah, -dscp", "not wanted"),
@@ -95,7 +103,7 @@ SCENARIOS = (
         ("ike/test_reauth::test_who_has_begun", "ike/test_reauth::test_it_is_begun"),
     ),
     Scenario("reauth-mbb", PEER, (f"{MORE}::test_a_peer_that_authenticates_again",)),
-    Scenario("reauth-mbb-revoked", CORE, ("ike/test_certificates::test_reauthentication",)),
+    Scenario("reauth-mbb-revoked", PEER, (f"{PKIX}::test_who_is_revoked",)),
     Scenario(
         "start-action-start",
         PEER,
@@ -117,15 +125,11 @@ SCENARIOS = (
         "shunt-policies, -manual-prio, host2host-*",
         "routes and nftables decide what goes into a tunnel",
     ),
-    Scenario(
-        "critical-extension, strong-keys-certs, wildcards",
-        CORE,
-        (
-            "pki/test_chain::test_what_a_peers",
-            "ike/test_certificates::test_identities_of_every_type",
-            "pki/test_dn::test_a_star",
-        ),
-    ),
+    Scenario("critical-extension", PEER, (f"{PKIX}::test_a_certificate_that_breaks",)),
+    Scenario("wildcards", PEER, (f"{PKIX}::test_a_name_with_a_star",)),
+    Scenario("after-2038-certs", PEER, (f"{PKIX}::test_certificates_that_end",)),
+    Scenario("rw-sig-auth", PEER, (f"{PKIX}::test_how_we_are_to_sign",)),
+    Scenario("strong-keys-certs", PEER, (f"{CERT}::test_chains_of_intermediate",)),
     Scenario(
         "crl-*",
         PEER,
@@ -133,19 +137,12 @@ SCENARIOS = (
     ),
     Scenario(
         "ocsp-*",
-        CORE,
-        (
-            "ike/test_certificates::test_ocsp_is_asked",
-            "pki/test_revocation::test_what_an_answer",
-            "ike/test_certificates::test_an_initiator_waits",
-            "ike/test_certificates::test_a_responder_judges",
-        ),
+        PEER,
+        (f"{PKIX}::test_a_responder_of_ocsp", f"{PKIX}::test_a_responder_that_is_none"),
     ),
-    Scenario(
-        "rw-psk-no-idr, two-certs, rw-psk-rsa-mixed",
-        CORE,
-        ("ike/test_certificates::test_the_two_ends",),
-    ),
+    Scenario("two-certs", PEER, (f"{PKIX}::test_another_certificate",)),
+    Scenario("rw-psk-no-idr", PEER, (f"{PKIX}::test_a_peer_that_does_not_say",)),
+    Scenario("rw-psk-rsa-mixed", PEER, (f"{PKIX}::test_pre_shared_keys_and",)),
     Scenario(
         "ikev2-multi-ca/*",
         PEER,
@@ -153,12 +150,8 @@ SCENARIOS = (
     ),
     Scenario(
         "the same: path length, loops, a revoked intermediate",
-        CORE,
-        (
-            "pki/test_chain::test_a_loop",
-            "pki/test_chain::test_an_issuer",
-            "ike/test_certificates::test_a_revoked_intermediate",
-        ),
+        PEER,
+        (f"{PKIX}::test_a_certificate_that_breaks", f"{PKIX}::test_an_intermediate_ca"),
     ),
     Scenario(
         "ikev2-algs/*, ikev2/alg-*",

@@ -20,7 +20,8 @@ _LOG_LINES = 60
 # Those that measure no silence, no loss and no throughput may run beside other tests, but for what
 # they mark themselves.
 _PATIENT = {
-    *("test_capture", "test_certificates", "test_chaos", "test_customer_modes"),
+    *("test_capture", "test_certificates", "test_certificate_scenarios", "test_chaos"),
+    "test_customer_modes",
     *("test_customer_swanctl", "test_doctor", "test_failure", "test_fleet", "test_hostile"),
     *("test_import_aws", "test_nat", "test_policy_rules", "test_probes_strongswan"),
     *("test_propagation", "test_strongswan", "test_strongswan_scenarios", "test_swanctl"),

@@ -6,99 +6,25 @@ The CA is our own; its CRLs are served by HTTP beside the peer. One pair of daem
 
 from __future__ import annotations
 
-import functools
 import re
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from gateway.pki import issue
-from gateway.pki.certificate import Certificate
-from gateway.pki.issue import Issuer, Wish
-from gateway.pki.keys import PrivateKey
 from lab.commands import LabError, wait_for
-from lab.strongswan import Connection
 from lab.swan_certificates import Certificates
 from lab.twinspan import Value
+from tests.system.certified import OURS, PEER, ROOT, authority, made, ours, settings_of, swan_of
 from tests.system.support import FIRST, Ends, reach_each_other, wait_reason
 
 pytestmark = pytest.mark.system
 
-OURS, PEER = "a.gw.test", "b.gw.test"
 PORT = 8089
-
-
-@dataclass(frozen=True, slots=True)
-class Made:
-    """A certificate with its key, and those above it but for the root."""
-
-    certificate: Certificate
-    key: PrivateKey
-    above: tuple[Certificate, ...] = ()
-
-    @property
-    def pem(self) -> str:
-        return issue.certificate_pem(self.certificate, *self.above)
-
-
-def authority(
-    name: str, above: Issuer | None = None, kind: str = "ecdsa", days: int = 200
-) -> Issuer:
-    own = issue.make_key(kind)
-    made = issue.issue(Wish(name, days, is_ca=True), own, above, datetime.now(UTC))
-    return Issuer(made, own)
-
-
-ROOT = authority("Root", days=300)
-
-
-def made(
-    name: str,
-    kind: str = "ecdsa",
-    issuer: Issuer = ROOT,
-    above: tuple[Certificate, ...] = (),
-    age: timedelta = timedelta(),
-    crl: str = "",
-) -> Made:
-    own = issue.make_key(kind)
-    wish = Wish(name, 10, (name,), crl_urls=[crl] if crl else ())
-    return Made(issue.issue(wish, own, issuer, datetime.now(UTC) - age), own, above)
-
-
-@functools.cache
-def ours(kind: str = "ecdsa") -> Made:
-    return made(OURS, kind)
-
-
-def settings_of(ends: Ends, own: Made, **more: Value) -> Mapping[str, Value]:
-    """Write our files and return what our document says of them."""
-    place = ends.ours.directory
-    (place / "gw.pem").write_text(own.pem)
-    (place / "gw.key").write_text(issue.private_pem(own.key))
-    (place / "gw.key").chmod(0o600)
-    (place / "ca.pem").write_text(issue.certificate_pem(ROOT.certificate))
-    return {
-        "auth": "certificate",
-        "certificate_file": "gw.pem",
-        "private_key_file": "gw.key",
-        "ca_file": "ca.pem",
-        "local_id": OURS,
-        "remote_id": PEER,
-        **more,
-    }
-
-
-def swan_of(ends: Ends, own: Made, auth: str = "pubkey", **more: object) -> Connection:
-    chain = tuple(issue.certificate_pem(one) for one in (own.certificate, *own.above))
-    trusted = (issue.certificate_pem(ROOT.certificate),)
-    shown = Certificates(chain, issue.private_pem(own.key), trusted, auth)
-    plain = replace(ends.connection(), local_id=PEER, remote_id=OURS, certificates=shown)
-    return replace(plain, **more)  # type: ignore[arg-type]  # named by the test
-
 
 KINDS = [
     ("ecdsa", "pubkey", "ECDSA with SHA2-256"),

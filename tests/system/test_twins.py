@@ -94,6 +94,24 @@ def test_the_largest_packet_fits_and_one_byte_more_is_answered(
 
 
 @pytest.mark.parametrize("family", [4, 6])
+def test_errors_of_icmp_come_back_through_the_tunnel(
+    pair: Pair, gateways: tuple[Twinspan, Twinspan], family: int
+) -> None:
+    """Also those of the far gateway itself, whose inner address is of neither site's prefix."""
+    there = pair.b.host_address(family)
+    late = ("ping", "-n", "-c", "1", "-W", "2", "-t", "2", there)
+    assert "Time to live exceeded" in _told(pair, *late) or "Hop limit" in _told(pair, *late)
+    nobody = there.rpartition(":" if family == 6 else ".")[0] + (":77" if family == 6 else ".77")
+    asked = ("ping", "-n", "-c", "1", "-W", "5", nobody)
+    assert re.search(r"Destination Host Unreachable|Address unreachable", _told(pair, *asked))
+
+
+def _told(pair: Pair, *words: str) -> str:
+    """Return what a command of host a says, whether it succeeds or not."""
+    return pair.a.host.run(*words, check=False)
+
+
+@pytest.mark.parametrize("family", [4, 6])
 @pytest.mark.parametrize("direction", [(), ("-R",)], ids=["to b", "from b"])
 def test_tcp_is_fast_both_ways(
     pair: Pair, gateways: tuple[Twinspan, Twinspan], family: int, direction: tuple[str, ...]
