@@ -1,5 +1,6 @@
 """
-A capture of a tunnel with its keys, opened by others: scapy for ESP, `cryptography` for IKE.
+A capture of a tunnel with its keys, opened by others: scapy for ESP, `cryptography` for IKE, and
+Debian's tshark for both.
 
     host a --- gw a (twinspan) ==== wan1, wan2 ==== gw b (twinspan) --- host b
 """
@@ -7,7 +8,9 @@ A capture of a tunnel with its keys, opened by others: scapy for ESP, `cryptogra
 from __future__ import annotations
 
 import csv
+import os
 import re
+import shutil
 import tarfile
 from collections.abc import Iterator
 from functools import partial
@@ -20,8 +23,9 @@ from scapy.layers.inet import ICMP, IP, UDP
 from scapy.layers.ipsec import ESP, SecurityAssociation
 from scapy.layers.l2 import Ether
 
+from gateway.cli.pcap.wireshark import OPTIONS
 from lab import iperf, searched, twins
-from lab.commands import Process, start, wait_for
+from lab.commands import Process, run, start, wait_for
 from lab.netns import Lab
 from lab.twins import Twins
 from lab.twinspan import ROOT
@@ -76,7 +80,7 @@ def opened(outer: list[bytes], keys: dict[int, Any]) -> Iterator[IP]:
 
 def test_with_its_keys_others_read_a_capture_outside_as_inside(made: Twins, tmp_path: Path) -> None:
     file = tmp_path / "all.pcapng"
-    process = begun(made, file, "--seconds", "0", "--with-keys", "--packets", "4000")
+    process = begun(made, file, "--seconds", "0", "--with-keys", "--packets", "2000")
     keys = tmp_path / "all.pcapng.keys"
     wait_for("the keys", lambda: (keys / "esp_sa").exists(), 10.0)
     assert ping(made.pair.a.host, made.pair.b.host4)
@@ -92,6 +96,7 @@ def test_with_its_keys_others_read_a_capture_outside_as_inside(made: Twins, tmp_
     assert {bytes(one[ICMP]) for one in echoes} <= plain
     assert len(found) > 100
     _ike_opens(outer, keys)
+    _wireshark_opens(file, keys, len(echoes))
     assert "capture begins" in made.a.log_text()
     assert 'keys="given out"' in made.a.log_text()
     assert "capture_begins" in made.a.cli("events", "--tunnel", FIRST, "-o", "json")
@@ -115,6 +120,29 @@ def _ike_opens(outer: list[bytes], keys: Path) -> None:
         assert AESGCM(key[:-4]).decrypt(nonce, message[40:], message[:32])
         count += 1
     assert count >= 2
+
+
+def _wireshark_opens(file: Path, keys: Path, echoes: int) -> None:
+    """Check that tshark, told as the command says, shows what is in both, and finds no fault."""
+    profile = file.parent / ".config/wireshark/profiles/twinspan"
+    shutil.copytree(keys, profile)
+    environment = {**os.environ, "HOME": str(file.parent)}
+
+    def shown(what: str, *fields: str) -> list[list[str]]:
+        words = [word for field in fields for word in ("-e", field)]
+        options = ("-C", "twinspan", *OPTIONS.split(), "-o", "esp.enable_authentication_check:TRUE")
+        read = ("tshark", "-r", str(file), *options, "-Y", what, "-T", "fields", *words)
+        return [line.split("\t") for line in run(*read, env=environment).splitlines()]
+
+    opened = shown("esp && icmp", "esp.spi", "icmp.type")
+    assert len(opened) == echoes
+    assert {kind for _, kind in opened} == {"8", "0"}
+    assert len({spi for spi, _ in opened}) >= 2
+    assert shown("esp.icv_bad == 1", "esp.spi") == []
+    said = shown("isakmp.enc.decrypted", "isakmp.exchangetype", "isakmp.messageid")
+    assert len(said) >= 4  # the rekey of the Child SA and the Delete of the old one, both ways
+    assert {exchange for exchange, _ in said} >= {"36", "37"}
+    assert shown("isakmp.enc.decrypted && isakmp.nonce", "isakmp.messageid")
 
 
 def keys_in(directory: Path) -> list[bytes]:

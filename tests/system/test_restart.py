@@ -103,6 +103,22 @@ def test_another_data_plane_process_takes_the_place_of_one_that_is_killed(up: En
         assert seen.silence_ms < SILENCE_MOST_MS
 
 
+def test_both_processes_that_die_at_once_begin_everything_anew(up: Ends) -> None:
+    """Nothing of before is in the way: the kernel has taken device and routes with the last one."""
+    gateway = up.pair.a.gateway
+    before, ike = _device(up), ike_sas(up)
+    (plane,) = set(up.ours.pids()) - {up.ours.pid}
+    up.ours.kill()
+    os.kill(plane, signal.SIGKILL)
+    wait_for("the end of both", lambda: not up.ours.pids(), 5.0)
+    wait_for("the device to go", lambda: "ts-" not in gateway.ip("-br", "link"), 5.0)
+    up.ours.start()
+    up.ours.wait_up()
+    reach_each_other(up.pair)
+    assert _device(up) != before
+    assert not set(ike_sas(up)) <= set(ike)
+
+
 def test_a_newer_version_with_another_abi_takes_over_from_the_data_plane_before(
     up: Ends, monkeypatch: pytest.MonkeyPatch
 ) -> None:
