@@ -55,7 +55,8 @@ SCENARIOS = (
     Scenario("net2net-pubkey", PEER, (f"{CERT}::test_raw_public_keys",)),
     Scenario("net2net-start", PEER, (f"{SWAN}::test_every_suite",)),
     Scenario(
-        "net2net-route, -route-narrow, trap-any", "no traps: a tunnel is up before its first packet"
+        "net2net-route, -route-narrow, dpd-trap, protoport-trap, trap-any",
+        "no traps: a tunnel is up before its first packet",
     ),
     Scenario(
         "net2net-rekey",
