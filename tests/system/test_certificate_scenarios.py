@@ -275,8 +275,7 @@ def test_pre_shared_keys_and_certificates_beside_each_other(ends: Ends) -> None:
         if start == "respond":
             for name in (FIRST, SECOND):
                 ends.swan.initiate(name)
-        for name in (FIRST, SECOND):
-            wait_for(f"{name} up", lambda name=name: ends.ours.tunnels()[name].is_up, 15.0)
+        ends.ours.wait_up(FIRST, SECOND)
         reach_each_other(ends.pair)
 
 
