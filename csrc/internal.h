@@ -148,7 +148,7 @@ struct gw_path_state {
 struct gw_options_state {
 	struct gw_tunnel_options options;
 	struct gw_rate_config rate;
-	uint32_t hold_bytes; /* that may wait for the rate cap in each queue */
+	uint32_t hold_bytes; /* that may wait for the rate cap with each worker */
 };
 
 struct gw_inbound {
@@ -227,6 +227,7 @@ struct gw_tunnel_state {
 	struct gw_rate rate;
 	uint32_t release_at
 		[GW_WORKERS_MAX]; /* by worker and its alone: the queue whose turn it is */
+	uint32_t held[GW_WORKERS_MAX]; /* likewise: bytes that wait in its queues */
 	struct gw_rate icmp_rate;
 	/* Until then UDP_SEGMENT is not used: the kernel refused it. */
 	gw_counter gso_retry_at_ns;
@@ -441,7 +442,10 @@ void gw_shaper_free(struct gw_shaper *shaper); /* or NULL */
 /* The others are for the queue's worker alone. */
 struct gw_queue *gw_shaper_queue(const struct gw_shaper *shaper);
 bool gw_shaper_is_empty(const struct gw_shaper *shaper);
-/* Keep a copy of what was read, behind the others. False if more than `most` bytes would wait. */
+/*
+ * Keep a copy of what was read, behind the others. False if more than `most` bytes would wait in the
+ * worker's queues of the tunnel.
+ */
 bool gw_shaper_hold(
 	struct gw_shaper *shaper, const uint8_t *data, size_t len, uint32_t most);
 /*
@@ -449,6 +453,9 @@ bool gw_shaper_hold(
  * that waits gets as many bytes (deficit round robin), whatever its packets are. NULL: none waits.
  */
 struct gw_queue *gw_shaper_next(struct gw_tunnel_state *tunnel, uint32_t worker);
+/* The one of a worker's queues of a tunnel in which most waits; NULL: none waits. */
+struct gw_shaper *gw_shaper_fullest(
+	const struct gw_tunnel_state *tunnel, uint32_t worker);
 /* The first that waits, or NULL; it stays until gw_shaper_pop(). */
 const uint8_t *gw_shaper_first(const struct gw_shaper *shaper, size_t *len);
 void gw_shaper_pop(struct gw_shaper *shaper);

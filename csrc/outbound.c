@@ -387,16 +387,36 @@ carry(struct gw_worker *worker, struct gw_out_batch *batch, struct packet_plan *
 			plan->count - at < GW_CHUNK ? plan->count - at : GW_CHUNK);
 }
 
-/* Keep a packet for later, if there is room. */
-static void
-hold(struct gw_out_batch *batch, struct gw_shaper *shaper, const struct packet_plan *plan,
-	const uint8_t *data, size_t len)
+/* Drop the oldest packet of the fullest lane. False if that is this one: it has its share. */
+static bool
+make_room(struct gw_worker *worker, struct gw_out_batch *batch,
+	const struct gw_shaper *shaper)
 {
-	if (shaper == NULL ||
-		!gw_shaper_hold(shaper, data, len, batch->options->hold_bytes))
-		drop(batch, GW_DROP_RATE, plan->count);
-	else
-		gw_shaper_wait(shaper, RELEASE_NS);
+	struct gw_shaper *fullest = gw_shaper_fullest(batch->tunnel, worker->index);
+	struct packet_plan plan;
+	const uint8_t *data;
+	size_t len;
+
+	if (fullest == NULL || fullest == shaper)
+		return false;
+	data = gw_shaper_first(fullest, &len);
+	if (make_plan(batch, data, len, &plan))
+		drop(batch, GW_DROP_RATE, plan.count);
+	gw_shaper_pop(fullest);
+	return true;
+}
+
+/* Keep a packet for later, if there is room or another lane has more than its share. */
+static void
+hold(struct gw_worker *worker, struct gw_out_batch *batch, struct gw_shaper *shaper,
+	const struct packet_plan *plan, const uint8_t *data, size_t len)
+{
+	while (!gw_shaper_hold(shaper, data, len, batch->options->hold_bytes))
+		if (!make_room(worker, batch, shaper)) {
+			drop(batch, GW_DROP_RATE, plan->count);
+			return;
+		}
+	gw_shaper_wait(shaper, RELEASE_NS);
 }
 
 /* Carry what was read from a queue, or let it wait. */
@@ -411,7 +431,7 @@ take(struct gw_worker *worker, struct gw_out_batch *batch, const struct gw_queue
 	if (!make_plan(batch, data, len, &plan))
 		return;
 	if (shaper != NULL && must_wait(batch, shaper, &plan))
-		hold(batch, shaper, &plan, data, len);
+		hold(worker, batch, shaper, &plan, data, len);
 	else
 		carry(worker, batch, &plan);
 }

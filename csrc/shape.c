@@ -4,7 +4,8 @@
  * A cap that only drops takes the whole window of a TCP stream at once, and the stream then
  * stands still until its timer ends: one of 100 Mbit/s carried 11. So packets wait, in the order
  * they came, in a ring of their queue, and a timer of the queue brings its worker back to them.
- * What exceeds the ring is dropped, as at the end of any line.
+ * What exceeds the bound is dropped, as at the end of any line. The bound is for all queues of a
+ * tunnel that one worker reads: who has most there gives way (outbound.c).
  *
  * The ring is the queue's worker's alone. Control makes it before a cap takes effect, and it stays
  * until the tunnel goes. An entry is its length and its bytes, in one piece: one that does
@@ -123,14 +124,22 @@ take_room(struct gw_shaper *shaper, uint32_t space)
 	return entry_at(shaper, shaper->tail - space);
 }
 
+/* What waits in all queues of the tunnel that this one's worker reads. */
+static uint32_t *
+held_of(const struct gw_shaper *shaper)
+{
+	return &shaper->queue->tunnel->held[shaper->queue->worker];
+}
+
 bool
 gw_shaper_hold(struct gw_shaper *shaper, const uint8_t *data, size_t len, uint32_t most)
 {
 	uint32_t space =
 		(uint32_t)(sizeof(struct entry) + len + ALIGN - 1) / ALIGN * ALIGN;
+	uint32_t *held = held_of(shaper);
 	struct entry *entry;
 
-	if (shaper->held + space > most)
+	if (*held + space > most)
 		return false;
 	entry = take_room(shaper, space);
 	if (entry == NULL)
@@ -139,6 +148,7 @@ gw_shaper_hold(struct gw_shaper *shaper, const uint8_t *data, size_t len, uint32
 	entry->space = space;
 	memcpy(entry->data, data, len);
 	shaper->held += space;
+	*held += space;
 	return true;
 }
 
@@ -165,6 +175,24 @@ gw_shaper_next(struct gw_tunnel_state *tunnel, uint32_t worker)
 	return NULL;
 }
 
+struct gw_shaper *
+gw_shaper_fullest(const struct gw_tunnel_state *tunnel, uint32_t worker)
+{
+	struct gw_shaper *shaper, *fullest = NULL;
+	uint32_t i, most = 0;
+
+	for (i = 0; i < tunnel->queue_count; i++) {
+		if (tunnel->queue[i].worker != worker)
+			continue;
+		shaper = atomic_load(&tunnel->queue[i].shaper);
+		if (shaper != NULL && shaper->held > most) {
+			most = shaper->held;
+			fullest = shaper;
+		}
+	}
+	return fullest;
+}
+
 const uint8_t *
 gw_shaper_first(const struct gw_shaper *shaper, size_t *len)
 {
@@ -183,6 +211,7 @@ gw_shaper_pop(struct gw_shaper *shaper)
 	uint32_t space = entry_at(shaper, shaper->head)->space;
 
 	shaper->held -= space;
+	*held_of(shaper) -= space;
 	shaper->head += space;
 	if (shaper->head == shaper->end && shaper->tail < shaper->head)
 		shaper->head = shaper->end = 0;

@@ -117,6 +117,62 @@ test_queues_share_a_rate_cap(void)
 	free_lanes(&a, peer, ends);
 }
 
+/* Have the worker read so many packets of about 1,000 bytes from a queue. */
+static void
+feed(struct gw_worker *worker, struct gw_queue *queue, int end, uint32_t count)
+{
+	unsigned random = 3;
+
+	for (; count > 0; count--) {
+		tun_put(end, NULL, sent, make_packet(sent, &tcp4, 1000, &random));
+		CHECK(gw_outbound_batch(worker, queue));
+	}
+}
+
+static uint32_t
+count_held(struct gw_queue *queue)
+{
+	struct gw_shaper *shaper = atomic_load(&queue->shaper);
+	uint32_t count = 0;
+	size_t len;
+
+	for (; gw_shaper_first(shaper, &len) != NULL; count++)
+		gw_shaper_pop(shaper);
+	return count;
+}
+
+/* What may wait is of all queues together, and the one with most there gives way to the others. */
+static void
+test_queues_share_what_may_wait(void)
+{
+	struct gw_tunnel_state *tunnel;
+	struct gw_tunnel_stats stats;
+	struct gw_worker *worker;
+	uint32_t bulk, few, most;
+	struct plane a;
+	int peer, ends[3];
+
+	make_lanes(&a, 8000, &peer, ends);
+	tunnel = gw_tunnel_find(a.dp, TUNNEL);
+	worker = &a.dp->workers[tunnel->queue[0].worker];
+	worker->buffers = calloc(1, sizeof(*worker->buffers));
+	CHECK(worker->buffers != NULL);
+	feed(worker, &tunnel->queue[0], ends[0], 400);
+	most = tunnel->held[worker->index];
+	CHECK(most > 120000 && most <= 131072);
+	feed(worker, &tunnel->queue[1], ends[1], 30);
+	CHECK(tunnel->held[worker->index] <= 131072);
+	stats = tunnel_stats(&a);
+	few = count_held(&tunnel->queue[1]);
+	bulk = count_held(&tunnel->queue[0]);
+	CHECK(few == 30 && bulk > 80);
+	CHECK(tunnel->held[worker->index] == 0);
+	CHECK(stats.out_packets + stats.drops[GW_DROP_RATE] + few + bulk == 430);
+	CHECK(all_drops(&a) == stats.drops[GW_DROP_RATE]);
+	free(worker->buffers);
+	free_lanes(&a, peer, ends);
+}
+
 static void
 test_shares_are_of_workers(void)
 {
@@ -143,6 +199,7 @@ main(void)
 {
 	test_an_urgent_queue_is_read_first();
 	test_queues_share_a_rate_cap();
+	test_queues_share_what_may_wait();
 	test_shares_are_of_workers();
 	return 0;
 }
