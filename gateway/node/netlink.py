@@ -42,6 +42,7 @@ from pyroute2.netlink import NLM_F_REQUEST
 from pyroute2.netlink.rtnl import RTM_GETROUTE
 
 from gateway.errors import GatewayError
+from gateway.node.features import Features
 from gateway.node.sysctl import OwnSettings, Settings
 from gateway.rtnl import (
     CREATE,
@@ -149,6 +150,7 @@ class Netlink:
         sockets = sockets or own_sockets()
         self._settings = settings or OwnSettings()
         self._control = sockets.control
+        self.features = Features(sockets.control)
         self.namespace = sockets.namespace  # a descriptor, for what is moved there
         # A strict check lets the kernel, not us, drop what a dump did not ask for: BIRD's routes.
         sockets.second.setsockopt(_SOL_NETLINK, _STRICT_CHECK, 1)
@@ -179,7 +181,7 @@ class Netlink:
             raise NetlinkError(what, number, "" if text == os.strerror(number) else text) from None
 
     def _set_link(self, what: str, name: str, **fields: object) -> None:
-        self._ask(f"link {name} {what}", "link", "set", index=self._index(name), **fields)
+        self._ask(f"link {name} {what}", "link", "set", index=self.index(name), **fields)
 
     # ---- links ----
 
@@ -200,12 +202,13 @@ class Netlink:
     def has(self, name: str) -> bool:
         """Return whether there is a link of that name."""
         try:
-            self._index(name)
+            self.index(name)
         except NetlinkError:
             return False
         return True
 
-    def _index(self, name: str) -> int:
+    def index(self, name: str) -> int:
+        """Return the number of a link. Raises NetlinkError if there is none of that name."""
         try:
             answer = self._ioctl(_SIOCGIFINDEX, struct.pack("16s24x", name.encode()))
         except OSError:
@@ -244,7 +247,7 @@ class Netlink:
             "add",
             ifname=name,
             kind="vlan",
-            link=self._index(parent),
+            link=self.index(parent),
             vlan_id=vlan,
             net_ns_fd=namespace,
         )
@@ -263,7 +266,7 @@ class Netlink:
 
     def del_link(self, name: str) -> None:
         """Remove a link; with one end of a veth pair goes the other."""
-        self._ask(f"link {name} del", "link", "del", index=self._index(name))
+        self._ask(f"link {name} del", "link", "del", index=self.index(name))
 
     def set_group(self, name: str, group: int) -> None:
         """Put a link into a group of links; 0 is that of all others."""
@@ -301,7 +304,7 @@ class Netlink:
         A TUN device never asks the kernel to hold packets back, so a discipline holds none; but a
         multi-queue device would get 256 of them.
         """
-        self._ask(f"link {name} noqueue", "tc", "replace", kind="noqueue", index=self._index(name))
+        self._ask(f"link {name} noqueue", "tc", "replace", kind="noqueue", index=self.index(name))
 
     def settle_carrier(self, name: str) -> None:
         """
@@ -338,13 +341,13 @@ class Netlink:
 
     def addresses(self, name: str) -> set[Interface]:
         """Return the addresses of a link, without link-local IPv6 ones."""
-        return {address for _, address, _ in self._addresses(self._index(name))}
+        return {address for _, address, _ in self._addresses(self.index(name))}
 
     def given_addresses(self, name: str | None = None) -> set[tuple[int, Interface]]:
         """
         Return the addresses that `give_address` has put on a link, or on any, with its index.
         """
-        index = self._index(name) if name else 0
+        index = self.index(name) if name else 0
         return {
             (at, address)
             for at, address, proto in self._addresses(index)
@@ -377,7 +380,7 @@ class Netlink:
             f"address {address} on {name}",
             "addr",
             command,
-            index=self._index(name),
+            index=self.index(name),
             address=str(address.ip),
             local=str(address.ip),
             prefixlen=address.network.prefixlen,
@@ -433,7 +436,7 @@ class Netlink:
         if route.via:
             body += attribute(_RTA_GATEWAY, route.via.packed)
         if route.interface:
-            body += attribute(_RTA_OIF, _UINT.pack(self._index(route.interface)))
+            body += attribute(_RTA_OIF, _UINT.pack(self.index(route.interface)))
         try:
             self._raw.change(kind, body, flags)
         except OSError as error:

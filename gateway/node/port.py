@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from gateway.model.resources import Document, VpcAttachment, namespaces_of
 from gateway.model.types import AnyInterface
 
+# What a card may do with packets on the way in, by the kernel's names (`ethtool -k`).
+GRO, UDP_GRO_FORWARDING, GRO_LIST = "rx-gro", "rx-udp-gro-forwarding", "rx-gro-list"
+
 
 @dataclass(frozen=True, slots=True)
 class FarEnd:
@@ -45,6 +48,13 @@ class PortPlan:
 def ports_of(document: Document) -> tuple[PortPlan, ...]:
     """Return the ports of all Border Gateways of `document`, which has passed its checks."""
     return tuple(_ports(document))
+
+
+def cards_of(plan: PortPlan) -> Iterator[tuple[str, str]]:
+    """Yield namespace and name of each device at which packets of a port may be merged."""
+    yield plan.namespace, plan.interface
+    if plan.vlan is not None:  # what is tagged is merged before its tag is looked at
+        yield "", plan.vlan[0]
 
 
 def _ports(document: Document) -> Iterator[PortPlan]:

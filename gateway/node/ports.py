@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from gateway.errors import GatewayError
 from gateway.node.journal import Journal
+from gateway.node.merging import Merging
 from gateway.node.namespaces import OWN, Namespaces
 from gateway.node.netlink import Interface, Link, Netlink, NetlinkError
 from gateway.node.port import PortPlan
@@ -66,6 +67,7 @@ class Ports:
     def __init__(self, namespaces: Namespaces, journal: Journal) -> None:
         self._namespaces = namespaces
         self._journal = journal
+        self._merging = Merging(namespaces, journal)
         self._plans: tuple[PortPlan, ...] | None = None  # not known: an earlier process's
         self.troubles: dict[str, str] = {}  # by owner
 
@@ -85,6 +87,7 @@ class Ports:
                 self._give_addresses(plan, plans)
             except (GatewayError, OSError) as error:
                 self.troubles[plan.owner] = str(error)
+        self._merging.apply(plans)
         if plans != self._plans:
             self._take_addresses_back(plans)
         self._plans = plans

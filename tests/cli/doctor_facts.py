@@ -101,6 +101,13 @@ WELL = Facts(
     namespaces={OWN: OWN_NAMESPACE},
     paths=(PathSeen(US, THEM, "eth0", 1500, 1500),),
     devices=(DeviceSeen("eth0", 1500, {"tx checksum": True, "GSO": True, "GRO": True}),),
+    inner_devices=(
+        DeviceSeen(
+            "eth1",
+            1500,
+            {"rx-gro": True, "rx-udp-gro-forwarding": True, "rx-gro-list": False},
+        ),
+    ),
     kernel=KernelSeen("6.12.9-amd64", True, True, frozenset({"multi_queue", "vnet_hdr"})),
     clock=ClockSeen(is_synchronised=True, max_error_s=0.002),
     cpu=CpuSeen(2, frozenset({"aes", "vaes"}), True, {"aes256gcm16": "ipsecmb"}, frozenset(), 0.0),

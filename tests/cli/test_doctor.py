@@ -77,6 +77,12 @@ def offloads(gro: bool | None) -> Facts:
     return replace(WELL, devices=(DeviceSeen("eth0", 1500, states),))
 
 
+def inner(**changes: bool) -> Facts:
+    (card,) = WELL.inner_devices
+    names = {name.replace("_", "-"): state for name, state in changes.items()}
+    return replace(WELL, inner_devices=(replace(card, offloads={**card.offloads, **names}),))
+
+
 def cpu(**changes: object) -> Facts:
     return replace(WELL, cpu=replace(WELL.cpu, **changes))  # type: ignore[arg-type]
 
@@ -222,6 +228,22 @@ CASES: Sequence[tuple[str, Facts, str, Verdict, str, str]] = [
         Verdict.WARNING,
         "GRO off",
         "ethtool -K eth0 tx on gso on gro on",
+    ),
+    (
+        "UDP toward the tunnels is not merged",
+        inner(rx_udp_gro_forwarding=False),
+        "inner_offloads",
+        Verdict.WARNING,
+        "rx-udp-gro-forwarding off",
+        "ethtool -K eth1 rx-udp-gro-forwarding on",
+    ),
+    (
+        "it is merged as a list, which no TUN device takes",
+        inner(rx_gro=False, rx_gro_list=True),
+        "inner_offloads",
+        Verdict.WARNING,
+        "rx-gro off",
+        "ethtool -K eth1 rx-gro on rx-gro-list off",
     ),
     (
         "a driver that says nothing",
@@ -597,6 +619,12 @@ def test_a_release_is_read_to_its_numbers() -> None:
     spoilt = ("7.0.0", "7.0.9-generic", "7.1.4")
     assert all(spoils_equal_segments(release) for release in spoilt)
     assert not any(spoils_equal_segments(release) for release in ("6.18.44", "7.1.5", "rolling"))
+
+
+@pytest.mark.parametrize("release", ["5.10.0", "6.1.0-18-amd64", "7.1.4"])
+def test_udp_is_not_to_be_merged_where_the_kernel_cuts_it(release: str) -> None:
+    facts = replace(inner(rx_udp_gro_forwarding=False), kernel=kernel(release=release).kernel)
+    assert "inner_offloads" not in {one.check for one in findings(facts, NOW)}
 
 
 def test_the_settings_wanted_are_those_that_are_packaged() -> None:

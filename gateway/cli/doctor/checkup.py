@@ -25,6 +25,7 @@ from gateway.cli.doctor.look.gateway import pid_of
 from gateway.cli.doctor.verdict import Finding, Unseen
 from gateway.errors import GatewayError
 from gateway.node.plan import NodePlan
+from gateway.node.port import cards_of
 from gateway.node.udp import outer_mtu
 from gateway.sa import Address
 
@@ -46,6 +47,7 @@ CHECKS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
     paths.path_mtu,
     paths.device_mtu,
     paths.device_offloads,
+    paths.inner_offloads,
     routing.namespaces,
     routing.forwarding,
     routing.reverse_path,
@@ -91,6 +93,7 @@ def examine(place: Place, runtime_dir: Path) -> Facts:
         namespaces={name: network.namespace(name) for name in names},
         paths=found,
         devices=tuple(_devices(found)),
+        inner_devices=tuple(_inner_devices(wanted)) if wanted else (),
         kernel=look_machine.kernel(),
         clock=look_machine.clock(),
         cpu=look_machine.cpu(_after(before, began_at)),
@@ -146,3 +149,11 @@ def _path(local: Address, remote: Address, *, is_probed: bool) -> PathSeen:
 def _devices(found: tuple[PathSeen, ...]) -> Iterator[DeviceSeen]:
     for name in dict.fromkeys(path.device for path in found if path.device):
         yield network.device(name)
+
+
+def _inner_devices(wanted: NodePlan) -> Iterator[DeviceSeen]:
+    cards = dict.fromkeys(card for port in wanted.ports for card in cards_of(port))
+    for namespace, name in cards:
+        seen = network.inner_device(name) if namespace == OWN else None
+        if seen is not None:
+            yield seen

@@ -90,7 +90,7 @@ class PathSeen:
 
 @dataclass(frozen=True, slots=True)
 class DeviceSeen:
-    """An outer device. Offloads are None where the driver does not say."""
+    """An outer device, or an inner one. Offloads are None where the driver does not say."""
 
     name: str
     mtu: int
@@ -155,6 +155,7 @@ class Facts:
     namespaces: Mapping[str, NamespaceSeen | Unseen]
     paths: tuple[PathSeen, ...]
     devices: tuple[DeviceSeen, ...]
+    inner_devices: tuple[DeviceSeen, ...]  # cards toward the VPCs, in the VM's own namespace
     kernel: KernelSeen
     clock: ClockSeen | Unseen
     cpu: CpuSeen

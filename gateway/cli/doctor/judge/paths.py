@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from gateway.cli.doctor.facts import DeviceSeen, Facts, PathSeen
 from gateway.cli.doctor.verdict import Finding, Unseen, failure, ok, unknown, warning
+from gateway.dataplane.kernel import may_merge_udp
 from gateway.node.mtu import inner_mtu
 from gateway.node.plan import NodePlan
+from gateway.node.port import GRO, GRO_LIST, UDP_GRO_FORWARDING
 from gateway.sa import Address
 
 _LEAST = 1280  # bytes: IPv6 needs it of every link (RFC 8200 section 5)
@@ -52,6 +54,7 @@ def device_mtu(facts: Facts) -> Iterator[Finding]:
             yield warning("device_mtu", device.name, found, wanted, remedy)
 
 
+_WORDS: Mapping[bool | None, str] = {True: "on", False: "off", None: "not known"}
 _FLAGS = {"tx checksum": "tx", "GSO": "gso", "GRO": "gro"}
 
 
@@ -66,10 +69,34 @@ def _offloads(device: DeviceSeen) -> Finding:
     states = device.offloads
     if all(state is None for state in states.values()):
         return unknown("device_offloads", device.name, Unseen("the driver does not say"))
-    words = {True: "on", False: "off", None: "not known"}
-    found = ", ".join(f"{name} {words[state]}" for name, state in states.items())
+    found = ", ".join(f"{name} {_WORDS[state]}" for name, state in states.items())
     off = [_FLAGS[name] for name, state in states.items() if state is False]
     if not off:
         return ok("device_offloads", device.name, found, wanted)
     remedy = f"ethtool -K {device.name} " + " ".join(f"{flag} on" for flag in off)
     return warning("device_offloads", device.name, found, wanted, remedy)
+
+
+# With these, UDP that is forwarded is merged.
+_MERGING: Mapping[str, bool] = {GRO: True, UDP_GRO_FORWARDING: True, GRO_LIST: False}
+
+
+def inner_offloads(facts: Facts) -> Iterator[Finding]:
+    """The cards toward the VPCs merge UDP: without, each packet costs a system call of its own."""
+    if may_merge_udp(facts.kernel.release):
+        for device in facts.inner_devices:
+            yield _merges(device)
+
+
+def _merges(device: DeviceSeen) -> Finding:
+    states = {name: device.offloads.get(name) for name in _MERGING}
+    wrong = [name for name, state in states.items() if state not in (_MERGING[name], None)]
+    found, wanted = (
+        ", ".join(f"{name} {_WORDS[state]}" for name, state in each.items())
+        for each in (states, _MERGING)
+    )
+    if not wrong:
+        return ok("inner_offloads", device.name, found, wanted)
+    flags = " ".join(f"{name} {_WORDS[_MERGING[name]]}" for name in wrong)
+    remedy = f"ethtool -K {device.name} {flags}"
+    return warning("inner_offloads", device.name, found, wanted, remedy)

@@ -20,6 +20,8 @@ from gateway.cli.doctor.verdict import Unseen
 from gateway.errors import GatewayError
 from gateway.fib import FibRoute, Flow, all_routes, chosen
 from gateway.netns.kernel import enter, inside, open_namespace
+from gateway.node.features import Features
+from gateway.node.port import GRO, GRO_LIST, UDP_GRO_FORWARDING
 from gateway.node.sysctl import OwnSettings
 from gateway.rtnl import RawNetlink, attributes, rtnetlink_socket
 from gateway.sa import Address
@@ -30,6 +32,7 @@ _IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _KERNEL_RULES = {4: 3, 6: 2}  # local, main and, of IPv4, default
 _SIOCETHTOOL, _SIOCGIFMTU = 0x8946, 0x8921
 _ETHTOOL = {"tx checksum": 0x16, "GSO": 0x23, "GRO": 0x2B}
+_MADE_OF_OTHERS = ("veth", "bridge", "802.1Q VLAN Support", "macvlan", "dummy", "bonding", "team")
 _LEGACY = ("ip_tables_names", "ip6_tables_names")
 
 
@@ -173,6 +176,20 @@ def device(name: str) -> DeviceSeen:
         (mtu,) = struct.unpack_from("=i", fcntl.ioctl(sock, _SIOCGIFMTU, request), 16)
         states = {what: _offload(sock, name, number) for what, number in _ETHTOOL.items()}
     return DeviceSeen(name, mtu, states)
+
+
+def inner_device(name: str) -> DeviceSeen | None:
+    """Return what a card toward a VPC merges; None for what is no card, or is gone."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        features = Features(sock)
+        try:
+            if features.driver(name) in _MADE_OF_OTHERS:
+                return None
+            found = features.of(name)
+        except OSError:
+            return None
+    states = {what: found.get(what) for what in (GRO, UDP_GRO_FORWARDING, GRO_LIST)}
+    return DeviceSeen(name, device(name).mtu, states)
 
 
 def _offload(sock: socket.socket, name: str, command: int) -> bool | None:
