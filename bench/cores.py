@@ -11,7 +11,7 @@ other (locks, shared cache lines, packets for the other one) and how unevenly th
 them are in it; what the packets' makers take of the cores is not.
 
 With one peer many flows of one tunnel come to both workers, on the SA that these share or each on
-an SA of its own (RFC 9611); as plain ESP, which workers share by SPI when it comes in.
+an SA of its own (RFC 9611); in UDP, and as plain ESP.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from lab.twinspan import Twinspan, Value
 WORKERS = (1, 2)
 DIRECTIONS = ("out", "in")
 SAS = ("shared", "own")
+ENCAPS = {"": "prefer", "_raw": "never"}  # by what the figures' names end in
 _FLOWS = 64  # of the one tunnel
 _PEERS = 16
 _RATE, _SIZE, _RUN = 60_000, 1400, 32
@@ -88,10 +89,10 @@ def build(lab: Lab, workers: int) -> Side:
     return Side(hub, branches, workers)
 
 
-def build_one(lab: Lab, *, own: bool) -> Side:
+def build_one(lab: Lab, encap: str, *, own: bool) -> Side:
     """Make a hub and one peer with two workers each, which share an SA or have their own."""
     hub, branches = scale.build(lab, 2)
-    settings: dict[str, Value] = {"workers": 2, "per_resource_sas": own, "encap": "never"}
+    settings: dict[str, Value] = {"workers": 2, "per_resource_sas": own, "encap": encap}
     for end in (hub, branches):
         (one,) = end.document.connections
         one = replace(one, settings={**one.settings, **settings})
@@ -99,7 +100,8 @@ def build_one(lab: Lab, *, own: bool) -> Side:
     _start(hub, branches)
     if own:
         wait_for("an SA for each worker", lambda: len(hub.spis()) == 2 * 3, 20.0, every_s=0.3)
-    return Side(hub, branches, 2, _RAW_RATE, f"1/{_FLOWS}")
+    rate = _RAW_RATE if encap == "never" else _RATE
+    return Side(hub, branches, 2, rate, f"1/{_FLOWS}")
 
 
 def _start(hub: Twinspan, branches: Twinspan) -> None:
@@ -119,15 +121,18 @@ def measure(rounds: int, seconds: float) -> dict[str, float]:
             lab = stack.enter_context(Lab(f"co{os.getpid()}w{workers}"))
             sides[f"workers{workers}"] = build(lab, workers)
         taken = _turns(sides, DIRECTIONS, rounds, seconds)
-    with ExitStack() as stack:
-        print("starting a hub whose workers share an SA, one whose have their own", file=sys.stderr)
-        sides = {
-            kind: build_one(
-                stack.enter_context(Lab(f"co{os.getpid()}{kind[0]}")), own=kind == "own"
+    for ending, encap in ENCAPS.items():
+        with ExitStack() as stack:
+            print(
+                f"starting hubs with a shared SA, with SAs of their own ({encap})", file=sys.stderr
             )
-            for kind in SAS
-        }
-        taken |= _turns(sides, DIRECTIONS, rounds, seconds)
+            sides = {
+                kind + ending: build_one(
+                    stack.enter_context(Lab(f"co{os.getpid()}{kind[0]}")), encap, own=kind == "own"
+                )
+                for kind in SAS
+            }
+            taken |= _turns(sides, DIRECTIONS, rounds, seconds)
     return figures(taken)
 
 
@@ -155,8 +160,9 @@ def figures(taken: Mapping[str, Sequence[Sample]]) -> dict[str, float]:
     for direction in DIRECTIONS:
         one, two = (found[f"{direction}.workers{workers}.kpps"] for workers in WORKERS)
         found[f"{direction}.times_one"] = round(two / one, 2)
-        shared, own = (found[f"{direction}.{kind}.kpps"] for kind in SAS)
-        found[f"{direction}.times_shared"] = round(own / shared, 2)
+        for ending in ENCAPS:
+            shared, own = (found[f"{direction}.{kind}{ending}.kpps"] for kind in SAS)
+            found[f"{direction}.times_shared{ending}"] = round(own / shared, 2)
     return found
 
 

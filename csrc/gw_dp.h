@@ -32,12 +32,17 @@
 
 #define GW_ABI_VERSION   6
 #define GW_WORKERS_MAX   16
-#define GW_QUEUES_MAX    129   /* TUN queues of one tunnel: eight a worker, and one */
-#define GW_SELECTORS_MAX 32    /* traffic selectors of one SA and side */
-#define GW_OUTBOUND_MAX  32    /* outbound SAs of one tunnel: slots 0 to 31 */
-#define GW_KEY_MAX       64    /* bytes */
-#define GW_DROPS_MAX     48    /* at least the number of drop reasons */
-#define GW_SPI_SLOT_BITS 20    /* low bits of an inbound SPI: its slot in the SA table */
+#define GW_QUEUES_MAX    129 /* TUN queues of one tunnel: eight a worker, and one */
+#define GW_SELECTORS_MAX 32  /* traffic selectors of one SA and side */
+#define GW_OUTBOUND_MAX  32  /* outbound SAs of one tunnel: slots 0 to 31 */
+#define GW_KEY_MAX       64  /* bytes */
+#define GW_DROPS_MAX     48  /* at least the number of drop reasons */
+#define GW_SPI_SLOT_BITS 20  /* low bits of an inbound SPI: its slot in the SA table */
+/*
+ * Inbound SPIs from here on are those of SAs for a worker each (RFC 9611): the sockets of one address
+ * and port share them by the remainder of a division by their number.
+ */
+#define GW_SPI_OWN       0xc0000000
 #define GW_PUNT_DATA_MAX 65536 /* bytes of data behind a punt record */
 
 enum gw_err {
@@ -149,7 +154,8 @@ struct gw_tunnel {
 /*
  * A socket bound to one local address (not to "any"): UDP 4500, or raw protocol 50. Non-blocking;
  * taken. Its buffers and path MTU discovery are as it comes. Raw sockets of one address on several
- * workers share the SPIs by a socket filter.
+ * workers share the SPIs by a socket filter. UDP sockets of one address and port (SO_REUSEPORT) are
+ * shared by the kernel, but for what has an SPI of GW_SPI_OWN or more.
  */
 struct gw_socket {
 	int fd;

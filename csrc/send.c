@@ -29,6 +29,13 @@
 #define GSO_RETRY_NS UINT64_C(10000000000)
 /* Send complete messages as soon as they are this much: the other side then works while we read on. */
 #define FLUSH_BYTES 60000u
+/*
+ * Where a worker has an SA of its own its packets have a TTL of their own. So receive offload at the
+ * peer does not merge packets of two workers, which differ in nothing else that it looks at, into one
+ * datagram: that would come to one of its workers whole, out of order with what its other
+ * worker has of the same SA.
+ */
+#define OWN_TTL 64
 /* How long a full socket or device queue is waited for, in all: two milliseconds, ten times. */
 #define WAIT_MS       2
 #define WAIT_TRIES    10
@@ -70,13 +77,14 @@ add_control(struct msghdr *header, int level, int type, const void *value, size_
 }
 
 static void
-prepare_header(struct gw_buffers *b, const struct gw_out_batch *batch,
+prepare_header(const struct gw_worker *worker, const struct gw_out_batch *batch,
 	const struct gw_out_message *message, uint32_t at)
 {
 	static uint8_t keepalive = 0xff;
+	struct gw_buffers *b = worker->buffers;
 	struct msghdr *header = &b->headers[at].msg_hdr;
 	bool ipv4 = batch->path->path.family == 4;
-	int tos = message->tos;
+	int tos = message->tos, ttl = OWN_TTL - (int)worker->index;
 
 	b->parts[at][0] = (struct iovec){b->out + message->start, message->len};
 	b->parts[at][1] = (struct iovec){&keepalive, sizeof(keepalive)};
@@ -94,6 +102,9 @@ prepare_header(struct gw_buffers *b, const struct gw_out_batch *batch,
 	if (tos != 0)
 		add_control(header, ipv4 ? IPPROTO_IP : IPPROTO_IPV6,
 			ipv4 ? IP_TOS : IPV6_TCLASS, &tos, sizeof(tos));
+	if (batch->own != NULL)
+		add_control(header, ipv4 ? IPPROTO_IP : IPPROTO_IPV6,
+			ipv4 ? IP_TTL : IPV6_HOPLIMIT, &ttl, sizeof(ttl));
 	if (header->msg_controllen == 0)
 		header->msg_control = NULL;
 }
@@ -174,7 +185,7 @@ send_messages(struct gw_worker *worker, struct gw_out_batch *batch,
 	int sent, error, tries = 0;
 
 	for (i = 0; i < count; i++)
-		prepare_header(b, batch, &messages[i], i);
+		prepare_header(worker, batch, &messages[i], i);
 	while (done < count) {
 		sent = sendmmsg(batch->socket->source.fd, b->headers + done, count - done,
 			MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -316,7 +327,9 @@ gw_out_add(struct gw_worker *worker, struct gw_out_batch *batch, const uint8_t *
 
 	if (batch->message_count > 0)
 		last = &batch->messages[batch->message_count - 1];
-	if (last != NULL && fits_last(batch, last, start, len, tos)) {
+	/* One SA in each message: the peer's kernel may choose who takes it by the first SPI. */
+	if (last != NULL && fits_last(batch, last, start, len, tos) &&
+		memcmp(esp, worker->buffers->out + last->start, 4) == 0) {
 		last->closed = len < last->size;
 		last->len += (uint32_t)len;
 		last->inner_bytes += (uint32_t)inner_len;

@@ -134,18 +134,43 @@ take_share(const struct gw_socket *sock, uint32_t share, uint32_t shares)
 		       : GW_E_SYS;
 }
 
-/* Share the SPIs among the raw sockets of one address. Nothing to do for UDP. */
+/*
+ * Have the UDP sockets of one address and port share what is for a worker's own SA by its SPI, as raw
+ * sockets share all. The kernel gives any other datagram to the socket that its addresses and ports
+ * say, which keeps the packets of a peer in order even where it goes over to another SA. The program is of the
+ * whole group; without it (a socket made without SO_REUSEPORT) addresses and ports decide of all.
+ */
+static void
+share_udp(const struct gw_socket *sock, uint32_t shares)
+{
+	struct sock_filter choose[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
+			0), /* the SPI: no UDP header before it */
+		BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, GW_SPI_OWN, 0, 2),
+		BPF_STMT(BPF_ALU | BPF_MOD | BPF_K, shares), BPF_STMT(BPF_RET | BPF_A, 0),
+		BPF_STMT(BPF_RET | BPF_K,
+			UINT32_MAX), /* no socket: as without a program */
+	};
+	struct sock_fprog program = {sizeof(choose) / sizeof(choose[0]), choose};
+
+	(void)setsockopt(sock->fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &program,
+		sizeof(program));
+}
+
+/* Share the SPIs among the sockets of one address. */
 static int
-share_raw(struct gw_dp *dp, const struct gw_socket *place)
+share_spis(struct gw_dp *dp, const struct gw_socket *place)
 {
 	struct gw_socket_state *sock;
 	uint32_t share = 0, shares = 0;
 	int err = GW_OK;
 
-	if (place->encap != GW_ENCAP_ESP)
-		return GW_OK;
 	for (sock = dp->sockets; sock != NULL; sock = sock->next)
 		shares += same_place(&sock->config, place);
+	if (place->encap == GW_ENCAP_UDP && shares > 0)
+		share_udp(place, shares);
+	if (place->encap != GW_ENCAP_ESP)
+		return GW_OK;
 	for (sock = dp->sockets; sock != NULL && err == GW_OK; sock = sock->next)
 		if (same_place(&sock->config, place))
 			err = take_share(&sock->config, share++, shares);
@@ -209,7 +234,7 @@ insert_socket(struct gw_dp *dp, const struct gw_socket *config)
 	dp->sockets = sock;
 	err = refresh_paths(dp);
 	if (err == GW_OK)
-		err = share_raw(dp, config);
+		err = share_spis(dp, config);
 	if (err == GW_OK && epoll_ctl(dp->workers[config->worker].epoll_fd, EPOLL_CTL_ADD,
 				    config->fd, &event) != 0)
 		err = GW_E_SYS;
@@ -217,7 +242,7 @@ insert_socket(struct gw_dp *dp, const struct gw_socket *config)
 		dp->sockets = sock->next;
 		/* Paths that took the socket must let it go before it is freed. */
 		(void)refresh_paths(dp);
-		(void)share_raw(dp, config);
+		(void)share_spis(dp, config);
 		gw_quiesce(dp);
 		free(sock);
 	}

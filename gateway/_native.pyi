@@ -39,6 +39,7 @@ class _Lib:
     GW_KEY_MAX: Final[int]
     GW_DROPS_MAX: Final[int]
     GW_SPI_SLOT_BITS: Final[int]
+    GW_SPI_OWN: Final[int]
     GW_PUNT_DATA_MAX: Final[int]
 
     GW_OK: Final[int]

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 SLOT_BITS = 20  # the low bits of an inbound ESP SPI are its slot in the data plane's table
 FIRST_SPI = 1 << SLOT_BITS
+OWN_SPI = 0xC0000000  # those from here on are of Child SAs for a worker each
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +61,12 @@ class SpiTable:
         """
         Return a fresh SPI: random, at least 2**20, its slot free; of one part of them, if asked.
 
-        Workers share raw ESP by SPI: what leaves `part` divided by the number of `parts`.
+        Workers share these SPIs, from OWN_SPI on: what leaves `part` divided by the number of
+        `parts`. They share all of raw ESP so; of other SPIs in UDP, addresses and ports decide.
         """
+        first, end = (FIRST_SPI, OWN_SPI) if parts == 1 else (OWN_SPI, 1 << 32)
         while True:
-            value = int.from_bytes(self._random.bytes(4), "big")
-            spi = FIRST_SPI + value % ((1 << 32) - FIRST_SPI)
+            spi = first + int.from_bytes(self._random.bytes(4), "big") % (end - first)
             if spi % parts == part and self.claim(spi):
                 return spi
 

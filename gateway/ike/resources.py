@@ -54,7 +54,7 @@ def take(sa: IkeSa, message: Message, slot: int) -> tuple[Payload, ...]:
 
 
 def take_spi(sa: IkeSa, slot: int) -> int:
-    """Return an inbound SPI; those for a worker each fall on different workers where ESP is raw."""
+    """Return an inbound SPI; those for a worker each fall on different workers."""
     parts = sa.config.resources or 1
     return sa.context.spis.take(sa.config.resource_of(slot) % parts, parts)
 

@@ -13,6 +13,7 @@ from gateway._native import ffi, lib
 from gateway.dataplane import codec, control
 from gateway.dataplane.build import CSRC, ROOT, declarations, has_ipsecmb
 from gateway.dataplane.interface import EncapKind, PuntType
+from gateway.ike.context import FIRST_SPI, OWN_SPI
 from gateway.sa import Encr, Integ
 
 HEADER = (CSRC / "gw_dp.h").read_text()
@@ -95,6 +96,11 @@ def test_the_sizes_of_what_crosses_the_socket() -> None:
     assert ffi.sizeof("struct gw_selector") == 38
     assert ffi.sizeof("struct gw_punt") == 56
     assert ffi.sizeof("struct gw_sa") <= 4096
+
+
+def test_spis_are_made_as_the_data_plane_shares_them() -> None:
+    assert FIRST_SPI == 1 << lib.GW_SPI_SLOT_BITS
+    assert OWN_SPI == lib.GW_SPI_OWN
 
 
 def test_worker_counters_are_the_structs_fields() -> None:

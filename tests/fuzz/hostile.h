@@ -56,6 +56,8 @@ next_of_flow(uint8_t *out)
 	flow.id = sent[at].id++;
 	flow.seq = sent[at].seq;
 	sent[at].seq += (uint32_t)size;
+	if ((how & 0x20) != 0)
+		flow.options_len = 12;
 	flow.flags = how & 0x80 ? how & 0x3f : 0x10;
 	flow.tos |= how & 0x40 ? 3 : 0;
 	return make_packet(out, &flow, size, &random);

@@ -17,7 +17,7 @@ from gateway.ike.child import (
     draw_limits,
 )
 from gateway.ike.config import Lifetime, Timers
-from gateway.ike.context import FIRST_SPI, RateLimit, SpiTable
+from gateway.ike.context import FIRST_SPI, OWN_SPI, RateLimit, SpiTable
 from gateway.ike.reconnect import Backoff
 from gateway.ike.states import TRANSITIONS, On, State, step
 from gateway.ike.tasks import Task, TaskQueue, Work
@@ -127,10 +127,14 @@ def test_spis_are_slots(value: int) -> None:
     table = SpiTable(Chosen(1))
     spis = [table.take() for _ in range(20)]
     assert min(spis) >= FIRST_SPI
+    assert max(spis) < OWN_SPI
     assert len({spi % FIRST_SPI for spi in spis}) == 20
     table.release(spis[0])
     table.release(spis[0])
     assert len(table) == 19
+    own = [table.take(part, 3) for part in range(3)]
+    assert min(own) >= OWN_SPI
+    assert [spi % 3 for spi in own] == [0, 1, 2]
 
 
 def test_rate_limit_lets_so_many_through() -> None:

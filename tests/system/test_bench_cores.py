@@ -27,8 +27,13 @@ def test_two_workers_share_the_work(tmp_path: Path) -> None:
         for direction in cores.DIRECTIONS
         for key in (
             *(f"workers{n}.{what}" for n in cores.WORKERS for what in ("kpps", "busiest")),
-            *(f"{kind}.{what}" for kind in cores.SAS for what in ("kpps", "busiest")),
-            *("times_one", "times_shared"),
+            *(
+                f"{kind}{ending}.{what}"
+                for kind in cores.SAS
+                for ending in cores.ENCAPS
+                for what in ("kpps", "busiest")
+            ),
+            *("times_one", "times_shared", "times_shared_raw"),
         )
     }
     # Outbound tunnels are dealt out evenly; inbound the kernel's hash of addresses decides.
@@ -36,5 +41,6 @@ def test_two_workers_share_the_work(tmp_path: Path) -> None:
     assert 0.5 <= found["in.workers2.busiest"] < 0.95
     assert found["out.workers1.busiest"] == 1.0
     # One SA comes in by one worker, one for each worker by both.
-    assert found["in.shared.busiest"] > 0.95
-    assert 0.5 <= found["in.own.busiest"] < 0.95
+    for ending in cores.ENCAPS:
+        assert found[f"in.shared{ending}.busiest"] > 0.95
+        assert 0.5 <= found[f"in.own{ending}.busiest"] < 0.95
