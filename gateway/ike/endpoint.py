@@ -16,6 +16,7 @@ IPComp, AH, transport mode.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -420,14 +421,15 @@ class IkeEndpoint:
         return self._context.counters
 
     @property
-    def peer_addresses(self) -> set[Address]:
+    def peer_addresses(self) -> Counter[Address]:
         """
-        Return where peers of ours may be: the addresses of tunnels, and those of IKE SAs that have
-        authenticated.
+        Return where peers of ours may be, and how many: the addresses of tunnels, and those of IKE
+        SAs that have authenticated.
         """
-        named = {one.config.remote for one in self._tunnels.values()} - {None}
-        met = {sa.path.remote for sa in self._context.sas.values() if sa.tunnel is not None}
-        return {*met, *(address for address in named if address is not None)}
+        remotes = (one.config.remote for one in self._tunnels.values())
+        named = Counter(address for address in remotes if address is not None)
+        met = {(sa.tunnel, sa.path.remote) for sa in self._context.sas.values() if sa.tunnel}
+        return named | Counter(address for _, address in met)
 
     @property
     def inbound_spis(self) -> int:

@@ -58,13 +58,13 @@ class SourceRates(Generic[S]):
         self._room_s = (burst - 1) / per_s
         self._full_at = array("d", [0.0]) * _SLOTS  # when each bucket is full again
 
-    def take(self, source: S, now: float) -> bool:
-        """Take one token of a source; return whether there was one."""
+    def take(self, source: S, now: float, many: int = 1) -> bool:
+        """Take one token of a source that stands for so `many`; return whether there was one."""
         slot = hash((self._salt, self._key(source))) % _SLOTS
         full_at = max(self._full_at[slot], now)
         if full_at - now > self._room_s:
             return False
-        self._full_at[slot] = full_at + self._cost_s
+        self._full_at[slot] = full_at + self._cost_s / many
         return True
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 
 from gateway.ike.sources import SourceRates, prefix_of
 from gateway.sa import Address
@@ -23,7 +23,8 @@ from gateway.sa import Address
 SHARE, KNOWN_SHARE = 0.25, 0.5  # of the time, for strangers and for what is too much of the known
 BURST_S = 0.05  # of handling at once, after quiet
 PER_SITE_S, PER_SITE_BURST = 500.0, 500  # datagrams of a /24 or a /48
-PER_PEER_S, PER_PEER_BURST = 50.0, 200  # of one known address, behind which many peers may be
+PER_PEER_S, PER_PEER_BURST = 50.0, 200  # of one known address, for each tunnel with a peer there
+PEERS_MOST = 20  # that count at one address: a flood with it as its source must not take the loop
 
 
 class _Share:
@@ -47,23 +48,24 @@ class Strangers:
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self._clock = clock
-        self._known: frozenset[Address] = frozenset()
-        self._hosts: frozenset[str] = frozenset()
+        self._known: Mapping[Address, int] = {}
+        self._hosts: Mapping[str, int] = {}
         self._strange, self._excess = _Share(SHARE), _Share(KNOWN_SHARE)
         salt = os.urandom(16)
         self._sites = SourceRates(salt, PER_SITE_S, PER_SITE_BURST, prefix_of)
         self._peers: SourceRates[str] = SourceRates(salt, PER_PEER_S, PER_PEER_BURST, hash)
         self.shed = 0  # datagrams that were not handled
 
-    def know(self, addresses: Iterable[Address]) -> None:
-        """Take the addresses of all that are no strangers."""
-        found = frozenset(addresses)
-        if found != self._known:
-            self._known, self._hosts = found, frozenset(str(address) for address in found)
+    def know(self, addresses: Mapping[Address, int]) -> None:
+        """Take the addresses of all that are no strangers, and how many of them are at each."""
+        if addresses != self._known:
+            self._known = addresses
+            self._hosts = {str(one): min(many, PEERS_MOST) for one, many in addresses.items()}
 
     def is_first(self, host: str) -> bool:
         """Say whether what comes from there, an address as text, is handled before all else."""
-        return host in self._hosts and self._peers.take(host, self._clock())
+        many = self._hosts.get(host, 0)
+        return many > 0 and self._peers.take(host, self._clock(), many)
 
     def have_time(self, host: str) -> bool:
         """Say whether what comes from there, an address as text, may be handled now."""

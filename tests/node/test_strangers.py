@@ -11,7 +11,14 @@ import pytest
 
 from gateway.node import udp
 from gateway.node.journal import Journal, Level
-from gateway.node.strangers import BURST_S, PER_PEER_BURST, PER_SITE_BURST, SHARE, Strangers
+from gateway.node.strangers import (
+    BURST_S,
+    PEERS_MOST,
+    PER_PEER_BURST,
+    PER_SITE_BURST,
+    SHARE,
+    Strangers,
+)
 from gateway.node.udp import IkeSockets, open_ike_socket
 from gateway.sa import Path
 
@@ -82,15 +89,25 @@ def test_one_site_does_not_take_what_others_need() -> None:
 def test_a_known_peer_comes_first_as_long_as_it_says_what_a_peer_may_say() -> None:
     clock = Clock()
     strangers = Strangers(clock)
-    strangers.know([PEER, ip_address("2001:db8::1")])
+    strangers.know({PEER: 1, ip_address("2001:db8::1"): 1})
     assert strangers.is_first("2001:db8::1")
     assert sum(strangers.is_first(str(PEER)) for _ in range(1000)) == PER_PEER_BURST
     strangers.let_in(PEER, lambda: clock.spend(1e-3)())  # but is handled where there is time
     assert strangers.shed == 0
     clock.now += 1.0
     assert strangers.is_first(str(PEER))
-    strangers.know([PEER])
+    strangers.know({PEER: 1})
     assert not strangers.is_first("2001:db8::1")
+
+
+def test_an_address_of_many_peers_may_say_as_much_as_all_of_them_up_to_a_bound() -> None:
+    """After a restart of ours, or of our data plane, hundreds of tunnels of one hub say much."""
+    hub = at(1)
+    for many, counted in ((3, 3), (1000, PEERS_MOST)):
+        strangers = Strangers(Clock())
+        strangers.know({PEER: 1, hub: many})
+        said = sum(strangers.is_first(str(hub)) for _ in range(100 * PER_PEER_BURST))
+        assert said == pytest.approx(counted * PER_PEER_BURST, abs=counted)
 
 
 def test_one_source_does_not_silence_what_others_cause_in_the_log() -> None:
@@ -110,7 +127,7 @@ async def test_known_peers_are_handled_before_strangers_that_came_first() -> Non
     local, known, other = (IPv4Address(f"127.0.0.{last}") for last in (1, 2, 3))
     received: list[tuple[bytes, Path]] = []
     strangers = Strangers()
-    strangers.know([known])
+    strangers.know({known: 1})
     sockets = IkeSockets(lambda datagram, path: received.append((datagram, path)), strangers)
     with (
         open_ike_socket(local) as sock,
@@ -138,7 +155,7 @@ async def test_a_peers_request_to_begin_that_waited_too_long_is_left_to_its_next
     local, known = IPv4Address("127.0.0.1"), IPv4Address("127.0.0.2")
     received: list[bytes] = []
     strangers = Strangers()
-    strangers.know([known])
+    strangers.know({known: 1})
     sockets = IkeSockets(lambda datagram, path: received.append(datagram), strangers)
     head = b"\x05" * 8 + bytes(8) + bytes([33, 0x20])
     rest = bytes([8]) + bytes(4) + (28).to_bytes(4, "big")
