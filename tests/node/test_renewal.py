@@ -6,6 +6,7 @@ nobody waits for a peer that does not answer.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from typing import cast
@@ -18,7 +19,15 @@ from gateway.ike.events import Failed, Reason
 from gateway.node import renewal
 from gateway.node.keeper import Succession
 from gateway.node.plan import plan
-from gateway.node.renewal import BRIDGE_S, PATIENCE_S, Renewal
+from gateway.node.renewal import (
+    AT_FIRST,
+    AT_LEAST,
+    AT_ONCE,
+    BRIDGE_S,
+    PATIENCE_S,
+    Renewal,
+    Wave,
+)
 from gateway.node.tunnel import Sample, Tunnel
 from tests.node.gateway_parts import Parts, parts
 from tests.node.network import ip
@@ -161,6 +170,29 @@ async def test_one_whose_turn_comes_late_is_not_forgotten(
     report = bench.gw.daemon.renewed
     assert report is not None
     assert (report["tunnels"], report["renewed"]) == (2, 1)
+
+
+def test_answers_that_come_late_make_fewer_rekeys_be_under_way() -> None:
+    """With a thousand tunnels both ends were busy with requests that were sent again."""
+    names = [str(number) for number in range(200)]
+    wave = Wave(0.0, 0.0, len(names), deque(names))
+
+    def widest(now: float) -> int:
+        while wave.waiting and wave.has_room:
+            wave.under_way[wave.waiting.popleft()] = now
+        return len(wave.under_way)
+
+    assert widest(0.0) == AT_FIRST
+    assert wave.patience_s == PATIENCE_S
+    for name in tuple(wave.under_way):
+        wave.answered(name, 1.0)
+    assert widest(1.0) == AT_LEAST
+    assert PATIENCE_S < wave.patience_s <= BRIDGE_S
+    for _ in range(100):
+        wave.answered(next(iter(wave.under_way)), 1.1)
+        widest(1.1)
+    assert len(wave.under_way) == AT_ONCE
+    assert wave.patience_s == PATIENCE_S
 
 
 async def test_one_that_was_not_up_is_left_alone(bench: Bench) -> None:
