@@ -3,9 +3,10 @@ Throughput through two gateways, beside plain forwarding, strongSwan and wiregua
 
     host a --- gw a ===== wan1 ===== gw b --- host b        one set of these for each way to join
 
-All sets stand at once, and for each kind of traffic the ways take turns, so that what else the
-machine does falls on all of them. The figure is the median of the rounds. Packet sizes are those
-inside the tunnel (so nobody has to fragment). What counts is what arrives.
+The gateways' devices toward the hosts poll as network cards do (lab/card.py). All sets stand at
+once, and for each kind of traffic the ways take turns, so that what else the machine does falls on
+all of them. The figure is the median of the rounds. Packet sizes are those inside the tunnel (so
+nobody has to fragment). What counts is what arrives.
 
 CPU is user and system time of a gateway's processes (mean of the two gateways) per gigabit carried.
 """
@@ -30,11 +31,17 @@ from lab.peers import PEERS, Joined, join
 
 T = TypeVar("T")
 KINDS = (*bulk.KINDS, *rates.LOADS, *delay.KINDS)
+POLLED, PLAIN = WIRES = ("polled", "plain")
 _SEARCH_S = 1.0  # length of one try of a rate
 
 
 def measure(
-    ways: Sequence[str], kinds: Sequence[str], rounds: int, seconds: float
+    ways: Sequence[str],
+    kinds: Sequence[str],
+    rounds: int,
+    seconds: float,
+    *,
+    is_polled: bool = True,
 ) -> dict[str, float]:
     """Return all figures. Progress goes to standard error."""
     found: dict[str, float] = {}
@@ -43,7 +50,7 @@ def measure(
         if not wanted:
             continue
         with ExitStack() as stack:
-            joined = _join_all(stack, ways, mtu)
+            joined = _join_all(stack, ways, mtu, is_polled=is_polled)
             for name in wanted:
                 found |= _figures(name, joined, rounds, seconds)
     return found | ratios(found)
@@ -53,11 +60,13 @@ def _mtu(name: str) -> int:
     return bulk.KINDS[name].mtu if name in bulk.KINDS else 1500
 
 
-def _join_all(stack: ExitStack, ways: Sequence[str], mtu: int) -> dict[str, Joined]:
+def _join_all(
+    stack: ExitStack, ways: Sequence[str], mtu: int, *, is_polled: bool
+) -> dict[str, Joined]:
     joined = {}
     for way in ways:
         print(f"joining two sites by {way}, MTU {mtu}", file=sys.stderr)
-        lab, joined[way] = join(way, f"tp{os.getpid()}{way[0]}", mtu)
+        lab, joined[way] = join(way, f"tp{os.getpid()}{way[0]}", mtu, is_polled=is_polled)
         stack.callback(lab.close)
     return joined
 
@@ -176,6 +185,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--rounds", type=int, default=2, help="runs a figure is the median of")
     parser.add_argument("--seconds", type=float, default=2.0, help="length of one run")
+    parser.add_argument(
+        *("--wires", "-w"),
+        choices=WIRES,
+        default=WIRES[0],
+        help="what the gateways' inner devices do: poll as cards do, or as veth pairs are",
+    )
     parser.add_argument("--ways", nargs="+", choices=list(PEERS), default=list(PEERS))
     parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS))
     chosen = parser.parse_args(arguments)
@@ -183,7 +198,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"--seconds: at least 1, not {chosen.seconds}: iperf3 takes less for no end")
     end_cleanly()
     try:
-        found = measure(chosen.ways, chosen.kinds, chosen.rounds, chosen.seconds)
+        found = measure(
+            chosen.ways,
+            chosen.kinds,
+            chosen.rounds,
+            chosen.seconds,
+            is_polled=chosen.wires == POLLED,
+        )
     except LabError as error:
         print(f"throughput: {error}", file=sys.stderr)
         return 1

@@ -127,10 +127,20 @@ class Process:
 
 
 def start(argv: Sequence[str], log: Path, env: Mapping[str, str] | None = None) -> Process:
-    """Start a program in the background; its output replaces `log`."""
+    """
+    Start a program in the background; its output replaces `log`.
+
+    It has a session of its own, as systemd gives one to each service: the kernel shares the CPUs
+    between sessions.
+    """
     out: IO[bytes]
     with log.open("wb") as out:
         child = subprocess.Popen(
-            list(argv), stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, env=env
+            list(argv),
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            env=env,
+            start_new_session=True,
         )
     return Process(child, log)

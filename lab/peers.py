@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from lab import sites, topology, wireguard
+from lab import card, sites, topology, wireguard
 from lab.commands import LabError, wait_for
 from lab.netns import Lab, Namespace
 from lab.strongswan import StrongSwan
@@ -15,10 +15,15 @@ from lab.twinspan import Twinspan, Value
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """Two sites that reach each other, and the processes of each gateway that carry the traffic."""
+    """
+    Two sites that reach each other, and the processes of each gateway that carry the traffic.
+
+    `pollers` are the threads of the kernel that poll its inner devices.
+    """
 
     pair: Pair
     pids: tuple[tuple[int, ...], ...]
+    pollers: frozenset[int] = frozenset()
 
 
 def plain(lab: Lab, mtu: int) -> Joined:
@@ -91,15 +96,23 @@ def reaches(machine: Namespace, address: str, timeout_s: float = 10.0) -> None:
         raise LabError(f"{error}\n{state}") from error
 
 
-def join(name: str, prefix: str, mtu: int = 1500) -> tuple[Lab, Joined]:
+def _poll_inside(pair: Pair) -> frozenset[int]:
+    """Make the inner devices of both gateways poll; return the threads that do."""
+    made = [card.poll(one.gateway, "lan", one.host, "eth0") for one in (pair.a, pair.b)]
+    return frozenset().union(*made)
+
+
+def join(name: str, prefix: str, mtu: int = 1500, *, is_polled: bool = False) -> tuple[Lab, Joined]:
     """
     Make a lab in which the two sites are joined in the way `name`, and try it with a ping.
 
-    `mtu` is that of all wires.
+    `mtu` is that of all wires. With `is_polled` the gateways' inner devices poll as cards do.
     """
     lab = Lab(prefix)
     try:
         joined = PEERS[name](lab, mtu)
+        if is_polled:
+            joined = replace(joined, pollers=_poll_inside(joined.pair))
         reaches(joined.pair.a.host, joined.pair.b.host4)
     except BaseException:
         lab.close()

@@ -112,13 +112,15 @@ def test_the_source_refuses_what_it_can_not_send(wrong: list[str]) -> None:
 @pytest.mark.alone
 def test_a_short_run_writes_what_the_readme_names(tmp_path: Path) -> None:
     file = tmp_path / "figures.json"
-    words = ("--ways", "plain", "twinspan", "--kinds", "imix", "probe_bulk", "tcp1_jumbo")
+    kinds = ("imix", "probe_bulk", "probe_bulk_ahead", "tcp1_jumbo")
+    words = ("--ways", "plain", "twinspan", "--kinds", *kinds)
     short = ("--rounds", "1", "--seconds", "1", "--json", str(file))
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     run(sys.executable, "-m", "bench.throughput", *words, *short, env=env, timeout_s=60.0)
     found = json.loads(file.read_text())
     for way in ("plain", "twinspan"):
         assert found[f"imix.{way}.kpps"] > 10
-        assert 0 < found[f"probe_bulk.{way}.p50_us"] <= found[f"probe_bulk.{way}.p999_us"]
+        for kind in ("probe_bulk", "probe_bulk_ahead"):
+            assert 0 < found[f"{kind}.{way}.p50_us"] <= found[f"{kind}.{way}.p999_us"]
         assert found[f"tcp1_jumbo.{way}"] > 0.1
     assert found["imix.cpu_s_per_gbit"] > 0

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from bench.load import rates
+from bench.load import delay, rates
 
 _COLOURS = {
     "plain": "#9aa5b1",
@@ -39,7 +39,7 @@ def draw(found: Mapping[str, float], ways: Sequence[str], files: Sequence[Path])
         ),
         (
             "One-way delay of a probe, p99, µs",
-            _cells(found, ways, ("probe_idle", "probe_bulk"), ".p99_us"),
+            _cells(found, ways, delay.KINDS, ".p99_us"),
         ),
     ]
     shown = [(title, cells) for title, cells in panels if cells]
