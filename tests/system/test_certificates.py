@@ -20,7 +20,7 @@ from lab.commands import LabError, wait_for
 from lab.swan_certificates import Certificates
 from lab.twinspan import Value
 from tests.system.certified import OURS, PEER, ROOT, authority, made, ours, settings_of, swan_of
-from tests.system.support import FIRST, Ends, reach_each_other, wait_reason
+from tests.system.support import FIRST, SECOND, Ends, reach_each_other, wait_reason, wait_status
 
 pytestmark = pytest.mark.system
 
@@ -94,6 +94,26 @@ def test_raw_public_keys(ends: Ends) -> None:
             ends.swan.initiate(FIRST)
         ends.ours.wait_up()
     reach_each_other(ends.pair)
+
+
+def test_twins_of_one_certificate_do_not_take_each_other_down(ends: Ends) -> None:
+    """
+    strongSwan ends all that it has with an identity whose INITIAL_CONTACT comes, also on other
+    addresses and of other connections; and both tunnels of ours show one identity.
+    """
+    first = swan_of(ends, made(PEER), unique="no")  # its default
+    second = ends.connection(2)
+    second = replace(first, name=second.name, local=second.local, remote=second.remote)
+    ends.agree([first, second], settings_of(ends, ours(), start="initiate"), tunnels=2)
+    for name in (FIRST, SECOND):
+        wait_status(ends.ours, name, "up")
+    before = {sa.name: sa.unique_id for sa in ends.swan.sas()}
+    ends.swan.terminate(SECOND)  # and ours begins it anew at once
+    wait_for("anew", lambda: {sa.name: sa.unique_id for sa in ends.swan.sas()} != before, 10.0)
+    wait_status(ends.ours, SECOND, "up")
+    after = {sa.name: sa.unique_id for sa in ends.swan.sas()}
+    assert after[FIRST] == before[FIRST]
+    assert {child.name for child in ends.swan.children()} == {FIRST, SECOND}
 
 
 OTHER = authority("Other")
