@@ -10,6 +10,7 @@ and no longer than the question.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from gateway.errors import NoProposalChosen, PeerError, WireError
 from gateway.ike import dispatch, reasons
@@ -88,7 +89,8 @@ class Entrance:
         try:
             header = parse_header(datagram)
         except InvalidMajorVersion as error:
-            self._answer_version(error.header, path, now)
+            # What it says of its length was not looked at, and decides how long an answer may be.
+            self._answer_version(replace(error.header, length=len(datagram)), path, now)
             return None
         except WireError:
             self._context.drop(DropReason.MALFORMED, path)

@@ -209,6 +209,11 @@ class IkeSa:
         request = self.window.outstanding
         return request.task.work if request else None
 
+    def asks_for(self, slot: int) -> bool:
+        """Return whether the outstanding request is for a new Child SA in this slot."""
+        request = self.window.outstanding
+        return request is not None and request.task == Task(Work.NEW_CHILD, slot=slot)
+
     @property
     def lowest_nonce(self) -> bytes:
         return min(self.nonce_i, self.nonce_r)

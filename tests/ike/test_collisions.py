@@ -240,6 +240,19 @@ def test_a_peer_that_asks_for_the_same_again_and_deletes_the_first() -> None:
     assert len(pair.b.plane.inbound) == 1
 
 
+def test_a_peer_that_asks_for_the_same_right_after_ike_auth_gets_it() -> None:
+    """IKE_AUTH is no request that its own could have crossed."""
+    pair = plain()
+    forger = Forger.of(pair.b)
+    ts = (parse_selector("10.2.0.0/16"),), (parse_selector("10.1.0.0/16"),)
+    offered = SecurityAssociation((PLAIN.with_spi(b"\x11\x11\x11\x11"),))
+    nonce = Nonce(b"n" * 32)
+    both = TrafficSelectorsI(ts[0]), TrafficSelectorsR(ts[1])
+    forger.send(CREATE_CHILD_SA, offered, nonce, *both)
+    assert forger.answer().maybe(SecurityAssociation) is not None
+    assert len(pair.a.plane.inbound) == 2
+
+
 @pytest.mark.parametrize(
     ("nonce", "b_deletes_its_own"),
     [

@@ -202,14 +202,15 @@ def test_a_flood_makes_us_hold_nothing_and_no_answer_is_longer_than_its_question
 def test_no_answer_in_the_clear_is_longer_than_its_question(
     exchange: int, version: int, length: int
 ) -> None:
-    endpoint = IkeEndpoint(FixedRandom(1), 0.0)
-    endpoint.configure([config_b()], 0.0)
-    for spi_r in (bytes(8), b"\x07" * 8):
-        numbers = bytes([41, version, exchange, 8])
-        head = b"\x05" * 8 + spi_r + numbers + bytes(4) + length.to_bytes(4, "big")
-        for path in (FROM_A, path_from(at(1))):
-            for event in endpoint.receive(head + bytes(length - 28), path, 1.0):
-                assert not isinstance(event, Send) or len(event.datagram) <= length
+    for said in (length, 2**32 - 1):
+        endpoint = IkeEndpoint(FixedRandom(1), 0.0)
+        endpoint.configure([config_b()], 0.0)
+        for spi_r in (bytes(8), b"\x07" * 8):
+            numbers = bytes([41, version, exchange, 8])
+            head = b"\x05" * 8 + spi_r + numbers + bytes(4) + said.to_bytes(4, "big")
+            for path in (FROM_A, path_from(at(1))):
+                for event in endpoint.receive(head + bytes(length - 28), path, 1.0):
+                    assert not isinstance(event, Send) or len(event.datagram) <= length
 
 
 def test_one_source_does_not_use_up_the_answers_that_others_need() -> None:

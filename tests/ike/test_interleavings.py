@@ -67,12 +67,22 @@ def aged() -> IkePair:
     return pair
 
 
+def further(*, is_offered_alone: bool = True) -> dict[str, object]:
+    """Return proposals with one more key exchange (RFC 9370), or with it and without."""
+    kinds = ("x25519-ke1_ecp256",) if is_offered_alone else ("x25519-ke1_ecp256", "x25519")
+    ike = tuple(parse_proposal(f"aes256gcm16-prfsha384-{kind}", ProtocolId.IKE) for kind in kinds)
+    esp = tuple(parse_proposal(f"aes256gcm16-{kind}-noesn", ProtocolId.ESP) for kind in kinds)
+    return {"ike_proposals": ike, "esp_proposals": esp}
+
+
 def hybrid() -> IkePair:
-    """Return a pair whose rekeys have one more key exchange each (RFC 9370)."""
-    ike = (parse_proposal("aes256gcm16-prfsha384-x25519-ke1_ecp256", ProtocolId.IKE),)
-    esp = (parse_proposal("aes256gcm16-x25519-ke1_ecp256-noesn", ProtocolId.ESP),)
-    proposals = {"ike_proposals": ike, "esp_proposals": esp}
-    return IkePair.established(config_a(**proposals), config_b(**proposals))
+    """Return a pair whose rekeys have one more key exchange each."""
+    return IkePair.established(config_a(**further()), config_b(**further()))
+
+
+def mixed() -> IkePair:
+    """Return a pair of which a can do what b can not."""
+    return IkePair.established(config_a(**further(is_offered_alone=False)), config_b())
 
 
 def one_of_two() -> IkePair:
@@ -95,10 +105,23 @@ def none_of_one() -> IkePair:
     return pair
 
 
-def nothing() -> IkePair:
-    pair = IkePair(config_a(start=Start.RESPOND), config_b())
+def none_of_hybrid() -> IkePair:
+    """Return the same, and what is to be made has one more key exchange."""
+    pair = hybrid()
+    pair.a.take(delete_child(pair.a.endpoint, pair.now))
+    pair.advance(20.0)
+    assert not pair.a.plane.inbound
+    return pair
+
+
+def nothing(**changes: object) -> IkePair:
+    pair = IkePair(config_a(start=Start.RESPOND, **changes), config_b(**changes))
     pair.start()
     return pair
+
+
+def nothing_childless() -> IkePair:
+    return nothing(childless=True)
 
 
 @dataclass(frozen=True)
@@ -153,6 +176,17 @@ CASES = (
     Case(hybrid, rekey_ike, rekey_child, one_pair, "a", has_esp=False),
     Case(hybrid, delete_child, rekey_child, agree, "a", has_esp=False),
     Case(hybrid, close, rekey_child, is_down, "a"),
+    Case(hybrid, rekey_child, rekey_child, one_pair, "b", has_esp=False),
+    Case(hybrid, rekey_ike, rekey_ike, one_pair, "b", has_esp=False),
+    Case(hybrid, rekey_child, rekey_ike, one_pair, has_esp=False),
+    Case(hybrid, delete_child, rekey_ike, agree, has_esp=False),
+    Case(hybrid, rekey_ike, close, is_down, has_esp=False),
+    Case(mixed, rekey_child, rekey_child, one_pair, "b", has_esp=False),
+    Case(mixed, rekey_ike, rekey_ike, one_pair, has_esp=False),
+    Case(none_of_hybrid, initiate, initiate, one_pair, "a", has_esp=False),
+    Case(none_of_hybrid, initiate, initiate, one_pair, "b", has_esp=False),
+    Case(none_of_hybrid, initiate, rekey_ike, one_pair, has_esp=False),
+    Case(nothing_childless, initiate, initiate, one_pair, "a", has_esp=False),
 )
 LOWEST = {"a": (0x10, 0x20), "b": (0x20, 0x10)}  # first bytes of the nonces of a and of b
 

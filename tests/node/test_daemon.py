@@ -204,6 +204,36 @@ async def test_an_event_that_can_not_be_carried_out_does_not_hold_up_the_next(gw
     assert gw.plane.state().tunnels[1] == (SECOND_SPI,)
 
 
+@pytest.mark.parametrize("step", ["add_inbound", "set_path", "set_outbound", "set_carrier"])
+@pytest.mark.parametrize("is_rekey", [False, True])
+async def test_a_child_sa_that_can_not_be_installed_is_made_anew(
+    gw: Parts, monkeypatch: pytest.MonkeyPatch, step: str, is_rekey: bool
+) -> None:
+    """At whichever step the data plane refuses: nothing of it is left, and it can begin again."""
+    if is_rekey:
+        gw.daemon.carry_out([up(), child(FIRST_SPI)])
+
+    def refuse(*_: object) -> None:
+        raise DataPlaneError("no memory", 5)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(gw.plane, step, refuse)
+        gw.daemon.carry_out([up(), child(SECOND_SPI)])
+    # With a Child SA in use there is a path and a carrier already: nothing is asked for.
+    is_met = not is_rekey or step in ("add_inbound", "set_outbound")
+    assert ("not_carried_out" in gw.log.getvalue()) is is_met
+    assert gw.daemon.broken == ({"office-1"} if is_met else set())
+    gw.reconciler.repair()
+    assert not gw.daemon.broken
+    held = {spi for spis in gw.plane.state().tunnels.values() for spi in spis}
+    assert held == (set() if is_met else {FIRST_SPI, SECOND_SPI})
+    assert carrier(gw) is not is_met
+    gw.daemon.carry_out([up(), child(SECOND_SPI + 0x100)])
+    held = {spi for spis in gw.plane.state().tunnels.values() for spi in spis}
+    assert SECOND_SPI + 0x100 in held
+    assert carrier(gw)
+
+
 async def test_what_can_not_be_sent_is_counted_on_both_ports(gw: Parts) -> None:
     ip("route add unreachable 203.0.113.0/24")
     gw.daemon.carry_out([Send(b"x", Path(HERE, 500, THERE, 500)), Send(b"x", PATH)])

@@ -51,6 +51,8 @@ def _answer_new(sa: IkeSa, request: Message, path: Path, now: float, digest: byt
     agreed, answer = negotiate.choose(sa.config, request, places, with_group=True)
     if _has_crossed(sa, agreed, now):
         raise TemporaryFailure("our request for the same has been answered meanwhile")
+    if followup.has_begun(sa) and sa.asks_for(agreed.slot):
+        raise TemporaryFailure("our own request for the same has gone further")
     nonce_i = request.one(Nonce).value
     key_payloads, secrets = negotiate.answer_key_exchange(sa, agreed.suite, request)
     nonce_r = sa.context.random.bytes(negotiate.NONCE_LEN)
@@ -72,15 +74,14 @@ def _answer_new(sa: IkeSa, request: Message, path: Path, now: float, digest: byt
 
 def _has_crossed(sa: IkeSa, agreed: Agreed, now: float) -> bool:
     """
-    Return whether the peer can have asked for this before it answered our request for the same.
+    Return whether the peer can have asked for this before it answered our request for the same,
+    which is not IKE_AUTH.
 
     Only the peer knows both requests then, so that the rule of the lowest nonce would leave two.
     """
-    since = now - sum(sa.config.timers.retransmit_after)
-    return any(
-        child.initiated and child.is_live and max(since, sa.established_at) < child.up_at
-        for child in _same(sa, agreed)
-    )
+    since = max(now - sum(sa.config.timers.retransmit_after), sa.established_at)
+    asked_for = [one for one in _same(sa, agreed) if one.lowest_nonce != sa.lowest_nonce]
+    return any(one.initiated and one.is_live and one.up_at >= since for one in asked_for)
 
 
 def _same(sa: IkeSa, one: Agreed | ChildSa) -> list[ChildSa]:
