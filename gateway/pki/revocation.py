@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum, auto
+from functools import lru_cache
 from itertools import pairwise
 
 from cryptography import x509
@@ -27,6 +28,7 @@ from gateway.pki.question import Mode, Question
 URLS_MAX = 2  # of each kind that are asked for one certificate
 URL_CHARACTERS_MAX = 512
 SKEW_S = 300.0
+CRLS_KEPT = 16  # that were verified: a long one takes tens of milliseconds
 OCSP_LIFE_S = 86400.0  # of an answer that does not say when the next one comes
 
 
@@ -138,7 +140,7 @@ def _state(
         except KeyError:
             missing.append(question)
             continue
-        read = _read_ocsp if question.body else _read_crl
+        read = _read_ocsp if question.body else _read_fetched_crl
         found.add(read(answer, one, issuer, policy.at) if answer else State.NOTHING)
     for state in (State.REVOKED, State.GOOD):
         if state in found:
@@ -156,9 +158,20 @@ def read_any(blob: bytes, one: Certificate, issuer: Certificate, at: float) -> S
 
 
 def _read_crl(blob: bytes, one: Certificate, issuer: Certificate, at: float) -> State:
+    return _listed(lambda: _load(blob, issuer), one, at)
+
+
+def _read_fetched_crl(blob: bytes, one: Certificate, issuer: Certificate, at: float) -> State:
+    """Return the same for a list that was fetched: it may be long, and many peers ask for it."""
+    return _listed(lambda: _load_once(blob, issuer), one, at)
+
+
+def _listed(
+    load: Callable[[], x509.CertificateRevocationList | None], one: Certificate, at: float
+) -> State:
     try:
-        found = x509.load_der_x509_crl(blob)
-        if found.issuer.public_bytes() != issuer.subject or not _counts(found, issuer, at):
+        found = load()
+        if found is None or not _is_now(found.last_update_utc, found.next_update_utc, at):
             return State.NOTHING
         entry = found.get_revoked_certificate_by_serial_number(one.x509.serial_number)
     except MALFORMED:
@@ -168,8 +181,18 @@ def _read_crl(blob: bytes, one: Certificate, issuer: Certificate, at: float) -> 
     return State.NOTHING if _is_taken_back(entry) else State.REVOKED
 
 
-def _counts(found: x509.CertificateRevocationList, issuer: Certificate, at: float) -> bool:
-    """Return whether a CRL is whole, fresh, and signed by the issuer."""
+def _load(blob: bytes, issuer: Certificate) -> x509.CertificateRevocationList | None:
+    """Return a CRL, None if it is not the issuer's or can not be concluded from."""
+    found = x509.load_der_x509_crl(blob)
+    is_by_issuer = found.issuer.public_bytes() == issuer.subject
+    return found if is_by_issuer and _counts(found, issuer) else None
+
+
+_load_once = lru_cache(CRLS_KEPT)(_load)
+
+
+def _counts(found: x509.CertificateRevocationList, issuer: Certificate) -> bool:
+    """Return whether a CRL is whole and signed by the issuer."""
     usage = issuer.extension(x509.KeyUsage)
     if usage is not None and not usage.crl_sign:
         return False
@@ -179,10 +202,9 @@ def _counts(found: x509.CertificateRevocationList, issuer: Certificate, at: floa
         for ext in found.extensions
     ):
         return False
-    is_fresh = _is_now(found.last_update_utc, found.next_update_utc, at)
     digest = found.signature_hash_algorithm
     is_weak = digest is not None and digest.name in ("md5", "sha1")
-    return is_fresh and not is_weak and found.is_signature_valid(issuer.key.loaded)
+    return not is_weak and found.is_signature_valid(issuer.key.loaded)
 
 
 def _is_taken_back(entry: x509.RevokedCertificate) -> bool:

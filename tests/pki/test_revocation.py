@@ -7,11 +7,11 @@ from cryptography import x509
 from hypothesis import given
 from hypothesis.strategies import binary
 
-from gateway.pki import cache
+from gateway.pki import cache, revocation
 from gateway.pki.problem import NotTrusted
 from gateway.pki.question import Mode, Question
 from gateway.pki.revocation import Policy, State, fresh_until, judge, questions_of, read_any
-from tests.support.authority import AT, DAY, NOW, Wish, authority, key
+from tests.support.authority import AT, DAY, NOW, Entity, Wish, authority, key
 
 ROOT = authority()
 PEER = ROOT.issue(Wish(crl="http://ca.test/a.crl", ocsp="http://ca.test/ocsp"), key())
@@ -91,6 +91,28 @@ def test_a_revocation_that_is_known_counts_more_than_an_older_answer_of_the_peer
     with pytest.raises(NotTrusted) as refused:
         judge(WAY, held, listed)
     assert refused.value.code == "certificate_revoked"
+
+
+def test_a_list_that_was_fetched_is_verified_once_for_all_peers() -> None:
+    """A long one takes tens of milliseconds; how old it is, is looked at each time."""
+    peers = [ROOT.issue(Wish(f"p{number}", crl="http://ca.test/b.crl"), key()) for number in (1, 2)]
+    blob = ROOT.crl(peers[1])
+
+    def seen(peer: Entity, at: float = AT) -> str:
+        try:
+            judge((peer.certificate, ROOT.certificate), Policy(Mode.STRICT, at), lambda _: blob)
+        except NotTrusted as error:
+            return error.code
+        return ""
+
+    before = revocation._load_once.cache_info()
+    assert [seen(peer) for peer in peers] == ["", "certificate_revoked"]
+    assert [seen(peer, AT + 30 * 86400) for peer in peers] == ["revocation_unknown"] * 2
+    after = revocation._load_once.cache_info()
+    assert (after.misses - before.misses, after.hits - before.hits) == (1, 3)
+    assert state(blob) is State.GOOD  # what a peer sends itself takes no place there
+    assert revocation._load_once.cache_info() == after
+    assert revocation._load_once.cache_info().maxsize == revocation.CRLS_KEPT
 
 
 def test_the_cache_is_bounded_and_forgets() -> None:
