@@ -52,7 +52,10 @@ REFUSED: dict[str, tuple[Case, ...]] = {
         ("D16", "certificate one byte short", cut(CERT, 1)),
         ("D16", "certificate with a byte behind it", grown(CERT, b"x")),
     ),
-    "certificate_untrusted": (("D16", "certificate with a mangled signature", flip(CERT, -1)),),
+    "certificate_untrusted": (
+        ("D16", "certificate with a mangled signature", flip(CERT, -1)),
+        ("D16", "certificate of another serial number", flip(CERT, 20)),
+    ),
     "authentication_failed": (
         ("1.1.11", "wrong signature", flip(AUTH, -1)),
         ("D14", "signature one byte short", cut(AUTH, 1)),

@@ -121,10 +121,15 @@ BAD_ECP: tuple[Case, ...] = tuple(
 )
 
 
+def in_place_of(text: str, transform: Transform) -> Proposal:
+    """Return a proposal with another transform of one type."""
+    kept = lacking(text, TransformType(transform.type))
+    return Proposal(kept.protocol, (transform, *kept.transforms))
+
+
 def in_place_of_cipher(transform: Transform) -> Proposal:
     """Return the usual proposal with another cipher."""
-    kept = lacking(IKE_TEXT, TransformType.ENCR)
-    return Proposal(kept.protocol, (transform, *kept.transforms))
+    return in_place_of(IKE_TEXT, transform)
 
 
 def with_attribute(attribute: bytes) -> bytes:
@@ -291,6 +296,7 @@ ROWS = (
         ("D5", "notify: SPI longer than the payload", last(NOTIFY, b"\3\xff\x40\0")),
         ("D5", "notify: shorter than its header", last(NOTIFY, b"\3\0")),
         ("D5", "cookie of 65 bytes", first(NOTIFY, COOKIE + bytes(32))),
+        ("D11", "two lengths of one key", put(SA, with_attribute(b"\x80\x0e\1\0" * 2))),
         ("D11", "attribute past the end", put(SA, with_attribute(b"\0\x0e\xff\xff"))),
         ("D11", "empty SA payload", put(SA, b"")),
         ("D11", "proposal cut off", cut(SA, 4)),
@@ -360,6 +366,18 @@ ROWS = (
             "D11",
             "CBC without an integrity algorithm",
             put(SA, sa(lacking("aes256-sha384-x25519", TransformType.INTEG))),
+        ),
+        (
+            "D11",
+            "CBC with the integrity algorithm NONE",
+            put(SA, sa(in_place_of("aes256-sha384-x25519", Transform(TransformType.INTEG, 0)))),
+        ),
+        ("D11", "group NONE", put(SA, sa(in_place_of(IKE_TEXT, Transform(TransformType.DH, 0))))),
+        ("D11", "PRF 0", put(SA, sa(in_place_of(IKE_TEXT, Transform(TransformType.PRF, 0))))),
+        (
+            "D11",
+            "PRF unknown",
+            put(SA, sa(in_place_of(IKE_TEXT, Transform(TransformType.PRF, 99)))),
         ),
         (
             "D11",

@@ -6,16 +6,22 @@ In the end the tunnel works again, by itself, whatever the peer did.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from gateway.ike.auth import psk_auth
 from gateway.ike.events import IkeSaDown
+from gateway.ike.exchanges import proof
 from gateway.ike.iana import NotifyType, PayloadType
+from gateway.ike.payloads import IdInitiator
 from tests.ike.conformance import certificates, requests, responses
+from tests.ike.conformance.edits import put
 from tests.ike.conformance.rows import Row
-from tests.ike.conformance.script import Meeting, Wire, request_of_a, response_of_b
+from tests.ike.conformance.script import Meeting, Wire, read, request_of_a, response_of_b, write
 from tests.ike.conformance.test_datagrams import ROWS as DATAGRAMS
+from tests.support.pair import PSK, IkePair
 
 AGAIN_S = 600.0  # the longest back-off, and a replaced IKE SA that goes unused
 ERRORS_END = 16384  # notify types below are errors (RFC 7296 section 3.10.1)
@@ -63,6 +69,25 @@ def test_response(row: Row) -> None:
 
 
 RETRANSMISSION = "conformance/test_retransmission.py::test_as_"
+
+
+def test_reserved_bytes_of_an_identity_are_covered_by_auth() -> None:
+    """A later version may give them a meaning: they are signed as they were sent (section 2.15)."""
+    pair = IkePair.started()
+    pair.deliver_to_b()
+    pair.deliver_to_a()
+    (sa,) = pair.a.endpoint._context.sas.values()
+    assert sa.suite is not None
+    identity = IdInitiator(2, b"a.gw.test", b"\1\2\3")
+    auth = psk_auth(sa.suite.prf, PSK, proof.octets_of(sa, identity, None))
+    wire = read(pair.link.flights[0].datagram, sa.keys)
+    changed = put(PayloadType.ID_I, identity.serialise())(wire)
+    changed = put(PayloadType.AUTH, b"\2\0\0\0" + auth)(changed)
+    flight = pair.hold_to_b()
+    pair.link.arrive(replace(flight, datagram=write(changed, sa.keys)))
+    assert pair.b.state == "established"
+
+
 # What is more than a change of one message, and the test that meets it: as responder, as initiator.
 ELSEWHERE = {
     "1.1.2": (RETRANSMISSION + "responder_a_doubled", RETRANSMISSION + "initiator_a_lost_request"),
