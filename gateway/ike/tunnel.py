@@ -56,7 +56,7 @@ class Tunnel:
         self.config = config
         self.sas: list[IkeSa] = []  # authenticated, the oldest first
         self.attempt: IkeSa | None = None  # being set up by us
-        self.twins: tuple[Tunnel, ...] = ()  # others between the same two identities
+        self.alike: tuple[Tunnel, ...] = ()  # all between the same two identities, this one too
         self.is_wanted = begins(config)
         self.is_stopped = (
             False  # closed by the operator, or no longer configured: refuses the peer too
@@ -92,7 +92,7 @@ class Tunnel:
         Return whether we hold no other IKE SA with the peer (RFC 7296 section 2.4): neither one of
         this tunnel nor, since INITIAL_CONTACT names identities, one of a twin, be it only begun.
         """
-        return not self.usable() and all(twin.is_idle for twin in self.twins)
+        return not self.usable() and all(one is self or one.is_idle for one in self.alike)
 
     def hold_on(self) -> None:
         """Want an established tunnel again, if one that was closed is brought back by the peer."""
@@ -304,13 +304,14 @@ class Tunnel:
 
 def know_twins(tunnels: Iterable[Tunnel]) -> None:
     """Let each tunnel know the others between the same two identities."""
-    alike: dict[tuple[object, object], list[Tunnel]] = {}
+    found: dict[tuple[object, object], list[Tunnel]] = {}
     for one in tunnels:
         peer = one.config.remote_id or one.config.remote
-        alike.setdefault((one.config.local_id, peer), []).append(one)
-    for kin in alike.values():
-        for one in kin:
-            one.twins = tuple(other for other in kin if other is not one)
+        found.setdefault((one.config.local_id, peer), []).append(one)
+    for some in found.values():
+        alike = tuple(some)  # one for all: there may be many
+        for one in alike:
+            one.alike = alike
 
 
 def begins(config: TunnelConfig) -> bool:
