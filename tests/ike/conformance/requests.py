@@ -296,7 +296,6 @@ ROWS = (
         ("D5", "notify: SPI longer than the payload", last(NOTIFY, b"\3\xff\x40\0")),
         ("D5", "notify: shorter than its header", last(NOTIFY, b"\3\0")),
         ("D5", "cookie of 65 bytes", first(NOTIFY, COOKIE + bytes(32))),
-        ("D11", "two lengths of one key", put(SA, with_attribute(b"\x80\x0e\1\0" * 2))),
         ("D11", "attribute past the end", put(SA, with_attribute(b"\0\x0e\xff\xff"))),
         ("D11", "empty SA payload", put(SA, b"")),
         ("D11", "proposal cut off", cut(SA, 4)),
@@ -379,6 +378,7 @@ ROWS = (
             "PRF unknown",
             put(SA, sa(in_place_of(IKE_TEXT, Transform(TransformType.PRF, 99)))),
         ),
+        ("D11", "two lengths of one key", put(SA, with_attribute(b"\x80\x0e\1\0" * 2))),
         (
             "D11",
             "no encryption",
