@@ -33,6 +33,7 @@
 #include "merge.h"
 #include "rate.h"
 #include "selector.h"
+#include "shape.h"
 
 #define GW_SPI_SLOTS ((size_t)1 << GW_SPI_SLOT_BITS)
 #define GW_SPI_MIN   256u
@@ -131,7 +132,10 @@ struct gw_queue {
 	uint32_t worker;
 	bool urgent;
 	_Atomic(struct gw_shaper *) shaper; /* from the first rate cap on */
-	int64_t credit; /* its worker's alone: bytes it may send of what waits for the cap */
+	/* Its worker's alone. */
+	int64_t credit; /* bytes it may send of what waits for the cap */
+	uint64_t turn;  /* when it was served last */
+	bool lone;      /* it had one packet when it was last read until it was empty */
 };
 
 /* ---- tunnels ---- */
@@ -240,6 +244,8 @@ struct gw_tunnel_state {
 
 /* One datagram, or one GSO run of datagrams, that waits to be sent. */
 struct gw_out_message {
+	struct gw_tunnel_state *tunnel;
+	const struct gw_path_state *path;
 	uint32_t start; /* offset in worker->out */
 	uint32_t len;
 	uint32_t inner_bytes;
@@ -247,9 +253,13 @@ struct gw_out_message {
 	uint16_t count;
 	uint8_t tos;
 	bool closed; /* its last segment was shorter */
+	bool own;    /* its worker has an SA of its own */
 };
 
-/* What a worker sends for one tunnel in one batch. The tunnel's pointers are loaded once per batch. */
+/*
+ * What a worker sends in one batch. The pointers are those of the tunnel whose queue is read, loaded
+ * once per batch; messages of tunnels before it may still wait for the same socket.
+ */
 struct gw_out_batch {
 	struct gw_tunnel_state *tunnel;
 	struct gw_outbound *sa;  /* of slot 0; with several slots, of the packet */
@@ -324,6 +334,7 @@ struct gw_worker {
 	struct gw_source wake;   /* an eventfd: stop */
 	struct gw_source urgent; /* ready if one of its urgent queues is */
 	uint64_t urgent_at_ns;   /* when these were looked at */
+	uint64_t turn;           /* counts what epoll_wait() told */
 	bool running;            /* under dp->control */
 	uint32_t tunnel_count;   /* under dp->control: tunnels of which it reads queues */
 	uint32_t in_wanted;      /* datagrams the next recvmmsg() asks for */
@@ -414,11 +425,13 @@ void gw_tun_flush(struct gw_worker *worker, struct gw_in_batch *batch);
 
 /* Read one batch from a TUN queue and carry it to the network. False if the queue is dead: errno says of what. */
 bool gw_outbound_batch(struct gw_worker *worker, struct gw_queue *queue);
+/* The same, but little may wait for what others have for the same socket, until gw_out_flush(). */
+bool gw_outbound_gather(struct gw_worker *worker, struct gw_queue *queue);
 
 /* Carry what has waited for the rate cap, as far as it lets pass now. */
 void gw_outbound_release(struct gw_worker *worker, struct gw_shaper *shaper);
 
-/* Begin, fill and send what a batch sends. */
+/* Begin, fill, end and send what a batch sends. */
 void gw_out_begin(struct gw_worker *worker, struct gw_out_batch *batch,
 	struct gw_tunnel_state *tunnel);
 /* Room for `need` bytes: sends what is there if it must. Returns the place, or NULL if need is more than the buffer. */
@@ -426,42 +439,20 @@ uint8_t *gw_out_room(struct gw_worker *worker, struct gw_out_batch *batch, size_
 /* Add a sealed packet that lies at gw_out_room()'s place or right behind the last one added. */
 void gw_out_add(struct gw_worker *worker, struct gw_out_batch *batch, const uint8_t *esp,
 	size_t len, size_t inner_len, uint8_t tos);
+/* The tunnel has no more in this turn: send, unless it is so little that others may be sent with it. */
+void gw_out_end(struct gw_worker *worker, struct gw_out_batch *batch);
 void gw_out_flush(struct gw_worker *worker, struct gw_out_batch *batch);
 
 /* Write a packet with its offload header to the tunnel's TUN. False (counted) if the kernel refused it. */
 bool gw_tun_write(struct gw_worker *worker, struct gw_tunnel_state *tunnel,
 	struct iovec *parts, size_t count);
 
-/* ---- shape.c: packets that wait for the rate cap of their tunnel ---- */
+/* ---- sa.c: called by workers ---- */
 
-/* One for a queue, with its timer in the worker's epoll set; under dp->control. GW_E_NOMEM, GW_E_SYS. */
-GW_MUST_CHECK int gw_shaper_make(struct gw_dp *dp, struct gw_queue *queue);
-void gw_shaper_unwatch(struct gw_dp *dp, struct gw_queue *queue);
-void gw_shaper_free(struct gw_shaper *shaper); /* or NULL */
-
-/* The others are for the queue's worker alone. */
-struct gw_queue *gw_shaper_queue(const struct gw_shaper *shaper);
-bool gw_shaper_is_empty(const struct gw_shaper *shaper);
-/*
- * Keep a copy of what was read, behind the others. False if more than `most` bytes would wait in the
- * worker's queues of the tunnel.
- */
-bool gw_shaper_hold(
-	struct gw_shaper *shaper, const uint8_t *data, size_t len, uint32_t most);
-/*
- * The queue of a tunnel whose turn it is to send what waits: each worker goes round its own, and each
- * that waits gets as many bytes (deficit round robin), whatever its packets are. NULL: none waits.
- */
-struct gw_queue *gw_shaper_next(struct gw_tunnel_state *tunnel, uint32_t worker);
-/* The one of a worker's queues of a tunnel in which most waits; NULL: none waits. */
-struct gw_shaper *gw_shaper_fullest(
-	const struct gw_tunnel_state *tunnel, uint32_t worker);
-/* The first that waits, or NULL; it stays until gw_shaper_pop(). */
-const uint8_t *gw_shaper_first(const struct gw_shaper *shaper, size_t *len);
-void gw_shaper_pop(struct gw_shaper *shaper);
-/* Have gw_outbound_release() called after so long, or not any more. */
-void gw_shaper_wait(struct gw_shaper *shaper, uint64_t ns);
-void gw_shaper_rest(struct gw_shaper *shaper);
+/* Reserve bytes of the SA's life. False if it has not that many left. */
+bool gw_outbound_reserve_bytes(struct gw_outbound *sa, uint64_t bytes);
+/* Reserve up to `count` sequence numbers from *first on. They are never given back. */
+uint32_t gw_outbound_reserve_seq(struct gw_outbound *sa, uint32_t count, uint64_t *first);
 
 /* ---- tunnel.c, sa.c, socket.c: under dp->control ---- */
 

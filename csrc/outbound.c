@@ -6,7 +6,7 @@
  *  4. size: an ICMP error, fragments, or smaller segments if it does not fit
  *  5. a run of sequence numbers
  *  6. each inner packet written once, behind the room for its ESP header, and sealed in place
- *  7. added to the messages of the batch (send.c)
+ *  7. added to the messages of the batch, which may wait for those of a few more queues (send.c)
  *
  * Every inner packet ends in exactly one counter: out_packets, or one drop reason of its tunnel.
  */
@@ -33,8 +33,6 @@
 /* Errors toward inner senders: 100 a second and tunnel, 50 at once. */
 #define ICMP_PER_S    100u
 #define ICMP_BURST_NS UINT64_C(500000000)
-
-enum { PORT_BGP = 179, PORT_BFD = 3784, PORT_BFD_ECHO = 3785, PORT_BFD_MULTIHOP = 4784 };
 
 /* One packet on its way: how it falls into inner packets. */
 struct packet_plan {
@@ -94,36 +92,6 @@ tell_limit(struct gw_worker *worker, struct gw_out_batch *batch, bool hard)
 	}
 }
 
-/* Reserve bytes of the SA's life. False if it has not that many left. */
-static bool
-reserve_bytes(struct gw_outbound *sa, uint64_t bytes)
-{
-	uint64_t before =
-		atomic_fetch_add_explicit(&sa->bytes, bytes, memory_order_relaxed);
-
-	if (sa->hard_bytes == 0 || before + bytes <= sa->hard_bytes)
-		return true;
-	atomic_fetch_sub_explicit(&sa->bytes, bytes, memory_order_relaxed);
-	return false;
-}
-
-/* Reserve up to `count` sequence numbers from *first on. They are never given back. */
-static uint32_t
-reserve_seq(struct gw_outbound *sa, uint32_t count, uint64_t *first)
-{
-	uint64_t last = atomic_load_explicit(&sa->seq, memory_order_relaxed);
-	uint64_t granted;
-
-	do {
-		granted = sa->seq_max - last;
-		if (granted > count)
-			granted = count;
-	} while (!atomic_compare_exchange_weak_explicit(&sa->seq, &last, last + granted,
-		memory_order_relaxed, memory_order_relaxed));
-	*first = last + 1;
-	return (uint32_t)granted;
-}
-
 /* Reserve what `count` packets of together `bytes` bytes need; drops what is not granted. */
 static uint32_t
 reserve(struct gw_worker *worker, struct gw_out_batch *batch, uint32_t count,
@@ -134,12 +102,12 @@ reserve(struct gw_worker *worker, struct gw_out_batch *batch, uint32_t count,
 	bool by_packets = sa->hard_packets != 0 && sa->seq_max == sa->hard_packets;
 	uint32_t granted;
 
-	if (!reserve_bytes(sa, bytes)) {
+	if (!gw_outbound_reserve_bytes(sa, bytes)) {
 		tell_limit(worker, batch, true);
 		drop(batch, GW_DROP_HARD_LIMIT, count);
 		return 0;
 	}
-	granted = reserve_seq(sa, count, first);
+	granted = gw_outbound_reserve_seq(sa, count, first);
 	if (granted < count) {
 		tell_limit(worker, batch, true);
 		drop(batch, by_packets ? GW_DROP_HARD_LIMIT : GW_DROP_SEQ_EXHAUSTED,
@@ -242,21 +210,10 @@ seal_fragments(struct gw_worker *worker, struct gw_out_batch *batch,
 
 /* ---- the packet ---- */
 
-/* Routing protocols and ICMP pass the rate cap: a full tunnel must not look like a dead one. */
-static bool
-is_control(const struct gw_packet *info)
-{
-	uint16_t dest = info->dest_port;
-
-	if (info->protocol == GW_PROTO_TCP)
-		return dest == PORT_BGP || info->source_port == PORT_BGP;
-	if (info->protocol == GW_PROTO_UDP)
-		return dest == PORT_BFD || dest == PORT_BFD_ECHO ||
-		       dest == PORT_BFD_MULTIHOP;
-	return info->protocol == GW_PROTO_ICMP || info->protocol == GW_PROTO_ICMPV6;
-}
-
-/* Must the packet wait for the rate cap? A super-packet passes whole: it is paid for later. */
+/*
+ * Must the packet wait for the rate cap? A super-packet passes whole: it is paid for later. Control
+ * passes: a full tunnel must not look like a dead one.
+ */
 static bool
 must_wait(struct gw_out_batch *batch, const struct gw_shaper *shaper,
 	const struct packet_plan *plan)
@@ -264,7 +221,7 @@ must_wait(struct gw_out_batch *batch, const struct gw_shaper *shaper,
 	const struct gw_rate_config *limit = &batch->options->rate;
 	struct gw_rate *rate = &batch->tunnel->rate;
 
-	if (is_control(&plan->info)) {
+	if (gw_packet_is_control(&plan->info)) {
 		gw_rate_charge(rate, limit, batch->now_ns, plan->cut.len);
 		return false;
 	}
@@ -436,17 +393,30 @@ take(struct gw_worker *worker, struct gw_out_batch *batch, const struct gw_queue
 		carry(worker, batch, &plan);
 }
 
+/*
+ * How often to read. Many tunnels have one packet each at a time: a read to find no more would cost each
+ * a system call. If there is more, epoll tells of the queue in the next turn again.
+ */
+static uint64_t
+reads_most(const struct gw_worker *worker, struct gw_queue *queue)
+{
+	bool again = queue->turn + 1 >= worker->turn;
+
+	queue->turn = worker->turn;
+	return queue->lone && !again ? 1 : READS_MAX;
+}
+
 bool
-gw_outbound_batch(struct gw_worker *worker, struct gw_queue *queue)
+gw_outbound_gather(struct gw_worker *worker, struct gw_queue *queue)
 {
 	struct gw_out_batch *batch = &worker->buffers->out_batch;
 	uint8_t *data = worker->buffers->read + GW_READ_AT;
-	uint64_t reads = 0, bytes = 0;
+	uint64_t most = reads_most(worker, queue), reads = 0, bytes = 0;
 	int error = EAGAIN;
 	ssize_t len;
 
 	gw_out_begin(worker, batch, queue->tunnel);
-	while (reads < READS_MAX && bytes < BYTES_MAX) {
+	while (reads < most && bytes < BYTES_MAX) {
 		len = read(queue->source.fd, data, GW_READ_SIZE);
 		if (len <= 0) {
 			error = len < 0 ? errno : 0;
@@ -456,10 +426,22 @@ gw_outbound_batch(struct gw_worker *worker, struct gw_queue *queue)
 		bytes += (uint64_t)len;
 		take(worker, batch, queue, data, (size_t)len);
 	}
-	gw_out_flush(worker, batch);
+	gw_out_end(worker, batch);
+	queue->lone = reads == 1;
 	gw_count(&worker->counters.tun_reads, reads);
 	errno = error; /* sending has its own */
 	return error == EAGAIN || error == EINTR;
+}
+
+bool
+gw_outbound_batch(struct gw_worker *worker, struct gw_queue *queue)
+{
+	bool alive = gw_outbound_gather(worker, queue);
+	int error = errno;
+
+	gw_out_flush(worker, &worker->buffers->out_batch);
+	errno = error;
+	return alive;
 }
 
 void

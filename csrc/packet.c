@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+enum { PORT_BGP = 179, PORT_BFD = 3784, PORT_BFD_ECHO = 3785, PORT_BFD_MULTIHOP = 4784 };
+
 /* A packet with more extension headers than this has no ports for us: it is none we could need. */
 #define EXTENSIONS_MAX 8
 
@@ -133,4 +135,17 @@ gw_packet_parse(const uint8_t *data, size_t len, struct gw_packet *out)
 	if (out->family == 6)
 		return parse_ipv6(data, len, out);
 	return GW_E_INVALID;
+}
+
+bool
+gw_packet_is_control(const struct gw_packet *info)
+{
+	uint16_t dest = info->dest_port;
+
+	if (info->protocol == GW_PROTO_TCP)
+		return dest == PORT_BGP || info->source_port == PORT_BGP;
+	if (info->protocol == GW_PROTO_UDP)
+		return dest == PORT_BFD || dest == PORT_BFD_ECHO ||
+		       dest == PORT_BFD_MULTIHOP;
+	return info->protocol == GW_PROTO_ICMP || info->protocol == GW_PROTO_ICMPV6;
 }

@@ -25,4 +25,7 @@ struct gw_packet {
 /* GW_E_INVALID: not IP, or a header with impossible lengths. GW_E_SHORT: less than the header says. */
 GW_MUST_CHECK int gw_packet_parse(const uint8_t *data, size_t len, struct gw_packet *out);
 
+/* Is it of BGP, BFD or ICMP? */
+bool gw_packet_is_control(const struct gw_packet *info);
+
 #endif

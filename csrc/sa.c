@@ -269,3 +269,31 @@ gw_dp_clear_outbound(struct gw_dp *dp, uint32_t id, uint32_t slot)
 	gw_control_unlock(dp);
 	return tunnel == NULL ? GW_E_NOENT : GW_OK;
 }
+
+bool
+gw_outbound_reserve_bytes(struct gw_outbound *sa, uint64_t bytes)
+{
+	uint64_t before =
+		atomic_fetch_add_explicit(&sa->bytes, bytes, memory_order_relaxed);
+
+	if (sa->hard_bytes == 0 || before + bytes <= sa->hard_bytes)
+		return true;
+	atomic_fetch_sub_explicit(&sa->bytes, bytes, memory_order_relaxed);
+	return false;
+}
+
+uint32_t
+gw_outbound_reserve_seq(struct gw_outbound *sa, uint32_t count, uint64_t *first)
+{
+	uint64_t last = atomic_load_explicit(&sa->seq, memory_order_relaxed);
+	uint64_t granted;
+
+	do {
+		granted = sa->seq_max - last;
+		if (granted > count)
+			granted = count;
+	} while (!atomic_compare_exchange_weak_explicit(&sa->seq, &last, last + granted,
+		memory_order_relaxed, memory_order_relaxed));
+	*first = last + 1;
+	return (uint32_t)granted;
+}

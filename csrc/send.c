@@ -3,7 +3,8 @@
  *
  * Sealed packets lie one behind the other in worker->buffers->out. Those of equal size that
  * follow each other are one message, sent with UDP_SEGMENT; a shorter one may end it. All
- * messages of a batch leave by one sendmmsg().
+ * messages of a batch leave by one sendmmsg(); where many tunnels have a packet or two each, those of
+ * several batches do, if they leave by one socket.
  *
  * When the kernel refuses segmentation (a device without checksum offload: EIO; other reasons:
  * EINVAL), the message is sent datagram by datagram, and so is everything on that tunnel for ten
@@ -29,6 +30,8 @@
 #define GSO_RETRY_NS UINT64_C(10000000000)
 /* Send complete messages as soon as they are this much: the other side then works while we read on. */
 #define FLUSH_BYTES 60000u
+/* So many messages of small batches wait for each other: soon sent, and nothing is gained by more. */
+#define FLUSH_MESSAGES 16u
 /*
  * Where a worker has an SA of its own its packets have a TTL of their own. So receive offload at the
  * peer does not merge packets of two workers, which differ in nothing else that it looks at, into one
@@ -45,21 +48,23 @@ void
 gw_out_begin(struct gw_worker *worker, struct gw_out_batch *batch,
 	struct gw_tunnel_state *tunnel)
 {
+	const struct gw_path_state *path = atomic_load(&tunnel->path);
+
+	if (path->socket[worker->index] != batch->socket)
+		gw_out_flush(worker, batch);
 	batch->tunnel = tunnel;
 	batch->own = atomic_load(&tunnel->own[worker->index]);
 	batch->sa = atomic_load(&tunnel->outbound[0]);
 	batch->slots = atomic_load(&tunnel->outbound_count);
-	batch->path = atomic_load(&tunnel->path);
+	batch->path = path;
 	batch->options = atomic_load(&tunnel->options);
-	batch->socket = batch->path->socket[worker->index];
+	batch->socket = path->socket[worker->index];
 	batch->counters = &tunnel->counters[worker->index];
 	batch->now_ns = gw_now_ns();
 	batch->gso = batch->path->path.encap == GW_ENCAP_UDP &&
 		     !worker->dp->config.no_gso &&
 		     batch->now_ns >= gw_counter_get(&tunnel->gso_retry_at_ns);
 	batch->tail = worker->dp->config.gso_tail != 0;
-	batch->used = 0;
-	batch->message_count = 0;
 }
 
 static void
@@ -83,14 +88,14 @@ prepare_header(const struct gw_worker *worker, const struct gw_out_batch *batch,
 	static uint8_t keepalive = 0xff;
 	struct gw_buffers *b = worker->buffers;
 	struct msghdr *header = &b->headers[at].msg_hdr;
-	bool ipv4 = batch->path->path.family == 4;
+	bool ipv4 = message->path->path.family == 4;
 	int tos = message->tos, ttl = OWN_TTL - (int)worker->index;
 
 	b->parts[at][0] = (struct iovec){b->out + message->start, message->len};
 	b->parts[at][1] = (struct iovec){&keepalive, sizeof(keepalive)};
 	memset(header, 0, sizeof(*header));
-	header->msg_name = (void *)(uintptr_t)&batch->path->remote;
-	header->msg_namelen = batch->path->remote_len;
+	header->msg_name = (void *)(uintptr_t)&message->path->remote;
+	header->msg_namelen = message->path->remote_len;
 	header->msg_iov = b->parts[at];
 	header->msg_iovlen =
 		batch->tail && message->count > 1 && !message->closed ? 2 : 1;
@@ -102,7 +107,7 @@ prepare_header(const struct gw_worker *worker, const struct gw_out_batch *batch,
 	if (tos != 0)
 		add_control(header, ipv4 ? IPPROTO_IP : IPPROTO_IPV6,
 			ipv4 ? IP_TOS : IPV6_TCLASS, &tos, sizeof(tos));
-	if (batch->own != NULL)
+	if (message->own)
 		add_control(header, ipv4 ? IPPROTO_IP : IPPROTO_IPV6,
 			ipv4 ? IP_TTL : IPV6_HOPLIMIT, &ttl, sizeof(ttl));
 	if (header->msg_controllen == 0)
@@ -113,18 +118,18 @@ static void
 count_sent(struct gw_worker *worker, struct gw_out_batch *batch,
 	const struct gw_out_message *messages, uint32_t count)
 {
-	uint64_t packets = 0, bytes = 0, esp_bytes = 0;
+	struct gw_tunnel_counters *counters;
+	uint64_t packets = 0;
 	uint32_t i;
 
 	for (i = 0; i < count; i++) {
+		counters = &messages[i].tunnel->counters[worker->index];
+		gw_count(&counters->out_packets, messages[i].count);
+		gw_count(&counters->out_bytes, messages[i].inner_bytes);
+		gw_count(&counters->out_esp_bytes, messages[i].len);
+		gw_counter_set(&counters->out_at_ns, batch->now_ns);
 		packets += messages[i].count;
-		bytes += messages[i].inner_bytes;
-		esp_bytes += messages[i].len;
 	}
-	gw_count(&batch->counters->out_packets, packets);
-	gw_count(&batch->counters->out_bytes, bytes);
-	gw_count(&batch->counters->out_esp_bytes, esp_bytes);
-	gw_counter_set(&batch->counters->out_at_ns, batch->now_ns);
 	gw_count(&worker->counters.udp_batches_out, count);
 	gw_count(&worker->counters.udp_segments_out, packets);
 }
@@ -148,15 +153,16 @@ static void
 drop_refused(struct gw_worker *worker, struct gw_out_batch *batch,
 	const struct gw_out_message *message, int error)
 {
-	struct gw_punt record = {.type = GW_PUNT_PATH_MTU, .tunnel = batch->tunnel->id};
-	_Atomic uint64_t *told = &batch->tunnel->mtu_told_at_ns;
+	struct gw_punt record = {.type = GW_PUNT_PATH_MTU, .tunnel = message->tunnel->id};
+	struct gw_tunnel_counters *counters = &message->tunnel->counters[worker->index];
+	_Atomic uint64_t *told = &message->tunnel->mtu_told_at_ns;
 	uint64_t at = atomic_load_explicit(told, memory_order_relaxed);
 
 	if (error != EMSGSIZE) {
-		gw_count(&batch->counters->drops[GW_DROP_SEND], message->count);
+		gw_count(&counters->drops[GW_DROP_SEND], message->count);
 		return;
 	}
-	gw_count(&batch->counters->drops[GW_DROP_PATH_MTU], message->count);
+	gw_count(&counters->drops[GW_DROP_PATH_MTU], message->count);
 	if (at != 0 && batch->now_ns < at + MTU_NOTICE_NS)
 		return;
 	if (gw_punt_send(worker, &record, NULL, 0))
@@ -237,12 +243,17 @@ send_singly(struct gw_worker *worker, struct gw_out_batch *batch,
 }
 
 static void
-drop_first(struct gw_out_batch *batch, uint32_t count, enum gw_drop reason)
+drop_first(struct gw_worker *worker, struct gw_out_batch *batch, uint32_t count,
+	enum gw_drop reason)
 {
+	const struct gw_out_message *message;
 	uint32_t i;
 
-	for (i = 0; i < count; i++)
-		gw_count(&batch->counters->drops[reason], batch->messages[i].count);
+	for (i = 0; i < count; i++) {
+		message = &batch->messages[i];
+		gw_count(&message->tunnel->counters[worker->index].drops[reason],
+			message->count);
+	}
 }
 
 /* Send the first `count` messages. */
@@ -252,7 +263,7 @@ send_first(struct gw_worker *worker, struct gw_out_batch *batch, uint32_t count)
 	uint32_t done = 0;
 
 	if (batch->socket == NULL) {
-		drop_first(batch, count, GW_DROP_NO_SOCKET);
+		drop_first(worker, batch, count, GW_DROP_NO_SOCKET);
 		return;
 	}
 	while (done < count) {
@@ -262,7 +273,7 @@ send_first(struct gw_worker *worker, struct gw_out_batch *batch, uint32_t count)
 			break;
 		if (errno != EMSGSIZE) {
 			batch->gso = false;
-			gw_counter_set(&batch->tunnel->gso_retry_at_ns,
+			gw_counter_set(&batch->messages[done].tunnel->gso_retry_at_ns,
 				batch->now_ns + GSO_RETRY_NS);
 		}
 		send_singly(worker, batch, &batch->messages[done++]);
@@ -275,6 +286,13 @@ gw_out_flush(struct gw_worker *worker, struct gw_out_batch *batch)
 	send_first(worker, batch, batch->message_count);
 	batch->message_count = 0;
 	batch->used = 0;
+}
+
+void
+gw_out_end(struct gw_worker *worker, struct gw_out_batch *batch)
+{
+	if (batch->message_count >= FLUSH_MESSAGES || batch->used >= FLUSH_BYTES)
+		gw_out_flush(worker, batch);
 }
 
 /*
@@ -312,8 +330,9 @@ static bool
 fits_last(const struct gw_out_batch *batch, const struct gw_out_message *last,
 	uint32_t start, size_t len, uint8_t tos)
 {
-	return batch->gso && !last->closed && last->start + last->len == start &&
-	       len <= last->size && last->tos == tos &&
+	return last->tunnel == batch->tunnel && batch->gso && !last->closed &&
+	       last->start + last->len == start && len <= last->size &&
+	       last->tos == tos &&
 	       last->count + (batch->tail ? 1u : 0u) < GW_GSO_SEGMENTS &&
 	       last->len + len <= GW_GSO_BYTES;
 }
@@ -337,12 +356,15 @@ gw_out_add(struct gw_worker *worker, struct gw_out_batch *batch, const uint8_t *
 	} else {
 		last = &batch->messages[batch->message_count++];
 		*last = (struct gw_out_message){
+			.tunnel = batch->tunnel,
+			.path = batch->path,
 			.start = start,
 			.len = (uint32_t)len,
 			.inner_bytes = (uint32_t)inner_len,
 			.size = (uint16_t)len,
 			.count = 1,
 			.tos = tos,
+			.own = batch->own != NULL,
 		};
 	}
 	batch->used = start + (uint32_t)len;

@@ -12,7 +12,8 @@
  * them in epoll without a timeout. Sources are level-triggered and each gives one batch per
  * turn, so none starves; what is left brings the worker back at once. Urgent TUN queues are an
  * epoll set of their own within that of the worker: between the batches of others they have
- * their turn too. internal.h says what workers and control share, epoch.c how it is freed.
+ * their turn too. What is to be sent waits for other queues of the turn at most: then it is sent with
+ * theirs. internal.h says what workers and control share, epoch.c how it is freed.
  *
  * A packet that goes no further is counted under exactly one enum gw_drop.
  *
@@ -68,11 +69,11 @@ forget_queue(struct gw_worker *worker, const struct gw_queue *queue)
 	tell_failed(worker, queue->tunnel->id, "TUN queue is dead", error);
 }
 
+/* Send what waits for others that would be sent with it. */
 static void
-serve_queue(struct gw_worker *worker, struct gw_queue *queue)
+flush(struct gw_worker *worker)
 {
-	if (!gw_outbound_batch(worker, queue))
-		forget_queue(worker, queue);
+	gw_out_flush(worker, &worker->buffers->out_batch);
 }
 
 /* Give each urgent queue a batch. */
@@ -80,18 +81,23 @@ static void
 serve_urgent(struct gw_worker *worker, uint64_t now_ns)
 {
 	struct epoll_event events[EVENTS_MAX];
+	struct gw_queue *queue;
 	int i, count;
 
 	worker->urgent_at_ns = now_ns;
 	count = epoll_wait(worker->urgent.fd, events, EVENTS_MAX, 0);
-	for (i = 0; i < count; i++)
-		serve_queue(worker, events[i].data.ptr);
+	for (i = 0; i < count; i++) {
+		queue = events[i].data.ptr;
+		if (!gw_outbound_batch(worker, queue))
+			forget_queue(worker, queue);
+	}
 }
 
 static void
 serve(struct gw_worker *worker, struct gw_source *source)
 {
 	uint64_t now_ns = gw_now_ns();
+	struct gw_queue *queue;
 
 	if (source->kind == GW_SOURCE_URGENT ||
 		now_ns - worker->urgent_at_ns >= URGENT_NS)
@@ -101,11 +107,14 @@ serve(struct gw_worker *worker, struct gw_source *source)
 	case GW_SOURCE_URGENT:
 		break;
 	case GW_SOURCE_SOCKET:
+		flush(worker);
 		gw_inbound_batch(
 			worker, (const struct gw_socket_state *)(const void *)source);
 		break;
 	case GW_SOURCE_QUEUE:
-		serve_queue(worker, (struct gw_queue *)(void *)source);
+		queue = (struct gw_queue *)(void *)source;
+		if (!gw_outbound_gather(worker, queue))
+			forget_queue(worker, queue);
 		break;
 	case GW_SOURCE_SHAPER:
 		gw_outbound_release(worker, (struct gw_shaper *)(void *)source);
@@ -128,6 +137,7 @@ loop(struct gw_worker *worker)
 			return GW_E_SYS;
 		}
 		gw_count(&worker->counters.wakeups, 1);
+		worker->turn++;
 		gw_worker_enter(worker);
 		/* What control retired while we waited may be freed, a source among it. The others
 		 * are level-triggered: epoll tells of them again. */
@@ -135,6 +145,7 @@ loop(struct gw_worker *worker)
 			count = 0;
 		for (i = 0; i < count; i++)
 			serve(worker, events[i].data.ptr);
+		flush(worker);
 		gw_worker_leave(worker);
 	}
 	return GW_OK;

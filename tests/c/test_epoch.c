@@ -245,6 +245,11 @@ test_a_refused_tunnel_leaves_its_descriptors(void)
 static void
 test_a_dead_queue_is_told_with_its_error(void)
 {
+	struct gw_vnet vnet = {.flags = GW_VNET_NEEDS_CSUM,
+		.gso_type = GW_VNET_GSO_UDP_L4,
+		.gso_size = 1000,
+		.csum_start = 20,
+		.csum_offset = 6};
 	struct gw_tunnel config;
 	struct gw_punt record;
 	char data[4096], wanted[32];
@@ -254,10 +259,11 @@ test_a_dead_queue_is_told_with_its_error(void)
 	memset(config.path.remote, 0xff, 4); /* may not be sent to: EACCES */
 	CHECK(gw_dp_set_path(plane.dp, TUNNEL, &config.path) == GW_OK);
 	atomic_store(&armed_dead, true);
-	tun_put(plane.tun[0], NULL, packet,
-		make_packet(packet, &udp4, 100, &random_state));
+	/* So many that they do not wait for other tunnels' packets. */
+	tun_put(plane.tun[0], &vnet, packet,
+		make_packet(packet, &udp4, 61000, &random_state));
 	(void)punt_get(&plane, GW_PUNT_WORKER_FAILED, &record, (uint8_t *)data);
-	CHECK(drops(&plane, GW_DROP_SEND) == 1);
+	CHECK(drops(&plane, GW_DROP_SEND) == 61);
 	(void)snprintf(wanted, sizeof(wanted), "errno %d", EBADFD);
 	data[record.length] = 0;
 	CHECK(strstr(data, wanted) != NULL);
