@@ -4,8 +4,8 @@ A data plane process has ended and another takes its place; everything else stay
 TUN devices and sockets live on in this process, so routes and BGP's sessions do too. What is lost
 are the ESP SAs, and the packets that come before there are others. Their keys are never used again:
 each Child SA is rekeyed in the IKE SA that is there, for the tunnels in the order of their traffic,
-as many at a time as both ends can do. Devices keep their carrier meanwhile. A tunnel that takes too
-long loses it, so that its traffic goes elsewhere, as it does where a peer is gone.
+many at a time. Devices keep their carrier meanwhile. A tunnel that takes too long loses it, so that
+its traffic goes elsewhere, as it does where a peer is gone.
 """
 
 from __future__ import annotations
@@ -29,10 +29,8 @@ from gateway.node.reconcile import Reconciler
 from gateway.node.tunnel import Tunnel, Tunnels
 
 AT_ONCE = 64  # rekeys under way: more would let the busiest tunnels wait for each other
-AT_FIRST, AT_LEAST = 32, 8
-QUICK_S = 0.4  # an answer that is no later comes before its request is repeated
-FEWER = 0.9
-PATIENCE_S = 1.0  # after which a peer that does not answer holds up nobody else
+# After which a peer that does not answer holds up nobody else.
+PATIENCE_S, PATIENCE_MOST_S = 1.0, 10.0
 BRIDGE_S = 3.0  # how long a device keeps its carrier while its peer is asked for other keys
 
 NOT_RENEWED = Reason(
@@ -55,32 +53,23 @@ class Wave:
     anew: set[str] = field(default_factory=set)  # with another IKE SA: once, the core goes on
     silent_s: dict[str, float] = field(default_factory=dict)  # those that are done
     is_over: bool = False
-    _width: float = AT_FIRST
     _usual_s: float = 0.0  # how long an answer takes of late
 
     @property
-    def has_room(self) -> bool:
-        """Return whether one more may be under way."""
-        return len(self.under_way) < min(int(self._width), AT_ONCE)
-
-    @property
     def patience_s(self) -> float:
-        """Return how long to wait for an answer: longer where all of them are late."""
-        return min(max(PATIENCE_S, 3 * self._usual_s), BRIDGE_S)
+        """
+        Return how long an answer is waited for: longer where all of them are late, for then both
+        ends have more to do than they can, and more requests under way would only be more to do.
+        """
+        return min(max(PATIENCE_S, 3 * self._usual_s), PATIENCE_MOST_S)
 
     def answered(self, name: str, now: float) -> None:
-        """
-        Take note of an answer. Where they come late the two ends have more to do than they can, and
-        requests that are repeated would be even more.
-        """
+        """Take note that a tunnel has other keys."""
         if name in self.waiting:
             self.waiting.remove(name)  # the peer was faster
             return
         asked = self.under_way if name in self.under_way else self.late
-        took_s = now - asked.pop(name)
-        self._usual_s += (took_s - self._usual_s) / 8
-        self._width = self._width + 1 if took_s < QUICK_S else max(AT_LEAST, self._width * FEWER)
-        self._width = min(self._width, AT_ONCE)
+        self._usual_s += (now - asked.pop(name) - self._usual_s) / 8
 
     @property
     def open(self) -> set[str]:
@@ -194,7 +183,7 @@ class Renewal:
         for name, at in tuple(wave.under_way.items()):
             if now - at >= wave.patience_s:
                 wave.late[name] = wave.under_way.pop(name)
-        while wave.waiting and wave.has_room:
+        while wave.waiting and len(wave.under_way) < AT_ONCE:
             name = wave.waiting.popleft()
             wave.under_way[name] = now
             if name in self._daemon.known:

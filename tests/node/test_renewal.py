@@ -20,8 +20,6 @@ from gateway.node import renewal
 from gateway.node.keeper import Succession
 from gateway.node.plan import plan
 from gateway.node.renewal import (
-    AT_FIRST,
-    AT_LEAST,
     AT_ONCE,
     BRIDGE_S,
     PATIENCE_S,
@@ -172,27 +170,19 @@ async def test_one_whose_turn_comes_late_is_not_forgotten(
     assert (report["tunnels"], report["renewed"]) == (2, 1)
 
 
-def test_answers_that_come_late_make_fewer_rekeys_be_under_way() -> None:
-    """With a thousand tunnels both ends were busy with requests that were sent again."""
-    names = [str(number) for number in range(200)]
-    wave = Wave(0.0, 0.0, len(names), deque(names))
-
-    def widest(now: float) -> int:
-        while wave.waiting and wave.has_room:
-            wave.under_way[wave.waiting.popleft()] = now
-        return len(wave.under_way)
-
-    assert widest(0.0) == AT_FIRST
+def test_where_all_answers_are_late_they_are_waited_for_longer() -> None:
+    """With a thousand tunnels all were under way at once, and each was asked again and again."""
+    names = [str(number) for number in range(3 * AT_ONCE)]
+    wave = Wave(0.0, 0.0, len(names), deque(names[2 * AT_ONCE :]))
     assert wave.patience_s == PATIENCE_S
-    for name in tuple(wave.under_way):
-        wave.answered(name, 1.0)
-    assert widest(1.0) == AT_LEAST
-    assert PATIENCE_S < wave.patience_s <= BRIDGE_S
-    for _ in range(100):
-        wave.answered(next(iter(wave.under_way)), 1.1)
-        widest(1.1)
-    assert len(wave.under_way) == AT_ONCE
-    assert wave.patience_s == PATIENCE_S
+    for begun_at, took_s in ((0.0, 2.0), (2.0, 0.1)):
+        wave.under_way = dict.fromkeys(names[:AT_ONCE], begun_at)
+        for name in names[:AT_ONCE]:
+            wave.answered(name, begun_at + took_s)
+        expected = max(PATIENCE_S, 3 * took_s)
+        assert wave.patience_s == pytest.approx(expected, abs=0.1)
+    wave.answered(names[-1], 5.0)  # the peer was faster
+    assert names[-1] not in wave.waiting
 
 
 async def test_one_that_was_not_up_is_left_alone(bench: Bench) -> None:
