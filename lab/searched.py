@@ -13,7 +13,8 @@ from pathlib import Path
 
 _LEAST = 16  # shorter ones are found by chance
 _SECRET = re.compile(r'^\s*\w*(?:psk|ppk|secret|password)\w*\s*=\s*"([^"]+)"', re.MULTILINE)
-_LOGS = "*twinspan*.log"
+# Of gateway process, data plane process, BIRD and control process, and what the events' file has.
+_LOGS = ("*twinspan*.log", "dataplane.log", "events.log", "*bird*.log", "*control*.log")
 _HOLDERS = frozenset({".toml"})  # what secrets are given in
 
 
@@ -57,4 +58,5 @@ def files(directory: Path, pattern: str = "*") -> Iterator[tuple[str, bytes]]:
 def told_in(directory: Path) -> list[str]:
     """Return which logs of our gateways have a secret of the laboratory's documents in them."""
     secrets = sorted(secrets_of(directory))
-    return told(files(directory, _LOGS), [one.encode() for one in secrets]) if secrets else []
+    found = (one for pattern in _LOGS for one in files(directory, pattern))
+    return told(found, [one.encode() for one in secrets]) if secrets else []

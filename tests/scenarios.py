@@ -75,7 +75,8 @@ SCENARIOS = (
         ),
     ),
     Scenario("net2net-same-nets", "by NAT of the hosts' kernels, as docs/scenarios say"),
-    Scenario("net2net-sha3-rsa-cert, -rfc3779, -pkcs12, -dnssec, -dnscert", "not wanted"),
+    Scenario("net2net-pkcs12", "by `twinspan pki unpack`", ("cli/test_pki::test_what_openssl",)),
+    Scenario("net2net-sha3-rsa-cert, -rfc3779, -dnssec, -dnscert", "not wanted"),
     Scenario("net2net-multicast, -iptfs, -ah, -dscp", "not wanted"),
     Scenario("force-udp-encap", PEER, (f"{SWAN}::test_every_suite",)),
     Scenario(

@@ -31,7 +31,9 @@ def test_where_nothing_is_told_nothing_is_found(lab: Path) -> None:
 )
 def test_a_told_secret_is_found_in_each_form(lab: Path, form: str) -> None:
     (lab / "gw-twinspan1.log").write_text(f"the key is {form}!\n")
-    assert searched.told_in(lab) == ["gw-twinspan1.log: secret 0"]
+    (lab / "gw-twinspan" / "dataplane.log").write_text(f"dataplane key={form}\n")
+    named = ["gw-twinspan/dataplane.log: secret 0", "gw-twinspan1.log: secret 0"]
+    assert searched.told_in(lab) == named
 
 
 def test_bytes_are_found_as_python_shows_them() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -15,6 +16,7 @@ import typer
 if TYPE_CHECKING:
     from gateway.pki.certificate import Certificate
     from gateway.pki.issue import Issuer
+    from gateway.secret import Secret
 
 app = typer.Typer(
     name="pki",
@@ -90,6 +92,43 @@ def ca(
     _write_new(out / CERTIFICATE, certificate_pem(made, *upper), as_json)
     _note(parent, name, made)
     _say(made, [out / CERTIFICATE, out / KEY], as_json)
+
+
+@app.command()
+def unpack(
+    file: Annotated[Path, typer.Argument(help="a PKCS #12 file (.p12, .pfx)")],
+    name: Annotated[str, typer.Option(help="names the files that are made")] = "gw",
+    out: Annotated[Path, typer.Option("--out", help="directory for them")] = Path(),
+    passphrase_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--passphrase-file", help="its passphrase is this file's first line, - is stdin"
+        ),
+    ] = None,
+    as_json: _AsJson = False,
+) -> None:
+    """
+    Take a key and its certificates out of a file that a CA has packed: NAME.pem, NAME.key, and in
+    NAME-ca.pem the roots, if there are some.
+    """
+    from gateway.pki.issue import certificate_pem, private_pem
+    from gateway.pki.packed import unpack as opened
+    from gateway.pki.problem import BadText
+
+    try:
+        if "/" in name or name.startswith("."):
+            raise BadText(f"{name} is no name for a file")
+        found = opened(_read(file), _passphrase(passphrase_file))
+    except BadText as error:
+        _refuse(f"{file}: {error}", as_json)
+    files = [out / f"{name}.pem", out / f"{name}.key"]
+    out.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _write_new(files[1], private_pem(found.key), as_json, is_secret=True)
+    _write_new(files[0], certificate_pem(*found.chain), as_json)
+    if found.roots:
+        files.append(out / f"{name}-ca.pem")
+        _write_new(files[2], certificate_pem(*found.roots), as_json)
+    _say(found.chain[0], files, as_json)
 
 
 @app.command("issue")
@@ -237,6 +276,16 @@ def _read(file: Path) -> bytes:
     if len(content) > FILE_BYTES_MAX:
         raise BadText(f"is larger than {FILE_BYTES_MAX} bytes")
     return content
+
+
+def _passphrase(file: Path | None) -> Secret:
+    """Return a file's passphrase, or what the terminal is asked for. Raises BadText."""
+    from gateway.secret import Secret
+
+    if file is None:
+        return Secret(str(typer.prompt("passphrase", hide_input=True, default="")).encode())
+    content = sys.stdin.buffer.read(4096) if str(file) == "-" else _read(file)
+    return Secret(content.partition(b"\n")[0].rstrip(b"\r"))
 
 
 def _listed(place: Path) -> list[dict[str, str | None]]:

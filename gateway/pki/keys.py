@@ -28,7 +28,7 @@ AnyPrivate = (
 AnyPublic = (
     rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | ed448.Ed448PublicKey
 )
-_PRIVATE = (
+PRIVATE = (
     rsa.RSAPrivateKey,
     ec.EllipticCurvePrivateKey,
     ed25519.Ed25519PrivateKey,
@@ -164,7 +164,7 @@ def private_key_of(text: str) -> PrivateKey:
         raise BadText("is encrypted with a passphrase; give it without") from None
     except (ValueError, UnsupportedAlgorithm):
         raise BadText("is no private key in PEM") from None
-    if not isinstance(loaded, _PRIVATE):
+    if not isinstance(loaded, PRIVATE):
         raise BadText("is no RSA, ECDSA, Ed25519 or Ed448 key")
     return PrivateKey(loaded)
 

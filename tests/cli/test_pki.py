@@ -74,6 +74,40 @@ def test_what_is_revoked_stands_in_the_crl(tmp_path: Path) -> None:
     assert "CRL" in done.output
 
 
+@pytest.mark.parametrize("legacy", [(), ("-legacy",)], ids=["aes", "rc2"])
+def test_what_openssl_has_packed_comes_apart(tmp_path: Path, legacy: tuple[str, ...]) -> None:
+    """ikev2/net2net-pkcs12: key, certificate, intermediate CA and root in one file."""
+    root, middle, made = tmp_path / "root", tmp_path / "middle", tmp_path / "made"
+    run("ca", "--name", "Root", "--out", str(root), "--key", "rsa")
+    run("ca", "--name", "Middle", "--out", str(middle), "--ca", str(root), "--days", "900")
+    run("issue", "gw", "--ca", str(middle), "--san", "gw.test")
+    (tmp_path / "passphrase").write_text("open sesame\n")
+    (tmp_path / "wrong").write_text("open barley\n")
+    given = ("-in", str(middle / "gw.pem"), "-inkey", str(middle / "gw.key"))
+    more = ("-certfile", str(root / "ca.pem"), "-passout", "pass:open sesame")
+    packed = tmp_path / "gw.p12"
+    said = openssl("pkcs12", "-export", *given, *more, *legacy, "-out", str(packed))
+    assert packed.exists(), said
+    words = ("unpack", str(packed), "--name", "gw", "--out", str(made))
+    refused = run(*words, "--passphrase-file", str(tmp_path / "wrong"), code=1)
+    assert "passphrase" in str(refused["problems"])
+    assert not made.exists()
+    run(*words, "--passphrase-file", str(tmp_path / "passphrase"))
+    assert (made / "gw.pem").read_text() == (middle / "gw.pem").read_text()
+    assert (made / "gw.key").read_text() == (middle / "gw.key").read_text()
+    assert (made / "gw-ca.pem").read_text() == (root / "ca.pem").read_text()
+    assert (made / "gw.key").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", b"\x30\x82\x01\x00" + bytes(256)])
+def test_what_is_no_pack_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "gw.p12").write_bytes(content)
+    (tmp_path / "passphrase").write_text("")
+    words = ("unpack", str(tmp_path / "gw.p12"), "--out", str(tmp_path))
+    refused = run(*words, "--passphrase-file", str(tmp_path / "passphrase"), code=1)
+    assert "is no PKCS #12 file" in str(refused["problems"])
+
+
 def test_nothing_is_overwritten_and_mistakes_are_told(tmp_path: Path) -> None:
     place = tmp_path / "ca"
     run("ca", "--name", "Root", "--out", str(place), "--days", "100")

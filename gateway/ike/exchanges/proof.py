@@ -8,7 +8,6 @@ verified: identity, chain, signature, the identity in the certificate, revocatio
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -266,13 +265,12 @@ def _verify_certificate(
             describe_identity(identity.id_type, identity.value),
             "the peer's identity must be the subject, or a subjectAltName of the same type",
         )
-    fingerprint = hashlib.sha256(peer.der).hexdigest()
     try:
         _judge_revocation(sa, config, message, way, now)
     except NotTrusted as error:
-        error.revoked = fingerprint if error.code == "certificate_revoked" else ""
+        error.revoked = peer.fingerprint if error.code == "certificate_revoked" else ""
         raise
-    return PeerProof(signed, peer.name, min(one.ends_at for one in way), fingerprint)
+    return PeerProof(signed, peer.name, min(one.ends_at for one in way), peer.fingerprint)
 
 
 def _judge_revocation(
