@@ -114,6 +114,10 @@ def test_twins_of_one_certificate_do_not_take_each_other_down(ends: Ends) -> Non
     after = {sa.name: sa.unique_id for sa in ends.swan.sas()}
     assert after[FIRST] == before[FIRST]
     assert {child.name for child in ends.swan.children()} == {FIRST, SECOND}
+    # One of a pair is taken down after the other: that is to be over before the next test.
+    ends.agree([first], settings_of(ends, ours(), start="initiate"))
+    wait_for("one tunnel", lambda: set(ends.ours.tunnels()) == {FIRST}, 20.0)
+    ends.ours.wait_up()
 
 
 OTHER = authority("Other")
