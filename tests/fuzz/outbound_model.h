@@ -228,8 +228,8 @@ write_fragment(const struct record *r, uint32_t index, uint8_t *out)
 	memcpy(out + r->ip_len, whole + at, len);
 	len += r->ip_len;
 	put16(out + 2, (unsigned)len);
-	put16(out + 6, (get16(whole + 6) + index * (unsigned)step / 8 +
-			       (index + 1 < of ? 0x2000 : 0)) &
+	put16(out + 6, ((get16(whole + 6) | (index + 1 < of ? 0x2000u : 0u)) +
+			       index * (unsigned)step / 8) &
 			       0xffff);
 	return len;
 }
