@@ -281,7 +281,10 @@ GW_MUST_CHECK int gw_dp_send_ike(
 /* Send one NAT keepalive, the byte 0xFF (RFC 3948 section 2.3), on a tunnel's path. */
 GW_MUST_CHECK int gw_dp_send_keepalive(struct gw_dp *dp, uint32_t tunnel);
 
-/* Add a tunnel without SAs. Its packets are dropped and counted until an outbound SA is set. */
+/*
+ * Add a tunnel without SAs. What the kernel has for it waits in its queues until the first outbound SA is
+ * set; is that later than a second, what waits then is dropped and counted.
+ */
 GW_MUST_CHECK int gw_dp_add_tunnel(struct gw_dp *dp, const struct gw_tunnel *tunnel);
 
 /* Remove a tunnel and its SAs; closes its TUN queues. */

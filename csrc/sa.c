@@ -248,8 +248,12 @@ gw_dp_set_outbound(
 	tunnel = gw_tunnel_find(dp, id);
 	if (tunnel != NULL) {
 		err = make_outbound(tunnel, config, &sa);
-		if (err == GW_OK)
+		if (err == GW_OK) {
 			put_outbound(dp, tunnel, slot, sa);
+			err = gw_tunnel_watch(dp, tunnel);
+			if (err != GW_OK)
+				put_outbound(dp, tunnel, slot, NULL);
+		}
 	}
 	gw_control_unlock(dp);
 	return err;

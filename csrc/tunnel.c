@@ -20,6 +20,10 @@
 #define HOLD_PART  20u
 #define HOLD_LEAST UINT64_C(131072)
 #define HOLD_MOST  UINT64_C(1048576)
+/* What waits for the first outbound SA longer than this is of no use to anybody any more. */
+#define STALE_NS UINT64_C(1000000000)
+/* More packets than a queue holds. */
+#define STALE_MOST 4096u
 
 static struct gw_tunnel_state **
 bucket_of(const struct gw_dp *dp, uint32_t id)
@@ -249,31 +253,62 @@ assign_queues(
 }
 
 static void
-unwatch(struct gw_dp *dp, struct gw_tunnel_state *tunnel, uint32_t count)
+unwatch_queues(struct gw_dp *dp, struct gw_tunnel_state *tunnel, uint32_t count)
 {
 	uint32_t i;
 
-	for (i = 0; i < count; i++) {
+	for (i = 0; i < count; i++)
 		(void)epoll_ctl(gw_queue_epoll(dp, &tunnel->queue[i]), EPOLL_CTL_DEL,
 			tunnel->queue[i].source.fd, NULL);
-		gw_shaper_unwatch(dp, &tunnel->queue[i]);
-	}
 }
 
-static int
-watch(struct gw_dp *dp, struct gw_tunnel_state *tunnel)
+static void
+unwatch(struct gw_dp *dp, struct gw_tunnel_state *tunnel)
 {
-	struct epoll_event event = {.events = EPOLLIN};
 	uint32_t i;
 
+	if (tunnel->watched)
+		unwatch_queues(dp, tunnel, tunnel->queue_count);
+	for (i = 0; i < tunnel->queue_count; i++)
+		gw_shaper_unwatch(dp, &tunnel->queue[i]);
+}
+
+/* Drop what waits in a queue that no worker reads yet. */
+static void
+drop_stale(struct gw_tunnel_state *tunnel, const struct gw_queue *queue)
+{
+	uint8_t some[64];
+	uint32_t count = 0;
+
+	while (count < STALE_MOST && read(queue->source.fd, some, sizeof(some)) > 0)
+		count++;
+	gw_count(&tunnel->counters[queue->worker].drops[GW_DROP_NO_SA], count);
+}
+
+/*
+ * Until the first outbound SA the kernel keeps what comes: a tunnel whose data plane was lost gets new keys
+ * within a second, and its packets wait so long.
+ */
+int
+gw_tunnel_watch(struct gw_dp *dp, struct gw_tunnel_state *tunnel)
+{
+	struct epoll_event event = {.events = EPOLLIN};
+	bool stale = gw_now_ns() - tunnel->added_at_ns > STALE_NS;
+	uint32_t i;
+
+	if (tunnel->watched)
+		return GW_OK;
+	for (i = 0; i < tunnel->queue_count && stale; i++)
+		drop_stale(tunnel, &tunnel->queue[i]);
 	for (i = 0; i < tunnel->queue_count; i++) {
 		event.data.ptr = &tunnel->queue[i];
 		if (epoll_ctl(gw_queue_epoll(dp, &tunnel->queue[i]), EPOLL_CTL_ADD,
 			    tunnel->queue[i].source.fd, &event) != 0) {
-			unwatch(dp, tunnel, i);
+			unwatch_queues(dp, tunnel, i);
 			return GW_E_SYS;
 		}
 	}
+	tunnel->watched = true;
 	return GW_OK;
 }
 
@@ -303,6 +338,7 @@ make_tunnel(struct gw_dp *dp, const struct gw_tunnel *config)
 		return NULL;
 	tunnel->id = config->id;
 	tunnel->uso = config->uso != 0;
+	tunnel->added_at_ns = gw_now_ns();
 	tunnel->counters = aligned_alloc(GW_CACHE_LINE, size);
 	if (tunnel->counters == NULL ||
 		gw_tunnel_set_path(dp, tunnel, &config->path) != GW_OK ||
@@ -329,13 +365,9 @@ insert_tunnel(struct gw_dp *dp, const struct gw_tunnel *config)
 		return GW_E_NOMEM;
 	tunnel->queue_count = config->queue_count;
 	assign_queues(dp, tunnel, config);
-	err = watch(dp, tunnel);
-	if (err == GW_OK) {
-		err = make_shapers(dp, tunnel, &config->options);
-		if (err != GW_OK)
-			unwatch(dp, tunnel, tunnel->queue_count);
-	}
+	err = make_shapers(dp, tunnel, &config->options);
 	if (err != GW_OK) {
+		unwatch(dp, tunnel);
 		/* The descriptors stay the caller's: no worker may still read one. */
 		gw_quiesce(dp);
 		free_shapers(tunnel);
@@ -379,7 +411,7 @@ gw_dp_del_tunnel(struct gw_dp *dp, uint32_t id)
 		*at = tunnel->next;
 		dp->tunnel_count--;
 		count_tunnel(dp, tunnel, false);
-		unwatch(dp, tunnel, tunnel->queue_count);
+		unwatch(dp, tunnel);
 		for (inbound = tunnel->inbound; inbound != NULL; inbound = inbound->next)
 			atomic_store(
 				&dp->spi_table[inbound->spi & (GW_SPI_SLOTS - 1)], NULL);

@@ -2,6 +2,34 @@
 #include "internal.h"
 #include "peer.h"
 
+/* Keys are made anew within a second: what waits for them is sent, and nothing older. */
+static void
+test_packets_wait_for_the_first_sa(bool stale)
+{
+	struct gw_sa out = sa_config(SPI_OUT);
+	size_t len = make_packet(packet, &udp4, 100, &random_state);
+
+	peer_port = 0;
+	peer = udp_socket(&peer_port);
+	plane_new(&plane, 1);
+	plane_add_tunnel(&plane, peer_port, 1);
+	CHECK(gw_esp_new(&out, true, &sealer) == GW_OK &&
+		gw_esp_new(&out, false, &opener) == GW_OK);
+	plane_run(&plane);
+	tun_put(plane.tun[0], NULL, packet, len);
+	if (stale)
+		gw_tunnel_find(plane.dp, TUNNEL)->added_at_ns -= UINT64_C(2000000000);
+	CHECK(tunnel_stats(&plane).drops[GW_DROP_NO_SA] == 0);
+	CHECK(gw_dp_set_outbound(plane.dp, TUNNEL, 0, &out) == GW_OK);
+	CHECK(tunnel_stats(&plane).drops[GW_DROP_NO_SA] == (stale ? 1 : 0));
+	if (stale)
+		tun_put(plane.tun[0], NULL, packet, len);
+	CHECK(receive_inner(got) == len && memcmp(got, packet, len) == 0);
+	wait_counted(&plane, 1, 0);
+	CHECK(all_drops(&plane) == (stale ? 1 : 0));
+	end();
+}
+
 static void
 test_outbound_packets_that_are_wrong(void)
 {
@@ -485,6 +513,8 @@ test_ike_and_keepalives_are_sent(void)
 int
 main(void)
 {
+	test_packets_wait_for_the_first_sa(false);
+	test_packets_wait_for_the_first_sa(true);
 	test_outbound_packets_that_are_wrong();
 	test_a_packet_goes_by_the_first_slot_that_it_matches();
 	test_no_socket_for_the_path();

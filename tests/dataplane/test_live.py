@@ -466,8 +466,9 @@ def test_slots_divide_the_traffic_and_are_replaced_one_by_one(pair: Pair) -> Non
         a.plane.set_outbound(TUNNEL, newer, 32)
 
 
-def test_nothing_leaves_in_clear_text_without_an_sa(pair: Pair) -> None:
-    a, b = pair
+def test_nothing_leaves_in_clear_text_without_an_sa(up: Pair) -> None:
+    a, b = up
+    a.plane.clear_outbound(TUNNEL)
     with sniffer(b) as wire:
         assert lost(a, b, "-c", "2", "-i", "0.01", "-W", "1") == 2
         wire.setblocking(False)
