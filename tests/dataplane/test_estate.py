@@ -96,11 +96,12 @@ def test_what_waits_in_a_queue_is_read_by_the_process_that_follows_on_a_killed_o
     assert plane.state().tunnels == {}
     left = plane.left.devices.pop(7)
     plane.add_tunnel(7, left.name, left.queues, left.uso, PATH, EncapKind.UDP, OPTIONS)
+    plane.set_outbound(7, plane_sa(0x301))  # until then it waits
     give_up_at = time.monotonic() + 10.0
     while not plane.tunnel_stats(7).drops:
         assert time.monotonic() < give_up_at
         time.sleep(0.01)
-    assert sum(plane.tunnel_stats(7).drops.values()) == 1  # read, and there is no SA to send it on
+    assert plane.tunnel_stats(7).drops == {"no_socket": 1}  # sealed; nothing to send it on is there
     assert not Path(f"/proc/{killed}").exists()
 
 
