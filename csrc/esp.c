@@ -36,7 +36,7 @@ int
 gw_esp_trailer(const struct gw_suite *suite, uint8_t *esp, size_t esp_len,
 	uint8_t **inner, size_t *inner_len, uint8_t *next_header)
 {
-	const uint8_t *pad;
+	const uint8_t *end, *pad;
 	size_t text_len;
 	uint8_t pad_len, wrong = 0, i;
 
@@ -46,17 +46,17 @@ gw_esp_trailer(const struct gw_suite *suite, uint8_t *esp, size_t esp_len,
 	if (!gw_esp_len_ok(suite, esp_len))
 		return GW_E_SHORT;
 	text_len = esp_len - gw_esp_headroom(suite) - suite->icv_len;
-	pad = esp + gw_esp_headroom(suite) + text_len - 2;
-	pad_len = pad[0];
+	end = esp + gw_esp_headroom(suite) + text_len - 2;
+	pad_len = end[0];
 	if (pad_len + 2u > text_len)
 		return GW_E_PADDING;
-	*next_header = pad[1];
-	pad -= pad_len;
+	pad = end - pad_len;
 	for (i = 0; i < pad_len; i++)
 		wrong |= (uint8_t)(pad[i] ^ (i + 1));
 	if (wrong != 0)
 		return GW_E_PADDING;
 	*inner = esp + gw_esp_headroom(suite);
 	*inner_len = text_len - 2 - pad_len;
+	*next_header = end[1];
 	return GW_OK;
 }

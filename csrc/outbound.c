@@ -99,7 +99,7 @@ reserve(struct gw_worker *worker, struct gw_out_batch *batch, uint32_t count,
 {
 	struct gw_outbound *sa = batch->sa;
 	uint64_t used = gw_counter_get(&sa->bytes);
-	bool by_packets = sa->hard_packets != 0 && sa->seq_max == sa->hard_packets;
+	bool by_packets = sa->seq_max == sa->hard_packets; /* seq_max is never 0 */
 	uint32_t granted;
 
 	if (!gw_outbound_reserve_bytes(sa, bytes)) {

@@ -25,12 +25,14 @@ test_prepare_and_trailer(const struct gw_suite *suite)
 	size_t len, inner_len, sealed;
 
 	for (len = 0; len < 100; len++) {
+		memset(&op, 0, sizeof op);
 		memset(esp, 0xee, sizeof esp);
 		memset(esp + gw_esp_headroom(suite), 0x45, len);
 		gw_esp_prepare(suite, 0x01020304, 0x1122334455667788, 41, esp, len, &op);
 		sealed = gw_esp_sealed_len(suite, len);
 		CHECK(memcmp(esp, "\x01\x02\x03\x04\x55\x66\x77\x88\xee", 9) == 0);
 		CHECK(op.esp == esp && op.seq == 0x1122334455667788);
+		CHECK(op.result == GW_E_SYS); /* it is not sealed yet */
 		CHECK(op.len % suite->block == 0 && op.len >= len + 2 &&
 			op.len < len + 2 + suite->block);
 		CHECK(sealed == gw_esp_headroom(suite) + op.len + suite->icv_len);
@@ -42,6 +44,20 @@ test_prepare_and_trailer(const struct gw_suite *suite)
 		CHECK(inner == esp + gw_esp_headroom(suite) && inner_len == len &&
 			next_header == 41);
 		CHECK(gw_esp_overhead(suite->encr, suite->integ, len) == sealed - len);
+	}
+}
+
+/* What is too short has no trailer. */
+static void
+test_short(const struct gw_suite *suite)
+{
+	size_t frame = gw_esp_headroom(suite) + suite->icv_len, len, inner_len = 1;
+	uint8_t esp[256] = {0}, *inner = esp, next_header = 1;
+
+	for (len = 0; len < frame + suite->block; len++) {
+		CHECK(gw_esp_trailer(suite, esp, len, &inner, &inner_len, &next_header) ==
+			GW_E_SHORT);
+		CHECK(inner == NULL && inner_len == 0 && next_header == 0);
 	}
 }
 
@@ -80,6 +96,7 @@ test_padding(const struct gw_suite *suite)
 			CHECK(gw_esp_trailer(suite, esp, frame + text, &inner, &inner_len,
 				      &next_header) ==
 				(pad + 2 <= text ? GW_OK : GW_E_PADDING));
+			CHECK(next_header == (pad + 2 <= text ? 4 : 0));
 			if (pad + 2 > text)
 				continue;
 			CHECK(inner_len == text - 2 - pad);
@@ -87,7 +104,8 @@ test_padding(const struct gw_suite *suite)
 				end[-(int)i] ^= 1;
 				CHECK(gw_esp_trailer(suite, esp, frame + text, &inner,
 					      &inner_len, &next_header) == GW_E_PADDING);
-				CHECK(inner == NULL && inner_len == 0);
+				CHECK(inner == NULL && inner_len == 0 &&
+					next_header == 0);
 				end[-(int)i] ^= 1;
 			}
 		}
@@ -98,6 +116,8 @@ main(void)
 {
 	test_prepare_and_trailer(aead());
 	test_prepare_and_trailer(cbc());
+	test_short(aead());
+	test_short(cbc());
 	test_len_ok(aead());
 	test_len_ok(cbc());
 	test_padding(aead());
