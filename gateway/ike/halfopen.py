@@ -40,7 +40,7 @@ class _Ledger:
         self._total = 0
         self._by_place: Counter[Key] = Counter()  # sources and prefixes have different lengths
 
-    def has_room(self, address: Address, more: int = 0) -> bool:
+    def has_room(self, address: Address, more: int) -> bool:
         """Say whether one more may come; its source may have so many `more` than others."""
         most, by_place = self._bounds, self._by_place
         return (

@@ -163,7 +163,7 @@ def _parse_protocol(text: str, shown: str) -> int:
     if shown == "any":
         return 0
     number = _PROTOCOLS.get(shown.lower())
-    if number is None and shown.isdecimal() and int(shown) < 256:
+    if shown.isdecimal() and int(shown) < 256:  # which is no name
         number = int(shown)
     if number is None:
         raise ValueError(f"{text!r}: unknown protocol {shown!r}")

@@ -57,6 +57,18 @@ def test_a_cookie_lives_for_its_epoch_and_the_next() -> None:
     assert not JAR.accepts(cookie, SPI, NONCE, PATH, 9 * EPOCH_S)
 
 
+def test_a_jar_keeps_the_keys_of_the_two_epochs_whose_cookies_it_takes() -> None:
+    jar = CookieJar(b"s" * 32)
+    for epoch in range(20, 25):
+        assert not jar.accepts(bytes(33), SPI, NONCE, PATH, epoch * EPOCH_S)
+        assert jar._keys.keys() == {epoch - 1, epoch}
+    kept = jar._keys[24]
+    jar.make(SPI, NONCE, PATH, 25 * EPOCH_S)
+    assert jar._keys.keys() == {24, 25}
+    jar.make(SPI, NONCE, PATH, 24 * EPOCH_S)
+    assert jar._keys[24] is kept
+
+
 def test_a_jar_with_another_secret_refuses_it() -> None:
     cookie = JAR.make(SPI, NONCE, PATH, 100.0)
     assert not CookieJar(b"t" * 32).accepts(cookie, SPI, NONCE, PATH, 100.0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 import pytest
 from hypothesis import given, settings
@@ -17,6 +17,7 @@ from gateway.ike.selectors import (
     is_subset,
     narrow,
     parse_selector,
+    passes_echo,
     selector_text,
 )
 from gateway.sa import TrafficSelector
@@ -49,6 +50,7 @@ def ts(*texts: str) -> Selectors:
         # Protocols and ports.
         (["10.0.0.0/8"], ["10.1.0.0/16[tcp/80-90]"], ["10.1.0.0/16[tcp/80-90]"]),
         (["10.0.0.0/8[tcp/85-99]"], ["10.1.0.0/16[tcp/80-90]"], ["10.1.0.0/16[tcp/85-90]"]),
+        (["10.0.0.0/8[tcp/0-80]"], ["10.0.0.0/8[tcp/80-90]"], ["10.0.0.0/8[tcp/80]"]),
         (["10.0.0.0/8[tcp]"], ["10.1.0.0/16"], ["10.1.0.0/16[tcp]"]),
         (["10.0.0.0/8[icmp/8]"], ["10.0.0.0/8[icmp]"], ["10.0.0.0/8[icmp/8]"]),
         (["10.0.0.0/8[tcp/opaque]"], ["10.0.0.0/8"], ["10.0.0.0/8[tcp/opaque]"]),
@@ -84,6 +86,11 @@ def test_a_refusal_shows_both_sides() -> None:
     assert str(caught.value) == "offered 10.1.0.0/16[tcp/80]; allowed 10.2.0.0/16 ::/0"
 
 
+def test_a_refusal_says_that_there_was_nothing() -> None:
+    with pytest.raises(TsUnacceptable, match=r"^offered nothing; allowed 0\.0\.0\.0/0$"):
+        narrow((), (ANY4,))
+
+
 def test_a_peer_that_offers_255_gets_as_many_as_an_sa_can_hold() -> None:
     offered = ts(*(f"10.0.{at}.0/24" for at in range(255)))
     assert narrow(offered, (ANY4,)) == offered[:SELECTORS_MAX]
@@ -101,6 +108,10 @@ def test_a_peer_that_offers_255_gets_as_many_as_an_sa_can_hold() -> None:
         (["10.1.0.0/16", "10.2.0.0/16"], ["10.1.0.0/16"], False),
         (["10.0.0.0/15"], ["10.0.0.0/16", "10.1.0.0/16"], True),  # merged by the peer
         (["10.0.0.0/14"], ["10.0.0.0/16", "10.2.0.0/15"], False),  # with a hole
+        (["10.0.0.0-10.0.0.2"], ["10.0.0.0/32", "10.0.0.2/32"], False),  # of one address
+        (["10.0.0.0/31"], ["10.0.0.0/32", "10.0.0.1/32"], True),
+        (["10.0.0.0-10.0.0.4"], ["10.0.0.0/30"], False),  # the last address is outside
+        (["10.0.0.3-10.0.0.7"], ["10.0.0.4/30"], False),  # the first is
         (["10.0.0.0/8[tcp]"], ["10.0.0.0/8"], True),
         (["10.0.0.0/8"], ["10.0.0.0/8[tcp]"], False),
         (["10.0.0.0/15"], ["10.0.0.0/16[tcp]", "10.1.0.0/16"], False),
@@ -111,6 +122,29 @@ def test_a_peer_that_offers_255_gets_as_many_as_an_sa_can_hold() -> None:
 )
 def test_subset(inner: list[str], outer: list[str], expected: bool) -> None:
     assert is_subset(ts(*inner), ts(*outer)) is expected
+
+
+@pytest.mark.parametrize(
+    ("selectors", "address", "expected"),
+    [
+        (["10.0.0.0/8"], "10.1.2.3", True),  # any protocol
+        (["10.0.0.0/8[icmp]"], "10.1.2.3", True),
+        (["10.0.0.0/8[icmp/8]"], "10.1.2.3", True),  # it may be: the answer has another type
+        (["2001:db8::/32[ipv6-icmp]"], "2001:db8::1", True),
+        (["192.0.2.0/24", "10.0.0.0/8"], "10.1.2.3", True),
+        (["10.0.0.0-10.0.0.9"], "10.0.0.0", True),
+        (["10.0.0.0-10.0.0.9"], "10.0.0.9", True),
+        (["10.0.0.1-10.0.0.9"], "10.0.0.0", False),
+        (["10.0.0.0-10.0.0.9"], "10.0.0.10", False),
+        (["10.0.0.0/8[tcp]"], "10.1.2.3", False),
+        (["0.0.0.0/0"], "::1", False),  # the same number in the other family
+        (["::/0"], "10.1.2.3", False),
+        (["10.0.0.0/8[tcp]", "192.0.2.0/24"], "10.1.2.3", False),  # not within the same one
+        ([], "10.1.2.3", False),
+    ],
+)
+def test_whether_an_echo_may_pass(selectors: list[str], address: str, expected: bool) -> None:
+    assert passes_echo(ts(*selectors), ip_address(address)) is expected
 
 
 # Small boxes, so that they overlap often.
@@ -213,6 +247,13 @@ def test_a_subset_selects_no_packet_that_the_outer_side_does_not(
         "10.0.0.0/8[icmp/8]",
         "10.0.0.0/8[icmp/3(4)]",
         "10.0.0.0/8[icmp/3(1)-3(4)]",
+        "10.0.0.0/8[icmp/3(1)-3(255)]",  # all codes of the type but one
+        "10.0.0.0/8[icmp/3(0)-5(255)]",  # more than one type
+        "10.0.0.0/8[icmp/3(0)]",  # one code of it
+        "10.0.0.0/8[icmp/3]",
+        "10.0.0.0/8[icmp/255]",
+        "10.0.0.0/8[icmp/255(255)]",
+        "10.0.0.0/8[tcp/768-1023]",  # as numbers these are an ICMP type
         "::/0[ipv6-icmp/128]",
         "10.0.0.0/8[tcp/opaque]",
         "10.0.0.0/8[99]",
@@ -225,6 +266,7 @@ def test_a_text_reads_back(text: str) -> None:
 
 def test_texts_that_say_the_same() -> None:
     assert parse_selector("10.0.0.1") == parse_selector("10.0.0.1/32")
+    assert parse_selector("10.0.0.1-10.0.0.1") == parse_selector("10.0.0.1/32")
     assert parse_selector("0.0.0.0/0[any/any]") == ANY4
     assert parse_selector("::/0[0/any]") == ANY6
     assert parse_selector(" 10.0.0.0/8[6/80] ") == parse_selector("10.0.0.0/8[tcp/80-80]")
@@ -240,6 +282,7 @@ def test_texts_that_say_the_same() -> None:
         ("10.0.0.0/33", "10.0.0.0/33"),
         ("10.0.0.9-10.0.0.1", "is no range"),
         ("10.0.0.9-::1", "is no range"),
+        ("::1-10.0.0.9", "is no range"),
         ("10.0.0.1-10.0.0.2-10.0.0.3", "too many values"),
         ("10.0.0.0/8[tpc]", "unknown protocol 'tpc'"),
         ("10.0.0.0/8[256]", "unknown protocol '256'"),

@@ -29,10 +29,10 @@ ENOUGH = frozenset({NotifyType.TS_MAX_QUEUE, NotifyType.NO_ADDITIONAL_SAS})
 
 def answer_request(sa: IkeSa, request: Message, path: Path, now: float, digest: bytes) -> None:
     """Answer a CREATE_CHILD_SA request. Raises PeerError, and then nothing has changed."""
-    proposals = request.one(SecurityAssociation).proposals
+    first = request.one(SecurityAssociation).proposals[0]
     if not sa.is_usable:
         raise TemporaryFailure("the IKE SA is replaced or goes")
-    if proposals and proposals[0].protocol == ProtocolId.IKE:
+    if first.protocol == ProtocolId.IKE:
         rekey_ike.answer_request(sa, request, path, now, digest)
         return
     if sa.work is Work.REKEY_IKE:
@@ -105,8 +105,9 @@ def begin_new(sa: IkeSa, slot: int, now: float, tries: int = 0) -> bool:
 
 def receive_new(sa: IkeSa, request: Request, response: Message, now: float) -> None:
     """Take the answer to our request for a new Child SA."""
-    offer = request.offer
+    offer, tunnel = request.offer, sa.tunnel
     assert offer is not None
+    assert tunnel is not None
     error = negotiate.first_error(response)
     if error is not None:
         sa.context.spis.release(offer.spi_in)
@@ -143,7 +144,7 @@ def receive_new(sa: IkeSa, request: Request, response: Message, now: float) -> N
         slots.plan_missing(sa, now)
         return
     seed = Seed(offer.nonce, nonce_r, secrets, initiated=True)
-    use = sa.tunnel is not None and offer.slot not in sa.tunnel.in_use
+    use = offer.slot not in tunnel.in_use
     new = negotiate.install(sa, agreed, offer.spi_in, seed, now, use=use)
     _sort_twins(sa, new)
     resources.take(sa, first, offer.slot)
