@@ -35,7 +35,7 @@ settle(void)
 	int i;
 
 	for (i = 0; i < DEADLINE_MS &&
-		tunnel_stats(&plane).out_packets + all_drops(&plane) < put_so_far;
+		    tunnel_stats(&plane).out_packets + all_drops(&plane) < put_so_far;
 		i++)
 		(void)poll(NULL, 0, 1);
 	CHECK(tunnel_stats(&plane).out_packets + all_drops(&plane) == put_so_far);

@@ -1,18 +1,21 @@
 """
-Changes of the C code of the replay window, as text: its operators, comparisons and numbers.
+Changes of the C code, as text: its operators, comparisons and numbers, and statements left out.
 
-Each is compiled and run with its own tests, under the sanitizers as in the test suite.
+Each is compiled in a copy of the sources and run with its own tests, under the sanitizers as in the
+test suite.
 """
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-SOURCE = ROOT / "csrc" / "replay.c"
 _OTHER = {
     "==": "!=",
     "!=": "==",
@@ -40,51 +43,105 @@ _TOKEN = re.compile(
     r"|(?P<operator>==|!=|<=|>=|<<|>>|\+\+|--|&&|\|\||\|=|[<>+|&-]|\btrue\b|\bfalse\b)",
     re.DOTALL,
 )
-_GCC = ("gcc", "-std=c11", "-O1", "-D_GNU_SOURCE", f"-I{ROOT / 'csrc'}")
-_SANITIZE = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+_STATEMENT = re.compile(
+    r"^\t+(?P<statement>(?!return\b|if\b|for\b|while\b)[*a-z][\w>.*\[\]-]*(?:\(| [|^+-]?= )"
+    r"(?:[^;{}\n]|(?<=[,=(+])\n)*;)$",
+    re.MULTILINE,
+)
+_BEFORE_STATEMENT = (";", "{", "}", ")", "*/", "else")
 _MOST_S = 20.0
 
 
-def changes(source: str) -> Iterator[tuple[str, str]]:
+@dataclass(frozen=True)
+class Part:
+    """Code that is changed."""
+
+    source: str  # its file in csrc/
+    program: str  # of tests/c/
+    functions: tuple[str, ...] = ()  # of them only; none: of all the file
+
+    @property
+    def name(self) -> str:
+        return f"csrc/{self.source}"
+
+    @property
+    def text(self) -> str:
+        return (ROOT / self.name).read_text()
+
+
+PARTS = (
+    Part("replay.c", "test_replay"),
+    Part("esp.c", "test_esp"),
+    Part("outbound.c", "test_limits", ("tell_limit", "reserve_bytes", "reserve_seq", "reserve")),
+)
+
+
+def changes(source: str, functions: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
     """Yield what is changed, with its line, and the whole source with it."""
-    for token in _TOKEN.finditer(source):
-        if token["skip"] or _is_pointer(source, token):
-            continue
-        old = token[0]
-        new = _OTHER[old] if token["operator"] else str(int(old) + 1)
-        line = source[source.rfind("\n", 0, token.start()) + 1 : source.find("\n", token.end())]
-        at = token.start() - source.rfind("\n", 0, token.start()) - 1
-        changed = line[:at] + new + line[at + len(old) :]
-        yield (
-            f"{line.strip()} becomes {changed.strip()}",
-            (source[: token.start()] + new + source[token.end() :]),
-        )
+    spans = [_span(source, name) for name in functions] or [(0, len(source))]
+    for begin, end in spans:
+        for token in _TOKEN.finditer(source, begin, end):
+            if not token["skip"] and not _is_pointer(source, token):
+                yield _with(source, token, _instead(token))
+        for statement in _STATEMENT.finditer(source, begin, end):
+            if not source[: statement.start()].rstrip().endswith(_BEFORE_STATEMENT):
+                continue  # the rest of one
+            at, to = statement.span("statement")
+            words = " ".join(statement["statement"].split())
+            yield (
+                f"{_function(source, at)}: {words} is left out",
+                f"{source[:at]};{source[to:]}",
+            )
+
+
+def _span(source: str, function: str) -> tuple[int, int]:
+    """Return from where to where the definition of a function is."""
+    begin = source.index(f"\n{function}(")
+    return begin, source.index("\n}\n", begin)
+
+
+def _function(source: str, at: int) -> str:
+    """Return the name of the function that a place is in."""
+    before = re.findall(r"^(\w+)\(", source[:at], re.MULTILINE)
+    return before[-1] if before else "file"
+
+
+def _instead(token: re.Match[str]) -> str:
+    return _OTHER[token[0]] if token["operator"] else str(int(token[0]) + 1)
+
+
+def _with(source: str, token: re.Match[str], new: str) -> tuple[str, str]:
+    begin, end = source.rfind("\n", 0, token.start()) + 1, source.find("\n", token.end())
+    at = token.start()
+    changed = source[begin:at] + new + source[token.end() : end]
+    words = f"{source[begin:end].strip()} becomes {changed.strip()}"
+    return f"{_function(source, at)}: {words}", source[:at] + new + source[token.end() :]
 
 
 def _is_pointer(source: str, token: re.Match[str]) -> bool:
     """Return whether an operator is not between two values: a sign, or the address of something."""
     before = source[: token.start()].rstrip()[-1:]
-    return token[0] in "&-" and before in "(,=" and bool(token["operator"])
+    return token[0] in "&-" and before in "(,=?:" and bool(token["operator"])
 
 
-def build_rest(out: Path) -> None:
-    """Compile what is not changed: the tests."""
-    _gcc("-c", str(ROOT / "tests" / "c" / "test_replay.c"), "-o", str(out / "test_replay.o"))
+class Copy:
+    """A copy of the C code and its tests, to be changed."""
 
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        for name in ("csrc", "tests/c"):
+            shutil.copytree(ROOT / name, root / name)
 
-def is_noticed(source: str, out: Path) -> bool:
-    """Return whether the tests fail with this source."""
-    changed = out / "replay.c"
-    changed.write_text(source)
-    _gcc(str(changed), str(out / "test_replay.o"), "-o", str(out / "test_replay"))
-    try:
-        done = subprocess.run(
-            [str(out / "test_replay")], capture_output=True, timeout=_MOST_S, check=False
-        )
-    except subprocess.TimeoutExpired:
-        return True
-    return done.returncode != 0
-
-
-def _gcc(*arguments: str) -> None:
-    subprocess.run([*_GCC, *_SANITIZE, *arguments], check=True, capture_output=True)
+    def is_noticed(self, part: Part, source: str) -> bool:
+        """Return whether the tests of a part fail, with this source of it."""
+        (self._root / part.name).write_text(source)
+        out = self._root / "out"
+        # Unused variables and the like are no matter: a change is judged by the tests alone.
+        make = ("make", "-s", f"-j{os.cpu_count() or 1}", "-C", str(self._root / "tests" / "c"))
+        program = out / part.program
+        subprocess.run([*make, f"OUT={out}", "WARN=-w", str(program)], check=True)
+        try:
+            done = subprocess.run([program], capture_output=True, timeout=_MOST_S, check=False)
+        except subprocess.TimeoutExpired:
+            return True
+        return done.returncode != 0

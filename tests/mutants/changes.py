@@ -55,6 +55,19 @@ class Change:
         _put(tree, self.path, self.other)
         return ast.fix_missing_locations(tree)
 
+    @property
+    def function(self) -> str | None:
+        """The function whose body it is in, by its name in the module; None outside of all."""
+        node: ast.AST = ast.parse(self.source)
+        names: list[str] = []
+        for at, (name, _) in enumerate(self.path):
+            if isinstance(node, ast.FunctionDef):
+                return ".".join(names) if name == "body" else None
+            node = _at(node, self.path[at : at + 1])
+            if isinstance(node, ast.ClassDef | ast.FunctionDef):
+                names.append(node.name)
+        return None
+
 
 def changes(source: str) -> Iterator[Change]:
     """Yield every change of a module."""
@@ -164,7 +177,7 @@ def _of_bool(node: ast.BoolOp) -> Iterator[ast.AST]:
 
 def _of_statement(node: ast.AST) -> Iterator[ast.AST]:
     match node:
-        case ast.Return(value=value) if value is not None and not _is_none(value):
+        case ast.Return(value=value) if value is not None and not _is_nothing(value):
             yield ast.Return(ast.Constant(None))
         case ast.Expr(value=ast.Call()) | ast.AugAssign() | ast.Delete() | ast.Raise():
             yield ast.Pass()
@@ -176,8 +189,9 @@ def _of_statement(node: ast.AST) -> Iterator[ast.AST]:
             pass
 
 
-def _is_none(node: ast.AST) -> bool:
-    return isinstance(node, ast.Constant) and node.value is None
+def _is_nothing(node: ast.AST) -> bool:
+    """Return whether a value is None, or as good as None to who asks whether it is true."""
+    return isinstance(node, ast.Constant) and node.value in (None, False)
 
 
 def _shown(node: ast.AST) -> str:
