@@ -52,15 +52,26 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return [f"| {' | '.join(line)} |" for line in lines]
 
 
+def lines_of(page: Path, maker: str) -> list[str]:
+    """Return the lines of the result that stands in the page between the marks of who makes it."""
+    return _parts(page, maker)[1].splitlines()
+
+
 def put(page: Path, maker: str, lines: Sequence[str]) -> None:
     """
     Put a result into the page, between the two marks of who makes it.
 
     Raises ValueError if the page does not have them.
     """
+    before, _, after = _parts(page, maker)
+    page.write_text(f"{before}\n{chr(10).join(lines)}\n\n{after}")
+
+
+def _parts(page: Path, maker: str) -> tuple[str, str, str]:
+    """Return the page up to and with the first mark, what is between, and from the second on."""
     begin, end = f"<!-- made by {maker} -->\n", "<!-- end -->"
     before, mark, rest = page.read_text().partition(begin)
     if not mark:
         raise ValueError(f"{page} has no line {begin.strip()!r}")
-    after = rest.partition(end)[2]
-    page.write_text(f"{before}{begin}\n{chr(10).join(lines)}\n\n{end}{after}")
+    between, _, after = rest.partition(end)
+    return before + begin, between, end + after

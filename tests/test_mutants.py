@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.mutants import c_code
-from tests.mutants.__main__ import MODULES, files_of, path_of
+from tests.mutants.__main__ import MODULES, Result, files_of, lines, path_of
 from tests.mutants.changes import changes
 from tests.mutants.explained import EXPLAINED
 
@@ -179,6 +179,24 @@ two(int *a, const struct b *b)
         "two: return 0; becomes return 1;",
         "two: *a = more; is left out",
         "two: b->c(a, more); is left out",
+    ]
+
+
+def test_a_result_takes_the_place_of_the_one_before() -> None:
+    before = [
+        "| `gateway.ike.states` | 36 | 36 | 0 | 2026-01-02, commit 0123456789 |",
+        "| `csrc/replay.c` | 57 | 56 | 1 | 2026-01-02, commit 0123456789 |",
+        "- `states`: `one`: why",
+        "- `replay.c`: `two`: why",
+    ]
+    result = Result("csrc/replay.c", changes=62, tried=62, unnoticed=["three"])
+    text = list(lines([result], before))
+    first, second = [line for line in text if line.startswith("| `")]
+    assert first == before[0]
+    assert second.startswith("| `csrc/replay.c` | 62 | 61 | 1 | 20")
+    assert [line for line in text if line.startswith("-")] == [
+        "- `states`: `one`: why",
+        "- `replay.c`: `three`: **not explained**",
     ]
 
 

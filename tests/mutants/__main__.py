@@ -63,6 +63,7 @@ MODULES = {
     "gateway.ike.cookie": ("test_cookie_and_nat.py",),
     "gateway.ike.halfopen": ("test_half_open.py",),
 }
+PARTS = {part.name: part for part in c_code.PARTS}
 _LEAST_S = 30.0
 _TIMES = 8.0  # longer than the unchanged tests: it goes round in circles
 
@@ -174,22 +175,30 @@ def _tell(result: Result, text: str, noticed: bool) -> None:
         print(f"{result.module}: {mark}: {text}", flush=True)
 
 
-def lines(results: Sequence[Result], seconds: float) -> Iterator[str]:
-    """Return what goes into the page."""
+def lines(results: Sequence[Result], before: Sequence[str]) -> Iterator[str]:
+    """Return what goes into the page: these results, and those of other modules as before."""
     revision = run("git", "rev-parse", "--short=10", "HEAD").strip()
-    today = datetime.now(UTC).date().isoformat()
-    yield f"{today}, commit {revision}, {seconds / 60:.0f} minutes:"
-    yield ""
-    head = ("module", "changes", "noticed by a test", "not noticed")
-    yield from lasting.table(head, [result.row() for result in results])
+    now = f"{datetime.now(UTC).date().isoformat()}, commit {revision}"
+    rows = dict(_rows(before)) | {one.row()[0]: (*one.row()[1:], now) for one in results}
+    names = [f"`{name}`" for name in (*MODULES, *PARTS)]
+    head = ("module", "changes", "noticed by a test", "not noticed", "tried")
+    yield from lasting.table(head, [(name, *rows[name]) for name in names if name in rows])
     yield ""
     yield "What no test can notice, and why:"
     yield ""
-    for result in results:
-        known = EXPLAINED.get(result.module, {})
-        for text in result.unnoticed:
-            why = known.get(text, "**not explained**")
-            yield f"- `{_short(result.module)}`: `{text}`: {why}"
+    tried = {_short(one.module) for one in results}
+    yield from (line for line in before if line[:3] == "- `" and line.split("`")[1] not in tried)
+    for one in results:
+        known = EXPLAINED.get(one.module, {})
+        for text in one.unnoticed:
+            yield f"- `{_short(one.module)}`: `{text}`: {known.get(text, '**not explained**')}"
+
+
+def _rows(page: Sequence[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    for line in page:
+        if line.startswith("| `"):
+            name, *cells = line.strip("| ").split(" | ")
+            yield name, tuple(cells)
 
 
 def _short(module: str) -> str:
@@ -205,19 +214,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     made.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="at once (all cores)")
     made.add_argument("--write", type=Path, metavar="PAGE", help="a page to put the result into")
     chosen = made.parse_args(arguments)
-    parts = {part.name: part for part in c_code.PARTS}
-    names = [*MODULES, *parts]
+    names = [*MODULES, *PARTS]
     wanted = [one for one in names if not chosen.modules or one.endswith(tuple(chosen.modules))]
     if not wanted:
         made.error(
             f"no module ends with {' or '.join(chosen.modules)}; there are {', '.join(names)}"
         )
-    began = time.monotonic()
-    results = [c(parts[one]) if one in parts else python(one, chosen.jobs) for one in wanted]
-    text = list(lines(results, time.monotonic() - began))
-    print("\n".join(text))
+    results = [c(PARTS[one]) if one in PARTS else python(one, chosen.jobs) for one in wanted]
+    print("\n".join(lines(results, ())))
     if chosen.write is not None:
-        lasting.put(chosen.write, "mutants", text)
+        before = lasting.lines_of(chosen.write, "mutants")
+        lasting.put(chosen.write, "mutants", list(lines(results, before)))
     return 1 if any(result.unexplained for result in results) else 0
 
 

@@ -56,7 +56,9 @@ EXPLAINED: dict[str, dict[str, str]] = {
             "tell_limit: batch->now_ns < gw_counter_get(&sa->notice_at_ns) || becomes "
             "batch->now_ns <= gw_counter_get(&sa->notice_at_ns) ||"
         ): "a nanosecond later",
-        "reserve_seq: if (granted > count) becomes if (granted >= count)": (
+    },
+    "csrc/sa.c": {
+        "gw_outbound_reserve_seq: if (granted > count) becomes if (granted >= count)": (
             "where both are equal, it is set to what it is"
         ),
     },
