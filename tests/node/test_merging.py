@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from gateway.cli.doctor.look.network import inner_device
 from gateway.node.features import Features
 from gateway.node.journal import Journal
 from gateway.node.merging import Merging
 from gateway.node.namespaces import Namespaces
-from gateway.node.port import GRO, UDP_GRO_FORWARDING, PortPlan
+from gateway.node.port import GRO, GRO_LIST, UDP_GRO_FORWARDING, PortPlan
 from tests.node.network import ip
 
 RELEASE = "6.12.9-amd64"
@@ -138,3 +139,18 @@ def test_kernels_that_cut_it_wrongly_or_early_are_left_alone(
     parts.merging(release).apply((LAN,))
     assert not Features(control).of("lan")[UDP_GRO_FORWARDING]
     assert parts.log.getvalue() == ""
+
+
+@system
+def test_the_doctor_sees_a_card_and_what_it_merges(control: socket.socket) -> None:
+    ip("tuntap add card0 mode tap")  # the kernel takes it for a card: GRO is on
+    before = {GRO: True, UDP_GRO_FORWARDING: False, GRO_LIST: False}
+    seen = inner_device("card0")
+    assert seen is not None
+    assert seen.offloads == before
+    Features(control).switch_on("card0", UDP_GRO_FORWARDING)
+    seen = inner_device("card0")
+    assert seen is not None
+    assert seen.offloads == {**before, UDP_GRO_FORWARDING: True}
+    assert inner_device("lan") is None  # a veth pair has nothing to merge
+    assert inner_device("lan9") is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import platform
 import subprocess
 import time
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.dataplane.kernel import may_merge_udp
 from gateway.node.journal import Journal
 from gateway.node.namespaces import Namespaces
 from gateway.node.port import FarEnd, PortPlan
@@ -105,6 +107,13 @@ def test_an_interface_that_exists_is_moved_and_given_back(place: Place) -> None:
     assert place.apply() == {}
     assert "my-line" in ip("link show vpc0")
     assert "vpc0" not in place.in_red("-br link")
+
+
+def test_in_its_namespace_it_is_told_to_merge_udp(place: Place) -> None:
+    line("vpc0")
+    assert place.apply(port(place)) == {}
+    shown = ip(f"netns exec {place.red} ethtool -k vpc0")
+    assert ("rx-udp-gro-forwarding: on" in shown) is may_merge_udp(platform.release())
 
 
 def test_it_is_given_back_after_a_restart_too(place: Place) -> None:
