@@ -3,7 +3,8 @@ A stored response that goes out again because its request has come again (RFC 72
 
 Whoever has seen a request can send it again, as often as they like and with any source address. So
 each IKE SA repeats its response only so often, and to another address than the one that was
-answered first only where it is no longer than what asks for it.
+answered first only where it is no longer than what asks for it. Another port of that address is
+what a NAT gives a peer in the middle of an exchange, and nobody else gets what is sent there.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ def repeat(sa: IkeSa, asked: bytes, path: Path, now: float) -> None:
     """Send the stored response again, for a datagram that asks for it."""
     sa.drop(DropReason.REPLAYED, path)
     response = sa.window.response
-    is_elsewhere = path != (sa.answered_on or sa.path)
+    is_elsewhere = path.remote != (sa.answered_on or sa.path).remote
     if is_elsewhere and sum(map(len, response)) > len(asked):
         return
     free_at = max(sa.repeats_free_at, now)
