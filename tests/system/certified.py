@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from gateway.pki import issue
 from gateway.pki.certificate import Certificate
 from gateway.pki.issue import Issuer, Wish
 from gateway.pki.keys import PrivateKey
+from lab.commands import Process, wait_for
 from lab.strongswan import Connection
 from lab.swan_certificates import Certificates
 from lab.twinspan import Value
@@ -103,3 +106,11 @@ def swan_of(
     shown = Certificates(chain, issue.private_pem(own.key), trusted, auth, wanted)
     plain = replace(ends.connection(), local_id=PEER, remote_id=OURS, certificates=shown)
     return replace(plain, **more)  # type: ignore[arg-type]  # named by the test
+
+
+def serve(ends: Ends, place: Path, port: int) -> Process:
+    """Serve a directory by HTTP beside the peer."""
+    words = ("-u", "-m", "http.server", str(port), "--bind", ends.pair.b.public(4)[0])
+    process = ends.pair.b.gateway.start("http", sys.executable, *words, "--directory", str(place))
+    wait_for("the web server", lambda: "Serving HTTP" in process.tail(), 10.0)
+    return process

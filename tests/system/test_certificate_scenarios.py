@@ -7,9 +7,8 @@ OCSP is answered by OpenSSL's own responder, which stands beside the peer, as do
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -31,6 +30,7 @@ from tests.system.certified import (
     authority,
     made,
     ours,
+    serve,
     settings_of,
     swan_of,
 )
@@ -133,15 +133,10 @@ class Beside:
 
     ends: Ends
     place: Path
-    running: list[Process] = field(default_factory=list)
+    running: list[Process]
 
     def url(self, port: int, name: str = "") -> str:
         return f"http://{self.ends.pair.b.public(4)[0]}:{port}/{name}"
-
-    def serve(self) -> None:
-        address = self.ends.pair.b.public(4)[0]
-        words = ("-m", "http.server", str(HTTP), "--bind", address, "--directory", str(self.place))
-        self.start("http", sys.executable, *words)
 
     def respond(self, port: int, signer: Made, good: Sequence[Made], bad: Sequence[Made]) -> None:
         """Have OpenSSL answer for these certificates, and for no others."""
@@ -156,13 +151,10 @@ class Beside:
         (self.place / "root.pem").write_text(issue.certificate_pem(ROOT.certificate))
         words = ("-port", str(port), "-index", f"{stem}.index", "-CA", f"{self.place}/root.pem")
         signing = ("-rsigner", f"{stem}.pem", "-rkey", f"{stem}.key", "-ndays", "1")
-        process = self.start(f"ocsp-{port}", "openssl", "ocsp", *words, *signing)
-        wait_for("the responder", lambda: "waiting" in process.tail(), 10.0)
-
-    def start(self, name: str, *words: str) -> Process:
-        process = self.ends.pair.b.gateway.start(name, *words)
+        gateway = self.ends.pair.b.gateway
+        process = gateway.start(f"ocsp-{port}", "openssl", "ocsp", *words, *signing)
         self.running.append(process)
-        return process
+        wait_for("the responder", lambda: "waiting" in process.tail(), 10.0)
 
 
 def _at(when: datetime) -> str:
@@ -183,8 +175,7 @@ def _hex(one: Made) -> str:
 def beside(ends: Ends) -> Iterator[Beside]:
     place = ends.lab.directory / "beside"
     place.mkdir()
-    found = Beside(ends, place)
-    found.serve()
+    found = Beside(ends, place, [serve(ends, place, HTTP)])
     yield found
     for process in found.running:
         process.stop(5.0)

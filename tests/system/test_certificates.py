@@ -7,7 +7,6 @@ The CA is our own; its CRLs are served by HTTP beside the peer. One pair of daem
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -19,7 +18,17 @@ from gateway.pki import issue
 from lab.commands import LabError, wait_for
 from lab.swan_certificates import Certificates
 from lab.twinspan import Value
-from tests.system.certified import OURS, PEER, ROOT, authority, made, ours, settings_of, swan_of
+from tests.system.certified import (
+    OURS,
+    PEER,
+    ROOT,
+    authority,
+    made,
+    ours,
+    serve,
+    settings_of,
+    swan_of,
+)
 from tests.system.support import FIRST, SECOND, Ends, reach_each_other, wait_reason, wait_status
 
 pytestmark = pytest.mark.system
@@ -152,9 +161,7 @@ def served(ends: Ends) -> Iterator[Path]:
     """Return a directory that is served by HTTP beside the peer."""
     place = ends.lab.directory / "crl"
     place.mkdir()
-    address = ends.pair.b.public(4)[0]
-    words = ("-m", "http.server", str(PORT), "--bind", address, "--directory", str(place))
-    process = ends.pair.b.gateway.start("http", sys.executable, *words)
+    process = serve(ends, place, PORT)
     yield place
     process.stop(5.0)
 
