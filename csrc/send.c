@@ -330,7 +330,7 @@ static bool
 fits_last(const struct gw_out_batch *batch, const struct gw_out_message *last,
 	uint32_t start, size_t len, uint8_t tos)
 {
-	return last->tunnel == batch->tunnel && batch->gso && !last->closed &&
+	return last->path == batch->path && batch->gso && !last->closed &&
 	       last->start + last->len == start && len <= last->size &&
 	       last->tos == tos &&
 	       last->count + (batch->tail ? 1u : 0u) < GW_GSO_SEGMENTS &&

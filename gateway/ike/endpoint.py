@@ -421,15 +421,14 @@ class IkeEndpoint:
         return self._context.counters
 
     @property
-    def peer_addresses(self) -> Counter[Address]:
+    def peer_addresses(self) -> dict[Address, int]:
         """
-        Return where peers of ours may be, and how many: the addresses of tunnels, and those of IKE
-        SAs that have authenticated.
+        Return where peers of ours may be, and of how many tunnels: the addresses of tunnels, and
+        those of IKE SAs that have authenticated.
         """
-        remotes = (one.config.remote for one in self._tunnels.values())
-        named = Counter(address for address in remotes if address is not None)
-        met = {(sa.tunnel, sa.path.remote) for sa in self._context.sas.values() if sa.tunnel}
-        return named | Counter(address for _, address in met)
+        places = {(one, one.config.remote) for one in self._tunnels.values()}
+        places |= {(sa.tunnel, sa.path.remote) for sa in self._context.sas.values() if sa.tunnel}
+        return dict(Counter(address for _, address in places if address is not None))
 
     @property
     def inbound_spis(self) -> int:

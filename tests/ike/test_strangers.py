@@ -186,3 +186,16 @@ def test_ike_sa_that_is_gone_says_nothing_more() -> None:
     pair.advance(5.0)
     later = [parse_header(one.datagram) for one in pair.b.all(Send)[before:]]
     assert old not in {spi for header in later for spi in (header.spi_i, header.spi_r)}
+
+
+def test_who_is_no_stranger_is_known_by_address_with_how_many_tunnels_are_there() -> None:
+    pair = IkePair()
+    second = config_a(name="office-2", local=ip_address("192.0.2.9"))
+    pair.b.take(pair.b.endpoint.configure([config_b(remote=None)], pair.now))
+    pair.a.take(pair.a.endpoint.configure([config_a(), second], pair.now))
+    assert pair.a.endpoint.peer_addresses == {B_ADDRESS: 2}
+    assert pair.b.endpoint.peer_addresses == {}
+    pair.deliver_all()
+    assert pair.b.state == "established"
+    assert pair.a.endpoint.peer_addresses == {B_ADDRESS: 2}
+    assert pair.b.endpoint.peer_addresses == {A_ADDRESS: 1, second.local: 1}
