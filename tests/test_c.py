@@ -116,5 +116,10 @@ def test_a_wrong_vector_is_noticed(built: Path) -> None:
     "name", sorted(path.stem for path in (C_TESTS.parent / "fuzz").glob("*.c"))
 )
 def test_fuzzer_finds_nothing_in_a_short_run(built: Path, tmp_path: Path, name: str) -> None:
+    """
+    The same inputs each time, as many as there is time for; others come with `./run fuzz`. What the
+    code compares is left out of the search: numbers by chance and addresses are never the same.
+    """
     make(built, f"{built}/{name}")
-    run(built / name, f"-max_total_time={FUZZ_S}", "-max_len=4096", str(tmp_path))
+    bounds = ("-seed=1", "-use_cmp=0", f"-max_total_time={FUZZ_S}", "-max_len=4096")
+    run(built / name, *bounds, str(tmp_path))
