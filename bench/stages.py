@@ -76,6 +76,7 @@ _BY_FILE = {
     "open.c": "runs, limits",
     "outbound.c": "runs, limits",
     "rate.h": "runs, limits",
+    "sa.c": "runs, limits",
     "internal.h": "counters",
 }
 _CLOCK_S = 3.0
