@@ -17,7 +17,7 @@ from gateway.dataplane.kernel import version_of
 from lab.commands import LabError
 from lab.netns import Namespace
 
-_PUSHES_BACK = (6, 16)  # earlier a veth pair with a full ring drops, queue or not
+PUSHES_BACK = (6, 16)  # earlier a veth pair with a full ring drops, queue or not
 _QUEUE = ("pfifo", "limit", "1000")  # packets, as a card's default is
 
 
@@ -28,8 +28,8 @@ def poll(machine: Namespace, device: str, sender: Namespace, far_device: str) ->
     GRO is on, for UDP that is only forwarded as well. Returns the threads of the kernel that poll.
     """
     release = platform.release()
-    if version_of(release) < _PUSHES_BACK:
-        wanted = ".".join(map(str, _PUSHES_BACK))
+    if version_of(release) < PUSHES_BACK:
+        wanted = ".".join(map(str, PUSHES_BACK))
         raise LabError(f"a polled veth pair needs Linux {wanted} or later, this is {release}")
     machine.run("ethtool", "-K", device, "gro", "on", "rx-udp-gro-forwarding", "on")
     # `ip netns exec` shows it the /sys of its own network namespace. NAPI exists once GRO is on.

@@ -7,10 +7,12 @@ Wires that hand packets over as network cards do, and what goes first on the CPU
 from __future__ import annotations
 
 import os
+import platform
 from pathlib import Path
 
 import pytest
 
+from gateway.dataplane.kernel import version_of
 from lab import card, pacer, topology
 from lab.ahead import ahead
 from lab.commands import LabError
@@ -31,6 +33,8 @@ def pair(lab: Lab) -> Pair:
 @pytest.fixture(scope="module")
 def poller(pair: Pair) -> int:
     """Return the thread of the kernel that polls the inner device of gateway a."""
+    if version_of(platform.release()) < card.PUSHES_BACK:
+        pytest.skip("this kernel's veth pairs can not be polled without loss")
     (found,) = card.poll(pair.a.gateway, "lan", pair.a.host, "eth0")
     return found
 
