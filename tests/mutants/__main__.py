@@ -223,8 +223,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     results = [c(PARTS[one]) if one in PARTS else python(one, chosen.jobs) for one in wanted]
     print("\n".join(lines(results, ())))
     if chosen.write is not None:
-        before = lasting.lines_of(chosen.write, "mutants")
-        lasting.put(chosen.write, "mutants", list(lines(results, before)))
+        before = lasting.lines_of(chosen.write, "./run mutants")
+        lasting.put(chosen.write, "./run mutants", list(lines(results, before)))
     return 1 if any(result.unexplained for result in results) else 0
 
 
