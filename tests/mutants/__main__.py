@@ -59,6 +59,7 @@ MODULES = {
         "test_slots.py",
         "conformance",
         "test_bad_peer.py",
+        "test_interleavings.py",
     ),
     "gateway.ike.cookie": ("test_cookie_and_nat.py",),
     "gateway.ike.halfopen": ("test_half_open.py",),
