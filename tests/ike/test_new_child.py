@@ -28,6 +28,7 @@ from tests.support.slots import SIX, six_a, six_b
 INFORMATIONAL, CREATE_CHILD_SA = ExchangeType.INFORMATIONAL, ExchangeType.CREATE_CHILD_SA
 PLAIN = parse_proposal("aes256gcm16-noesn", ProtocolId.ESP)
 GROUP = parse_proposal("aes256gcm16-x25519-noesn", ProtocolId.ESP)
+FURTHER = parse_proposal("aes256gcm16-x25519-ke1_ecp256-noesn", ProtocolId.ESP)
 X25519 = (31).to_bytes(2, "big")
 ONE = ChildSelectors(config_a().local_ts, config_a().remote_ts)
 LINGER_S = 6.0  # a Child SA that was deleted is there for so long, for packets on their way
@@ -214,7 +215,7 @@ def crossed_halfway() -> tuple[IkePair, Side]:
     Return a pair whose ends have answered each other's request for the same, with a further key
     exchange to come (RFC 9370), and the one with the lowest nonce, which goes no further.
     """
-    pair = closed(parse_proposal("aes256gcm16-x25519-ke1_ecp256-noesn", ProtocolId.ESP))
+    pair = closed(FURTHER)
     for side in pair.sides():
         side.initiate()
     for side in (pair.a, pair.b, pair.a, pair.b):
@@ -222,6 +223,21 @@ def crossed_halfway() -> tuple[IkePair, Side]:
     (further,) = pair.link.flights
     assert further.exchange == ExchangeType.IKE_FOLLOWUP_KE
     return pair, further.sender.peer
+
+
+def test_ours_that_has_gone_further_holds_up_the_same_alone() -> None:
+    both = {**how(FURTHER), "esp_proposals": (FURTHER, PLAIN)}
+    pair = IkePair.established(six_a(**both), six_b(**both))
+    for slot in (1, 2):
+        close(pair.a, slot)
+        pair.advance(LINGER_S)
+    pair.a.initiate()
+    pair.deliver_to_b()
+    pair.deliver_to_a()
+    assert pair.hold_to_b().exchange == ExchangeType.IKE_FOLLOWUP_KE
+    forger = Forger.of(pair.b)
+    assert is_busy(ask(forger, 0x11110001, SIX[1]))
+    assert is_made(ask(forger, 0x11110002, SIX[2]))
 
 
 def test_of_two_that_crossed_halfway_one_is_made() -> None:
