@@ -304,6 +304,10 @@ charon-systemd {{
         with _Session(self._socket) as session:
             session.rekey({"ike": name})
 
+    def redirect(self, connection: str, gateway: str) -> None:
+        """Tell the peers of a connection to go to another gateway (RFC 5685)."""
+        self._control("redirect", {"ike": connection, "gateway": gateway})
+
     def sas(self) -> list[SaView]:
         """Return the IKE SAs."""
         with _Session(self._socket) as session:

@@ -168,7 +168,7 @@ SCENARIOS = (
         ("ike/test_recorded_pq::test", "ike/test_post_quantum::test"),
     ),
     Scenario("per-cpu-sas", SELF, ("system/test_bench_cores::test",)),
-    Scenario("redirect-active", CORE, ("ike/test_reauth::test_a_redirect",)),
+    Scenario("redirect-active", PEER, (f"{MORE}::test_a_peer_that_sends_us_on",)),
     Scenario("ipv6/net2net-ikev2, ip6-in-ip4, ip4-in-ip6", PEER, (f"{SWAN}::test_both_families",)),
     Scenario("libipsec/net2net-*", PEER, (f"{SWAN}::test_every_suite",)),
     Scenario("route-based/net2net-*", SELF, ("system/test_twins::test_both_families",)),

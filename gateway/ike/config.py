@@ -211,6 +211,7 @@ class TunnelConfig:
         1280  # bytes of an IKE datagram with its IP and UDP headers (RFC 7383 section 2.5)
     )
     ppk: Ppk | None = None
+    allow_redirect: bool = False  # follow the peer to another gateway (RFC 5685)
     childless: bool = False  # no Child SA in IKE_AUTH: the first has a key exchange too (RFC 6023)
     further: tuple[ChildSelectors, ...] = ()  # of the Child SAs beside the first one
     resources: int = 0  # Child SAs with the selectors of the first, for a worker each (RFC 9611)

@@ -40,6 +40,7 @@ EFFECT_OF: dict[str, Effect] = {
     "credentials": Effect.NEXT_IKE_SA,
     "ppk": Effect.NEXT_IKE_SA,
     "childless": Effect.NEXT_IKE_SA,
+    "allow_redirect": Effect.FROM_NOW,
     "remote_ike_port": Effect.NEXT_IKE_SA,
     "ike_proposals": Effect.REKEY_IKE,
     "esp_proposals": Effect.REKEY_CHILD,

@@ -8,9 +8,9 @@ The IKE core of one gateway: all tunnels, all IKE SAs. Bytes, calls and time go 
 Each returns the events that follow, to be carried out in their order, and `deadline` then says when
 `on_time` is next needed. Nothing here reads a clock, draws its own randomness, or knows a socket.
 
-Standards: RFC 7296 (tunnel mode), 4478, 4555 (responder), 4754, 4806, 4945, 5282, 6023, 6290, 6989,
-7383, 7427, 7670, 8031, 8247, 8420, 8784, 9242, 9370, 9611. Not here: EAP, configuration payloads,
-IPComp, AH, transport mode.
+Standards: RFC 7296 (tunnel mode), 4478, 4555 (responder), 4754, 4806, 4945, 5282, 5685 (initiator),
+6023, 6290, 6989, 7383, 7427, 7670, 8031, 8247, 8420, 8784, 9242, 9370, 9611. Not here: EAP,
+configuration payloads, IPComp, AH, transport mode.
 """
 
 from __future__ import annotations
@@ -115,6 +115,7 @@ class IkeEndpoint:
         tunnel.retry_at = math.inf
         tunnel.sort_at = math.inf
         tunnel.beside_at = math.inf
+        tunnel.redirect = None
         if tunnel.attempt is not None:
             informational.close(tunnel.attempt, reason, now)
         for sa in tuple(tunnel.sas):
@@ -423,10 +424,12 @@ class IkeEndpoint:
     @property
     def peer_addresses(self) -> dict[Address, int]:
         """
-        Return where peers of ours may be, and of how many tunnels: the addresses of tunnels, and
-        those of IKE SAs that have authenticated.
+        Return where peers of ours may be, and of how many tunnels: the addresses of tunnels, those
+        to which we speak first, and those of IKE SAs that have authenticated.
         """
         places = {(one, one.config.remote) for one in self._tunnels.values()}
+        begun = ((one, one.attempt) for one in self._tunnels.values())
+        places |= {(one, sa.path.remote) for one, sa in begun if sa is not None}
         places |= {(sa.tunnel, sa.path.remote) for sa in self._context.sas.values() if sa.tunnel}
         return dict(Counter(address for _, address in places if address is not None))
 

@@ -30,7 +30,7 @@ from gateway.ike.states import On, State, step
 from gateway.ike.tasks import Task, TaskQueue, Work
 from gateway.ike.tunnel import Tunnel
 from gateway.ike.window import Request, Window
-from gateway.sa import NAT_T_PORT, Path
+from gateway.sa import NAT_T_PORT, Address, Path
 from gateway.secret import Secret
 
 if TYPE_CHECKING:
@@ -141,6 +141,7 @@ class IkeSa:
     is_mobile: bool = False  # the peer may move to another address (RFC 4555)
     has_tokens: bool = False  # the peer knows quick crash detection (RFC 6290)
     peer_token: Secret = field(default_factory=lambda: Secret(b""))  # of this IKE SA
+    redirected_from: Address | None = None  # who has sent us to this peer (RFC 5685)
     peer_is_childless: bool = False  # it can do without a Child SA in IKE_AUTH (RFC 6023)
     peer_uses_ppk: bool = False  # it has said USE_PPK, and so have we (RFC 8784)
     has_ppk: bool = False  # a post-quantum pre-shared key is in SK_d, SK_pi and SK_pr

@@ -212,7 +212,32 @@ def redirected(where: str) -> Reason:
         "redirect_refused",
         "the peer sends us to another gateway, which is not followed",
         theirs=where,
-        hint="give the customer gateway that address, or switch redirection off at the peer",
+        hint="set allow_redirect = true, or give the customer gateway that address",
+    )
+
+
+def followed(where: str) -> Reason:
+    """Return the reason when an IKE SA ends because its peer sends us to another gateway."""
+    return Reason("redirected", "the peer sends us to another gateway", theirs=where)
+
+
+def unusable_redirect(where: str, why: str) -> Reason:
+    """Return the reason when the peer sends us to where we can not go (RFC 5685)."""
+    return Reason(
+        "redirect_unusable",
+        f"the peer sends us to where we can not go: {why}",
+        theirs=where,
+        hint="have the peer name the other gateway by an address of the same family as ours",
+    )
+
+
+def redirect_loop(times: int, seconds: float, places: list[str]) -> Reason:
+    """Return the reason when peers send us on and on (RFC 5685 section 5)."""
+    return Reason(
+        "redirect_loop",
+        f"sent to another gateway once more, after {times} times in {seconds:.0f} s",
+        theirs=", ".join(places),
+        hint="look at the redirection of these gateways: one of them has to keep us",
     )
 
 

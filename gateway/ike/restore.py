@@ -194,6 +194,8 @@ def _load_sa(
     sa.fragmentation = bool(one["fragmentation"])
     sa.is_post_quantum, sa.has_ppk = bool(one["post_quantum"]), bool(one["ppk"])
     sa.is_mobile = bool(one["mobile"])
+    redirected_from = one.get("redirected_from")  # earlier releases were never sent on
+    sa.redirected_from = ip_address(redirected_from) if redirected_from else None
     sa.has_tokens, sa.peer_token = bool(one["tokens"]), Secret(data(one["peer_token"]))
     sa.window = _load_window(one["window"])
     for work, spi, slot in one["tasks"]:

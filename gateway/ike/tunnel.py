@@ -36,7 +36,7 @@ from gateway.ike.events import (
 )
 from gateway.ike.reconnect import Backoff
 from gateway.ike.tasks import Task, Work
-from gateway.sa import EspSa, Limits
+from gateway.sa import Address, EspSa, Limits
 
 if TYPE_CHECKING:
     from gateway.ike.ike_sa import IkeSa
@@ -64,6 +64,8 @@ class Tunnel:
         self.backoff = Backoff(config.timers, random)
         self.retry_at = math.inf
         self.sort_at = math.inf  # when duplicates are looked at again
+        self.redirect: tuple[Address, Address] | None = None  # next attempt: where to, sent by whom
+        self.redirects: list[tuple[float, Address]] = []  # that were followed of late, and when
         self.is_reauth_due = False  # an IKE SA is to be begun beside the one there is, for its sake
         self.beside_at = math.inf  # when an IKE SA is begun beside one that the peer will not rekey
         self.in_use: dict[int, ChildSa] = {}  # by slot

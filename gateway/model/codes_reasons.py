@@ -44,7 +44,28 @@ TUNNEL = (
         WARNING,
         "Sent to another gateway",
         "The peer sends us to another gateway (RFC 5685), which is not followed.",
-        "give the customer gateway that address, or switch redirection off at the peer",
+        "set allow_redirect = true, or give the customer gateway that address",
+    ),
+    Code(
+        "redirected",
+        INFO,
+        "Going to another gateway",
+        "The peer sends us to another gateway (RFC 5685), and the tunnel is set up again there.",
+    ),
+    Code(
+        "redirect_unusable",
+        WARNING,
+        "Sent to where no peer can be",
+        "The peer sends us to another gateway (RFC 5685) by its name, or to an address where it "
+        "can not be.",
+        "have the peer name the other gateway by an address of the same family as ours",
+    ),
+    Code(
+        "redirect_loop",
+        WARNING,
+        "Sent on and on",
+        "Peers have sent us to another gateway more than 5 times in 300 s (RFC 5685).",
+        "look at the redirection of these gateways: one of them has to keep us",
     ),
     Code(
         "identity_mismatch",

@@ -243,6 +243,11 @@ class TunnelSettings(BgpSettings, AuthSettings):
         description="make the first Child SA after IKE_AUTH, with a key exchange of its own, where"
         " the peer can (RFC 6023)",
     )
+    allow_redirect: StrictBool = Field(
+        default=False,
+        description="go where the peer sends us, to another gateway's address, as initiator"
+        " (RFC 5685); it must prove the same identity",
+    )
     fragment_size: Annotated[StrictInt, Field(ge=576, le=9200)] = Field(
         default=1280, description="largest IKE datagram with its IP and UDP headers, in bytes"
     )

@@ -274,6 +274,7 @@ def _ike(document: Document, resolved: ResolvedTunnel) -> TunnelConfig:
         fragment_size=settings.fragment_size,
         ppk=_ppk(settings),
         childless=settings.childless,
+        allow_redirect=settings.allow_redirect,
         further=tuple(further),
         resources=settings.workers if settings.per_resource_sas else 0,
         credentials=_credentials(settings),

@@ -137,12 +137,14 @@ def test_ike_settings_reach_the_core() -> None:
         "start": "respond",
         "fragment_size": 576,
         "childless": True,
+        "allow_redirect": True,
     }
     ike = first(*(((*FIRST, key), value) for key, value in values.items())).ike
     assert ike.local_id == Identity.parse("a@gw.test")
     assert ike.remote_id == Identity.parse("keyid:00ff")
     assert ike.psk == Secret(b"\xab" * 20)
     assert ike.childless
+    assert ike.allow_redirect
     assert ike.ppk == Ppk(b"quantum-1", Secret(b"\xcd" * 32), is_required=False)
     assert ike.ike_proposals == (parse_proposal("aes256gcm16-prfsha384-x25519", ProtocolId.IKE),)
     assert [str(proposal) for proposal in ike.esp_proposals] == [

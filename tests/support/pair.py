@@ -405,7 +405,7 @@ class IkePair:
         self.a.start()
         self.fire()
 
-    def sides(self) -> tuple[Side, Side]:
+    def sides(self) -> tuple[Side, ...]:
         return self.a, self.b
 
     # ---- the link ----

@@ -16,7 +16,7 @@ from lab import probe, sites
 from lab.commands import LabError, wait_for
 from lab.strongswan import Connection, Ppk
 from lab.twinspan import Value
-from tests.system.support import FIRST, Ends, ping, reach_each_other, wait_reason
+from tests.system.support import FIRST, Ends, counters, ping, reach_each_other, wait_reason
 
 pytestmark = pytest.mark.system
 
@@ -180,6 +180,35 @@ def test_a_peer_that_moves_keeps_its_ike_sa(ends: Ends) -> None:
     assert _ike(ends)["spi_i"] != ike
     wait_for("one Child SA", lambda: len(ends.ours.tunnels()[FIRST].spis) == 1, 10.0)
     reach_each_other(ends.pair)
+
+
+def test_a_peer_that_sends_us_on_is_followed_where_that_is_allowed(ends: Ends) -> None:
+    """
+    ikev2/redirect-active: there, and when that IKE SA ends, at the configured address again.
+
+    The other gateway is the same charon at another address. It sends on only who says that it can
+    be sent on.
+    """
+    gateway, first, second = ends.pair.b.gateway, ends.pair.b.public4[0], "192.0.2.78"
+    connection = replace(ends.connection(), local="%any")
+    gateway.ip("address", "add", f"{second}/24", "dev", "wan1")
+    try:
+        ends.agree([connection], {"start": "initiate", "allow_redirect": True})
+        ends.ours.wait_up()
+        before = counters(ends.ours).get("ike.redirect.followed", 0)
+        ends.swan.redirect(FIRST, second)
+        wait_for("the other gateway", lambda: _is_up_at(ends, second), 10.0, every_s=0.2)
+        reach_each_other(ends.pair)
+        assert counters(ends.ours)["ike.redirect.followed"] == before + 1
+        ends.swan.terminate(FIRST)
+        wait_for("the configured one", lambda: _is_up_at(ends, first), 10.0, every_s=0.2)
+        reach_each_other(ends.pair)
+    finally:
+        gateway.ip("address", "del", f"{second}/24", "dev", "wan1")
+
+
+def _is_up_at(ends: Ends, address: str) -> bool:
+    return ends.ours.tunnels()[FIRST].is_up and _remote(ends).startswith(f"{address}:")
 
 
 def _remote(ends: Ends) -> str:

@@ -27,7 +27,7 @@ from gateway.errors import (
 from gateway.ike import crash, edits, reasons, resources, slots
 from gateway.ike.config import Encap, Ppk, TunnelConfig, describe_identity, is_identity
 from gateway.ike.events import Failed, Note, Reason
-from gateway.ike.exchanges import informational, mobike, negotiate, proof, reauth
+from gateway.ike.exchanges import informational, mobike, negotiate, proof, reauth, redirect
 from gateway.ike.exchanges.negotiate import Agreed, Seed
 from gateway.ike.iana import ExchangeType, NotifyType, ProtocolId
 from gateway.ike.ike_sa import IkeSa, Keys, identity_text
@@ -127,11 +127,10 @@ def receive_response(sa: IkeSa, request: Request, response: Message, now: float)
         negotiate.release(sa, offer)
         _refuse_responder(sa, tunnel, identity, now, ppk, error)
         return
-    redirect = response.notify(NotifyType.REDIRECT)
-    if redirect is not None:
+    sent_on = response.notify(NotifyType.REDIRECT)
+    if sent_on is not None:
         negotiate.release(sa, offer)
-        reason = reasons.redirected(reauth.redirect_text(redirect))
-        _give_up(sa, tunnel, Delete(ProtocolId.IKE), reason, now)
+        _take_redirect(sa, tunnel, sent_on, now)
         return
 
     # Authenticated. Nothing above this line changed `sa`.
@@ -198,12 +197,29 @@ def _refuse_responder(
     _give_up(sa, tunnel, Notify(NotifyType.AUTHENTICATION_FAILED), reason, now)
 
 
+def _take_redirect(sa: IkeSa, tunnel: Tunnel, notify: Notify, now: float) -> None:
+    """Go where an authenticated responder sends us, or give up."""
+    if sa.close_wanted is not None:
+        _part(sa, tunnel, Delete(ProtocolId.IKE), now)
+        return
+    refusal = redirect.accept(sa, notify, now)
+    if refusal is not None:
+        _give_up(sa, tunnel, Delete(ProtocolId.IKE), refusal, now)
+        return
+    _part(sa, tunnel, Delete(ProtocolId.IKE), now)
+    redirect.begin_again(sa, tunnel, now)
+
+
 def _give_up(sa: IkeSa, tunnel: Tunnel, said: Payload, reason: Reason, now: float) -> None:
     """Give up an IKE SA that the responder believes established, and say so to it."""
+    _part(sa, tunnel, said, now)
+    tunnel.failed(sa.context, reason, now)
+
+
+def _part(sa: IkeSa, tunnel: Tunnel, said: Payload, now: float) -> None:
     tunnel.attempt = None
     sa.move(On.CLOSE)
     sa.request(Task(Work.CLOSE), ExchangeType.INFORMATIONAL, (said,), now)
-    tunnel.failed(sa.context, reason, now)
 
 
 def _take_child(sa: IkeSa, request: Request, response: Message, now: float) -> None:

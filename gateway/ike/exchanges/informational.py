@@ -13,7 +13,7 @@ from __future__ import annotations
 from gateway.ike import crash, reasons, slots
 from gateway.ike.child import ChildSa, Stage
 from gateway.ike.events import Reason
-from gateway.ike.exchanges import mobike, reauth, rekey_ike
+from gateway.ike.exchanges import mobike, reauth, redirect, rekey_ike
 from gateway.ike.iana import ExchangeType, NotifyType, ProtocolId
 from gateway.ike.ike_sa import IkeSa
 from gateway.ike.message import Message
@@ -135,6 +135,11 @@ def answer_request(sa: IkeSa, request: Message, path: Path, now: float, digest: 
     if crash.take(sa, request):
         payloads += crash.tell(sa)
     sa.respond(request, payloads, path, now, digest)
+    sent_on = request.notify(NotifyType.REDIRECT)
+    reason = redirect.later(sa, sent_on, now) if sent_on is not None else None
+    if reason is not None and sa.tunnel is not None:
+        close(sa, reason, now)
+        redirect.begin_again(sa, sa.tunnel, now)
 
 
 def _deleted_by_peer(sa: IkeSa, now: float) -> None:

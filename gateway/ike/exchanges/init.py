@@ -17,7 +17,7 @@ from gateway.ike.config import Encap, TunnelConfig
 from gateway.ike.context import Context
 from gateway.ike.dh import KeyPair, supported_groups
 from gateway.ike.drops import DropReason
-from gateway.ike.exchanges import intermediate, nat_check, proof, reauth
+from gateway.ike.exchanges import intermediate, nat_check, proof, redirect
 from gateway.ike.exchanges.groups import only_group
 from gateway.ike.further import Further
 from gateway.ike.iana import CertEncoding, ExchangeType, NotifyType
@@ -42,7 +42,7 @@ from gateway.ike.proposals import (
     select_ike,
     without_further,
 )
-from gateway.ike.states import On
+from gateway.ike.states import On, State
 from gateway.ike.tasks import Task, Work
 from gateway.ike.tunnel import Tunnel
 from gateway.ike.window import Request, digest
@@ -63,12 +63,12 @@ def begin(context: Context, tunnel: Tunnel, now: float) -> IkeSa:
     known.
     """
     config = tunnel.config
-    assert config.remote is not None
+    remote, redirected_from = redirect.target(tunnel)
     # A peer on another port than 500 is spoken to from the NAT-T port from the start.
     port = IKE_PORT if config.remote_ike_port == IKE_PORT else NAT_T_PORT
-    path = Path(config.local, port, config.remote, config.remote_ike_port)
+    path = Path(config.local, port, remote, config.remote_ike_port)
     sa = IkeSa(context, path, True, context.new_ike_spi(), bytes(8), now, (tunnel,))
-    sa.nonce_i = context.random.bytes(NONCE_LEN)
+    sa.nonce_i, sa.redirected_from = context.random.bytes(NONCE_LEN), redirected_from
     sa.attempt = InitAttempt(config.ike_proposals, _invented_source(context, config.encap))
     sa.move(On.INITIATE)
     context.sas[sa.spi_i] = sa
@@ -100,6 +100,7 @@ def _send(sa: IkeSa, attempt: InitAttempt, group: int, now: float) -> None:
     if sa.config.ppk is not None:
         payloads.append(Notify(NotifyType.USE_PPK))
     payloads += proof.announce([sa.config])
+    payloads += redirect.announce(sa)
     payloads += _room_for_answer(sa.config)
     whole = sa.message(ExchangeType.IKE_SA_INIT, 0, tuple(payloads), False)
     datagram = serialise_clear(whole)
@@ -145,7 +146,7 @@ def receive_response(sa: IkeSa, message: Message, datagram: bytes, path: Path, n
     elif wrong_group is not None:
         _retry_with_group(sa, attempt, wrong_group.data, path, now)
     else:
-        _remember_error(sa, message, path)
+        _remember_error(sa, message, path, now)
 
 
 def _retry_with_cookie(
@@ -186,11 +187,13 @@ def _may_restart(sa: IkeSa, attempt: InitAttempt, path: Path) -> bool:
     return True
 
 
-def _remember_error(sa: IkeSa, message: Message, path: Path) -> None:
+def _remember_error(sa: IkeSa, message: Message, path: Path, now: float) -> None:
     errors = [one.type for one in message.all(Notify) if one.type < NotifyType.INITIAL_CONTACT]
-    redirect = message.notify(NotifyType.REDIRECT)
-    if redirect is not None:
-        sa.pending_error = reasons.redirected(reauth.redirect_text(redirect))
+    sent_on = message.notify(NotifyType.REDIRECT)
+    if sent_on is not None:
+        redirect.in_init(sa, sent_on, now)
+        if sa.state is State.CLOSED:
+            return
     elif errors:
         sa.pending_error = reasons.from_notify(errors[0], "IKE_SA_INIT")
         if errors[0] == NotifyType.NO_PROPOSAL_CHOSEN and sa.attempt is not None:

@@ -1,17 +1,13 @@
 """
 What a peer may ask of us about our authentication: to repeat it in time (AUTH_LIFETIME, RFC 4478),
-which we do by a new IKE SA beside the old one, make before break; or to go to another gateway
-(REDIRECT, RFC 5685), which we do not.
+which we do by a new IKE SA beside the old one, make before break.
 """
 
 from __future__ import annotations
 
-from ipaddress import ip_address
-
 from gateway.ike.iana import NotifyType
 from gateway.ike.ike_sa import IkeSa
 from gateway.ike.message import Message
-from gateway.ike.payloads import Notify
 
 EARLY = (0.8, 0.9)  # part of the lifetime after which we begin, drawn between the two
 LEAST_S = 10.0  # a peer that asks for less is asked as often as this
@@ -39,14 +35,3 @@ def on_time(sa: IkeSa, now: float) -> None:
     sa.reauth_at = now + AGAIN_S
     sa.tunnel.is_reauth_due = True
     sa.tunnel.beside_at = now
-
-
-def redirect_text(notify: Notify) -> str:
-    """
-    Return where a REDIRECT notify points, for a person (RFC 5685 section 9.1): type (1), length
-    (1), address or name.
-    """
-    value = notify.data[2:]
-    if notify.data[:1] in (b"\x01", b"\x02") and len(value) in (4, 16):
-        return str(ip_address(value))
-    return value.decode("ascii", "backslashreplace")

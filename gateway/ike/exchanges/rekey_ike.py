@@ -320,6 +320,7 @@ def _successor(
     new.suite, new.keys = suite, Keys.of(suite, keys, initiated)
     new.nonce_i, new.nonce_r = nonces
     new.has_tokens, new.is_mobile = sa.has_tokens, sa.is_mobile
+    new.redirected_from = sa.redirected_from
     new.birth, new.has_ppk, new.reauth_at = sa.birth, sa.has_ppk, sa.reauth_at
     new.is_post_quantum = sa.is_post_quantum or suite.is_post_quantum
     new.peer_id, new.nat, new.fragmentation = sa.peer_id, sa.nat, sa.fragmentation
