@@ -220,7 +220,7 @@ struct gw_tunnel_state {
 	struct gw_tunnel_state *next; /* control only: same hash bucket */
 	struct gw_inbound *inbound;   /* control only */
 	uint64_t added_at_ns;         /* control only */
-	bool watched; /* control only: workers read the queues, from the first outbound SA on */
+	bool read; /* control only: workers read the queues, from the first outbound SA on */
 
 	_Atomic(struct gw_outbound *) outbound[GW_OUTBOUND_MAX];
 	/* By worker: the SA among them that is for it alone, or NULL. */
@@ -460,8 +460,8 @@ void gw_tunnel_free(void *tunnel);
 void gw_inbound_free(void *sa);
 void gw_outbound_free(void *sa);
 struct gw_inbound *gw_inbound_find(const struct gw_dp *dp, uint32_t spi);
-/* Have the workers read the tunnel's queues from now on, if they do not yet. GW_E_SYS. */
-GW_MUST_CHECK int gw_tunnel_watch(struct gw_dp *dp, struct gw_tunnel_state *tunnel);
+/* Have the workers read the tunnel's queues from now on, if they do not yet. */
+void gw_tunnel_read(struct gw_dp *dp, struct gw_tunnel_state *tunnel);
 /* Make the path of a tunnel again, for other sockets or another path. GW_E_NOMEM. */
 GW_MUST_CHECK int gw_tunnel_set_path(
 	struct gw_dp *dp, struct gw_tunnel_state *tunnel, const struct gw_path *path);

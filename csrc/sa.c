@@ -250,9 +250,7 @@ gw_dp_set_outbound(
 		err = make_outbound(tunnel, config, &sa);
 		if (err == GW_OK) {
 			put_outbound(dp, tunnel, slot, sa);
-			err = gw_tunnel_watch(dp, tunnel);
-			if (err != GW_OK)
-				put_outbound(dp, tunnel, slot, NULL);
+			gw_tunnel_read(dp, tunnel);
 		}
 	}
 	gw_control_unlock(dp);

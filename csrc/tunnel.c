@@ -253,24 +253,45 @@ assign_queues(
 }
 
 static void
-unwatch_queues(struct gw_dp *dp, struct gw_tunnel_state *tunnel, uint32_t count)
+unwatch(struct gw_dp *dp, struct gw_tunnel_state *tunnel, uint32_t count)
 {
 	uint32_t i;
 
-	for (i = 0; i < count; i++)
+	for (i = 0; i < count; i++) {
 		(void)epoll_ctl(gw_queue_epoll(dp, &tunnel->queue[i]), EPOLL_CTL_DEL,
 			tunnel->queue[i].source.fd, NULL);
+		gw_shaper_unwatch(dp, &tunnel->queue[i]);
+	}
 }
 
-static void
-unwatch(struct gw_dp *dp, struct gw_tunnel_state *tunnel)
+/*
+ * A TUN device has none of it, but names it whenever it wakes who waits. Without, nobody is told when the
+ * device dies.
+ */
+#define DEATH EPOLLPRI
+
+static int
+watch_queue(struct gw_dp *dp, struct gw_queue *queue, int how, uint32_t events)
+{
+	struct epoll_event event = {.events = events, .data.ptr = queue};
+
+	return epoll_ctl(gw_queue_epoll(dp, queue), how, queue->source.fd, &event) == 0
+		       ? GW_OK
+		       : GW_E_SYS;
+}
+
+static int
+watch(struct gw_dp *dp, struct gw_tunnel_state *tunnel)
 {
 	uint32_t i;
 
-	if (tunnel->watched)
-		unwatch_queues(dp, tunnel, tunnel->queue_count);
-	for (i = 0; i < tunnel->queue_count; i++)
-		gw_shaper_unwatch(dp, &tunnel->queue[i]);
+	for (i = 0; i < tunnel->queue_count; i++) {
+		if (watch_queue(dp, &tunnel->queue[i], EPOLL_CTL_ADD, DEATH) != GW_OK) {
+			unwatch(dp, tunnel, i);
+			return GW_E_SYS;
+		}
+	}
+	return GW_OK;
 }
 
 /* Drop what waits in a queue that no worker reads yet. */
@@ -289,27 +310,20 @@ drop_stale(struct gw_tunnel_state *tunnel, const struct gw_queue *queue)
  * Until the first outbound SA the kernel keeps what comes: a tunnel whose data plane was lost gets new keys
  * within a second, and its packets wait so long.
  */
-int
-gw_tunnel_watch(struct gw_dp *dp, struct gw_tunnel_state *tunnel)
+void
+gw_tunnel_read(struct gw_dp *dp, struct gw_tunnel_state *tunnel)
 {
-	struct epoll_event event = {.events = EPOLLIN};
 	bool stale = gw_now_ns() - tunnel->added_at_ns > STALE_NS;
 	uint32_t i;
 
-	if (tunnel->watched)
-		return GW_OK;
+	if (tunnel->read)
+		return;
 	for (i = 0; i < tunnel->queue_count && stale; i++)
 		drop_stale(tunnel, &tunnel->queue[i]);
-	for (i = 0; i < tunnel->queue_count; i++) {
-		event.data.ptr = &tunnel->queue[i];
-		if (epoll_ctl(gw_queue_epoll(dp, &tunnel->queue[i]), EPOLL_CTL_ADD,
-			    tunnel->queue[i].source.fd, &event) != 0) {
-			unwatch_queues(dp, tunnel, i);
-			return GW_E_SYS;
-		}
-	}
-	tunnel->watched = true;
-	return GW_OK;
+	/* One that is dead is watched no more: nothing of it can be read either. */
+	for (i = 0; i < tunnel->queue_count; i++)
+		(void)watch_queue(dp, &tunnel->queue[i], EPOLL_CTL_MOD, EPOLLIN);
+	tunnel->read = true;
 }
 
 /* Count the tunnel, or no more, among those of its workers. */
@@ -365,9 +379,13 @@ insert_tunnel(struct gw_dp *dp, const struct gw_tunnel *config)
 		return GW_E_NOMEM;
 	tunnel->queue_count = config->queue_count;
 	assign_queues(dp, tunnel, config);
-	err = make_shapers(dp, tunnel, &config->options);
+	err = watch(dp, tunnel);
+	if (err == GW_OK) {
+		err = make_shapers(dp, tunnel, &config->options);
+		if (err != GW_OK)
+			unwatch(dp, tunnel, tunnel->queue_count);
+	}
 	if (err != GW_OK) {
-		unwatch(dp, tunnel);
 		/* The descriptors stay the caller's: no worker may still read one. */
 		gw_quiesce(dp);
 		free_shapers(tunnel);
@@ -411,7 +429,7 @@ gw_dp_del_tunnel(struct gw_dp *dp, uint32_t id)
 		*at = tunnel->next;
 		dp->tunnel_count--;
 		count_tunnel(dp, tunnel, false);
-		unwatch(dp, tunnel);
+		unwatch(dp, tunnel, tunnel->queue_count);
 		for (inbound = tunnel->inbound; inbound != NULL; inbound = inbound->next)
 			atomic_store(
 				&dp->spi_table[inbound->spi & (GW_SPI_SLOTS - 1)], NULL);
