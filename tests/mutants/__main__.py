@@ -40,6 +40,7 @@ MODULES = {
         "test_handshake.py",
         "test_rekey_ike.py",
         "test_life.py",
+        "test_redirect.py",
         "test_post_quantum.py",
     ),
     "gateway.ike.window": (

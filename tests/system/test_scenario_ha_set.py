@@ -53,7 +53,7 @@ def test_both_tunnels_are_up_and_the_sites_reach_each_other(hybrid: Hybrid) -> N
     tunnels = hybrid.gateway.tunnels()
     assert [name for name, tunnel in tunnels.items() if tunnel.is_up] == [FIRST, SECOND]
     wait_for("the mark", lambda: active(hybrid) == [FIRST], 5.0)
-    assert ha_status(hybrid) == "redundancy"
+    wait_for("BGP of both", lambda: ha_status(hybrid) == "redundancy", 10.0)
     reach_each_other(hybrid.pair)
 
 
