@@ -202,7 +202,7 @@ def _take_redirect(sa: IkeSa, tunnel: Tunnel, notify: Notify, now: float) -> Non
     if sa.close_wanted is not None:
         _part(sa, tunnel, Delete(ProtocolId.IKE), now)
         return
-    refusal = redirect.accept(sa, notify, now)
+    refusal = redirect.accept(sa, redirect.Redirection.of(notify), now)
     if refusal is not None:
         _give_up(sa, tunnel, Delete(ProtocolId.IKE), refusal, now)
         return

@@ -87,7 +87,7 @@ def in_init(sa: IkeSa, notify: Notify, now: float) -> None:
     where = Redirection.of(notify)
     if sa.config.allow_redirect and where.nonce != sa.nonce_i:
         return
-    refusal = accept(sa, notify, now)
+    refusal = accept(sa, where, now)
     if refusal is not None:
         sa.pending_error = refusal
         return
@@ -97,9 +97,9 @@ def in_init(sa: IkeSa, notify: Notify, now: float) -> None:
     begin_again(sa, tunnel, now)
 
 
-def accept(sa: IkeSa, notify: Notify, now: float) -> Reason | None:
+def accept(sa: IkeSa, where: Redirection, now: float) -> Reason | None:
     """Note where the next attempt goes to; or return why it does not."""
-    where, tunnel = Redirection.of(notify), sa.tunnel or sa.candidates[0]
+    tunnel = sa.tunnel or sa.candidates[0]
     refusal = _refusal(sa, tunnel, where, now)
     sa.context.count("redirect.refused" if refusal is not None else "redirect.followed")
     if refusal is None and where.address is not None:
@@ -140,16 +140,16 @@ def later(sa: IkeSa, notify: Notify, now: float) -> Reason | None:
     tunnel = sa.tunnel
     if not sa.is_usable or tunnel is None:
         return None
-    where = Redirection.of(notify).text
+    where = Redirection.of(notify)
     if not tunnel.config.allow_redirect or sa.birth is None or not sa.birth.initiated:
         sa.context.count("redirect.refused")
-        sa.note(f"the peer sends us to {where}, which is not followed")
+        sa.note(f"the peer sends us to {where.text}, which is not followed")
         return None
-    refusal = accept(sa, notify, now)
+    refusal = accept(sa, where, now)
     if refusal is not None:
         tunnel.report(sa.context, refusal)
         return None
-    return reasons.followed(where)
+    return reasons.followed(where.text)
 
 
 def begin_again(sa: IkeSa, tunnel: Tunnel, now: float) -> None:

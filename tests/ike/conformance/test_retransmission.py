@@ -101,6 +101,13 @@ def bytes_of(flights: list[Flight]) -> list[bytes]:
     return [one.datagram for one in flights]
 
 
+def answers_to(pair: IkePair, requests: list[Flight]) -> list[Flight]:
+    """Let b have these datagrams, and hold what it answers."""
+    for one in requests:
+        pair.release(one)
+    return [pair.hold_to_a() for _ in range(pair.waiting(pair.b))]
+
+
 @EVERY
 def test_as_initiator_a_lost_request_is_sent_again_byte_for_byte(exchange: Exchange) -> None:
     pair, requests = exchange.begun()
@@ -121,16 +128,12 @@ def test_as_initiator_a_lost_request_is_sent_again_byte_for_byte(exchange: Excha
 @EVERY
 def test_as_initiator_a_lost_answer_is_asked_for_again(exchange: Exchange) -> None:
     pair, requests = exchange.begun()
-    for one in requests:
-        pair.release(one)
-    lost = [pair.hold_to_a() for _ in range(pair.waiting(pair.b))]
+    lost = answers_to(pair, requests)
     pair.now += exchange.schedule[0]
     pair.a.on_time()
     again = sent_again(pair)
     assert bytes_of(again) == bytes_of(requests)
-    for one in again:
-        pair.release(one)
-    repeated = [pair.hold_to_a() for _ in range(pair.waiting(pair.b))]
+    repeated = answers_to(pair, again)
     assert bytes_of(repeated) == bytes_of(lost)
     for one in repeated:
         pair.release(one)
@@ -140,12 +143,8 @@ def test_as_initiator_a_lost_answer_is_asked_for_again(exchange: Exchange) -> No
 @EVERY
 def test_as_responder_a_doubled_request_is_carried_out_once(exchange: Exchange) -> None:
     pair, requests = exchange.begun()
-    for one in requests:
-        pair.release(one)
-    answers = [pair.hold_to_a() for _ in range(pair.waiting(pair.b))]
-    for one in requests:
-        pair.release(one)
-    repeated = [pair.hold_to_a() for _ in range(pair.waiting(pair.b))]
+    answers = answers_to(pair, requests)
+    repeated = answers_to(pair, requests)
     assert bytes_of(repeated) == bytes_of(answers)
     assert pair.b.drops("replayed") == 1
     for one in answers:
@@ -156,9 +155,7 @@ def test_as_responder_a_doubled_request_is_carried_out_once(exchange: Exchange) 
 @EVERY
 def test_as_initiator_a_doubled_answer_is_taken_once(exchange: Exchange) -> None:
     pair, requests = exchange.begun()
-    for one in requests:
-        pair.release(one)
-    answers = [pair.hold_to_a() for _ in range(pair.waiting(pair.b))]
+    answers = answers_to(pair, requests)
     for one in answers:
         pair.release(one)
     before, sent = len(pair.a.events), len(pair.a.all(Send))
