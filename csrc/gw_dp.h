@@ -389,7 +389,9 @@ GW_MUST_CHECK int gw_modp_public(const struct gw_modp *dh, uint8_t *out, size_t 
 /* The private value, padded: what gw_modp_from_private takes. The caller wipes it. */
 GW_MUST_CHECK int gw_modp_private(
 	const struct gw_modp *dh, uint8_t *out, size_t out_size);
-/* GW_E_INVALID if the peer's value is refused. */
+/* GW_E_INVALID if a peer's value of the group is refused; no power is computed. */
+GW_MUST_CHECK int gw_modp_check(uint16_t group, const uint8_t *peer, size_t len);
+/* The same error, and the secret if there is none. */
 GW_MUST_CHECK int gw_modp_shared(const struct gw_modp *dh, const uint8_t *peer,
 	size_t len, uint8_t *out, size_t out_size);
 void gw_modp_free(struct gw_modp *dh);

@@ -250,6 +250,28 @@ gw_modp_private(const struct gw_modp *dh, uint8_t *out, size_t out_size)
 	return err;
 }
 
+int
+gw_modp_check(uint16_t number, const uint8_t *peer, size_t len)
+{
+	const struct group *group = find_group(number);
+	BIGNUM *prime = NULL, *generator = NULL, *value = NULL;
+	int err;
+
+	if (!group)
+		return GW_E_UNSUPPORTED;
+	if (!peer || len != group->len)
+		return GW_E_INVALID;
+	err = group_numbers(group, &prime, &generator);
+	if (!err) {
+		value = BN_bin2bn(peer, (int)len, NULL);
+		err = !value ? GW_E_NOMEM : in_range(value, prime) ? GW_OK : GW_E_INVALID;
+	}
+	BN_free(value);
+	BN_free(prime);
+	BN_free(generator);
+	return err;
+}
+
 /* Read and check the peer's value, and make a public key of it. */
 static int
 peer_key(const struct gw_modp *dh, const uint8_t *peer, size_t len, EVP_PKEY **out)

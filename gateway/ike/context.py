@@ -9,17 +9,14 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from gateway.errors import WireError
 from gateway.ike import notation
 from gateway.ike.config import Random
-from gateway.ike.dh import KeyPair
 from gateway.ike.drops import DropReason
 from gateway.ike.events import Dropped, Event, Spoken
 from gateway.ike.message import Message
 from gateway.pki.cache import RevocationCache
 from gateway.pki.question import Question
 from gateway.sa import Path
-from gateway.secret import Secret
 
 if TYPE_CHECKING:
     from gateway.ike.crash import TokenMaker
@@ -124,7 +121,6 @@ class Context:
     is_recorded: bool = False  # those of all tunnels are, as `record` says
     touched: set[IkeSa] = field(default_factory=set)  # may have changed since they were kept
     ended: list[IkeSa] = field(default_factory=list)  # in this call, by whomever
-    spare_keys: dict[int, KeyPair] = field(default_factory=dict)  # by group, met by bad values only
     wall_offset: float = 0.0  # seconds since 1970 at the monotonic time 0.0
     revocation: RevocationCache = field(default_factory=RevocationCache)
     asked: dict[Question, list[IkeSa]] = field(default_factory=dict)  # who waits for what
@@ -166,22 +162,6 @@ class Context:
         for tunnel in tunnels:
             exchange, line, details = notation.told(message)
             self.emit(Spoken(tunnel, path, is_sent, exchange, line, details))
-
-    def exchange_keys(self, group: int, peer: bytes) -> tuple[KeyPair, Secret]:
-        """
-        Return a key pair that nobody else will get, and its shared secret with the peer's value.
-
-        Raises WireError for a bad value; the key pair then waits for the next peer, so that bad
-        values cost little.
-        """
-        key_pair = self.spare_keys.pop(group, None)
-        if key_pair is None:
-            key_pair = KeyPair.generate(group, self.random.private_key(group))
-        try:
-            return key_pair, key_pair.shared(peer)
-        except WireError:
-            self.spare_keys[group] = key_pair
-            raise
 
     def new_ike_spi(self) -> bytes:
         """Return 8 random bytes that no IKE SA of ours uses and that are not zero."""

@@ -7,8 +7,9 @@ values at once, from `answer`. For Diffie-Hellman the two ends do the same; with
 responder's value is a ciphertext that holds the secret.
 
 `KeyPair.shared` makes the checks of RFC 6989 on the peer's value: right length, on the curve, not
-0, 1, p-1 or above, and no X25519 value that gives an all-zero secret. MODP runs in libcrypto
-through the native module, since `cryptography` is giving finite fields up.
+0, 1, p-1 or above, and no X25519 value that gives an all-zero secret. `check` makes them alone, for
+who computes the secret later. MODP runs in libcrypto through the native module, since
+`cryptography` is giving finite fields up.
 """
 
 from __future__ import annotations
@@ -40,6 +41,18 @@ _MODP_LENS: dict[int, int] = {
     Group.MODP8192: 1024,
 }
 _X25519_LEN = 32
+_X25519_PRIME = 2**255 - 19
+# The coordinates of the points of order 1, 2, 4 and 8, of the curve and of its twist: 0, 1, -1, and
+# the two of order 8. RFC 7748 section 5 takes values without the topmost bit, and modulo the prime.
+_X25519_LOW_ORDER = frozenset(
+    {
+        0,
+        1,
+        _X25519_PRIME - 1,
+        325606250916557431795983626356110631294008115727848805560023387167927233504,
+        39382357235489614581723060781553021112529911719440698176882885853963445705823,
+    }
+)
 _KEM_PRIVATE: dict[int, type[MLKEM768PrivateKey | MLKEM1024PrivateKey]] = {
     Group.MLKEM768: MLKEM768PrivateKey,
     Group.MLKEM1024: MLKEM1024PrivateKey,
@@ -86,6 +99,25 @@ def answer(group: int, peer: bytes, private: bytes | None = None) -> tuple[bytes
     return ciphertext, Secret(shared)
 
 
+def check(group: int, peer: bytes) -> None:
+    """
+    Refuse what `KeyPair.shared` refuses of a Diffie-Hellman group, without computing a secret.
+
+    Raises WireError, and UsageError for a group that is not supported.
+    """
+    _check_len(group, peer, public_len(group))
+    if group == Group.X25519:
+        number = int.from_bytes(peer, "little") % 2**255
+        if number % _X25519_PRIME in _X25519_LOW_ORDER:
+            raise _low_order()
+    elif group in _CURVES:
+        _point(_CURVES[group], peer)
+    else:
+        from gateway._native import lib
+
+        _check_modp(lib.gw_modp_check(group, peer, len(peer)))
+
+
 class KeyPair:
     """Our side of one key exchange. Used for one exchange and then dropped."""
 
@@ -126,9 +158,7 @@ class KeyPair:
         6989 refuses `peer`.
         """
         lens = _KEM_LENS.get(Group(self.group))
-        needed = lens[1] if lens else public_len(self.group)
-        if len(peer) != needed:
-            raise WireError(f"KE: {len(peer)} bytes for group {self.group}, need {needed}")
+        _check_len(self.group, peer, lens[1] if lens else public_len(self.group))
         return Secret(self._key.shared(peer))
 
 
@@ -151,7 +181,7 @@ class _X25519Key:
         try:
             return self._key.exchange(X25519PublicKey.from_public_bytes(peer))
         except ValueError:
-            raise WireError("KE: X25519 value of low order") from None
+            raise _low_order() from None
 
 
 class _EcpKey:
@@ -175,11 +205,7 @@ class _EcpKey:
         return value.to_bytes(_coordinate_len(self._curve), "big")
 
     def shared(self, peer: bytes) -> bytes:
-        try:
-            key = ec.EllipticCurvePublicKey.from_encoded_point(self._curve, b"\x04" + peer)
-        except ValueError:
-            raise WireError(f"KE: point is not on {self._curve.name}") from None
-        return self._key.exchange(ec.ECDH(), key)
+        return self._key.exchange(ec.ECDH(), _point(self._curve, peer))
 
 
 class _KemKey:
@@ -206,6 +232,30 @@ class _KemKey:
 
 def _coordinate_len(curve: ec.EllipticCurve) -> int:
     return (curve.key_size + 7) // 8
+
+
+def _check_len(group: int, peer: bytes, needed: int) -> None:
+    if len(peer) != needed:
+        raise WireError(f"KE: {len(peer)} bytes for group {group}, need {needed}")
+
+
+def _low_order() -> WireError:
+    return WireError("KE: X25519 value of low order")
+
+
+def _point(curve: ec.EllipticCurve, peer: bytes) -> ec.EllipticCurvePublicKey:
+    try:
+        return ec.EllipticCurvePublicKey.from_encoded_point(curve, b"\x04" + peer)
+    except ValueError:
+        raise WireError(f"KE: point is not on {curve.name}") from None
+
+
+def _check_modp(err: int) -> None:
+    from gateway._native import lib
+
+    if err == lib.GW_E_INVALID:
+        raise WireError("KE: MODP value is 0, 1, p-1 or more")
+    _check(err, "MODP secret")
 
 
 def _check(err: int, what: str) -> None:
@@ -257,9 +307,7 @@ class _ModpKey:
         err = lib.gw_modp_shared(self._key, peer, len(peer), value, self._len)
         secret = bytes(ffi.buffer(value))
         ffi.memmove(value, bytes(self._len), self._len)
-        if err == lib.GW_E_INVALID:
-            raise WireError("KE: MODP value is 0, 1, p-1 or more")
-        _check(err, "MODP secret")
+        _check_modp(err)
         return secret
 
 

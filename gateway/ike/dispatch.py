@@ -21,6 +21,7 @@ from gateway.ike.exchanges import (
     followup,
     held,
     informational,
+    init,
     intermediate,
     negotiate,
     reauth,
@@ -54,7 +55,7 @@ def receive(sa: IkeSa, header: Header, datagram: bytes, path: Path, now: float) 
         sa.drop(DropReason.EXCHANGE, path)
     elif header.next_payload not in (PayloadType.SK, PayloadType.SKF):
         _take_clear(sa, datagram, path, now)
-    elif sa.keys is None:
+    elif sa.keys is None and sa.unfinished is None:
         sa.drop(DropReason.STATE, path)
     elif is_fragment(header) and not sa.fragmentation:
         sa.drop(DropReason.FRAGMENT, path)
@@ -147,13 +148,13 @@ def _open(sa: IkeSa, header: Header, datagram: bytes, path: Path) -> Message | N
 
     Raises WireError or UnsupportedCriticalPayload for what the peer itself has sealed.
     """
-    assert sa.keys is not None
+    keys = init.finish_keys(sa)
     try:
         if not is_fragment(header):
-            return open_sealed(datagram, header, sa.keys.open)
+            return open_sealed(datagram, header, keys.open)
         parts = sa.response_fragments if header.is_response else sa.request_fragments
         most = STRANGER_MAX if sa.tunnel is None else CONTENT_MAX
-        return parts.add(datagram, header, sa.keys.open, most)
+        return parts.add(datagram, header, keys.open, most)
     except IntegrityError:
         sa.drop(DropReason.FRAGMENT if is_fragment(header) else DropReason.BAD_ICV, path)
         return None

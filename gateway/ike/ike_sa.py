@@ -80,6 +80,14 @@ class Keys:
         return cls(secrets, responder, initiator)
 
 
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """A key exchange that was answered, and what the peer sent: its secret is not computed yet."""
+
+    key_pair: KeyPair
+    peer: bytes
+
+
 @dataclass(slots=True)
 class InitAttempt:
     """
@@ -122,6 +130,7 @@ class IkeSa:
     state: State = State.IDLE
     suite: IkeSuite | None = None
     keys: Keys | None = None
+    unfinished: Unfinished | None = None  # as responder: its keys, until a message needs them
     nonce_i: bytes = b""
     nonce_r: bytes = b""
     birth: Birth | None = None  # set when it is established; a rekey hands it on

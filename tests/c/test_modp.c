@@ -56,14 +56,20 @@ test_peers_that_are_refused(uint16_t number, size_t len)
 	struct gw_modp *dh;
 
 	CHECK(gw_modp_new(number, &dh) == GW_OK);
+	CHECK(gw_modp_check(number, peer, len) == GW_E_INVALID);
 	CHECK(gw_modp_shared(dh, peer, len, secret, len) == GW_E_INVALID);
 	peer[len - 1] = 1;
+	CHECK(gw_modp_check(number, peer, len) == GW_E_INVALID);
 	CHECK(gw_modp_shared(dh, peer, len, secret, len) == GW_E_INVALID);
 	peer[len - 1] = 2;
+	CHECK(gw_modp_check(number, peer, len) == GW_OK);
 	CHECK(gw_modp_shared(dh, peer, len, secret, len) == GW_OK);
+	CHECK(gw_modp_check(number, peer, len - 1) == GW_E_INVALID);
 	CHECK(gw_modp_shared(dh, peer, len - 1, secret, len) == GW_E_INVALID);
+	CHECK(gw_modp_check(number, peer, 0) == GW_E_INVALID);
 	CHECK(gw_modp_shared(dh, peer, 0, secret, len) == GW_E_INVALID);
 	memset(peer, 0xff, sizeof peer);
+	CHECK(gw_modp_check(number, peer, len) == GW_E_INVALID);
 	CHECK(gw_modp_shared(dh, peer, len, secret, len) == GW_E_INVALID);
 	gw_modp_free(dh);
 }
@@ -96,6 +102,8 @@ test_arguments(void)
 	CHECK(gw_modp_shared(dh, value, 256, zeros, 255) == GW_E_SPACE);
 	CHECK(gw_modp_shared(NULL, value, 256, zeros, 256) == GW_E_INVALID);
 	CHECK(gw_modp_shared(dh, NULL, 256, zeros, 256) == GW_E_INVALID);
+	CHECK(gw_modp_check(14, NULL, 256) == GW_E_INVALID);
+	CHECK(gw_modp_check(2, zeros, 256) == GW_E_UNSUPPORTED);
 	CHECK(gw_modp_shared(dh, value, 256, NULL, 256) == GW_E_INVALID);
 	gw_modp_free(dh);
 	gw_modp_free(NULL);

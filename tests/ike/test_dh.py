@@ -9,7 +9,7 @@ from itertools import islice
 import pytest
 
 from gateway.errors import UsageError, WireError
-from gateway.ike.dh import KeyPair, answer, public_len, supported_groups
+from gateway.ike.dh import KeyPair, answer, check, public_len, supported_groups
 from gateway.ike.iana import Group
 from tests.support.published import WycheproofCase, package_file, wycheproof
 from tests.support.recorded import VECTORS
@@ -75,6 +75,8 @@ def test_a_public_value_of_another_length_is_refused(group: int) -> None:
     for wrong in (b"", key.public[:-1], key.public + b"\0", b"\0" + key.public):
         with pytest.raises(WireError, match="bytes for group"):
             key.shared(wrong)
+        with pytest.raises(WireError, match="bytes for group"):
+            check(group, wrong)
 
 
 @pytest.mark.parametrize("group", [0, 1, 2, 5, 22, 23, 24, 32, 35, 1025, 65535])
@@ -115,7 +117,10 @@ def test_x25519_wycheproof(case: WycheproofCase) -> None:
     if "ZeroSharedSecret" in case.flags:
         with pytest.raises(WireError, match="low order"):
             key.shared(case.fields["public"])
+        with pytest.raises(WireError, match="low order"):
+            check(Group.X25519, case.fields["public"])
     else:
+        check(Group.X25519, case.fields["public"])
         assert key.shared(case.fields["public"]).reveal() == case.fields["shared"]
 
 
@@ -184,7 +189,10 @@ def test_modp_refuses_zero_one_minus_one_and_more(group: Group) -> None:
     for value in (0, 1, prime - 1, prime, prime + 1, 2 ** (8 * size) - 1):
         with pytest.raises(WireError, match="0, 1, p-1 or more"):
             key.shared(value.to_bytes(size, "big"))
+        with pytest.raises(WireError, match="0, 1, p-1 or more"):
+            check(group, value.to_bytes(size, "big"))
     key.shared((prime - 2).to_bytes(size, "big"))
+    check(group, (prime - 2).to_bytes(size, "big"))
 
 
 @pytest.mark.parametrize("private", [b"", b"\0", b"\x01", b"\0" * 300, b"\xff" * 256])

@@ -115,8 +115,37 @@ def test_bad_key_exchange_values_cost_no_key_pair_each(monkeypatch: pytest.Monke
         forged = dataclasses.replace(request, spi_i=spi, payloads=payloads)
         pair.b.receive(serialise_clear(forged), FROM_A)
     assert pair.b.drops("refused") == 100
-    assert len(made) == 1
+    assert not made
     pair.link.flights.clear()
+    pair.release(genuine)
+    pair.deliver_all()
+    assert pair.has_traffic()
+
+
+@pytest.mark.parametrize("group", ["x25519", "ecp384", "modp2048"])
+def test_the_secret_is_computed_when_the_peer_goes_on(group: str) -> None:
+    """Half of what a key exchange costs is left undone for who never sends IKE_AUTH."""
+    ike = {"ike_proposals": (parse_proposal(f"aes256gcm16-prfsha384-{group}", ProtocolId.IKE),)}
+    pair = IkePair.started(config_a(**ike), config_b(**ike))
+    pair.deliver_to_b()
+    (half_open,) = pair.b.endpoint._context.sas.values()
+    assert half_open.keys is None
+    pair.deliver_all()
+    assert half_open.keys is not None
+    assert half_open.unfinished is None
+    assert pair.has_traffic()
+
+
+def test_what_is_not_sealed_with_its_keys_leaves_a_half_open_ike_sa_as_it_is() -> None:
+    """Its keys are computed for the first message that claims them; the genuine one still fits."""
+    pair = IkePair.started()
+    pair.deliver_to_b()
+    pair.deliver_to_a()
+    genuine = pair.hold_to_b()
+    junk = genuine.datagram[:-1] + bytes([genuine.datagram[-1] ^ 1])
+    for _ in range(3):
+        pair.b.receive(junk, genuine.path)
+    assert pair.b.drops("bad_icv") == 3
     pair.release(genuine)
     pair.deliver_all()
     assert pair.has_traffic()

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gateway.errors import InvalidKePayload, NoProposalChosen, WireError
-from gateway.ike import reasons
+from gateway.ike import dh, reasons
 from gateway.ike.config import Encap, TunnelConfig
 from gateway.ike.context import Context
 from gateway.ike.dh import KeyPair, supported_groups
@@ -21,7 +21,7 @@ from gateway.ike.exchanges import intermediate, nat_check, proof, redirect
 from gateway.ike.exchanges.groups import only_group
 from gateway.ike.further import Further
 from gateway.ike.iana import CertEncoding, ExchangeType, NotifyType
-from gateway.ike.ike_sa import IkeSa, InitAttempt, Keys
+from gateway.ike.ike_sa import IkeSa, InitAttempt, Keys, Unfinished
 from gateway.ike.keymat import derive_ike
 from gateway.ike.message import Message, serialise_clear
 from gateway.ike.payloads import (
@@ -301,9 +301,9 @@ def answer_request(
     sa.nat = nat_check.read(message, path, source_hash is not None)
     sa.init_request, sa.init_answer, sa.init_source = knock.datagram, answer, path
     rest = _fitting(sa, answer, knock, _after_keys(sa, source_hash))
-    key_pair, shared = context.exchange_keys(suite.group, key_exchange.public)
-    secrets = derive_ike(suite, shared, nonce_i, sa.nonce_r, sa.spi_i, sa.spi_r)
-    sa.keys = Keys.of(suite, secrets, original_initiator=False)
+    dh.check(suite.group, key_exchange.public)
+    key_pair = KeyPair.generate(suite.group, context.random.private_key(suite.group))
+    sa.unfinished = Unfinished(key_pair, key_exchange.public)
     whole = _response(sa, answer, key_pair.public, rest)
     sa.init_response = serialise_clear(whole)
     sa.expire_at = now + sa.config.timers.half_open
@@ -314,6 +314,20 @@ def answer_request(
     sa.send((sa.init_response,), path, now)
     context.count("out.response.ike_sa_init")
     return sa
+
+
+def finish_keys(sa: IkeSa) -> Keys:
+    """
+    Return the keys, computed when the first message needs them: who only asks for IKE_SA_INIT costs
+    no key exchange (RFC 7296 section 2.6 has the cookie before it, for who is not there).
+    """
+    if sa.unfinished is not None:
+        assert sa.suite is not None
+        shared = sa.unfinished.key_pair.shared(sa.unfinished.peer)
+        secrets = derive_ike(sa.suite, shared, sa.nonce_i, sa.nonce_r, sa.spi_i, sa.spi_r)
+        sa.keys, sa.unfinished = Keys.of(sa.suite, secrets, original_initiator=False), None
+    assert sa.keys is not None
+    return sa.keys
 
 
 def _response(sa: IkeSa, answer: Proposal, public: bytes, rest: tuple[Payload, ...]) -> Message:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from gateway.ike.exchanges.init import finish_keys
 from gateway.ike.iana import ExchangeType, PayloadType
 from gateway.ike.ike_sa import IkeSa, Keys
 from gateway.ike.message import (
@@ -233,14 +234,19 @@ def held_by(side: Side) -> list[object]:
     found: list[object] = []
     for sa in side.endpoint._context.sas.values():
         pieces = sa.request_fragments.held_bytes, sa.response_fragments.held_bytes
-        found.append((stamp_of(sa) if sa.tunnel is not None else (sa.state, sa.keys), pieces))
+        found.append((stamp_of(sa) if sa.tunnel is not None else (sa.state, _keys_of(sa)), pieces))
     return found
 
 
 def _keys(side: Side, datagram: bytes) -> Keys | None:
     """Return the keys that a side has now for the IKE SA of a message, if it has any."""
     sa = _ike_sa(side, datagram)
-    return sa.keys if sa is not None else None
+    return _keys_of(sa) if sa is not None else None
+
+
+def _keys_of(sa: IkeSa) -> Keys | None:
+    # As its next message would have them: a responder computes them when it needs them.
+    return finish_keys(sa) if sa.unfinished is not None else sa.keys
 
 
 def _ike_sa(side: Side, datagram: bytes) -> IkeSa | None:
