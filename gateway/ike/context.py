@@ -36,6 +36,8 @@ class EndpointLimits:
     half_open_configured: int = 4000  # those of configured peers, with a cookie and without
     half_open_per_address: int = 10  # of each of these, for one address or /64 of IPv6
     half_open_per_prefix: int = 200  # of strangers, for a /24 of IPv4, a /48 of IPv6
+    replaced_per_source_per_s: float = 2.0  # of these that make room for the next one, with cookie
+    replaced_strangers_per_s: float = 20.0  # of all strangers
     children: int = 8  # Child SAs in one IKE SA, those that linger included
     ike_sas_per_tunnel: int = (
         4  # authenticated IKE SAs of one tunnel, while peers sort out duplicates

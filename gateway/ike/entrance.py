@@ -61,6 +61,12 @@ class Entrance:
         self._by_source = SourceRates(
             secret, 1.0, context.limits.clear_answers_per_source, source_of
         )
+        # Who brings a cookie is where it says: no spoofer uses up what it needs to be told.
+        self._proven_answers = SourceRates(
+            secret, 1.0, context.limits.clear_answers_per_source, source_of
+        )
+        self._replaced = SourceRates(secret, context.limits.replaced_per_source_per_s, 1, source_of)
+        self._replaced_strangers = RateLimit(context.limits.replaced_strangers_per_s, now)
         self._asked: Lately[tuple[bytes, Address]] = Lately(secret, COOKIE_HOLD_S)
         self._by_addresses: dict[tuple[Address, Address | None], list[Tunnel]] = {}
 
@@ -168,6 +174,8 @@ class Entrance:
             return None
         is_configured = tunnels[0].config.remote is not None
         names = tuple(tunnel.config.name for tunnel in tunnels)
+        look: FirstLook | None = None
+        has_cookie = False
         try:
             if self._context.traced.intersection(names):
                 self._context.trace(names, parse_clear(datagram), path, is_sent=False)
@@ -181,10 +189,17 @@ class Entrance:
             knock = init.Knock(message, datagram, path, has_cookie)
             sa = init.answer_request(self._context, tunnels, knock, now)
         except init.AnswerTooLong:
+            assert look is not None, "what is answered has been looked at"
             self._ask_cookie(header, look, path, now)
             return None
         except PeerError as error:
-            self._refuse(header, error, datagram, tunnels, path, now)
+            if self._may_answer(path, now, has_cookie=has_cookie):
+                self._refuse(header, error, datagram, tunnels, path)
+            elif look is not None and not has_cookie:
+                # Somebody who sends with its address may have used up what it needs to be told.
+                self._ask_cookie(header, look, path, now)
+            else:
+                self._context.drop(DropReason.REFUSED, path)
             return None
         self._half_open.add(
             sa.spi_r, path.remote, is_configured=is_configured, has_cookie=has_cookie
@@ -220,10 +235,13 @@ class Entrance:
         found = self._half_open.admit(
             path.remote, is_configured=is_configured, has_cookie=has_cookie
         )
-        is_strange = not is_configured and not has_cookie
-        if is_strange and self._asked.is_so((header.spi_i, path.remote), now):
+        if not has_cookie and self._asked.is_so((header.spi_i, path.remote), now):
             # It has two requests under way, and could not tell which of them is answered.
             found = Admission.ASK_COOKIE
+        if found is Admission.DROP and self._make_room(path.remote, is_configured, now):
+            found = self._half_open.admit(
+                path.remote, is_configured=is_configured, has_cookie=has_cookie
+            )
         match found:
             case Admission.ADMIT:
                 return True
@@ -233,9 +251,32 @@ class Entrance:
                 self._ask_cookie(header, look, path, now)
         return False
 
+    def _make_room(self, address: Address, is_configured: bool, now: float) -> bool:
+        """
+        End the oldest of the half-open IKE SAs with a cookie that have the same source, if its rate
+        allows; return whether there is one less.
+
+        First one that we have refused: it is kept to repeat our answer, no more. Then, for a
+        configured peer, one that does not go on. At the rate of a source, it had seconds to do so.
+        """
+        spis = self._half_open.oldest(address, is_configured=is_configured)
+        waiting = [self._context.sas[spi] for spi in spis]
+        refused = [sa for sa in waiting if sa.state is State.REFUSED]
+        begun = [sa for sa in waiting if is_configured and sa.held is None]
+        if not (refused or begun) or not self._replaced.take(address, now):
+            return False
+        if not is_configured and not self._replaced_strangers.take(now):
+            return False
+        gone = (refused or begun)[0]
+        self._context.count("half_open_replaced")
+        gone.end(reasons.HALF_OPEN_TIMEOUT, now)
+        self.settle(gone)
+        return True
+
     def _ask_cookie(self, header: Header, look: FirstLook, path: Path, now: float) -> None:
         self._context.drop(DropReason.COOKIE_DEMANDED, path)
-        self._asked.note((header.spi_i, path.remote), now)
+        if not self._asked.is_so((header.spi_i, path.remote), now):
+            self._asked.note((header.spi_i, path.remote), now)
         made = self._jar.make(header.spi_i, look.nonce, path, now)
         self._send_notify(header, [Notify(NotifyType.COOKIE, made)], path)
 
@@ -246,11 +287,10 @@ class Entrance:
         datagram: bytes,
         tunnels: tuple[Tunnel, ...],
         path: Path,
-        now: float,
     ) -> None:
         self._context.drop(DropReason.REFUSED, path)
-        answered = self._answer_clear(header, [negotiate.notify_of(error)], path, now)
-        if answered and isinstance(error, NoProposalChosen) and len(tunnels) == 1:
+        self._send_notify(header, [negotiate.notify_of(error)], path)
+        if isinstance(error, NoProposalChosen) and len(tunnels) == 1:
             config = tunnels[0].config
             theirs = parse_clear(datagram).one(SecurityAssociation).proposals
             reason = reasons.no_proposal(config.ike_proposals, theirs, "IKE")
@@ -284,15 +324,19 @@ class Entrance:
 
     def _answer_clear(
         self, header: Header, notifies: Sequence[Notify], path: Path, now: float
-    ) -> bool:
-        """Answer a request with an error, if the rates allow; return whether it did."""
+    ) -> None:
+        """Answer a request with an error, if the rates allow."""
+        if self._may_answer(path, now, has_cookie=False):
+            self._send_notify(header, notifies, path)
+
+    def _may_answer(self, path: Path, now: float, *, has_cookie: bool) -> bool:
+        """Say whether the rates allow an error, and take it off; a cookie proves the address."""
+        if has_cookie:
+            return self._proven_answers.take(path.remote, now)
         is_known = (path.local, path.remote) in self._by_addresses
         if not self._by_source.take(path.remote, now):
             return False
-        if not (self._known_answers if is_known else self._answers).take(now):
-            return False
-        self._send_notify(header, notifies, path)
-        return True
+        return (self._known_answers if is_known else self._answers).take(now)
 
     def _send_notify(self, request: Header, notifies: Sequence[Notify], path: Path) -> None:
         """Send an answer, unless it is longer than the question (amplification)."""

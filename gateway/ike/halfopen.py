@@ -6,7 +6,7 @@ next.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -38,29 +38,38 @@ class _Ledger:
     def __init__(self, bounds: _Bounds) -> None:
         self._bounds = bounds
         self._total = 0
-        self._by_place: Counter[Key] = Counter()  # sources and prefixes have different lengths
+        self._by_source: dict[Key, dict[bytes, None]] = {}  # our SPIs, the oldest first
+        self._by_prefix: Counter[Key] = Counter()
 
     def has_room(self, address: Address, more: int) -> bool:
         """Say whether one more may come; its source may have so many `more` than others."""
-        most, by_place = self._bounds, self._by_place
+        most = self._bounds
         return (
             self._total < most.total
-            and by_place[source_of(address)] < most.per_source + more
-            and by_place[_wide(address)] < most.per_prefix
+            and len(self.of(address)) < most.per_source + more
+            and self._by_prefix[prefix_of(address)] < most.per_prefix
         )
 
-    def add(self, address: Address, count: int) -> None:
-        """Count one more, or with -1 one less."""
-        self._total += count
-        for place in (source_of(address), _wide(address)):
-            self._by_place[place] += count
-            if not self._by_place[place]:
-                del self._by_place[place]
+    def of(self, address: Address) -> Collection[bytes]:
+        """Return those of one source, the oldest first."""
+        return self._by_source.get(source_of(address), {})
 
+    def add(self, spi: bytes, address: Address) -> None:
+        """Count one more."""
+        self._total += 1
+        self._by_source.setdefault(source_of(address), {})[spi] = None
+        self._by_prefix[prefix_of(address)] += 1
 
-def _wide(address: Address) -> Key:
-    version, bits = prefix_of(address)
-    return -version, bits
+    def remove(self, spi: bytes, address: Address) -> None:
+        """Count one less, which was counted."""
+        source, prefix = source_of(address), prefix_of(address)
+        self._total -= 1
+        del self._by_source[source][spi]
+        if not self._by_source[source]:
+            del self._by_source[source]
+        self._by_prefix[prefix] -= 1
+        if not self._by_prefix[prefix]:
+            del self._by_prefix[prefix]
 
 
 class HalfOpen:
@@ -73,7 +82,8 @@ class HalfOpen:
     once, and some never answer a cookie. But anybody can send with a known address, and then the
     true peer gets in by its cookie. Where several tunnels name one address as many come back from
     it, so each after the first is one more that it may have. Whoever proves where it is can be
-    bounded there: a stranger at its address and in its prefix, where behind one NAT many may be.
+    bounded there: a stranger at its address and in its prefix. But behind one NAT many may be, good
+    ones and bad: so who finds the room of its own source full may take the place of the oldest.
     """
 
     def __init__(self, limits: EndpointLimits) -> None:
@@ -99,14 +109,18 @@ class HalfOpen:
         """Count one more."""
         ledger = self._ledgers[is_configured, has_cookie]
         self._owners[spi] = ledger, address
-        ledger.add(address, 1)
+        ledger.add(spi, address)
 
     def remove(self, spi: bytes) -> None:
         """Count one less, if it was counted."""
         found = self._owners.pop(spi, None)
         if found is not None:
             ledger, address = found
-            ledger.add(address, -1)
+            ledger.remove(spi, address)
+
+    def oldest(self, address: Address, *, is_configured: bool) -> tuple[bytes, ...]:
+        """Return our SPIs of those of one source that came with a cookie, the oldest first."""
+        return tuple(self._ledgers[is_configured, True].of(address))
 
     def admit(self, address: Address, *, is_configured: bool, has_cookie: bool) -> Admission:
         """Return what to do; `has_cookie` says that the request carries a good one."""

@@ -279,7 +279,9 @@ def test_a_ledger_forgets_what_is_over() -> None:
     half_open.remove(b"one")
     assert half_open.admit(at(2), **known) is Admission.ADMIT
     assert len(half_open) == 0
-    assert all(not ledger._by_place for ledger in half_open._ledgers.values())
+    assert all(
+        not ledger._by_source and not ledger._by_prefix for ledger in half_open._ledgers.values()
+    )
 
 
 def test_an_address_that_many_tunnels_name_may_have_as_many_more() -> None:

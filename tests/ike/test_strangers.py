@@ -114,7 +114,8 @@ def test_bad_key_exchange_values_cost_no_key_pair_each(monkeypatch: pytest.Monke
         spi = number.to_bytes(8, "big")
         forged = dataclasses.replace(request, spi_i=spi, payloads=payloads)
         pair.b.receive(serialise_clear(forged), FROM_A)
-    assert pair.b.drops("refused") == 100
+    assert pair.b.drops("refused") == 5
+    assert pair.b.drops("cookie_demanded") == 95
     assert not made
     pair.link.flights.clear()
     pair.release(genuine)
