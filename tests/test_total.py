@@ -6,12 +6,14 @@ import copy
 import re
 import subprocess
 import sys
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
 from tests.total import AGAIN_MAX, again, closing, read
 
+ROOT = Path(__file__).parent.parent
 TESTS = """
 import pathlib
 import pytest
@@ -88,3 +90,18 @@ def test_more_than_a_few_failures_are_not_run_again(runs: list[ElementTree.Eleme
     outcomes = read([of(runs[0], "test_many")])
     assert len(outcomes.failed) == AGAIN_MAX + 1
     assert again(outcomes) == []
+
+
+def test_a_run_that_was_interrupted_is_said_to_be_one(tmp_path: Path) -> None:
+    (tmp_path / "test_cut.py").write_text(
+        "def test_passes(): pass\ndef test_is_cut(): raise KeyboardInterrupt\n"
+    )
+    words = ["-p", "no:cacheprovider", "-o", "junit_family=xunit1", "--junitxml", "cut.xml"]
+    pytest_ = [sys.executable, "-m", "pytest", *words]
+    subprocess.run(pytest_, check=False, capture_output=True, cwd=tmp_path)
+    for option in ((), ("--again",)):
+        total = [sys.executable, "-m", "tests.total", *option, str(tmp_path / "cut.xml")]
+        done = subprocess.run(total, check=False, capture_output=True, text=True, cwd=ROOT)
+        assert done.returncode == 2
+        assert done.stdout == ""
+        assert f"pytest was interrupted in a test of {tmp_path}/cut.xml" in done.stderr

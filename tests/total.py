@@ -51,6 +51,11 @@ def read(texts: list[str]) -> Outcomes:
     return Outcomes(found, seconds)
 
 
+def is_cut(text: str) -> bool:
+    """Say whether a test was begun and not judged: pytest was interrupted in the middle of it."""
+    return any("name" not in case.attrib for case in ElementTree.fromstring(text).iter("testcase"))
+
+
 def _outcome(case: ElementTree.Element) -> str:
     return next((child.tag for child in case if child.tag in WORDS), "passed")
 
@@ -89,7 +94,10 @@ def main() -> int:
     wanted = parser.parse_args()
     if missing := [str(file) for file in wanted.files if not file.exists()]:
         parser.error(f"pytest ended before it wrote {', '.join(missing)}")
-    outcomes = read([file.read_text() for file in wanted.files])
+    texts = [file.read_text() for file in wanted.files]
+    if cut := [str(file) for file, text in zip(wanted.files, texts, strict=True) if is_cut(text)]:
+        parser.error(f"pytest was interrupted in a test of {', '.join(cut)}")
+    outcomes = read(texts)
     if wanted.again:
         print("\n".join(again(outcomes)))
         return 0

@@ -18,6 +18,7 @@
 #include "gso.h"
 #include "gw_dp.h"
 #include "packets.h"
+#include "sa.h"
 
 #define WORKERS     2u
 #define DEADLINE_MS 10000
@@ -178,26 +179,6 @@ plane_add_tunnel(struct plane *plane, uint16_t remote_port, uint32_t queues)
 		plane->tun[i] = pair[1];
 	}
 	CHECK(gw_dp_add_tunnel(plane->dp, &tunnel) == GW_OK);
-}
-
-/* Any IPv4 and IPv6 packet, AES-256-GCM, a key made of the SPI. */
-static inline struct gw_sa
-sa_config(uint32_t spi)
-{
-	struct gw_sa sa = {.spi = spi,
-		.encr = GW_ENCR_AES_GCM_16,
-		.encr_key_len = 36,
-		.replay_window = 1024,
-		.local_count = 2,
-		.remote_count = 2};
-
-	memset(sa.encr_key, (int)(spi & 0xff), 36);
-	sa.local[0] = (struct gw_selector){.family = 4, .last_port = 65535};
-	memset(sa.local[0].last, 0xff, 16);
-	sa.local[1] = sa.local[0];
-	sa.local[1].family = 6;
-	memcpy(sa.remote, sa.local, 2 * sizeof(sa.local[0]));
-	return sa;
 }
 
 static inline void

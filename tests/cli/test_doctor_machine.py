@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import subprocess
 import tomllib
 from collections.abc import Iterator
 from ipaddress import ip_address
@@ -17,7 +18,7 @@ from gateway.cli import app
 from gateway.cli.bugreport.known import secrets_of
 from gateway.cli.doctor.checkup import examine, findings
 from gateway.cli.doctor.facts import Facts, Holder, NamespaceSeen
-from gateway.cli.doctor.look import mtu, proc
+from gateway.cli.doctor.look import mtu, network, proc
 from gateway.cli.doctor.look.document import Place, table
 from gateway.cli.doctor.verdict import Finding, Unseen, Verdict
 from gateway.fleet.messages import Position, Wanted
@@ -74,6 +75,18 @@ def test_routes_rules_and_policies_of_the_kernel_are_seen(place: Path) -> None:
     about = named(facts, "routes")
     assert about["10.20.0.0/16 of office"].remedy == "ip route del 10.20.3.0/24 dev eth9"
     assert about["routing rules"].verdict is Verdict.WARNING
+
+
+def test_offloads_of_a_device_are_those_that_ethtool_shows(place: Path) -> None:
+    subprocess.run(["ethtool", "-K", "lo", "gro", "off"], check=True)
+    said = subprocess.run(["ethtool", "-k", "lo"], check=True, capture_output=True, text=True)
+    lines = (line.split() for line in said.stdout.splitlines()[1:])
+    shown = {words[0].rstrip(":"): words[1] == "on" for words in lines}
+    assert network.device("lo").offloads == {
+        "tx checksum": shown["tx-checksumming"],
+        "GSO": shown["generic-segmentation-offload"],
+        "GRO": False,
+    }
 
 
 def test_a_node_of_a_control_plane_is_examined_by_the_document_that_it_keeps(place: Path) -> None:

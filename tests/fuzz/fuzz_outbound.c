@@ -15,6 +15,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "../c/sa.h"
 #include "internal.h"
 #include "outbound_model.h"
 
@@ -241,25 +242,6 @@ judge(void)
 	CHECK(stats.out_packets == model.sent);
 }
 
-static struct gw_sa
-make_sa(void)
-{
-	struct gw_sa sa = {.spi = SPI,
-		.encr = GW_ENCR_AES_GCM_16,
-		.encr_key_len = 36,
-		.replay_window = 4096,
-		.local_count = 2,
-		.remote_count = 2};
-
-	memset(sa.encr_key, 0x11, sa.encr_key_len);
-	sa.local[0] = (struct gw_selector){.family = 4, .last_port = 65535};
-	memset(sa.local[0].last, 0xff, 16);
-	sa.local[1] = sa.local[0];
-	sa.local[1].family = 6;
-	memcpy(sa.remote, sa.local, 2 * sizeof(sa.local[0]));
-	return sa;
-}
-
 static void
 start(void)
 {
@@ -291,7 +273,7 @@ static void
 begin(uint8_t how)
 {
 	struct gw_tunnel_options options = {.mtu = MTU, .copy_dscp = how & 1};
-	struct gw_sa sa = make_sa();
+	struct gw_sa sa = sa_config(SPI);
 
 	copies_dscp = (how & 1) != 0;
 	dp->config.gso_tail = (how & 6) == 6;

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import array
 import fcntl
 import json
 import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from ipaddress import ip_address
 from pathlib import Path
@@ -26,13 +25,18 @@ from gateway.node.sysctl import OwnSettings
 from gateway.rtnl import RawNetlink, attributes, rtnetlink_socket
 from gateway.sa import Address
 
-# linux/rtnetlink.h, linux/if_addr.h, linux/fib_rules.h, linux/sockios.h, linux/ethtool.h
+# linux/rtnetlink.h, linux/if_addr.h, linux/fib_rules.h, linux/sockios.h
 _NEWADDR, _GETADDR, _NEWRULE, _GETRULE = 20, 22, 32, 34
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _KERNEL_RULES = {4: 3, 6: 2}  # local, main and, of IPv4, default
-_SIOCETHTOOL, _SIOCGIFMTU = 0x8946, 0x8921
-_ETHTOOL = {"tx checksum": 0x16, "GSO": 0x23, "GRO": 0x2B}
+_SIOCGIFMTU = 0x8921
+_OFFLOADS = {  # on with any of the kernel's features of it
+    "tx checksum": ("tx-checksum-ip-generic", "tx-checksum-ipv4", "tx-checksum-ipv6"),
+    "GSO": ("tx-generic-segmentation",),
+    "GRO": (GRO,),
+}
 _MADE_OF_OTHERS = ("veth", "bridge", "802.1Q VLAN Support", "macvlan", "dummy", "bonding", "team")
+_MERGING = (GRO, UDP_GRO_FORWARDING, GRO_LIST)
 _LEGACY = ("ip_tables_names", "ip6_tables_names")
 
 
@@ -171,32 +175,39 @@ def device_toward(remote: Address, local: Address) -> str | None:
 
 def device(name: str) -> DeviceSeen:
     """Return MTU and offloads of a device. Raises OSError if it is gone."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        request = struct.pack("16s24x", name.encode())
-        (mtu,) = struct.unpack_from("=i", fcntl.ioctl(sock, _SIOCGIFMTU, request), 16)
-        states = {what: _offload(sock, name, number) for what, number in _ETHTOOL.items()}
-    return DeviceSeen(name, mtu, states)
+    with _control() as sock:
+        mtu = _mtu(sock, name)
+        try:
+            found = Features(sock).of(name)
+        except OSError:
+            found = {}
+    return DeviceSeen(name, mtu, {what: _any(found, names) for what, names in _OFFLOADS.items()})
 
 
 def inner_device(name: str) -> DeviceSeen | None:
     """Return what a card toward a VPC merges; None for what is no card, or is gone."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+    with _control() as sock:
         features = Features(sock)
         try:
             if features.driver(name) in _MADE_OF_OTHERS:
                 return None
-            found = features.of(name)
+            found, mtu = features.of(name), _mtu(sock, name)
         except OSError:
             return None
-    states = {what: found.get(what) for what in (GRO, UDP_GRO_FORWARDING, GRO_LIST)}
-    return DeviceSeen(name, device(name).mtu, states)
+    return DeviceSeen(name, mtu, {what: found.get(what) for what in _MERGING})
 
 
-def _offload(sock: socket.socket, name: str, command: int) -> bool | None:
-    answer = array.array("I", [command, 0])
-    address, _ = answer.buffer_info()
-    try:
-        fcntl.ioctl(sock, _SIOCETHTOOL, struct.pack("16sP16x", name.encode(), address))
-    except OSError:
-        return None
-    return bool(answer[1])
+def _control() -> socket.socket:
+    return socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+
+
+def _mtu(control: socket.socket, name: str) -> int:
+    answer = fcntl.ioctl(control, _SIOCGIFMTU, struct.pack("16s24x", name.encode()))
+    (mtu,) = struct.unpack_from("=i", answer, 16)
+    return int(mtu)
+
+
+def _any(found: Mapping[str, bool], names: Iterable[str]) -> bool | None:
+    """Say whether one of these is on; None if the kernel tells of none of them."""
+    known = [found[name] for name in names if name in found]
+    return any(known) if known else None
