@@ -62,7 +62,7 @@ def bgp(
 def _session_states(answer: Json) -> dict[str, str]:
     """Return the state of each session as a line, without its counts."""
     return {
-        str(peer["name"]): f"{peer['name']}: {peer['state']}, bfd {peer['bfd']}"
+        str(peer["name"]): f"{_name(peer)}: {peer['state']}, bfd {peer['bfd']}"
         + (f": {peer['error']}" if peer["error"] else "")
         for peer in _objects(answer["peers"])
     }
@@ -79,12 +79,12 @@ def bgp_lines(answer: Json, *, colours: bool) -> list[str]:
         return lines
     rows = [_peer_row(peer, colours=colours) for peer in peers]
     rows += [_line_row(line, colours=colours) for line in static]
-    gateways = [str(each["border_gateway"]) for each in (*peers, *static)]
+    gateways = [_gateway(each) for each in (*peers, *static)]
     lines += table_by_gateway(_BGP_HEAD, rows, gateways)
     for peer in peers:
         if peer["limit_hit"]:
             lines.append(
-                f"{peer['name']}: the peer announces more than bgp_prefix_limit"
+                f"{_name(peer)}: the peer announces more than bgp_prefix_limit"
                 f" {peer['prefix_limit']}: the rest is left out"
             )
     return lines
@@ -94,7 +94,7 @@ def _peer_row(peer: Json, *, colours: bool) -> tuple[str, ...]:
     is_up = peer["state"] == "established"
     state = str(peer["state"]) + ("*" if peer["active"] else "")
     return (
-        str(peer["name"]),
+        _name(peer),
         str(peer["remote"]),
         str(peer["asn"]),
         paint(state, "green" if is_up else "red", colours=colours),
@@ -112,7 +112,7 @@ def _line_row(line: Json, *, colours: bool) -> tuple[str, ...]:
     state = "static" + ("*" if line["active"] else "")
     is_well = line["bfd"] in ("up", "off")
     shown = paint(state, "green" if is_well else "red", colours=colours)
-    return (str(line["name"]), str(line["remote"]), "", shown, str(line["bfd"]), *[""] * 5)
+    return (_name(line), str(line["remote"]), "", shown, str(line["bfd"]), *[""] * 5)
 
 
 def routes(
@@ -167,7 +167,7 @@ def _route_states(answer: Json) -> dict[str, str]:
     """Return what became of each route as a line."""
     return {
         " ".join(str(route[key]) for key in ("border_gateway", "prefix", "owner")): (
-            f"{route['prefix']} of {route['owner']}: {route['standing']}: {route['why']}"
+            f"{route['prefix']} of {_owner(route)}: {route['standing']}: {route['why']}"
         )
         for route in _objects(answer["routes"])
     }
@@ -179,14 +179,14 @@ def chosen(answer: Json, table: Table | None, border_gateway: str | None) -> Jso
         route
         for route in _objects(answer["routes"])
         if is_in(table, route["origin"], route["standing"])
-        and border_gateway in (None, route["border_gateway"])
+        and border_gateway in (None, route["border_gateway"], route.get("border_gateway_title"))
     ]
     return {**answer, "routes": found}
 
 
 def routes_lines(answer: Json, *, colours: bool) -> list[str]:
     """Return the lines of `twinspan routes`, those of each Border Gateway together."""
-    found = sorted(_objects(answer["routes"]), key=lambda route: str(route["border_gateway"]))
+    found = sorted(_objects(answer["routes"]), key=_gateway)
     notes = answer.get("notes")
     lines = [str(note) for note in notes] if isinstance(notes, list) else []
     if answer.get("left_off"):
@@ -204,16 +204,29 @@ def _route_row(route: Json, *, colours: bool) -> tuple[str, ...]:
     colour = _COLOURS.get(standing)
     hops = route["next_hops"]
     return (
-        str(route["border_gateway"]),
+        _gateway(route),
         str(route["prefix"]),
         paint(standing, colour, colours=colours) if colour else standing,
         str(route["next_hop_type"]).replace("_", " "),
         str(route["origin"]),
-        str(route["owner"]),
+        _owner(route),
         ", ".join(str(hop) for hop in hops) if isinstance(hops, list) else "",
         str(route["as_path"]),
         str(route["why"]),
     )
+
+
+def _name(way: Json) -> str:
+    """Return what people call a session or line."""
+    return str(way.get("title") or way["name"])
+
+
+def _owner(route: Json) -> str:
+    return str(route.get("owner_title") or route["owner"])
+
+
+def _gateway(shown: Json) -> str:
+    return str(shown.get("border_gateway_title") or shown["border_gateway"])
 
 
 def _objects(value: object) -> list[Json]:

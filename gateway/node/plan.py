@@ -6,8 +6,8 @@ The plan is what reconcile compares: everything in it is a plain value, a tunnel
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from ipaddress import IPv4Interface, IPv6Interface
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,14 @@ from gateway.ike.proposals import DEFAULT_ESP, DEFAULT_IKE, Proposal, parse_prop
 from gateway.ike.selectors import parse_selector, passes_echo
 from gateway.model.check_auth import own_key, peer_key
 from gateway.model.lines import chosen_by_bird
-from gateway.model.resources import Document, VpnConnection, namespaces_of
+from gateway.model.resources import (
+    BorderGateway,
+    DirectLine,
+    Document,
+    VpcAttachment,
+    VpnConnection,
+    namespaces_of,
+)
 from gateway.model.settings import TunnelSettings
 from gateway.model.tunnels import (
     ResolvedTunnel,
@@ -30,7 +37,7 @@ from gateway.model.types import AnyNetwork, key_of, parse_probe
 from gateway.node.port import PortPlan, ports_of
 from gateway.node.spokes import Spoke, spokes_of
 from gateway.routing.failback import AT_ONCE, Failback
-from gateway.routing.plan import BgpPeer, RoutingPlan
+from gateway.routing.plan import BgpPeer, Hop, RoutingPlan
 from gateway.routing.propagation import Propagation, propagations
 from gateway.routing.wanted import routes_into, routing_plans
 from gateway.sa import Address
@@ -41,6 +48,7 @@ if TYPE_CHECKING:
 
 _DEFAULTS = Timers()
 BITS_PER_MEGABIT = 1_000_000
+BORDER_GATEWAY = "border_gateway"  # a kind, as those of next hops are
 BEHIND_BIRD = 300_000  # above BIRD's metric of 200,000
 
 
@@ -129,6 +137,7 @@ class NodePlan:
     ports: tuple[PortPlan, ...] = ()
     propagations: tuple[Propagation, ...] = ()
     spokes: tuple[Spoke, ...] = ()
+    titles: Mapping[tuple[str, str], str] = field(default_factory=dict)  # by kind and name
 
     @property
     def peers(self) -> tuple[BgpPeer, ...]:
@@ -166,7 +175,24 @@ def plan_again(
         ports=ports_of(document),
         propagations=propagations(document),
         spokes=spokes_of(document, tunnels),
+        titles=dict(_titles(document, tunnels)),
     )
+
+
+def _titles(
+    document: Document, tunnels: Iterable[ResolvedTunnel]
+) -> Iterator[tuple[tuple[str, str], str]]:
+    """Yield the names for people of what routes are shown with; its kind is that of a next hop."""
+    kinds: dict[str, tuple[BorderGateway | VpcAttachment | DirectLine, ...]] = {
+        BORDER_GATEWAY: document.border_gateway,
+        Hop.ATTACHMENT.value: document.vpc_attachment,
+        Hop.LINE.value: document.direct_line,
+    }
+    for kind, found in kinds.items():
+        yield from (((kind, one.name), one.title) for one in found if one.title)
+    for one in tunnels:
+        if one.tunnel.title:
+            yield (Hop.VPN.value, one.name), one.tunnel.title
 
 
 def _tunnel(document: Document, resolved: ResolvedTunnel, by_bird: frozenset[str]) -> TunnelPlan:

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from gateway.ike.events import Reason
 from gateway.model.codes import CODES
-from gateway.node.plan import RoutePlan
+from gateway.node.plan import BORDER_GATEWAY, RoutePlan
 from gateway.node.reconcile import Reconciler
 from gateway.node.tunnel import Tunnels
 from gateway.routing.choice import Fate, Judged
@@ -47,8 +47,8 @@ class RoutingReport:
                 {"namespace": name, "pid": router.pid, "error": router.view.error}
                 for name, router in birds
             ],
-            "peers": [_peer(peer) for peer in self._routers.peers],
-            "static_lines": [_line(line) for line in self._routers.lines],
+            "peers": [self._titled(_peer(peer)) for peer in self._routers.peers],
+            "static_lines": [self._titled(_line(line)) for line in self._routers.lines],
         }
 
     async def routes(
@@ -60,7 +60,8 @@ class RoutingReport:
         """
         Return every route to and from the customers, with what became of it and why.
 
-        `wanted` are values that they must have; of more than `most` the rest is counted.
+        `wanted` are values that they must have; of more than `most` the rest is counted. Who asks
+        for so many, the control plane, has the names for people itself; others get them too.
         """
         learned = await self._routers.routes()
         places = self._routers.places
@@ -72,7 +73,8 @@ class RoutingReport:
             if all(one[key] == text for key, text in wanted.items())
             and is_in(table, one["origin"], one["standing"])
         ]
-        most = len(found) if most is None else most
+        if most is None:
+            return {"routes": [self._owned(one) for one in found], "left_off": 0}
         return {"routes": found[:most], "left_off": max(0, len(found) - most)}
 
     def of_tunnel(self, name: str) -> Json | None:
@@ -157,6 +159,25 @@ class RoutingReport:
             return datetime.fromisoformat(peer.bgp.since).timestamp()
         except ValueError:
             return None
+
+    # ---- names for people ----
+
+    def _titled(self, way: Json) -> Json:
+        """Return what is shown of a session or line with the names that people know."""
+        return {**way, "title": self._title(way["kind"], way["name"]), **self._of_border(way)}
+
+    def _owned(self, route: Json) -> Json:
+        """Return what is shown of a route with the names that people know."""
+        title = self._title(route["next_hop_type"], route["owner"])
+        return {**route, "owner_title": title, **self._of_border(route)}
+
+    def _of_border(self, shown: Json) -> Json:
+        return {"border_gateway_title": self._title(BORDER_GATEWAY, shown["border_gateway"])}
+
+    def _title(self, kind: object, name: object) -> str:
+        """Return what people call it, "" if nothing else than its name."""
+        titles = self._reconciler.plan.titles if self._reconciler.plan else {}
+        return titles.get((str(kind), str(name)), "")
 
     # ---- static connections ----
 

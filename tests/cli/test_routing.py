@@ -89,6 +89,28 @@ def test_routes_show_what_became_of_them_and_why() -> None:
     assert routes_lines({"routes": []}, colours=False) == ["no routes"]
 
 
+def test_people_see_the_names_that_they_gave() -> None:
+    """Of a fleet, names in the document are ids."""
+    named = {"title": "paris-1", "border_gateway_title": "Europe"}
+    answer: Json = {
+        "birds": [BIRD],
+        "peers": [{**PEER, **named}, {**PEER, "border_gateway": "blue"}],
+        "static_lines": [],
+    }
+    _, first, second, limit, _ = bgp_lines(answer, colours=False)
+    assert first.startswith("Europe          paris-1   169.254.11.2")
+    assert second.startswith("blue            office-1  169.254.11.2")
+    assert limit.startswith("paris-1: the peer announces more")
+    mine = route(owner_title="paris-2", border_gateway_title="Europe")
+    found: Json = {"routes": [mine, route(border_gateway="b")]}
+    _, own, other = routes_lines(found, colours=False)
+    assert other.split()[:2] == ["b", "10.20.0.0/16"]
+    assert own.split()[:2] == ["Europe", "10.20.0.0/16"]
+    assert "office-2" in other.split()
+    assert "paris-2" in own.split()
+    assert [chosen(found, None, name)["routes"] for name in ("Europe", "main")] == [[mine]] * 2
+
+
 def test_several_border_gateways_have_their_routes_together() -> None:
     found = [route(), route(border_gateway="b"), route(owner="office-1")]
     head, *rows = routes_lines({"routes": found}, colours=False)

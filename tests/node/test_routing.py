@@ -59,6 +59,25 @@ async def test_static_routes_are_reported_with_their_tunnels(
     assert report.chosen == frozenset()
 
 
+async def test_routes_are_reported_with_the_names_that_people_know(
+    gw: Parts, report: RoutingReport
+) -> None:
+    titles = (
+        (("border_gateway", 0, "title"), "Europe"),
+        (("vpn_connection", 0, "tunnel", 1, "title"), "Paris-2"),
+    )
+    gw.reconciler.apply(plan(document(RESPOND, *titles)))
+    routes = (await report.routes())["routes"]
+    assert isinstance(routes, list)
+    assert [(one["owner"], one["owner_title"], one["border_gateway_title"]) for one in routes] == [
+        ("office-1", "", "Europe"),
+        ("office-2", "Paris-2", "Europe"),
+    ]
+    shown = (await report.routes(most=1))["routes"]
+    assert isinstance(shown, list)
+    assert not shown[0].keys() & {"owner_title", "border_gateway_title"}
+
+
 async def test_with_bgp_only_the_route_that_fails_closed_is_the_nodes(gw: Parts) -> None:
     gw.reconciler.apply(plan(document(RESPOND)))
     assert len(gw.kernel.routes()) == 3
