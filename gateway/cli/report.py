@@ -47,8 +47,8 @@ def bugreport(
 
     top = f"twinspan-bugreport-{_host()}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
     file = (file or Path(f"{top}.tar.gz")).absolute()
-    place = place_of(config, state_dir)
-    facts = examine(place, runtime_dir)
+    facts = examine(place_of(config, state_dir), runtime_dir)
+    place = place_of(config, state_dir).of(facts.gateway)
     table = document.table(place, facts.source)
     redactor = Redactor(secrets_of(table, place, facts.source, runtime_dir))
     found = members(facts, table, runtime_dir)

@@ -382,6 +382,13 @@ BGP = (
         "the password the same?",
     ),
     Code(
+        "link_down",
+        WARNING,
+        "What carries the session is down",
+        "The tunnel, the line or the attachment's interface is down, and so is what runs over it.",
+        "why it is down: the events of the tunnel or line itself, before this one",
+    ),
+    Code(
         "bgp_refused",
         WARNING,
         "Connection refused",

@@ -20,7 +20,7 @@ from gateway.routing.plan import BgpPeer, Hop, StaticWay
 from gateway.routing.routers import Routers
 from gateway.routing.tables import Table, is_in
 from gateway.routing.view import LineView, PeerView
-from gateway.routing.why import asns_text, bgp_reason
+from gateway.routing.why import LINK_DOWN, asns_text, bgp_reason
 
 Json = dict[str, object]
 ALL: Mapping[str, str] = {}
@@ -95,7 +95,7 @@ class RoutingReport:
             return None
         code = bgp_reason(peer.bgp.error)
         text = f"BGP is down: {peer.bgp.error}"
-        if not code:
+        if code in ("", LINK_DOWN):  # of before: the tunnel is up
             if time.time() - max(self.since(name) or 0.0, up_at) < SILENT_S:
                 return None
             code, text = "bgp_unreachable", f"BGP does not come up: {peer.peer.remote} is silent"

@@ -9,7 +9,7 @@ from datetime import datetime
 from gateway.routing.names import session_name, static_name
 from gateway.routing.plan import BgpPeer, Hop, RoutingPlan, StaticWay
 from gateway.routing.state import BfdState, BgpState
-from gateway.routing.why import asns_text, bgp_reason
+from gateway.routing.why import LINK_DOWN, asns_text, bgp_reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +201,8 @@ def _bfd_changes(was: PeerView | None, now: PeerView) -> Iterator[RoutingChange]
     if is_up:
         yield RoutingChange("bfd up", True, fields)
     else:
-        yield RoutingChange("bfd down", False, {**fields, "state": now.bfd_text})
+        why = {"reason": LINK_DOWN} if bgp_reason(_error(now)) == LINK_DOWN else {}
+        yield RoutingChange("bfd down", False, {**fields, "state": now.bfd_text, **why})
 
 
 def _line_changes(before: RoutingView, after: RoutingView) -> Iterator[RoutingChange]:

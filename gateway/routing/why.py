@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+LINK_DOWN = "link_down"  # no fault of the session: what is below it is down, or its address gone
+
 # In this order: the first whose words are in BIRD's text. "Received" is what the peer has said.
 _WORDS = (
     ("Bad peer AS", "bgp_asn_mismatch"),
@@ -12,8 +14,8 @@ _WORDS = (
     ("Connection reset by peer", "bgp_closed_by_peer"),
     ("Connection closed", "bgp_closed_by_peer"),
     ("Socket:", "bgp_unreachable"),
-    ("Neighbor lost", "bgp_unreachable"),
-    ("Link down", "bgp_unreachable"),
+    ("Neighbor lost", LINK_DOWN),
+    ("Link down", LINK_DOWN),
 )
 
 

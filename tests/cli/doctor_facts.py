@@ -66,6 +66,7 @@ OWN_NAMESPACE = NamespaceSeen(
 RUNNING = GatewaySeen(
     pid=100,
     source="/etc/twinspan/gateway.toml",
+    state_dir="",
     tunnels=(
         TunnelSeen("office-1", "up", False, False, 1438),
         TunnelSeen("office-2", "up", False, False, 1438),

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import tomllib
 from collections.abc import Iterator
+from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from gateway.cli.doctor.look.document import Place, table
 from gateway.cli.doctor.verdict import Finding, Unseen, Verdict
 from gateway.fleet.messages import Position, Wanted
 from gateway.node.fleet.cache import Cache
+from tests.cli.doctor_facts import RUNNING
 from tests.node import process
 from tests.node.network import ip, own_network
 from tests.node.process import DOCUMENT, Running
@@ -97,6 +99,9 @@ def test_a_node_of_a_control_plane_is_examined_by_the_document_that_it_keeps(pla
     Cache(state).save(wanted)
     facts = examine(kept, place)
     assert facts.document.path == str(state / "document.sealed")
+    runs = replace(RUNNING, state_dir=str(state))  # without --state-dir
+    assert Place(None, NOWHERE, NOWHERE).of(runs) == kept
+    assert kept.of(facts.gateway) == kept.of(RUNNING) == kept
     assert named(facts, "document")[facts.document.path].found == "2 tunnels, no mistake"
     assert named(facts, "addresses")["address 192.0.2.1"].verdict is Verdict.OK
     assert b"correct-horse-battery-staple" in secrets_of(table(kept), kept, "", place)

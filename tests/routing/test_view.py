@@ -152,6 +152,15 @@ def test_bfd_is_told_when_it_comes_and_goes() -> None:
     assert [(one.event, one.fields["state"]) for one in gone] == [("bfd down", "down")]
 
 
+def test_what_ends_with_the_tunnel_below_it_says_so_and_not_that_the_peer_is_silent() -> None:
+    down = replace(UP, state="Idle", error="Error: Link down")
+    ended = changes(view(UP, bfd=(BFD,)), view(down, bfd=(replace(BFD, state="Down"),)))
+    assert [(one.event, one.fields["reason"]) for one in ended] == [
+        ("bgp down", "link_down"),
+        ("bfd down", "link_down"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("error", "code"),
     [
@@ -162,7 +171,8 @@ def test_bfd_is_told_when_it_comes_and_goes() -> None:
         ("Socket: Connection refused", "bgp_refused"),
         ("Socket: No route to host", "bgp_unreachable"),
         ("Received: Administrative shutdown", "bgp_closed_by_peer"),
-        ("Error: Link down", "bgp_unreachable"),
+        ("Error: Link down", "link_down"),
+        ("Error: Neighbor lost", "link_down"),
         ("Automatic shutdown: Route limit exceeded", "bgp_error"),
     ],
 )

@@ -78,7 +78,8 @@ def examine(place: Place, runtime_dir: Path) -> Facts:
     _go_home(pid_of(runtime_dir))
     servers = proc.servers(runtime_dir, by_inode)
     gateway = look_gateway(runtime_dir, servers)
-    document = look_document.seen(place, gateway.source if isinstance(gateway, GatewaySeen) else "")
+    source = gateway.source if isinstance(gateway, GatewaySeen) else ""
+    document = look_document.seen(place.of(gateway), source)
     table = proc.Sockets(by_inode, _ours(gateway, servers))
     wanted = document.plan if isinstance(document.plan, NodePlan) else None
     names = (OWN, *(wanted.namespaces if wanted else ()))

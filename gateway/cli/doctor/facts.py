@@ -65,6 +65,7 @@ class GatewaySeen:
 
     pid: int
     source: str  # of its document: a file, or the control plane
+    state_dir: str  # where it keeps what the control plane has given, "" with a file
     tunnels: tuple[TunnelSeen, ...]
     notes: tuple[str, ...]
     birds: tuple[tuple[str, str], ...]  # namespace, and what keeps its BIRD from answering

@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 WIDTH, HEIGHT = 156, 28
 _MIDDLE, _HEAD = HEIGHT // 2, 8
+_ENDS = " SA down: "  # what the node says of an IKE SA or a Child SA that is no more
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,8 @@ def _event(line: Mapping[str, Any]) -> Step:
     sides = [f"{side}: {line[side]}" for side in ("ours", "theirs") if line.get(side)]
     hint = [str(line["hint"])] if line.get("hint") else []
     text = f"{line['text']}{times}"
-    return Step(line["at"], line["kind"], "", text, "", (*sides, *hint), dot(line["kind"]))
+    kind = "over" if line["kind"] == "state" and _ENDS in text else line["kind"]
+    return Step(line["at"], kind, "", text, "", (*sides, *hint), dot(kind))
 
 
 def arrow(*, is_sent: bool, is_again: bool) -> Markup:

@@ -15,6 +15,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import gateway
@@ -144,15 +145,16 @@ class ControlSource:
         at = self._held.wanted.at if self._held else Position()
         notes = []
         if self._trouble:
-            minutes = (time.time() - self._trouble_at) / 60
+            since = datetime.fromtimestamp(self._trouble_at).astimezone().isoformat(" ", "seconds")
             notes.append(
-                f"the control plane at {self._place} is not reached since {minutes:.0f} min:"
+                f"the control plane at {self._place} is not reached since {since}:"
                 f" {self._trouble}; the gateway goes on with generation {at.generation}"
             )
         if self._problem is not None:
             notes.append(f"a document is not taken: {self._problem.code}: {self._problem.text}")
         return {
             "source": str(self._place),
+            "state_dir": str(self._enrolment.folder.absolute()),
             "node": self._identity.node if self._identity else "",
             "epoch": at.epoch,
             "generation": at.generation,

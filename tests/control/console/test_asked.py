@@ -105,9 +105,14 @@ async def test_a_negotiation_is_a_sequence_chart_that_can_be_read_without_script
     site: Site,
 ) -> None:
     tunnel = (await connect(site.registry)).others[0]
-    site.answers["negotiation"] = {"lines": SAID}
+    ends = [
+        {"at": 1e9 + 3, "kind": "state", "text": "IKE SA up: aes256gcm16"},
+        {"at": 1e9 + 4, "kind": "state", "text": "IKE SA down: closed: closed on request"},
+    ]
+    site.answers["negotiation"] = {"lines": [*SAID, *ends]}
     await site.login()
     text = await site.page(f"/console/vpn-tunnels/{tunnel.id}/negotiation")
+    assert text.index('class="kind-state"') < text.index('class="kind-over"')  # not in green
     for words in ("IKE_SA_INIT 0 request", "HDR, SAi1, KEi, Ni", "Ni: 32 bytes", "theirs: 3des"):
         assert words in text
     assert text.index('aria-label="sent"') < text.index('aria-label="received"')

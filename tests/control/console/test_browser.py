@@ -261,10 +261,12 @@ async def test_a_phone_shows_every_page_without_scrolling_sideways(window: Windo
     window.site.answers |= {"routes": {"routes": routes_of(done)}, "negotiation": {"lines": SAID}}
     connection, tunnel = f"vpn-connections/{done.record.id}", f"vpn-tunnels/{done.others[0].id}"
     paths = ("", "connect", tunnel, f"{tunnel}/negotiation", f"{connection}/routes", "nodes")
-    for path in (*paths, f"{connection}/config"):
+    wider = ("audit", "direct-lines")  # their tables scroll, by keyboard too
+    for path in (*paths, *wider, f"{connection}/config"):
         await window.page.goto(f"/console/{path}")
         wide = await window.page.evaluate("document.documentElement.scrollWidth")
         assert wide <= PHONE["width"], path
+        assert await window.violations() == [], path
         name = path.rpartition("/")[2] if path.count("/") > 1 else path.partition("/")[0]
         await window.shot(f"phone-{name or 'overview'}")
     await window.page.click("text=Menu")

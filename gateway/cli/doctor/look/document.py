@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from gateway.cli.doctor.facts import DocumentSeen
+from gateway.cli.doctor.facts import DocumentSeen, GatewaySeen
 from gateway.cli.doctor.verdict import Unseen
 from gateway.errors import ConfigError
 from gateway.model.load import load
@@ -31,6 +31,12 @@ class Place:
     config: Path | None
     default: Path
     state_dir: Path
+
+    def of(self, gateway: GatewaySeen | Unseen) -> Place:
+        """Return the same, with the folder that a gateway which runs says it uses."""
+        if isinstance(gateway, Unseen) or not gateway.state_dir:
+            return self
+        return replace(self, state_dir=Path(gateway.state_dir))
 
     def file(self, source: str = "") -> Path | None:
         """

@@ -42,7 +42,8 @@ def gateway(runtime_dir: Path, ours: frozenset[int]) -> GatewaySeen | Unseen:
     refused = [entry for entry in log if entry["event"] in _REFUSED]
     return GatewaySeen(
         pid=pid,
-        source=_source(status),
+        source=_of_document(status, "source"),
+        state_dir=_of_document(status, "state_dir"),
         tunnels=tuple(_tunnel(one) for one in _list(status["tunnels"])),
         notes=_texts(status["notes"]),
         birds=tuple((str(b["namespace"]), str(b["error"])) for b in _list(bgp["birds"])),
@@ -70,9 +71,9 @@ def _texts(value: object) -> tuple[str, ...]:
     return tuple(str(one) for one in value) if isinstance(value, list) else ()
 
 
-def _source(status: Json) -> str:
+def _of_document(status: Json, key: str) -> str:
     document = status.get("document")
-    return str(document.get("source", "")) if isinstance(document, dict) else ""
+    return str(document.get(key, "")) if isinstance(document, dict) else ""
 
 
 def _tunnel(shown: Json) -> TunnelSeen:
