@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from gateway.errors import NoProposalChosen, PeerError, WireError
+from gateway.errors import InvalidKePayload, NoProposalChosen, PeerError, WireError
 from gateway.ike import dispatch, reasons
 from gateway.ike.context import Context, RateLimit
 from gateway.ike.cookie import CookieJar
@@ -199,7 +199,7 @@ class Entrance:
                 # Somebody who sends with its address may have used up what it needs to be told.
                 self._ask_cookie(header, look, path, now)
             else:
-                self._context.drop(DropReason.REFUSED, path)
+                self._count_refusal(error, path)
             return None
         self._half_open.add(
             sa.spi_r, path.remote, is_configured=is_configured, has_cookie=has_cookie
@@ -288,7 +288,7 @@ class Entrance:
         tunnels: tuple[Tunnel, ...],
         path: Path,
     ) -> None:
-        self._context.drop(DropReason.REFUSED, path)
+        self._count_refusal(error, path)
         self._send_notify(header, [negotiate.notify_of(error)], path)
         if isinstance(error, NoProposalChosen) and len(tunnels) == 1:
             config = tunnels[0].config
@@ -297,6 +297,11 @@ class Entrance:
             if tunnels[0].is_idle:
                 tunnels[0].last_failure = reason
             self._context.emit(Failed(config.name, reason))
+
+    def _count_refusal(self, error: PeerError, path: Path) -> None:
+        self._context.drop(DropReason.REFUSED, path)
+        if not isinstance(error, InvalidKePayload):  # after that it comes with another group
+            self._context.count("refused." + reasons.from_error(error, "IKE_SA_INIT").code)
 
     # ---- unprotected answers ----
 

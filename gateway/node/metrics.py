@@ -34,6 +34,7 @@ def metrics_text(status: Json, failovers: Failovers) -> str:
             *_tunnels(status["tunnels"], _titles(status["connections"])),
             *_connections(status["connections"], failovers),
             *_neighbours(status["neighbours"]),
+            *_setups(status["counters"].get("ike", {})),
             *_counters(status["counters"], status["workers"]),
         ]
     )
@@ -223,6 +224,30 @@ def _connection_labels(connection: Json) -> dict[str, object]:
         "id": connection["name"],
         "border_gateway": connection["border_gateway"],
     }
+
+
+# What is there from the start, so that a rate sees the first one. Others appear when they occur;
+# there is one for each code of docs/events.md at most.
+_REFUSALS = ("authentication_failed", "unknown_identity", "no_proposal_chosen")
+_KEPT_OUT = ("unknown_peer", "half_open_limit")
+
+
+def _setups(ike: Mapping[str, int]) -> Iterator[list[str]]:
+    """Yield what became of IKE SAs that were not set up: those of others, and our own."""
+    refused = dict.fromkeys(_REFUSALS, 0) | _behind("refused.", ike)
+    refused |= {reason: ike.get(f"drop.{reason}", 0) for reason in _KEPT_OUT}
+    text = "set-ups that others began and that were not let in"
+    yield family("twinspan_ike_refused_total", "counter", text, _by_reason(refused))
+    text = "set-ups and rekeys of ours that failed"
+    yield family("twinspan_ike_failed_total", "counter", text, _by_reason(_behind("failed.", ike)))
+
+
+def _behind(head: str, counters: Mapping[str, int]) -> dict[str, int]:
+    return {key[len(head) :]: value for key, value in counters.items() if key.startswith(head)}
+
+
+def _by_reason(counts: Mapping[str, int]) -> list[Sample]:
+    return [(labelled({"reason": reason}), count) for reason, count in counts.items()]
 
 
 def _counters(counters: Json, each_worker: Iterable[Json]) -> Iterator[list[str]]:

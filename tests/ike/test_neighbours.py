@@ -144,7 +144,26 @@ def test_spoofed_requests_do_not_use_up_what_a_peer_needs_to_be_told() -> None:
     assert parse_clear(pair.b.all(Send)[-1].datagram).notify(NotifyType.COOKIE) is not None
     pair.deliver_all()
     assert counted(pair, "drop.refused") == 6
+    assert counted(pair, "refused.invalid_ke_payload") == 0  # it came with the other group
     assert pair.has_traffic()
+
+
+def test_a_proposal_that_is_refused_counts_once_with_a_cookie_and_without() -> None:
+    """Whoever is asked for a cookie first, because many were refused, is not refused twice."""
+    weak = parse_proposal("aes128gcm16-prfsha256-x25519", ProtocolId.IKE)
+    pair = IkePair(config_a(ike_proposals=(weak,)))
+    pair.start()
+    genuine = pair.hold_to_b()
+    request = parse_clear(genuine.datagram)
+    for number in range(1, 6):
+        other = dataclasses.replace(request, spi_i=number.to_bytes(8, "big"))
+        pair.b.receive(serialise_clear(other), Path(B_ADDRESS, 500, A_ADDRESS, 500))
+    pair.link.flights.clear()
+    assert counted(pair, "refused.no_proposal_chosen") == 5
+    pair.release(genuine)
+    pair.deliver_all()
+    assert counted(pair, "drop.cookie_demanded") == 1
+    assert counted(pair, "refused.no_proposal_chosen") == counted(pair, "drop.refused") == 6
 
 
 def test_who_was_asked_for_a_cookie_is_not_let_in_by_a_repetition_without() -> None:

@@ -168,3 +168,24 @@ def test_bfd_that_is_not_wanted_is_not_down() -> None:
     session = {"state": "established", "bfd": "off"}
     text = metrics_text(status(tunnel("t", bgp=session)), Failovers())
     assert "twinspan_tunnel_bfd_up{" not in text
+
+
+def test_set_ups_that_are_refused_or_fail_are_told_by_reason() -> None:
+    told = status()
+    told["counters"]["ike"] |= {
+        "refused.authentication_failed": 4,
+        "refused.certificate_revoked": 1,
+        "failed.peer_unreachable": 2,
+        "drop.unknown_peer": 9,
+        "drop.bad_icv": 5,
+    }
+    found = samples(metrics_text(told, Failovers()))
+    assert {name: value for name, value in found.items() if "_ike_refused_total" in name} == {
+        'twinspan_ike_refused_total{reason="authentication_failed"}': "4",
+        'twinspan_ike_refused_total{reason="unknown_identity"}': "0",
+        'twinspan_ike_refused_total{reason="no_proposal_chosen"}': "0",
+        'twinspan_ike_refused_total{reason="certificate_revoked"}': "1",
+        'twinspan_ike_refused_total{reason="unknown_peer"}': "9",
+        'twinspan_ike_refused_total{reason="half_open_limit"}': "0",
+    }
+    assert found['twinspan_ike_failed_total{reason="peer_unreachable"}'] == "2"
