@@ -114,6 +114,7 @@ class ChildSa:
     initiated: bool = False  # by a request of ours, in this process
     fresh: Fresh | None = None  # for who goes on with it if this process ends now
     is_lost: bool = False  # the data plane has it no more (see `lost.py`)
+    lasting: str = ""  # what stays the same in its record; no keys (see `snapshot.py`)
 
     @property
     def is_live(self) -> bool:

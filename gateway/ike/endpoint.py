@@ -203,11 +203,11 @@ class IkeEndpoint:
 
     # ---- what the data plane says ----
 
-    def soft_limit(self, spi: int, now: float) -> list[Event]:
+    def soft_limit(self, spi: int, now: float, tunnel: str = "") -> list[Event]:
         """
         Rekey the Child SA with this SPI, inbound or outbound: it has carried nearly what it may.
         """
-        for sa, child in self._find_children(spi):
+        for sa, child in self._find_children(spi, tunnel):
             sa.tasks.add(Task(Work.REKEY_CHILD, child.spi_in))
             dispatch.pump(sa, now)
             self._settle_sa(sa, now)
@@ -221,17 +221,17 @@ class IkeEndpoint:
         for tunnel in self._tunnels.values():
             lost.forget_keys(tunnel)
 
-    def first_inbound(self, spi_in: int, now: float) -> list[Event]:
+    def first_inbound(self, spi_in: int, now: float, tunnel: str = "") -> list[Event]:
         """
         Take note that the peer uses a Child SA: where it replaces the one in use, or is of a newer
         IKE SA, send on it as well.
         """
-        for sa, child in self._find_children(spi_in):
-            tunnel = sa.tunnel
-            assert tunnel is not None
+        for sa, child in self._find_children(spi_in, tunnel):
+            one = sa.tunnel
+            assert one is not None
             dispatch.heard_esp(sa, now)
-            if child.spi_in == spi_in and tunnel.is_next(sa, child):
-                tunnel.switch(self._context, child)
+            if child.spi_in == spi_in and one.is_next(sa, child):
+                one.switch(self._context, child)
             self._settle_sa(sa, now)
         return self._events(now)
 
@@ -266,10 +266,12 @@ class IkeEndpoint:
         self._settle(one, now)
         return self._events(now)
 
-    def _find_children(self, spi: int) -> list[tuple[IkeSa, ChildSa]]:
+    def _find_children(self, spi: int, tunnel: str = "") -> list[tuple[IkeSa, ChildSa]]:
+        """Return the Child SAs with an SPI; who knows the tunnel spares a look at all of them."""
+        one = self._tunnels.get(tunnel)
         return [
             (sa, child)
-            for sa in tuple(self._context.sas.values())
+            for sa in tuple(self._context.sas.values() if one is None else one.sas)
             for child in tuple(sa.children.values())
             if spi in (child.spi_in, child.spi_out)
         ]
@@ -452,9 +454,21 @@ class IkeEndpoint:
 
     def not_kept(self) -> None:
         """Take note that the last changes could not be kept: return all with the next ones."""
+        self.none_kept()
+        self.keep_rest()
+
+    def none_kept(self) -> None:
+        """
+        Take note that no record is kept any more. Each goes with the next change of its IKE SA,
+        those of the others after `keep_rest`.
+        """
         for sa in self._context.sas.values():
             sa.kept = None
-        self._context.touched.update(self._context.sas.values())
+
+    def keep_rest(self) -> None:
+        """Return whatever is not kept with the next changes."""
+        unkept = (sa for sa in self._context.sas.values() if sa.kept is None)
+        self._context.touched.update(unkept)
 
     def restore(self, records: Iterable[bytes], now: float) -> tuple[list[Event], list[str]]:
         """

@@ -187,6 +187,7 @@ class IkeSa:
     answered_on: Path | None = None  # where the stored response went to at first
     repeats_free_at: float = 0.0  # see `repeat`
     kept: object = None  # the stamp of the record that was made of it last
+    lasting: str = ""  # what stays the same in its records, no keys (see `snapshot.py`)
     iv_count: int = 0  # AEAD IVs that were used, in this process and those before
     _iv_prefix: bytes = b""
 

@@ -7,6 +7,7 @@ Private values and ESP keys are among them: only for a record that is sealed.
 from __future__ import annotations
 
 from binascii import a2b_base64, b2a_base64
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any, TypeAlias
 
@@ -132,8 +133,9 @@ def _load_esp(one: Loaded) -> EspSa:
     return EspSa(spi, Encr(encr), key_bits, keys[0], Integ(integ), keys[1], bool(esn))
 
 
+@lru_cache(maxsize=4096)
 def save_selector(one: TrafficSelector) -> list[Value]:
-    """Return a traffic selector."""
+    """Return a traffic selector: one list for all who ask, so not to be changed."""
     return [str(one.first), str(one.last), one.protocol, one.first_port, one.last_port]
 
 

@@ -47,7 +47,7 @@ _PLAIN = {
     TrafficSelectorsR: "TSr",
     VendorId: "V",
 }
-_SA_NUMBER = {ExchangeType.IKE_SA_INIT: "1", ExchangeType.IKE_AUTH: "2"}
+_SA_NUMBER = {int(ExchangeType.IKE_SA_INIT): "1", int(ExchangeType.IKE_AUTH): "2"}
 
 
 def told(message: Message) -> tuple[str, str, tuple[str, ...]]:
@@ -74,16 +74,12 @@ def _payload_name(message: Message, payload: Payload) -> str:
         case Notify():
             return f"N({_name(NotifyType, payload.type)})"
         case SecurityAssociation():
-            number = _SA_NUMBER.get(ExchangeType(message.exchange)) if _known(message) else None
+            number = _SA_NUMBER.get(message.exchange)
             return f"SA{side}{number}" if number else "SA"
         case Raw():
             return _name(PayloadType, payload.type)
     sided = _SIDED.get(type(payload))
     return sided + side if sided else _PLAIN[type(payload)]
-
-
-def _known(message: Message) -> bool:
-    return message.exchange in set(ExchangeType)
 
 
 def _name(kind: type[IntEnum], number: int) -> str:
@@ -140,4 +136,6 @@ def _notified(notify: Notify) -> str:
 
 def _printable(text: str) -> str:
     """Return a text for a terminal: what a peer has sent must not steer it."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)

@@ -201,6 +201,7 @@ def _parse_icmp(text: str, shown: str) -> tuple[int, int]:
     return first, last
 
 
+@lru_cache(maxsize=4096)
 def selector_text(ts: TrafficSelector) -> str:
     """Return the text that `parse_selector` reads back."""
     networks = list(summarize_address_range(ts.first, ts.last))

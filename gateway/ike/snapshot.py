@@ -105,25 +105,40 @@ def _stamp_of_child(child: ChildSa) -> object:
 
 def save(sa: IkeSa) -> bytes:
     """Return the record of an IKE SA."""
-    return json.dumps({"version": VERSION, **_save_sa(sa)}).encode()
-
-
-def _save_sa(sa: IkeSa) -> Table:
     assert sa.tunnel is not None
-    assert sa.keys is not None
+    if not sa.lasting:
+        sa.lasting = json.dumps(_lasting(sa))
+    children = ", ".join(_save_child(one) for one in sa.children.values())
+    own = _joined(prints(sa.tunnel), sa.lasting, json.dumps(_passing(sa)))
+    return f'{own[:-1]}, "children": [{children}]}}'.encode()
+
+
+def _joined(*objects: str) -> str:
+    """Return one JSON object with what is in several, none of which is empty."""
+    return "{" + ", ".join(one[1:-1] for one in objects) + "}"
+
+
+def _lasting(sa: IkeSa) -> Table:
+    """Return what stays the same once an IKE SA is established."""
     assert sa.suite is not None
-    secrets = sa.keys.secrets
     return {
-        "tunnel": sa.tunnel.config.name,
-        "config": prints(sa.tunnel),
-        "state": sa.state.name,
+        "version": VERSION,
         "spis": [text(sa.spi_i), text(sa.spi_r)],
         "original_initiator": sa.original_initiator,
-        "path": _save_path(sa.path),
         "suite": [int(one) for one in _ike_suite_values(sa.suite)],
         "further": _save_further(sa.suite),
-        "keys": [text(getattr(secrets, one.name).reveal()) for one in fields(secrets)],
         "nonces": [text(sa.nonce_i), text(sa.nonce_r)],
+    }
+
+
+def _passing(sa: IkeSa) -> Table:
+    """Return what changes in the life of an IKE SA, and its keys: no copy of them is left here."""
+    assert sa.keys is not None
+    secrets = sa.keys.secrets
+    return {
+        "keys": [text(getattr(secrets, one.name).reveal()) for one in fields(secrets)],
+        "state": sa.state.name,
+        "path": _save_path(sa.path),
         "birth": _save_birth(sa.birth),
         "peer_id": _save_identity(sa.peer_id),
         "peer_proof": _save_proof(sa.peer_proof),
@@ -149,7 +164,6 @@ def _save_sa(sa: IkeSa) -> Table:
         "outdated": sa.is_outdated,
         "beside": sa.is_beside,
         "ivs": sa.iv_count,
-        "children": [_save_child(one) for one in sa.children.values()],
     }
 
 
@@ -190,7 +204,13 @@ def _save_request(request: Request) -> Table:
     }
 
 
-def _save_child(child: ChildSa) -> Table:
+def _save_child(child: ChildSa) -> str:
+    if not child.lasting:
+        child.lasting = json.dumps(_lasting_of_child(child))
+    return _joined(child.lasting, json.dumps(_passing_of_child(child)))
+
+
+def _lasting_of_child(child: ChildSa) -> Table:
     suite = child.suite
     return {
         "spis": [child.spi_in, child.spi_out],
@@ -199,16 +219,21 @@ def _save_child(child: ChildSa) -> Table:
         "local_ts": [save_selector(one) for one in child.local_ts],
         "remote_ts": [save_selector(one) for one in child.remote_ts],
         "encap": child.udp_encap,
+        "nonce": text(child.lowest_nonce),
+        "replaces": child.replaces,
+        "slot": child.slot,
+    }
+
+
+def _passing_of_child(child: ChildSa) -> Table:
+    return {
         "times": [
             _save_time(one) for one in (child.up_at, child.rekey_at, child.hard_at, child.down_at)
         ],
-        "nonce": text(child.lowest_nonce),
-        "replaces": child.replaces,
         "replaced_by": child.replaced_by,
         "stage": child.stage.name,
         "use": child.use.name,
         "reason": _save_reason(child.down_reason),
-        "slot": child.slot,
         "fresh": save_fresh(child.fresh),
     }
 
@@ -251,10 +276,15 @@ def _save_further(suite: IkeSuite | EspSuite) -> list[Value]:
     return [[one.type, one.id] for one in suite.further]
 
 
-def prints(tunnel: Tunnel) -> Table:
-    """Return the fingerprints of a tunnel's configuration, made once for each configuration."""
-    if tunnel.prints is None or tunnel.prints[0] is not tunnel.config:
-        tunnel.prints = (tunnel.config, fingerprints(tunnel.config))
+def prints(tunnel: Tunnel) -> str:
+    """
+    Return a tunnel's name with the fingerprints of its configuration as JSON, made once for each
+    configuration.
+    """
+    config = tunnel.config
+    if tunnel.prints is None or tunnel.prints[0] is not config:
+        told = {"tunnel": config.name, "config": fingerprints(config)}
+        tunnel.prints = (config, json.dumps(told))
     return tunnel.prints[1]
 
 

@@ -40,7 +40,6 @@ from gateway.sa import Address, EspSa, Limits
 
 if TYPE_CHECKING:
     from gateway.ike.ike_sa import IkeSa
-    from gateway.ike.kept import Table
 
 AT_ONCE = frozenset(
     {"deleted_by_peer", "lifetime_over", "restart", "crash_detected"}
@@ -74,7 +73,7 @@ class Tunnel:
         self.last_failure: Reason | None = None
         # Of the last liveness check that was sent once only: when it was answered, after how long.
         self.round_trip: tuple[float, float] | None = None
-        self.prints: tuple[TunnelConfig, Table] | None = None  # see `snapshot.fingerprints`
+        self.prints: tuple[TunnelConfig, str] | None = None  # see `snapshot.prints`
         self.refused: dict[Work, Reason] = {}  # rekeys that the peer refuses, until one succeeds
 
     def usable(self) -> list[IkeSa]:

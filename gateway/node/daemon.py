@@ -162,11 +162,11 @@ class IkeDaemon:
                 if punt.path is not None:
                     self._punted(punt.data, punt.path)
             case PuntType.SOFT_LIMIT:
-                self.carry_out(self.endpoint.soft_limit(punt.spi, now))
+                self.carry_out(self.endpoint.soft_limit(punt.spi, now, **self._of(punt)))
             case PuntType.HARD_LIMIT:
                 # The rekey that the soft limit asked for has not come; it must come now.
                 self._journal.warning("hard_limit", spi=f"{punt.spi:#010x}", **self._of(punt))
-                self.carry_out(self.endpoint.soft_limit(punt.spi, now))
+                self.carry_out(self.endpoint.soft_limit(punt.spi, now, **self._of(punt)))
             case PuntType.PATH_CHANGED:
                 tunnel = self._tunnels.by_number.get(punt.tunnel)
                 if tunnel is not None and tunnel.name in self.known and punt.path is not None:
@@ -177,7 +177,7 @@ class IkeDaemon:
                     Level.DEBUG, "unknown_spi", source, spi=text, path=punt.path
                 )
             case PuntType.FIRST_INBOUND:
-                self.carry_out(self.endpoint.first_inbound(punt.spi, now))
+                self.carry_out(self.endpoint.first_inbound(punt.spi, now, **self._of(punt)))
             case PuntType.PATH_MTU:
                 self._path_mtu(punt.tunnel)
             case PuntType.WORKER_FAILED:

@@ -189,11 +189,18 @@ class Succession:
         return self._keeper.sealed(self._daemon.endpoint.changes(), self._standings())
 
     def begin_again(self) -> None:
-        """Keep everything with another data plane process. Raises DataPlaneError."""
+        """
+        Keep everything with another data plane process: each IKE SA as it changes, those that do
+        not with `keep_rest`, when there is time for it. Raises DataPlaneError.
+        """
         self._keeper.begin_again()
-        self._daemon.endpoint.not_kept()
-        self._daemon.carry_out([])
+        self._daemon.endpoint.none_kept()
         self.keep_standings()
+
+    def keep_rest(self) -> None:
+        """Keep what no change has brought since `begin_again`."""
+        self._daemon.endpoint.keep_rest()
+        self._daemon.carry_out([])
 
     def _keep(self, changes: Changes) -> None:
         """Keep the changes of IKE SAs, together with an operator's word that has made them."""

@@ -358,9 +358,11 @@ class Gateway:
         while True:
             await asyncio.sleep(TICK_S)
             count += 1
-            self._guarded(self._daemon.tick)
             if self._renewal is not None:
                 self._guarded(self._renewal.tick)
+                if self._renewal.is_pressing:
+                    continue  # all else can wait for some seconds: silent tunnels can not
+            self._guarded(self._daemon.tick)
             self._guarded(self._failback.tick)
             self._guarded(self._prober.follow)
             self._guarded(self._succession.keep_standings)

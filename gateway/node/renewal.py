@@ -11,7 +11,6 @@ its traffic goes elsewhere, as it does where a peer is gone.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -47,11 +46,12 @@ class Wave:
     since: float  # when the data plane was lost
     begun_at: float
     tunnels: int
-    waiting: deque[str]
+    waiting: dict[str, None]  # in their order
     under_way: dict[str, float] = field(default_factory=dict)  # since when
     late: dict[str, float] = field(default_factory=dict)  # the same, not answered in time
     anew: set[str] = field(default_factory=set)  # with another IKE SA: once, the core goes on
     silent_s: dict[str, float] = field(default_factory=dict)  # those that are done
+    has_asked_all: bool = False
     is_over: bool = False
     _usual_s: float = 0.0  # how long an answer takes of late
 
@@ -66,7 +66,7 @@ class Wave:
     def answered(self, name: str, now: float) -> None:
         """Take note that a tunnel has other keys."""
         if name in self.waiting:
-            self.waiting.remove(name)  # the peer was faster
+            del self.waiting[name]  # the peer was faster
             return
         asked = self.under_way if name in self.under_way else self.late
         self._usual_s += (now - asked.pop(name) - self._usual_s) / 8
@@ -75,6 +75,10 @@ class Wave:
     def open(self) -> set[str]:
         """Return the tunnels that are not done."""
         return {*self.waiting, *self.under_way, *self.late}
+
+    def is_open(self, name: str) -> bool:
+        """Return whether a tunnel is one of them."""
+        return name in self.waiting or name in self.under_way or name in self.late
 
     def report(self) -> dict[str, object]:
         """Return what there is to say of it, for the status."""
@@ -161,7 +165,7 @@ class Renewal:
     def begin(self, ranked: Iterable[str], since: float) -> None:
         """Have other keys made for those of the tunnels that had some, in this order."""
         names = [name for name in ranked if self._is_open(name)]
-        self._wave = Wave(since, self._clock(), len(names), deque(names))
+        self._wave = Wave(since, self._clock(), len(names), dict.fromkeys(names))
         self._pump()
 
     def _is_open(self, name: str) -> bool:
@@ -184,10 +188,14 @@ class Renewal:
             if now - at >= wave.patience_s:
                 wave.late[name] = wave.under_way.pop(name)
         while wave.waiting and len(wave.under_way) < AT_ONCE:
-            name = wave.waiting.popleft()
+            name = next(iter(wave.waiting))
+            del wave.waiting[name]
             wave.under_way[name] = now
             if name in self._daemon.known:
                 self._daemon.rekey_tunnel(name, ike=False)
+        if not wave.waiting and not wave.has_asked_all:
+            wave.has_asked_all = True
+            self._succession.keep_rest()
         is_late = now - wave.begun_at >= BRIDGE_S
         if is_late:
             self._end_bridges(wave)
@@ -200,7 +208,7 @@ class Renewal:
         if wave is None or wave.is_over or not isinstance(event, ChildSaUp | Failed):
             return
         name = event.tunnel
-        if name not in wave.open:
+        if not wave.is_open(name):
             return
         loop = asyncio.get_running_loop()
         if isinstance(event, Failed):
@@ -224,6 +232,14 @@ class Renewal:
     def tick(self) -> None:
         """Let nobody wait for a peer that does not answer."""
         self._pump()
+
+    @property
+    def is_pressing(self) -> bool:
+        """Return whether tunnels are silent that keep their carrier: nothing is more urgent."""
+        wave = self._wave
+        if wave is None or wave.is_over:
+            return False
+        return self._clock() - wave.begun_at < BRIDGE_S
 
     def _end_bridges(self, wave: Wave) -> None:
         """Let the traffic of those that are not done go elsewhere; they are asked all the same."""

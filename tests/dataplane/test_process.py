@@ -23,6 +23,7 @@ from gateway.dataplane.interface import EncapKind, Punt, PuntType, TunQueue
 from gateway.dataplane.reach import SOCKET_NAME, connect, spawn_dataplane
 from gateway.dataplane.remote import RemotePlane
 from gateway.errors import DataPlaneError
+from gateway.sa import Path as GatewayPath
 from tests.dataplane.values import LEFT, OPTIONS, PATH, plane_sa
 
 Spawn = Callable[..., RemotePlane]
@@ -364,8 +365,25 @@ def test_ike_datagrams_come_up_and_go_out(spawn: Spawn) -> None:
         assert (got[0].type, got[0].data) == (PuntType.IKE, b"ike request")
         assert got[0].path is not None
         assert (got[0].path.local_port, got[0].path.remote_port) == (port, peer.getsockname()[1])
+        os.kill(plane.pid, signal.SIGSTOP)  # what is sent does not wait for that process
         plane.send_ike(got[0].path, b"ike response")
+        os.kill(plane.pid, signal.SIGCONT)
         assert peer.recv(100) == b"\0\0\0\0ike response"
+
+
+def test_an_ike_datagram_that_can_not_go_out_is_an_error(spawn: Spawn) -> None:
+    """It is the data plane's to say why: the network is not there, or the socket."""
+    plane = spawn()
+    sock = udp_socket()
+    with socket.socket(fileno=os.dup(sock)) as bound:
+        port = bound.getsockname()[1]
+    here, far = ip_address("127.0.0.1"), ip_address("203.0.113.9")
+    with pytest.raises(DataPlaneError, match="no such SA, tunnel or socket"):
+        plane.send_ike(GatewayPath(here, port, far, 4500), b"ike")
+    plane.add_socket(sock, 0, here, port, EncapKind.UDP)
+    with pytest.raises(DataPlaneError) as caught:
+        plane.send_ike(GatewayPath(here, port, far, 4500), b"ike")
+    assert caught.value.errno != 0
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")

@@ -6,6 +6,8 @@ Message names: R = CREATE_CHILD_SA { N(REKEY_SA), SA, Ni, KEi, TSi, TSr }, D = I
 
 from __future__ import annotations
 
+from dataclasses import replace
+from ipaddress import ip_address
 from itertools import permutations
 
 import pytest
@@ -155,6 +157,18 @@ def test_soft_limit_of_packets_begins_the_rekey_by_either_spi() -> None:
     assert len(pair.a.all(ChildSaUp)) == 2
     pair.a.take(pair.a.endpoint.soft_limit(0xDEAD, pair.now))
     assert len(pair.a.all(ChildSaUp)) == 2
+
+
+def test_who_knows_the_tunnel_has_only_that_one_looked_at() -> None:
+    pair = IkePair.established()
+    other = replace(pair.a.config, name="other", remote=ip_address("203.0.113.77"))
+    pair.a.take(pair.a.endpoint.configure([pair.a.config, other], pair.now))
+    spi = pair.a.all(ChildSaUp)[0].inbound.spi
+    for tunnel, rekeys in (("other", 1), (pair.a.config.name, 2), ("unknown", 3)):
+        pair.a.take(pair.a.endpoint.soft_limit(spi, pair.now, tunnel))
+        pair.deliver_all()
+        assert len(pair.a.all(ChildSaUp)) == rekeys
+        spi = pair.a.all(ChildSaUp)[-1].inbound.spi
 
 
 def test_limits_of_a_child_sa_are_jittered_and_below_the_wrap() -> None:

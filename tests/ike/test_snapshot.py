@@ -52,6 +52,25 @@ def test_quiet_restart_is_not_noticed(who: str) -> None:
     assert not pair.a.all(IkeSaDown) or pair.a.all(IkeSaDown)[0].reason.code == "rekeyed"
 
 
+def test_where_no_record_is_kept_any_more_each_goes_with_the_next_change() -> None:
+    """The data plane process was replaced: what the next one keeps begins empty."""
+    endpoint = (pair := IkePair.established()).a.endpoint
+    ((place, record),) = pair.a.store.records.items()
+    endpoint.none_kept()
+    assert endpoint.changes() == []
+    endpoint.keep_rest()
+    ((found, again),) = endpoint.changes()
+    assert found == place
+    assert {**json.loads(again), "children": []} == {**json.loads(record), "children": []}
+    endpoint.keep_rest()
+    assert endpoint.changes() == []
+    endpoint.none_kept()
+    endpoint.rekey_child(pair.a.config.name, pair.now)
+    assert [found for found, _ in endpoint.changes()] == [place]
+    endpoint.keep_rest()
+    assert endpoint.changes() == []
+
+
 def test_both_ends_restart() -> None:
     pair = IkePair.established()
     pair.a.restart()

@@ -6,7 +6,6 @@ nobody waits for a peer that does not answer.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from typing import cast
@@ -38,6 +37,16 @@ FIRST, SECOND = "office-1", "office-2"
 
 
 @dataclass
+class Rest:
+    """In place of the succession: how often it was asked to keep what no change has brought."""
+
+    asked: int = 0
+
+    def keep_rest(self) -> None:
+        self.asked += 1
+
+
+@dataclass
 class Bench:
     """A gateway whose tunnels were up, a clock under the test's hand, and what was asked for."""
 
@@ -45,6 +54,7 @@ class Bench:
     renewal: Renewal = field(init=False)
     now: float = 100.0
     asked: list[str] = field(default_factory=list)
+    rest: Rest = field(default_factory=Rest)
 
     def __post_init__(self) -> None:
         nobody = cast("RemotePlane", self.gw.plane)
@@ -53,7 +63,7 @@ class Bench:
             lambda: nobody,
             self.gw.daemon,
             self.gw.reconciler,
-            cast("Succession", None),
+            cast("Succession", self.rest),
             self.gw.tunnels,
             self.gw.journal,
             lambda: self.now,
@@ -100,12 +110,14 @@ async def test_as_one_is_done_the_next_one_begins(
 ) -> None:
     monkeypatch.setattr(renewal, "AT_ONCE", 1)
     bench.renewal.begin([SECOND, FIRST], bench.now)
-    assert bench.asked == [SECOND]
+    assert (bench.asked, bench.rest.asked) == ([SECOND], 0)
     bench.now += 0.2
     await bench.comes_up(SECOND, NEW)
-    assert bench.asked == [SECOND, FIRST]
+    assert (bench.asked, bench.rest.asked) == ([SECOND, FIRST], 1)
+    assert bench.renewal.is_pressing
     bench.now += 0.1
     await bench.comes_up(FIRST, NEW + 1)
+    assert not bench.renewal.is_pressing
     report = bench.gw.daemon.renewed
     assert report is not None
     assert (report["tunnels"], report["renewed"], report["silent_s"]) == (2, 2, 0.3)
@@ -145,7 +157,9 @@ async def test_more_tunnels_than_the_time_is_enough_for_are_asked_for_one_after_
     bench.now += BRIDGE_S - 0.5
     await bench.comes_up(SECOND, NEW)
     assert bench.asked == [SECOND, FIRST]
+    assert bench.renewal.is_pressing
     bench.now += 0.6
+    assert not bench.renewal.is_pressing  # all else has waited long enough
     bench.renewal.tick()
     assert "NO-CARRIER" in ip("link show ts-office-1")
     assert bench.gw.daemon.renewed is None
@@ -173,7 +187,7 @@ async def test_one_whose_turn_comes_late_is_not_forgotten(
 def test_where_all_answers_are_late_they_are_waited_for_longer() -> None:
     """With a thousand tunnels all were under way at once, and each was asked again and again."""
     names = [str(number) for number in range(3 * AT_ONCE)]
-    wave = Wave(0.0, 0.0, len(names), deque(names[2 * AT_ONCE :]))
+    wave = Wave(0.0, 0.0, len(names), dict.fromkeys(names[2 * AT_ONCE :]))
     assert wave.patience_s == PATIENCE_S
     for begun_at, took_s in ((0.0, 2.0), (2.0, 0.1)):
         wave.under_way = dict.fromkeys(names[:AT_ONCE], begun_at)

@@ -11,8 +11,10 @@ import json
 from typing import Any
 
 from gateway.ike import snapshot
+from gateway.ike.child import ChildSa
 from gateway.ike.endpoint import IkeEndpoint
 from gateway.ike.iana import ExchangeType
+from gateway.ike.ike_sa import IkeSa
 from gateway.ike.message import parse_header
 
 _SK, _SKF = 46, 53
@@ -34,7 +36,7 @@ class Store:
             else:
                 self.records.pop(key, None)
         whole = {
-            sa.own_spi: json.loads(snapshot.save(sa))
+            sa.own_spi: json.loads(_afresh(sa))
             for sa in endpoint._context.sas.values()
             if sa.state in snapshot.KEPT and sa.tunnel is not None
         }
@@ -51,6 +53,18 @@ class Store:
     def newest(self) -> Any:
         """Return what is kept of the newest IKE SA."""
         return sorted(map(json.loads, self.records.values()), key=lambda one: one["times"][1])[-1]
+
+
+def _afresh(sa: IkeSa) -> bytes:
+    """Return the record that would be made of an IKE SA if nothing of one before were used."""
+    parts: list[IkeSa | ChildSa] = [sa, *sa.children.values()]
+    before = [part.lasting for part in parts]
+    for part in parts:
+        part.lasting = ""
+    record = snapshot.save(sa)
+    for part, lasting in zip(parts, before, strict=True):
+        part.lasting = lasting
+    return record
 
 
 def _goes_on(old: bytes, new: bytes) -> bool:

@@ -281,7 +281,8 @@ class Side:
         assert inbound == sa, "both ends must derive the same ESP SA"
         if sa.spi not in self.peer.plane.heard:
             self.peer.plane.heard.add(sa.spi)
-            self.peer.take(self.peer.endpoint.first_inbound(sa.spi, self.pair.now))
+            tunnel = self.peer.config.name
+            self.peer.take(self.peer.endpoint.first_inbound(sa.spi, self.pair.now, tunnel))
         return True
 
     # ---- what it said ----
