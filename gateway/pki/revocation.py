@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum, auto
-from functools import lru_cache
 from itertools import pairwise
 
 from cryptography import x509
@@ -22,6 +21,7 @@ from cryptography.x509 import ocsp
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 
 from gateway.pki.certificate import MALFORMED, Certificate, crl_urls, ocsp_urls, parse_given
+from gateway.pki.kept import Kept
 from gateway.pki.problem import BadText, NotTrusted
 from gateway.pki.question import Mode, Question
 
@@ -29,6 +29,7 @@ URLS_MAX = 2  # of each kind that are asked for one certificate
 URL_CHARACTERS_MAX = 512
 SKEW_S = 300.0
 CRLS_KEPT = 16  # that were verified: a long one takes tens of milliseconds
+CRL_BYTES_KEPT = 16 * 2**20  # of all of these; one that is fetched has 4 MiB at most
 OCSP_LIFE_S = 86400.0  # of an answer that does not say when the next one comes
 
 
@@ -188,7 +189,7 @@ def _load(blob: bytes, issuer: Certificate) -> x509.CertificateRevocationList | 
     return found if is_by_issuer and _counts(found, issuer) else None
 
 
-_load_once = lru_cache(CRLS_KEPT)(_load)
+_load_once = Kept(_load, CRLS_KEPT, CRL_BYTES_KEPT)
 
 
 def _counts(found: x509.CertificateRevocationList, issuer: Certificate) -> bool:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import pytest
 from cryptography import x509
 from hypothesis import given
 from hypothesis.strategies import binary
 
 from gateway.pki import cache, revocation
+from gateway.pki.certificate import Certificate
+from gateway.pki.kept import Kept
 from gateway.pki.problem import NotTrusted
 from gateway.pki.question import Mode, Question
 from gateway.pki.revocation import Policy, State, fresh_until, judge, questions_of, read_any
 from tests.support.authority import AT, DAY, NOW, Entity, Wish, authority, key
 
+T = TypeVar("T")
 ROOT = authority()
 PEER = ROOT.issue(Wish(crl="http://ca.test/a.crl", ocsp="http://ca.test/ocsp"), key())
 WAY = (PEER.certificate, ROOT.certificate)
@@ -93,7 +99,17 @@ def test_a_revocation_that_is_known_counts_more_than_an_older_answer_of_the_peer
     assert refused.value.code == "certificate_revoked"
 
 
-def test_a_list_that_was_fetched_is_verified_once_for_all_peers() -> None:
+def _counted(load: Callable[[bytes, Certificate], T], loaded: list[bytes]) -> Callable[..., T]:
+    def counting(content: bytes, issuer: Certificate) -> T:
+        loaded.append(content)
+        return load(content, issuer)
+
+    return counting
+
+
+def test_a_list_that_was_fetched_is_verified_once_for_all_peers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """A long one takes tens of milliseconds; how old it is, is looked at each time."""
     peers = [ROOT.issue(Wish(f"p{number}", crl="http://ca.test/b.crl"), key()) for number in (1, 2)]
     blob = ROOT.crl(peers[1])
@@ -105,14 +121,44 @@ def test_a_list_that_was_fetched_is_verified_once_for_all_peers() -> None:
             return error.code
         return ""
 
-    before = revocation._load_once.cache_info()
+    loaded: list[bytes] = []
+    kept = Kept(_counted(revocation._load, loaded), 16, 2**20)
+    monkeypatch.setattr(revocation, "_load_once", kept)
     assert [seen(peer) for peer in peers] == ["", "certificate_revoked"]
     assert [seen(peer, AT + 30 * 86400) for peer in peers] == ["revocation_unknown"] * 2
-    after = revocation._load_once.cache_info()
-    assert (after.misses - before.misses, after.hits - before.hits) == (1, 3)
-    assert state(blob) is State.GOOD  # what a peer sends itself takes no place there
-    assert revocation._load_once.cache_info() == after
-    assert revocation._load_once.cache_info().maxsize == revocation.CRLS_KEPT
+    assert loaded == [blob]
+    assert state(ROOT.crl(peers[0])) is State.GOOD  # what a peer sends itself takes no place there
+    assert loaded == [blob]
+
+
+def test_lists_that_were_verified_are_kept_by_number_and_by_bytes() -> None:
+    asked: list[bytes] = []
+
+    def load(content: bytes, issuer: Certificate) -> int:
+        asked.append(content)
+        if content == b"bad":
+            raise ValueError("bad")
+        return len(content)
+
+    kept = Kept(load, most=3, bytes_max=10)
+    assert [kept(content, ROOT.certificate) for content in (b"a", b"bb", b"a", b"ccc")] == [
+        1,
+        2,
+        1,
+        3,
+    ]
+    assert asked == [b"a", b"bb", b"ccc"]
+    kept(b"d", ROOT.certificate)  # one too many: that of b"bb" was asked for longest ago
+    assert (len(kept), kept.bytes) == (3, 5)
+    kept(b"e" * 8, ROOT.certificate)  # too many bytes
+    assert (len(kept), kept.bytes) == (2, 9)
+    kept(b"f" * 11, ROOT.certificate)  # more than there is room for: it is not kept
+    assert (len(kept), kept.bytes) == (0, 0)
+    with pytest.raises(ValueError, match="bad"):
+        kept(b"bad", ROOT.certificate)
+    assert len(kept) == 0
+    assert kept(b"d", PEER.certificate) == kept(b"d", ROOT.certificate) == 1
+    assert asked[-2:] == [b"d", b"d"]  # of each issuer by itself
 
 
 def test_the_cache_is_bounded_and_forgets() -> None:
