@@ -129,9 +129,21 @@ class Run:
         return [one["problem"]["code"] for one in self.plane.reports if one.get("problem")]
 
 
+def _told(turns: tuple[bytes, ...], until: tuple[asyncio.Event, bytes] | None) -> Iterator[bytes]:
+    yield from turns
+    if until is not None:
+        seen, then = until
+        while not seen.is_set():
+            yield turns[-1]
+        yield then
+
+
 @contextlib.asynccontextmanager
-async def running(folder: Path, *turns: bytes) -> AsyncIterator[Run]:
-    plane, log = Plane(iter(turns)), io.StringIO()
+async def running(
+    folder: Path, *turns: bytes, until: tuple[asyncio.Event, bytes] | None = None
+) -> AsyncIterator[Run]:
+    """With `until` the last turn comes again and again, up to an event; then another one does."""
+    plane, log = Plane(_told(turns, until)), io.StringIO()
     async with served(plane, server_context(folder)) as http:
         source = ControlSource(Enrolment(str(http._place), folder))
         journal = Journal(log, time.time)
@@ -173,11 +185,14 @@ async def test_a_newer_document_is_applied_kept_and_reported(folder: Path) -> No
 async def test_what_is_no_document_for_us_changes_nothing_and_is_reported(
     folder: Path, said: bytes, code: str
 ) -> None:
-    before = (folder / FILE).read_bytes()
-    async with running(folder, said, turn(named("good"), 3)) as run:
+    before, seen = (folder / FILE).read_bytes(), asyncio.Event()
+    async with running(folder, said, until=(seen, turn(named("good"), 3))) as run:
         await run.until(lambda: code in run.problems)
-        notes = cast(list[str], run.source.about()["notes"])
-        assert any(code in note for note in notes) or run.life.applied
+        await run.until(
+            lambda: any(code in note for note in cast(list[str], run.source.about()["notes"]))
+        )
+        assert (folder / FILE).read_bytes() == before
+        seen.set()
         await run.until(lambda: run.life.applied)
         assert run.life.applied == ["good"]  # and it goes on asking
         await run.until(lambda: "problem" not in run.last)
