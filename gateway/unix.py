@@ -13,6 +13,7 @@ import socket
 import struct
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path as FilePath
 
 from gateway.errors import ConfigError
@@ -52,13 +53,37 @@ def adopt(
     return sock
 
 
+@dataclass(frozen=True, slots=True)
+class Handed:
+    """A descriptor that systemd gave us, and what it is called."""
+
+    name: str
+    descriptor: int
+
+
+def handed() -> list[Handed]:
+    """
+    Return, once, what systemd gave us: sockets of .socket units first, then what was stored
+    (sd_listen_fds_with_names(3)). Nothing has a name where the names do not fit the descriptors.
+    """
+    pid, count, listed = (os.environ.pop(f"LISTEN_{key}", "") for key in ("PID", "FDS", "FDNAMES"))
+    if pid != str(os.getpid()):
+        return []
+    total = int(count) if count.isascii() and count.isdecimal() else 0
+    names = listed.split(":")
+    if len(names) != total:
+        names = [""] * total
+    return [Handed(name, LISTEN_FDS_START + at) for at, name in enumerate(names)]
+
+
 def activated(kind: socket.SocketKind = socket.SOCK_SEQPACKET) -> socket.socket | None:
     """Return the listening socket systemd gave us (sd_listen_fds(3)), None if it gave none."""
-    if os.environ.pop("LISTEN_PID", "") != str(os.getpid()):
+    found = handed()
+    if not found:
         return None
-    if os.environ.pop("LISTEN_FDS", "0") != "1":
+    if len(found) != 1:
         raise ConfigError(["LISTEN_FDS: need exactly one socket"])
-    return adopt(LISTEN_FDS_START, "LISTEN_FDS", kind)
+    return adopt(found[0].descriptor, "LISTEN_FDS", kind)
 
 
 def allowed_uids(listener: socket.socket | None) -> frozenset[int] | None:

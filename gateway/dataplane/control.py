@@ -11,7 +11,8 @@ One SEQPACKET connection carries three kinds of message:
 Descriptors travel with the message (SCM_RIGHTS): TUN queues and sockets upward; what may be large
 (records, the state) as a sealed memfd in either direction. KEEP alone is not answered unless it is
 refused: what was sent is kept, whatever becomes of the sender, so nobody has to wait for it.
-INHERIT is answered by messages of its own (`estate.py`).
+INHERIT is answered by messages of its own (`estate.py`). SETTLE says that what a service manager
+has kept, and was not put in again, is not wanted any more (`fdstore.py`).
 
 The first request is HELLO: both ends must have the same ABI version and struct sizes, so no field
 is ever translated. Neither end trusts the other's lengths.
@@ -57,6 +58,7 @@ class Op(IntEnum):
     KEPT = 103
     STOP = 104
     INHERIT = 105
+    SETTLE = 106
 
 
 # Those that go before HELLO, so with an ABI that is not ours: neither they nor STOP ever change.
@@ -110,20 +112,22 @@ class Received:
     complete: bool  # False if the kernel had to cut the message or its descriptors
 
 
-def receive(sock: socket.socket, buffers: list[memoryview]) -> Received:
+def receive(sock: socket.socket, buffers: list[memoryview], flags: int = 0) -> Received:
     """
-    Read one message into `buffers`. Raises BlockingIOError if none waits, OSError.
+    Read one message into `buffers`; `flags` are further ones of recvmsg(2). Raises BlockingIOError
+    if none waits, OSError.
 
     Length 0 means that the other end is gone: no message is empty.
     """
     width = array.array("i").itemsize
     space = socket.CMSG_SPACE(DESCRIPTORS_MAX * width)
-    length, ancillary, flags, _ = sock.recvmsg_into(buffers, space, socket.MSG_CMSG_CLOEXEC)
+    flags |= socket.MSG_CMSG_CLOEXEC
+    length, ancillary, told, _ = sock.recvmsg_into(buffers, space, flags)
     descriptors = array.array("i")
     for level, kind, content in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             descriptors.frombytes(content[: len(content) - len(content) % width])
-    complete = not flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC)
+    complete = not told & (socket.MSG_TRUNC | socket.MSG_CTRUNC)
     return Received(length, tuple(descriptors), complete)
 
 

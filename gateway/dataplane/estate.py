@@ -9,7 +9,11 @@ series of messages, the same in every version whatever the ABI:
     MAGIC {"number": 1, "name": "office-1@ts-office-1", "uso": true,
            "shares": [0, 0], "urgent": [1]}                     with the queues of a tunnel
     MAGIC {"place": ["192.0.2.1", 4500, 0], "workers": [0, 1]}          with a socket of each
+    MAGIC {"stored": {"number": 1, ...}, "since": 17.25}                with those descriptors
     MAGIC {"end": true}                                         with the records as a memory file
+
+What is `stored` is not in the data plane: a service manager has kept it since a data plane process
+before (`fdstore.py`).
 
 Fields may be added; a reader leaves those alone that it does not know.
 """
@@ -40,6 +44,7 @@ MESSAGES_MAX = 65536  # of one estate: who goes on for ever would hold us up
 
 Loaded: TypeAlias = Any  # what json makes; a wrong type shows when it is used
 Place: TypeAlias = tuple[str, int, int]  # address, port, EncapKind: as in `PlaneState`
+Key: TypeAlias = int | Place  # a tunnel's number, or where sockets are bound
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,7 @@ class Estate:
     records: dict[bytes, bytes] = field(default_factory=dict)
     is_whole: bool = False  # the other end has said all
     since: float = 0.0  # monotonic seconds: when its data plane process was lost
+    stored: Estate | None = None  # what is not in the data plane process: kept since one before
 
     def take_socket(self, place: Place, worker: int, descriptor: int) -> None:
         """Hold a worker's socket, in place of the one before."""
@@ -88,8 +94,18 @@ class Estate:
         queues = [fd for device in self.devices.values() for fd in device.descriptors]
         return [*queues, *(fd for held in self.sockets.values() for fd in held.values())]
 
+    def join_stored(self) -> None:
+        """Make what is stored a part of this estate: its data plane process is to end."""
+        stored, self.stored = self.stored, None
+        if stored is not None:
+            self.devices |= stored.devices
+            self.sockets |= stored.sockets
+
     def close(self) -> None:
         """Let go of everything."""
+        if self.stored is not None:
+            self.stored.close()
+            self.stored = None
         for number in tuple(self.devices):
             self.close_device(number)
         for place in tuple(self.sockets):
@@ -102,14 +118,37 @@ class Estate:
 
 def messages(estate: Estate, records: Mapping[bytes, bytes]) -> Iterator[tuple[bytes, list[int]]]:
     """Yield the messages and their descriptors; the last one's only is to be closed then."""
-    for number, device in estate.devices.items():
-        told = {"number": number, "name": device.name, "uso": device.uso}
-        shares = [queue.share for queue in device.queues]
-        urgent = [at for at, queue in enumerate(device.queues) if queue.is_urgent]
-        yield _message({**told, "shares": shares, "urgent": urgent}), device.descriptors
-    for place, held in estate.sockets.items():
-        yield _message({"place": place, "workers": list(held)}), list(held.values())
+    for key in _keys(estate):
+        yield message_of(estate, key)
     yield _message({"end": True}), [control.write_memory(pack(records.items()))]
+
+
+def stored_messages(stored: Estate) -> Iterator[tuple[bytes, list[int]]]:
+    """Yield the messages about what a service manager has kept."""
+    for key in _keys(stored):
+        told, descriptors = _told_of(stored, key)
+        yield _message({"stored": told, "since": stored.since}), descriptors
+
+
+def message_of(estate: Estate, key: Key) -> tuple[bytes, list[int]]:
+    """Return the message about a tunnel's device or about sockets. Raises KeyError."""
+    told, descriptors = _told_of(estate, key)
+    return _message(told), descriptors
+
+
+def _keys(estate: Estate) -> list[Key]:
+    return [*estate.devices, *estate.sockets]
+
+
+def _told_of(estate: Estate, key: Key) -> tuple[dict[str, object], list[int]]:
+    if not isinstance(key, int):
+        held = estate.sockets[key]
+        return {"place": key, "workers": list(held)}, list(held.values())
+    device = estate.devices[key]
+    shares = [queue.share for queue in device.queues]
+    urgent = [at for at, queue in enumerate(device.queues) if queue.is_urgent]
+    told = {"number": key, "name": device.name, "uso": device.uso}
+    return {**told, "shares": shares, "urgent": urgent}, device.descriptors
 
 
 def _message(content: Mapping[str, object]) -> bytes:
@@ -181,7 +220,7 @@ def receive(sock: socket.socket, timeout_s: float) -> tuple[Estate, bytes]:
             if not content.startswith(MAGIC):
                 control.close_all(message.descriptors)
                 return estate, content
-            _take(estate, content, message.descriptors, is_cut=not message.complete)
+            take(estate, content, message.descriptors, is_cut=not message.complete)
     except (DataPlaneError, OSError):
         estate.close()
         raise
@@ -196,20 +235,6 @@ def _wait(sock: socket.socket, give_up_at: float) -> None:
         raise DataPlaneError(text, lib.GW_E_SYS, errno.ETIMEDOUT)
 
 
-def _take(estate: Estate, content: bytes, descriptors: tuple[int, ...], *, is_cut: bool) -> None:
-    """Take one message. Raises DataPlaneError; then its descriptors are closed."""
-    try:
-        told = json.loads(content[len(MAGIC) :])
-        if is_cut or not isinstance(told, dict):
-            raise ValueError("cut, or no object")
-        is_held = _take_told(estate, told, descriptors)
-    except (DataPlaneError, ValueError, TypeError, KeyError, RecursionError) as error:
-        control.close_all(descriptors)
-        raise DataPlaneError(f"not an estate: {error!r}", lib.GW_E_INVALID) from error
-    if not is_held:
-        control.close_all(descriptors)
-
-
 def _queues(told: Mapping[str, Loaded], descriptors: tuple[int, ...]) -> Iterator[TunQueue]:
     """Yield the queues of a device; without a word on them each is a worker's, as it was once."""
     shares, urgent = told.get("shares", range(len(descriptors))), told.get("urgent", ())
@@ -217,23 +242,52 @@ def _queues(told: Mapping[str, Loaded], descriptors: tuple[int, ...]) -> Iterato
         yield TunQueue(descriptor, int(share), is_urgent=at in urgent)
 
 
-def _take_told(estate: Estate, told: Mapping[str, Loaded], descriptors: tuple[int, ...]) -> bool:
-    """Take what a message says; return whether the estate has its descriptors now."""
+def take(
+    estate: Estate, content: bytes, descriptors: tuple[int, ...], *, is_cut: bool
+) -> Key | None:
+    """
+    Take what a message says; return what of, None where it is of nothing that is held.
+
+    Raises DataPlaneError. Descriptors that nobody holds then are closed.
+    """
+    key: Key | None = None
+    try:
+        told = json.loads(content[len(MAGIC) :])
+        if is_cut or not content.startswith(MAGIC) or not isinstance(told, dict):
+            raise ValueError("cut, or no object")
+        key = _take_told(estate, told, descriptors)
+    except (DataPlaneError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise DataPlaneError(f"not an estate: {error!r}", lib.GW_E_INVALID) from error
+    finally:
+        if key is None:
+            control.close_all(descriptors)
+    return key
+
+
+def _take_told(
+    estate: Estate, told: Mapping[str, Loaded], descriptors: tuple[int, ...]
+) -> Key | None:
+    """Take what a message says; return what the descriptors are of that the estate has now."""
+    if "stored" in told:
+        stored = estate.stored = estate.stored or Estate(since=float(told["since"]))
+        return _take_told(stored, dict(told["stored"]), descriptors)
     if "number" in told:
         number, queues = int(told["number"]), tuple(_queues(told, descriptors))
-        if number in estate.devices:
-            raise ValueError("a device said twice")
+        if number in estate.devices or not queues:
+            raise ValueError("a device said twice, or without a queue")
         estate.devices[number] = Device(str(told["name"]), queues, bool(told["uso"]))
-        return True
+        return number
     if "place" in told:
         address, port, kind = told["place"]
         place, workers = (str(address), int(port), int(kind)), tuple(map(int, told["workers"]))
         if place in estate.sockets or len(set(workers)) < len(workers):
             raise ValueError("a socket said twice")
         estate.sockets[place] = dict(zip(workers, descriptors, strict=True))
-        return True
+        return place
     if "end" in told:
         (memory,) = descriptors
         estate.records = dict(unpack(control.read_memory(memory)))
         estate.is_whole = True
-    return False
+        if estate.stored is not None:
+            estate.stored.is_whole = True
+    return None

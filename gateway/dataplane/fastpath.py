@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from gateway._native import ffi, lib
 from gateway.dataplane import codec
-from gateway.dataplane.estate import Device, Estate
+from gateway.dataplane.estate import Device, Estate, Place
 from gateway.dataplane.interface import EncapKind, PlaneState
 from gateway.dataplane.kernel import spoils_equal_segments
 from gateway.errors import DataPlaneError, UsageError
@@ -127,14 +127,14 @@ class FastPath:
         key = socket_key(sock)
         check(lib.gw_dp_add_socket(self._pointer(), sock), f"add socket {key[0]} port {key[1]}")
         self._sockets[key] = self._sockets.get(key, 0) + 1
-        held = self.estate.sockets.setdefault((str(key[0]), key[1], int(key[2])), {})
+        held = self.estate.sockets.setdefault(place_of(sock), {})
         held[sock.worker] = sock.fd
 
     def del_socket(self, sock: CData) -> None:
         key = socket_key(sock)
         check(lib.gw_dp_del_socket(self._pointer(), sock), f"delete socket {key[0]} port {key[1]}")
         self._sockets.pop(key, None)
-        self.estate.sockets.pop((str(key[0]), key[1], int(key[2])), None)
+        self.estate.sockets.pop(place_of(sock), None)
 
     def send_ike(self, path: CData, datagram: bytes | memoryview) -> None:
         data = ffi.from_buffer("uint8_t[]", datagram)
@@ -235,3 +235,9 @@ def socket_key(sock: CData) -> tuple[Address, int, EncapKind]:
     except ValueError as error:
         raise codec.refuse(f"encapsulation {sock.encap}") from error
     return codec.get_address(sock.family, sock.address), sock.port, kind
+
+
+def place_of(sock: CData) -> Place:
+    """Return the same as an estate has it."""
+    address, port, kind = socket_key(sock)
+    return str(address), port, int(kind)

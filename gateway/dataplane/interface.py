@@ -201,6 +201,10 @@ class DataPlane(Protocol):
 
     def kept(self) -> dict[bytes, bytes]: ...
 
+    def settle(self) -> None:
+        """All is put in again that is wanted of what a service manager kept: the rest goes."""
+        ...
+
     def on_punt(self, receive: Callable[[Punt], None]) -> None:
         """Call `receive` for each punt record, on the event loop's thread."""
         ...

@@ -147,6 +147,9 @@ class LocalPlane:
     def kept(self) -> dict[bytes, bytes]:
         return dict(self._records.all())
 
+    def settle(self) -> None:
+        """Do nothing: a service manager keeps nothing for a process like this one."""
+
     def on_punt(self, receive: Callable[[Punt], None]) -> None:
         """Call `receive` for each punt record: on the running event loop, else in `poll()`."""
         self._receive = receive

@@ -28,20 +28,21 @@ from collections.abc import Sequence
 from types import FrameType
 
 from gateway._native import lib
-from gateway.dataplane import sandbox, seccomp
+from gateway.dataplane import fdstore, sandbox, seccomp
 from gateway.dataplane.fastpath import TUNNELS_MAX, FastPath
+from gateway.dataplane.fdstore import Store
 from gateway.dataplane.interface import PuntType
+from gateway.dataplane.manager import Manager
 from gateway.dataplane.punt import make_record
 from gateway.dataplane.server import Connection, Service
 from gateway.errors import ConfigError, DataPlaneError
 from gateway.unix import (
     BACKLOG,
-    activated,
     adopt,
     allowed_uids,
+    handed,
     peer_of,
     raise_limits,
-    ready_notifier,
 )
 
 DEFAULT_USER = "twinspan"
@@ -56,31 +57,6 @@ def log(event: str, **fields: object) -> None:
         return
 
 
-class Manager:
-    """The service manager that looks after us, if one does (sd_notify(3), WatchdogSec=)."""
-
-    def __init__(self) -> None:
-        self._sock = ready_notifier()  # now: later no socket can be made
-        watchdog_s = int(os.environ.pop("WATCHDOG_USEC", "0")) / 1e6
-        self.every_s = watchdog_s / 2 if self._sock is not None and watchdog_s else None
-        self._said_at = 0.0
-
-    def ready(self) -> None:
-        """Say that we serve."""
-        self._say(b"READY=1")
-
-    def alive(self) -> None:
-        """Say that the main thread turns, so often as it wants to hear it."""
-        if self.every_s is not None and time.monotonic() - self._said_at >= self.every_s:
-            self._said_at = time.monotonic()
-            self._say(b"WATCHDOG=1")
-
-    def _say(self, text: bytes) -> None:
-        if self._sock is not None:
-            with contextlib.suppress(OSError):  # it may be gone: that does not end the tunnels
-                self._sock.send(text)
-
-
 class Process:
     """The main thread: one listener, at most one connection, signals, words from dying workers."""
 
@@ -90,9 +66,11 @@ class Process:
         listener: socket.socket | None,
         connected: socket.socket | None,
         allowed: frozenset[int] | None,
+        store: Store,
     ) -> None:
         self._path = path
-        self._service = Service(path)
+        self._store = store
+        self._service = Service(path, store)
         self._listener = listener
         if listener is not None:
             listener.setblocking(False)  # the peer may have left the queue before accept()
@@ -126,7 +104,8 @@ class Process:
         """Answer until a signal, a STOP request, or the end of the only connection."""
         while not self._ended and not self._service.stopped:
             manager.alive()
-            ready = self._wait(manager.every_s)
+            self._store.tick(time.monotonic())
+            ready = self._wait(manager)
             # The connection before the listener: an old gateway process that is gone makes room for
             # the new one that waits.
             if self._connection is not None and self._connection.sock.fileno() in ready:
@@ -139,14 +118,16 @@ class Process:
                 log("ended", reason="the gateway process is gone and cannot come back")
                 return
 
-    def _wait(self, most_s: float | None) -> set[int]:
+    def _wait(self, manager: Manager) -> set[int]:
+        waits = (manager.every_s, self._store.next_s(time.monotonic()))
+        most_ms = min((each * 1000 for each in waits if each is not None), default=None)
         poll = select.poll()
         poll.register(self._wake, select.POLLIN)
         if self._listener is not None:
             poll.register(self._listener, select.POLLIN)
         if self._connection is not None:
             poll.register(self._connection.sock, select.POLLIN)
-        return {descriptor for descriptor, _ in poll.poll(most_s and most_s * 1000)}
+        return {descriptor for descriptor, _ in poll.poll(most_ms)}
 
     def _serve_connection(self, connection: Connection) -> None:
         greeted = connection.greeted
@@ -215,6 +196,7 @@ class Process:
         signal.set_wakeup_fd(-1)
         self._path.close()
         self._service.close()
+        self._store.close()
         if self._listener is not None:
             self._listener.close()
         # Last: who asked for the end waits for this, and may then start another process.
@@ -324,27 +306,33 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def sockets(options: argparse.Namespace) -> tuple[socket.socket | None, socket.socket | None]:
-    """Return the listener and the connection that the options name; one of them is None."""
+def sockets(
+    options: argparse.Namespace, started: socket.socket | None
+) -> tuple[socket.socket | None, socket.socket | None]:
+    """
+    Return the listener and the connection that the options name; one of them is None. `started` is
+    what systemd listens on for us.
+    """
     if options.fd is not None:
         return None, adopt(options.fd, "--fd")
     if options.listen_fd is not None:
         return adopt(options.listen_fd, "--listen-fd"), None
     if options.socket is not None:
         return listen(options.socket), None
-    listener = activated()
-    if listener is None:
+    if started is None:
         raise ConfigError(["need --socket PATH, --fd N, --listen-fd N or socket activation"])
-    return listener, None
+    return started, None
 
 
 def run(options: argparse.Namespace) -> None:
     """Serve until the end. Raises ConfigError, DataPlaneError or OSError if it cannot begin."""
     user = user_to_become(options.user)
-    listener, connected = sockets(options)
+    started, stored = fdstore.sort(handed())
+    listener, connected = sockets(options, started)
     allowed = allowed_uids(listener)
     os.chdir("/")
-    close_others({sock.fileno() for sock in (listener, connected) if sock is not None})
+    ours = {sock.fileno() for sock in (listener, connected) if sock is not None}
+    close_others(ours | {one.descriptor for one in stored})
     manager = Manager()
     raise_limits()
     sandbox.lock_memory()
@@ -355,13 +343,16 @@ def run(options: argparse.Namespace) -> None:
         gso_tail=options.gso_tail,
         pin_cpus=options.pin_cpus,
     )
-    process = Process(path, listener, connected, allowed)
+    store = Store(manager, path.estate, log)
+    store.take(stored)
+    process = Process(path, listener, connected, allowed, store)
     try:
         confine(user, process)
         manager.ready()
         process.serve(manager)
     finally:
         process.close()
+        manager.close()
     log("ended")
 
 

@@ -62,7 +62,7 @@ def connect(path: str | FilePath, timeout_s: float = TIMEOUT_S) -> RemotePlane:
             estate.close()
             raise DataPlaneError(f"{error}; {TOO_OLD}", error.code, error.errno) from error
         raise OtherAbi(error, estate) from error
-    plane.estate = estate
+    plane.inherit(estate)
     return plane
 
 
@@ -117,6 +117,7 @@ def spawn_dataplane(
     except OtherAbi as other:
         if not replace:
             raise
+        other.estate.join_stored()
         other.estate.since = time.monotonic()
         try:
             end_other(path, timeout_s)
@@ -124,7 +125,7 @@ def spawn_dataplane(
         except (DataPlaneError, OSError):
             other.estate.close()
             raise
-        plane.left = other.estate
+        plane.leave(other.estate)
         return plane
 
 

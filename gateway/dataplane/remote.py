@@ -63,6 +63,7 @@ class RemotePlane:
         self._channel = Channel(sock, timeout_s)
         self.estate = Estate()
         self.left = Estate()
+        self._has_stored = False  # the process has what a service manager kept
         self._child = child
         self._receive: Callable[[Punt], None] | None = None
         self._lost: Callable[[str], None] | None = None
@@ -83,6 +84,18 @@ class RemotePlane:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+    def inherit(self, estate: Estate) -> None:
+        """Take what the process has, with what it found in a service manager's store."""
+        self._has_stored = estate.stored is not None
+        if estate.stored is not None:
+            self.left, estate.stored = estate.stored, None
+        self.estate = estate
+
+    def leave(self, estate: Estate) -> None:
+        """Have this in `left`: it has all that a service manager's store may have."""
+        self.left.close()
+        self.left = estate
 
     def _greet(self) -> tuple[int, int]:
         welcome = self._call(Op.HELLO, body=control.hello())
@@ -207,6 +220,11 @@ class RemotePlane:
     def state(self) -> PlaneState:
         return decode_state(self._channel.fetch(Op.STATE))
 
+    def settle(self) -> None:
+        if self._has_stored:
+            self._call(Op.SETTLE)
+            self._has_stored = False
+
     def keep(self, records: Iterable[tuple[bytes, bytes]]) -> None:
         content = pack(records)
         if len(content) <= control.PAYLOAD_MAX:
@@ -321,7 +339,9 @@ class RemotePlane:
         self.reap()
         self._channel, self._child = fresh._channel, fresh._child
         self.workers, self.pid = fresh.workers, fresh.pid
+        fresh.left.close()  # what a service manager kept of it: we have it all
         self.left, self.estate = self.estate, fresh.estate
+        self._has_stored = fresh._has_stored
         if self._receive is not None:
             self.on_punt(self._receive)
 

@@ -26,7 +26,7 @@ LOAD, JUMP_EQUAL, JUMP_AT_LEAST, JUMP_SET, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 # Offsets in struct seccomp_data. Arguments are 64 bits, least significant half first.
 NUMBER, ARCH, ARGUMENTS = 0, 4, 16
 
-PROT_EXEC = 4
+PROT_EXEC, AF_UNIX = 4, 1
 TUNSETCARRIER, FIONBIO, FIOCLEX = 0x400454E2, 0x5421, 0x5451
 
 SECCOMP_SET_MODE_FILTER, FLAG_TSYNC = 1, 1
@@ -49,9 +49,9 @@ X86_64 = Machine(
         "munmap": 11, "brk": 12, "rt_sigaction": 13, "rt_sigprocmask": 14, "rt_sigreturn": 15,
         "ioctl": 16, "pread64": 17, "readv": 19, "writev": 20, "select": 23, "sched_yield": 24,
         "mremap": 25, "madvise": 28, "nanosleep": 35, "getpid": 39, "sendto": 44, "recvfrom": 45,
-        "sendmsg": 46, "recvmsg": 47, "shutdown": 48, "getsockname": 51, "setsockopt": 54,
-        "getsockopt": 55, "exit": 60, "fcntl": 72, "gettimeofday": 96, "getuid": 102,
-        "geteuid": 107, "sigaltstack": 131, "gettid": 186, "time": 201, "futex": 202,
+        "sendmsg": 46, "recvmsg": 47, "shutdown": 48, "getsockname": 51, "socketpair": 53,
+        "setsockopt": 54, "getsockopt": 55, "exit": 60, "fcntl": 72, "gettimeofday": 96,
+        "getuid": 102, "geteuid": 107, "sigaltstack": 131, "gettid": 186, "time": 201, "futex": 202,
         "sched_getaffinity": 204, "restart_syscall": 219, "clock_gettime": 228,
         "clock_nanosleep": 230, "exit_group": 231, "epoll_wait": 232, "epoll_ctl": 233,
         "ppoll": 271, "epoll_pwait": 281, "accept4": 288, "recvmmsg": 299, "sendmmsg": 307,
@@ -71,11 +71,11 @@ AARCH64 = Machine(
         "sched_yield": 124, "restart_syscall": 128, "timerfd_create": 85,
         "timerfd_settime": 86, "sigaltstack": 132, "rt_sigaction": 134,
         "rt_sigprocmask": 135, "rt_sigreturn": 139, "gettimeofday": 169, "getpid": 172,
-        "getuid": 174, "geteuid": 175, "gettid": 178, "getsockname": 204, "sendto": 206,
-        "recvfrom": 207, "setsockopt": 208, "getsockopt": 209, "shutdown": 210, "sendmsg": 211,
-        "recvmsg": 212, "brk": 214, "munmap": 215, "mremap": 216, "mmap": 222, "mprotect": 226,
-        "madvise": 233, "accept4": 242, "recvmmsg": 243, "sendmmsg": 269, "getrandom": 278,
-        "memfd_create": 279, "membarrier": 283, "rseq": 293, "epoll_pwait2": 441,
+        "getuid": 174, "geteuid": 175, "gettid": 178, "socketpair": 199, "getsockname": 204,
+        "sendto": 206, "recvfrom": 207, "setsockopt": 208, "getsockopt": 209, "shutdown": 210,
+        "sendmsg": 211, "recvmsg": 212, "brk": 214, "munmap": 215, "mremap": 216, "mmap": 222,
+        "mprotect": 226, "madvise": 233, "accept4": 242, "recvmmsg": 243, "sendmmsg": 269,
+        "getrandom": 278, "memfd_create": 279, "membarrier": 283, "rseq": 293, "epoll_pwait2": 441,
     },
 )  # fmt: skip
 
@@ -110,6 +110,14 @@ def build_filter(machine: Machine) -> bytes:
                 instruction(JUMP_EQUAL, number, 0, 4),
                 instruction(LOAD, low_half[2]),
                 instruction(JUMP_SET, PROT_EXEC, 1, 0),
+                instruction(RETURN, ALLOW),
+                instruction(RETURN, DENY),
+            ]
+        elif name == "socketpair":  # of Unix sockets: they reach nobody else
+            program += [
+                instruction(JUMP_EQUAL, number, 0, 4),
+                instruction(LOAD, low_half[0]),
+                instruction(JUMP_EQUAL, AF_UNIX, 0, 1),
                 instruction(RETURN, ALLOW),
                 instruction(RETURN, DENY),
             ]

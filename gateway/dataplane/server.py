@@ -21,7 +21,8 @@ from gateway._native import ffi, lib
 from gateway.dataplane import codec, control
 from gateway.dataplane.control import ANSWER, BEFORE_HELLO, OF_SLOT, REQUEST, Op
 from gateway.dataplane.estate import messages
-from gateway.dataplane.fastpath import FastPath
+from gateway.dataplane.fastpath import FastPath, place_of
+from gateway.dataplane.fdstore import Store
 from gateway.dataplane.interface import PlaneState
 from gateway.dataplane.punt import make_record
 from gateway.dataplane.records import Records, pack
@@ -104,8 +105,9 @@ def _content(request: Request) -> bytes:
 class Service:
     """Answers requests: checks each against what its operation needs, then calls the fast path."""
 
-    def __init__(self, path: FastPath) -> None:
+    def __init__(self, path: FastPath, store: Store) -> None:
         self._path = path
+        self._store = store
         self._records = Records()
         self.stopped = False
         self._answers: dict[Op, Callable[[Request], Answer]] = {
@@ -132,6 +134,7 @@ class Service:
             Op.KEPT: self._kept,
             Op.STOP: self._stop,
             Op.INHERIT: self._inherit,
+            Op.SETTLE: self._settle,
         }
 
     def answer(self, request: Request) -> Answer:
@@ -150,10 +153,13 @@ class Service:
         sock.fd = request.descriptors[0]
         self._path.add_socket(sock)
         request.descriptors.clear()
+        self._store.keep(place_of(sock))
         return DONE
 
     def _del_socket(self, request: Request) -> Answer:
-        self._path.del_socket(request.struct("gw_socket"))
+        sock = request.struct("gw_socket")
+        self._path.del_socket(sock)
+        self._store.forget(place_of(sock))
         return DONE
 
     def _send_ike(self, request: Request) -> Answer:
@@ -181,10 +187,12 @@ class Service:
             tunnel.queue[i].fd = descriptor
         self._path.add_tunnel(tunnel, name)
         request.descriptors.clear()
+        self._store.keep(tunnel.id)
         return DONE
 
     def _del_tunnel(self, request: Request) -> Answer:
         self._path.del_tunnel(request.target)
+        self._store.forget(request.target)
         return DONE
 
     def _set_options(self, request: Request) -> Answer:
@@ -250,7 +258,12 @@ class Service:
         return DONE
 
     def _inherit(self, request: Request) -> Answer:
-        return Answer(estate=tuple(messages(self._path.estate, self._records.all())))
+        told = messages(self._path.estate, self._records.all())
+        return Answer(estate=(*self._store.messages(), *told))
+
+    def _settle(self, request: Request) -> Answer:
+        self._store.settle()
+        return DONE
 
     def close(self) -> None:
         """Forget the records."""

@@ -21,7 +21,8 @@ def open_plane(runtime_dir: Path, workers: int, *, in_process: bool) -> LocalPla
         return LocalPlane(workers or os.cpu_count() or 1)
     left = reborn.left_to_us(os.environ)
     plane = reach_plane(runtime_dir, workers)
-    plane.left = left or plane.left
+    if left is not None:
+        plane.leave(left)
     return plane
 
 

@@ -34,7 +34,7 @@ from gateway.node.plan import NodePlan, TunnelPlan
 from gateway.node.ports import Ports
 from gateway.node.routes import Routes
 from gateway.node.steering import Steering
-from gateway.node.tun import QUEUE_LEN, TunError, open_tun
+from gateway.node.tun import QUEUE_LEN, TunError, device_of, open_tun
 from gateway.node.tunnel import (
     DEFAULT_OUTER_MTU,
     Tunnel,
@@ -251,6 +251,7 @@ class Reconciler:
         self.workers = workers
         self._daemon.broken.clear()
         self._daemon.worker_failed = False
+        self._plane_sockets.clear()
         self._put_back_sockets(left)
         for tunnel in self._tunnels:
             device = left.devices.pop(tunnel.number, None)
@@ -259,6 +260,7 @@ class Reconciler:
             else:
                 self._put_back(tunnel, device)
         left.close()
+        self._plane.settle()
         if self._daemon.broken:
             self._daemon.trouble.set()
 
@@ -284,7 +286,7 @@ class Reconciler:
         for number, device in tuple(left.devices.items()):
             plan = plans.get(device.name)
             link = links.get(plan.namespace, {}).get(plan.interface) if plan is not None else None
-            if plan is None or link is None:
+            if plan is None or link is None or not _is_of(device, plan):
                 continue
             tunnel = self._new_tunnel(number, plan)
             del left.devices[number]
@@ -294,9 +296,9 @@ class Reconciler:
             self._tunnels.add(tunnel)
             self._try_tunnel(plan, self._fit)
         left.close()
+        self._plane.settle()
 
     def _put_back_sockets(self, left: Estate) -> None:
-        self._plane_sockets.clear()
         for place in tuple(left.sockets):
             address, port, kind = ip_address(place[0]), place[1], EncapKind(place[2])
             held = left.sockets.pop(place)
@@ -428,6 +430,11 @@ class Reconciler:
         tunnel.fit_mtu()
         tunnel.kernel.set_up(plan.interface, up=True)
         _set_addresses(tunnel.kernel, plan)
+
+
+def _is_of(device: Device, plan: TunnelPlan) -> bool:
+    """Say whether the queues are still those of the tunnel's device: it may have gone since."""
+    return all(device_of(queue.fd) == plan.interface for queue in device.queues)
 
 
 def _places(plan: NodePlan | None) -> object:

@@ -19,7 +19,7 @@ from gateway.node.lanes import Layout
 
 # linux/if_tun.h
 _TUNSETIFF, _TUNSETOFFLOAD, _TUNSETVNETHDRSZ = 0x400454CA, 0x400454D0, 0x400454D8
-_TUNSETSTEERINGEBPF, _TUNSETCARRIER = 0x800454E0, 0x400454E2
+_TUNGETIFF, _TUNSETSTEERINGEBPF, _TUNSETCARRIER = 0x800454D2, 0x800454E0, 0x400454E2
 _IFF_TUN, _IFF_MULTI_QUEUE, _IFF_NO_PI, _IFF_VNET_HDR, _IFF_TUN_EXCL = (
     0x0001,
     0x0100,
@@ -96,6 +96,15 @@ def _open_queue(name: str, *, first: bool, multi: bool) -> int:
         os.close(fd)
         raise
     return fd
+
+
+def device_of(queue: int) -> str | None:
+    """Return the name of the device that a queue is of, None if that has gone."""
+    try:
+        found = fcntl.ioctl(queue, _TUNGETIFF, bytes(40))  # struct ifreq
+    except OSError:
+        return None
+    return found[:16].partition(b"\0")[0].decode(errors="replace")
 
 
 def _set_offload(queues: list[int]) -> bool:

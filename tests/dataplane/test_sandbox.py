@@ -56,6 +56,7 @@ def confined(code: str) -> str:
         "open('/tmp/twinspan-test', 'w')",
         "socket.socket(socket.AF_INET, socket.SOCK_DGRAM)",
         "socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)",
+        "socket.socketpair(socket.AF_INET, socket.SOCK_STREAM)",
         "os.fork()",
         "os.execv('/bin/true', ['true'])",
         "os.kill(1, 0)",
@@ -86,6 +87,8 @@ def test_the_filter_leaves_what_the_process_needs() -> None:
     os.close(os.dup(descriptor))
     bytearray(32 << 20)
     time.monotonic(), os.getpid(), os.urandom(8)
+    for end in socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM):
+        end.close()
     os.write(1, b"all right")
     """
     assert confined(code) == "all right"

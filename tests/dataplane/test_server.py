@@ -16,7 +16,10 @@ from gateway.dataplane import codec, control
 from gateway.dataplane.channel import Reply, parse_record
 from gateway.dataplane.control import REQUEST, Op
 from gateway.dataplane.fastpath import FastPath
+from gateway.dataplane.fdstore import Store
 from gateway.dataplane.interface import EncapKind, TunQueue
+from gateway.dataplane.manager import Manager
+from gateway.dataplane.process import log
 from gateway.dataplane.records import pack, unpack
 from gateway.dataplane.server import Connection, Service
 from tests.dataplane.values import KEY, LEFT, OPTIONS, PATH, plane_sa
@@ -52,7 +55,7 @@ class Bench:
 def bench() -> Iterator[Bench]:
     theirs, ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     path = FastPath(1, 8)
-    service = Service(path)
+    service = Service(path, Store(Manager(), path.estate, log))
     made = Bench(path, service, Connection(ours, service, "test"), theirs)
     yield made
     service.close()

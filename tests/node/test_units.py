@@ -16,6 +16,7 @@ from gateway.cli.store import DEFAULT_STORE
 from gateway.control.secrets import CREDENTIAL
 from gateway.control.setup import SERVICE_USER
 from gateway.dataplane import seccomp
+from gateway.dataplane.fastpath import TUNNELS_MAX
 from gateway.dataplane.process import arguments
 from gateway.dataplane.reach import SOCKET_NAME
 from gateway.netns import wire
@@ -206,6 +207,11 @@ def allowed_calls(unit: str) -> set[str]:
         calls = {call for each in named for call in (group(each) if each[0] == "@" else {each})}
         allowed = allowed - calls if line.startswith("~") else allowed | calls
     return allowed
+
+
+def test_the_data_planes_store_has_room_for_all_tunnels_and_sockets() -> None:
+    (most,) = settings("twinspan-dataplane.service")["FileDescriptorStoreMax"]
+    assert int(most) >= 2 * TUNNELS_MAX  # and the sockets of as many public addresses
 
 
 @needs_systemd

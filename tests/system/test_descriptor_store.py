@@ -1,0 +1,118 @@
+"""
+Both processes of a gateway end at once, under a service manager that keeps descriptors for them.
+
+Two of our gateways, two tunnels, BGP without BFD: its sessions live as long as they have hold time.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import pytest
+
+from gateway.dataplane.reach import SOCKET_NAME
+from lab import sites, stream, twins
+from lab.commands import Process, wait_for
+from lab.netns import Lab
+from lab.twins import Twins
+from lab.twinspan import ROOT, Twinspan
+
+pytestmark = pytest.mark.system
+
+FIRST, SECOND = sites.tunnel_name(1), sites.tunnel_name(2)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The network; `manager` looks after the data plane process at site a."""
+
+    network: Twins
+    manager: Process
+
+
+@pytest.fixture(scope="module")
+def kept(lab: Lab) -> Kept:
+    network = twins.build(lab, "off", {"flap_damping": False, "start": "initiate"})
+    ours = network.a
+    ours.end()
+    wait_for("the end of both", lambda: not ours.pids(), 10.0)
+    place = ours.directory / SOCKET_NAME
+    manager = [sys.executable, "-m", "lab.service_manager", str(place), "--workers", "2"]
+    started = ours.machine.start("manager", *manager, env={"PYTHONPATH": str(ROOT)})
+    made = Kept(network, started)
+    wait_for("the manager", lambda: "ready" in started.log.read_text(), 10.0)
+    ours.start()
+    network.wait_settled()
+    return made
+
+
+def device(end: Twinspan, name: str) -> str:
+    """Return the index of a tunnel's device: one made anew has another."""
+    return end.machine.ip("-o", "link", "show", f"ts-{name}").split(":")[0]
+
+
+def kill_both(end: Twinspan) -> None:
+    """End both at once, as the kernel does where memory is short: neither sees the other go."""
+    both = end.pids()
+    for number in (signal.SIGSTOP, signal.SIGKILL):
+        for pid in both:
+            os.kill(pid, number)
+
+
+def sessions(end: Twinspan) -> list[tuple[object, object]]:
+    """Return since when each BGP session is established."""
+    return [(peer["name"], peer["since"]) for peer in end.bgp()]
+
+
+def test_devices_routes_and_bgp_live_on_where_both_processes_are_killed(
+    kept: Kept, record_property: Callable[[str, object], None]
+) -> None:
+    network, ours = kept.network, kept.network.a
+    a, b = network.pair.a, network.pair.b
+    devices = [device(ours, name) for name in (FIRST, SECOND)]
+    routes, bird = ours.machine.ip("route"), twins.bird_pid(ours)
+    before, spis = [sessions(end) for end in (ours, network.b)], ours.spis()
+    streams = stream.both_ways((a.host, a.host4), (b.host, b.host4), stream.PATIENT)
+    kill_both(ours)
+    assert ours.machine.ip("route") == routes
+    ours.start()
+    ours.wait_renewed(spis)
+    network.wait_settled()
+    assert [device(ours, name) for name in (FIRST, SECOND)] == devices
+    assert ours.machine.ip("route") == routes
+    assert twins.bird_pid(ours) == bird
+    assert [sessions(end) for end in (ours, network.b)] == before
+    seen = streams.stop()
+    assert all(each.goes_on for each in seen)
+    record_property("silence_ms", [round(each.silence_ms) for each in seen])
+
+
+def test_a_device_that_is_not_wanted_any_more_goes_and_its_name_is_free(kept: Kept) -> None:
+    """
+    Both end, and the document changes before they begin again. Then while they run: a device made
+    anew has the name of the one before, which the manager must have let go of.
+    """
+    network, ours = kept.network, kept.network.a
+    document = ours.document
+    (connection,) = document.connections
+    one = replace(connection, tunnels=connection.tunnels[:1])
+    first = device(ours, FIRST)
+    kill_both(ours)
+    ours.write(replace(document, connections=[one]))
+    ours.start()
+    ours.wait_up(FIRST)
+    links = ours.machine.ip("-br", "link")
+    assert device(ours, FIRST) == first
+    assert f"ts-{SECOND} " not in links
+    ours.write(document)
+    ours.cli("reload")
+    second = device(ours, SECOND)
+    for each in (one, connection):
+        ours.write(replace(document, connections=[each]))
+        ours.cli("reload", "--now")
+    assert device(ours, SECOND) != second
+    network.wait_settled()
