@@ -157,7 +157,9 @@ def _set_ambient(change: int) -> None:
 
 def _why(number_: int) -> str:
     if number_ == errno.EPERM:
-        return "not permitted: CAP_BPF is needed"
+        return (
+            "not permitted: CAP_BPF is needed, and that a container's seccomp profile allows bpf()"
+        )
     if number_ == errno.ENOSYS:
-        return "this kernel has no bpf()"
+        return "there is no bpf(): this kernel has none, or a container's seccomp profile hides it"
     return os.strerror(number_)

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,13 +84,20 @@ def wait_until(what: str, holds: object, running: Running) -> None:
         time.sleep(0.02)
 
 
-def start(place: Path, *options: str, environ: Mapping[str, str] | None = None) -> Running:
-    """Start a gateway whose files are in `place`; it may not answer yet."""
+def start(
+    place: Path,
+    *options: str,
+    environ: Mapping[str, str] | None = None,
+    inside: Sequence[str] = (),
+) -> Running:
+    """
+    Start a gateway whose files are in `place`, by a command that becomes it; it may not answer yet.
+    """
     config = place / "gateway.toml"
     if not config.exists():
         config.write_text(DOCUMENT)
         config.chmod(0o600)
-    argv = [sys.executable, "-m", "gateway", "gateway", "--config", str(config)]
+    argv = [*inside, sys.executable, "-m", "gateway", "gateway", "--config", str(config)]
     argv += ["--runtime-dir", str(place), *options]
     with (place / "log").open("ab") as log:
         process = subprocess.Popen(
@@ -109,10 +116,13 @@ def answers(running: Running) -> bool:
 
 @contextlib.contextmanager
 def gateway(
-    place: Path, *options: str, environ: Mapping[str, str] | None = None
+    place: Path,
+    *options: str,
+    environ: Mapping[str, str] | None = None,
+    inside: Sequence[str] = (),
 ) -> Iterator[Running]:
     """Run a gateway until it answers; end it with its data plane, however the test ends."""
-    running = start(place, *options, environ=environ)
+    running = start(place, *options, environ=environ, inside=inside)
     try:
         wait_until("answering", lambda: answers(running), running)
         yield running
