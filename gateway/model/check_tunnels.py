@@ -31,6 +31,8 @@ INNER_RESERVED: tuple[AnyNetwork, ...] = tuple(
     for block in ("0.0", "1.0", "2.0", "3.0", "4.0", "5.0", "169.252")
 )
 
+_EXAMPLE = "replace-me-with-twinspan-genpsk"  # each key of docs/examples ends so
+
 Tunnels = tuple[ResolvedTunnel, ...]
 TunnelRule = Callable[[Document, Tunnels], Iterable[Problem]]
 
@@ -135,10 +137,14 @@ def _secrets(document: Document, tunnels: Tunnels) -> Iterator[Problem]:
         path = tunnel.path_of("psk")
         if not any("psk" in one.model_fields_set for one in tunnel.connection.tunnel):
             path = (*tunnel.connection_path, path[-1])
-        text = _psk_text(tunnel)
-        if text and path not in seen:
-            yield Problem(path, text, code="psk_invalid")
+        if path in seen:
+            continue
         seen.add(path)
+        if text := _psk_text(tunnel):
+            yield Problem(path, text, code="psk_invalid")
+        elif tunnel.settings.psk and _EXAMPLE in tunnel.settings.psk.get_secret_value():
+            text = "is that of an example, which everybody knows: twinspan genpsk prints a new one"
+            yield Problem(path, text, is_warning=True)
 
 
 def _psk_text(tunnel: ResolvedTunnel) -> str:

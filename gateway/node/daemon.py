@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-import os
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import TypeAlias, assert_never
@@ -370,7 +369,9 @@ class IkeDaemon:
             self._plane.send_ike(path, datagram)
         except DataPlaneError as error:
             # As on port 500: counted, and otherwise lost on the way; retransmission is the core's.
-            self.sockets.send_errors[os.strerror(error.errno) if error.errno else str(error)] += 1
+            self.sockets.lost(path.remote, error)
+        else:
+            self.sockets.unsent.left(path.remote)
 
     def _ike_up(self, event: IkeSaUp) -> None:
         self._journal.info(
@@ -431,11 +432,12 @@ class IkeDaemon:
             self._say_change(tunnel, was_up)
 
     def _failed(self, name: str, reason: Reason) -> None:
-        fields = reason_fields(reason)
         tunnel = self._tunnels.by_name.get(name)
+        remote = tunnel.outer_addresses()[1] if tunnel is not None else None
+        reason = self.sockets.unsent.explained(reason, remote)
         is_up = tunnel is not None and tunnel.is_up
         what = "rekey failed" if is_up else "failed"
-        self._journal.from_peer(Level.WARNING, what, tunnel=name, **fields)
+        self._journal.from_peer(Level.WARNING, what, tunnel=name, **reason_fields(reason))
         if tunnel is not None and not is_up:
             tunnel.reason = reason
 

@@ -37,8 +37,11 @@ def make_key(path: Path) -> Secret:
     draft = path.with_suffix(".new")
     draft.unlink(missing_ok=True)
     fd = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-    with os.fdopen(fd, "wb") as file:
-        file.write(value)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(value)
+    except OSError as error:  # a full disk names no file
+        raise OSError(error.errno, error.strerror, str(draft)) from None
     draft.replace(path)
     return Secret(value)
 

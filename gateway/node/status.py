@@ -300,7 +300,10 @@ class StatusView:
         if trouble is not None:
             return trouble
         before = tunnel.reason if tunnel is not None else None
-        return _why_down(ike, before) if ike is not None else before
+        found = _why_down(ike, before) if ike is not None else before
+        if found is None or tunnel is None:
+            return found
+        return self._daemon.sockets.unsent.explained(found, tunnel.outer_addresses()[1])
 
     def _pairs(self, tunnel: Tunnel | None, ike: TunnelIkeStatus | None) -> list[Json]:
         """Return the Child SAs that a tunnel is to have, where they are several."""

@@ -20,10 +20,11 @@ from collections.abc import Callable
 from functools import partial
 from ipaddress import ip_address
 
-from gateway.errors import GatewayError
+from gateway.errors import DataPlaneError, GatewayError
 from gateway.ike.iana import ExchangeType, Flags
 from gateway.ike.message import HEADER_LEN
 from gateway.node.strangers import Strangers
+from gateway.node.unsent import Unsent
 from gateway.sa import IKE_PORT, NAT_T_PORT, Address, Path
 
 # linux/in.h, linux/in6.h, linux/udp.h: those that the socket module lacks.
@@ -185,6 +186,7 @@ class IkeSockets:
         self._strangers = strangers or Strangers()
         self._sockets: dict[Address, socket.socket] = {}
         self.send_errors: Counter[str] = Counter()
+        self.unsent = Unsent()
 
     def open(self, address: Address) -> None:
         """Read port 500 of one more address. Raises SocketError."""
@@ -214,7 +216,15 @@ class IkeSockets:
         try:
             sock.sendto(datagram, (str(path.remote), path.remote_port))
         except OSError as error:
-            self.send_errors[os.strerror(error.errno or 0)] += 1
+            self.lost(path.remote, error)
+        else:
+            self.unsent.left(path.remote)
+
+    def lost(self, remote: Address, error: OSError | DataPlaneError) -> None:
+        """Count a datagram that could not be sent, from whichever port."""
+        why = os.strerror(error.errno) if error.errno else str(error)
+        self.send_errors[why] += 1
+        self.unsent.refused(remote, why)
 
     def _readable(self, sock: socket.socket, local: Address) -> None:
         waiting: list[tuple[bytes, str, int]] = []

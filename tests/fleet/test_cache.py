@@ -80,5 +80,5 @@ def test_a_credential_of_systemd_is_the_key(
 
 
 def test_a_folder_that_is_gone_is_said(tmp_path: Path) -> None:
-    with pytest.raises(CacheError, match="can not be kept"):
+    with pytest.raises(CacheError, match=r"document\.sealed can not be written"):
         Cache(tmp_path / "gone").save(WANTED)

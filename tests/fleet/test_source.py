@@ -241,6 +241,24 @@ async def test_what_the_machine_refuses_is_not_in_force_and_tried_again(
         await run.until(lambda: run.life.applied == ["second"])
 
 
+async def test_a_document_that_can_not_be_kept_is_in_force_said_and_kept_later(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.node.fleet.source.APPLY_AGAIN_S", 0.1)
+    in_the_way = folder / "document.new"
+    in_the_way.mkdir()
+    async with running(folder, turn(named("second"))) as run:
+        note = f"a reboot would not find generation 2: {folder / FILE} can not be written"
+        await run.until(lambda: f"{note}: Is a directory" in run.source.about()["notes"])  # type: ignore[operator]
+        assert run.life.applied == ["second"]
+        in_the_way.rmdir()
+        await run.until(lambda: not run.source.about()["notes"])
+        kept = Cache(folder).load()
+        assert kept is not None
+        assert kept.at.generation == 2
+    assert run.log.getvalue().count("document on disk") == 1
+
+
 async def test_without_the_control_plane_the_document_on_disk_is_in_force(folder: Path) -> None:
     source = ControlSource(Enrolment("https://127.0.0.1:1", folder))
     begun = await source.begin(Journal(io.StringIO(), time.time), Notifier({}))

@@ -371,6 +371,11 @@ WARNINGS: list[tuple[Edits, Path, str]] = [
         ("border_gateway", 1, "namespace"),
         "are not isolated",
     ),
+    (
+        [((*CONNECTION, "psk"), "lisbon-replace-me-with-twinspan-genpsk")],
+        (*CONNECTION, "psk"),
+        "which everybody knows",
+    ),
 ]
 
 

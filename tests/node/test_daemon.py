@@ -30,6 +30,7 @@ from gateway.ike.events import (
     Reason,
     Send,
 )
+from gateway.ike.reasons import silent
 from gateway.ike.selectors import ANY4
 from gateway.node.failovers import Failovers
 from gateway.node.metrics import metrics_text
@@ -241,6 +242,25 @@ async def test_what_can_not_be_sent_is_counted_on_both_ports(gw: Parts) -> None:
 
     assert sum(gw.daemon.sockets.send_errors.values()) == 3
     assert "error" not in gw.log.getvalue()
+
+
+@pytest.mark.parametrize("port", [500, 4500])
+async def test_a_silent_peer_that_is_sent_nothing_is_told_from_others(gw: Parts, port: int) -> None:
+    ip("route add unreachable 203.0.113.0/24")
+    events: list[Event] = [
+        Send(b"x", Path(HERE, port, THERE, port)),
+        Failed("office-1", silent("init")),
+    ]
+    gw.daemon.carry_out(events)
+    tunnel = gw.tunnels.by_name["office-1"]
+    assert tunnel.reason is not None
+    assert tunnel.reason.text == (
+        "no response to IKE_SA_INIT yet: this machine does not send: No route to host"
+    )
+    assert "twinspan doctor" in tunnel.reason.hint
+    ip("route replace local 203.0.113.0/24 dev lo")
+    gw.daemon.carry_out(events)
+    assert tunnel.reason == silent("init")
 
 
 async def test_events_of_a_tunnel_that_is_gone_change_nothing(gw: Parts) -> None:

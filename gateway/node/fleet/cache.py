@@ -47,7 +47,8 @@ class Cache:
             sealed = AESGCM(key.reveal()).encrypt(nonce, plain, _LABEL)
             write_whole(self._folder / FILE, nonce + sealed)
         except OSError as error:
-            raise CacheError(f"the document can not be kept: {error}") from None
+            why = error.strerror or str(error)
+            raise CacheError(f"{self._folder / FILE} can not be written: {why}") from None
 
     def load(self) -> Wanted | None:
         """Return the document that is kept, None if there is none. Raises CacheError."""

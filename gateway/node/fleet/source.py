@@ -94,6 +94,7 @@ class ControlSource:
         self._seen = Position()  # the last position that was offered and judged
         self._pending: Good | None = None  # good, but could not be applied yet
         self._problem: Why | None = None
+        self._unkept = ""  # why the document in force is not on disk
         self._trouble = "not asked yet"  # why the control plane is not reached, "" if it is
         self._trouble_at = time.time()
         self._renew_after = 0.0
@@ -150,6 +151,8 @@ class ControlSource:
                 f"the control plane at {self._place} is not reached since {since}:"
                 f" {self._trouble}; the gateway goes on with generation {at.generation}"
             )
+        if self._unkept:
+            notes.append(f"a reboot would not find generation {at.generation}: {self._unkept}")
         if self._problem is not None:
             notes.append(f"a document is not taken: {self._problem.code}: {self._problem.text}")
         return {
@@ -191,10 +194,15 @@ class ControlSource:
             self._log.error("document on disk", text=str(error))
 
     async def _keep(self, wanted: Wanted) -> None:
+        """Keep a document on disk. If that can not be, status says so, and it is tried again."""
+        why = ""
         try:
             await asyncio.to_thread(self._cache.save, wanted)
         except CacheError as error:
-            self._log.error("document on disk", text=str(error))
+            why = str(error)
+            if why != self._unkept:
+                self._log.error("document on disk", text=why)
+        self._unkept = why
 
     # ---- reaching the control plane ----
 
@@ -294,6 +302,8 @@ class ControlSource:
             if held is not None:
                 await self._apply(held, node)
                 objection.reset()
+            elif self._unkept and self._held is not None:
+                await self._keep(self._held.wanted)
             if turn is not None:
                 pause.reset()
                 actions.take(turn.actions)
@@ -303,7 +313,7 @@ class ControlSource:
         """Return how long to wait for news: not at all where it is not known who is there."""
         if self._trouble:
             return 0.0
-        return APPLY_AGAIN_S if self._pending else WAIT_S
+        return APPLY_AGAIN_S if self._pending or self._unkept else WAIT_S
 
     async def _asked(self, wait_s: float, pause: Pause) -> Turn | None:
         """Return what is new; None, after a pause, if nobody answers as he should."""
