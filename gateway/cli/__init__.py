@@ -14,6 +14,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from gateway.cli.examples import dress
 from gateway.cli.lazy import lazy_group
 from gateway.cli.remote.nouns import NOUNS
 
@@ -75,6 +76,7 @@ def _command(name: str, place: str) -> TyperCommand:
     one.command(name, **settings)(getattr(import_module(f"gateway.cli.{module}"), function))
     made = typer.main.get_command(one)
     assert isinstance(made, TyperCommand)
+    dress(name, made)
     return made
 
 
@@ -82,6 +84,9 @@ def _group(name: str, place: str) -> TyperGroup:
     made = typer.main.get_command(import_module(f"gateway.cli.{place}").app)
     assert isinstance(made, TyperGroup)
     made.name = name
+    for inner, command in made.commands.items():
+        assert isinstance(command, TyperCommand)
+        dress(f"{name} {inner}", command)
     return made
 
 

@@ -102,7 +102,9 @@ def log(
         typer.Argument(help="only this VPN Tunnel", autocompletion=complete_tunnel),
     ] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="and go on")] = False,
-    lines: Annotated[int, typer.Option("--lines", "-n", min=0, max=2000)] = 100,
+    lines: Annotated[
+        int, typer.Option("--lines", "-n", min=0, max=2000, help="so many at first")
+    ] = 100,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object a line")] = False,
     runtime_dir: RuntimeDir = Path(DEFAULT_RUNTIME_DIR),
 ) -> None:

@@ -100,7 +100,7 @@ def customer_config(
 
     try:
         if connection is None or device is None:
-            raise ConfigError(["give a connection and --device, or --list"])
+            raise ConfigError([missing(connection)])
         options = options_of(
             secrets=secrets,
             wan=wan_interface or (),
@@ -113,6 +113,13 @@ def customer_config(
         write.refuse(error.problems, as_json=as_json)
     files = [(file.name, file.text) for file in made.files]
     hand_over(device, files, made.notes, out, as_json=as_json)
+
+
+def missing(connection: object) -> str:
+    """Return what is said where a connection or its device is not given."""
+    if connection is None:
+        return "give a connection and --device, or --list"
+    return f"--device: is required for {connection}; --list shows all"
 
 
 def show_devices(*, as_json: bool) -> None:

@@ -32,7 +32,9 @@ def events(
         typer.Option("--tunnel", help="only of this VPN Tunnel", autocompletion=complete_tunnel),
     ] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="and go on")] = False,
-    lines: Annotated[int, typer.Option("--lines", "-n", min=0, max=RING)] = 50,
+    lines: Annotated[
+        int, typer.Option("--lines", "-n", min=0, max=RING, help="so many at first")
+    ] = 50,
     code: Annotated[
         str | None, typer.Option("--code", help="only this code, of a control plane")
     ] = None,

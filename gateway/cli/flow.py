@@ -84,7 +84,9 @@ def _protocol(text: str | None) -> int:
     number = _PROTOCOLS.get(text.lower(), int(text) if text.isdecimal() else -1)
     if not 0 <= number <= 255:
         known = ", ".join(_PROTOCOLS)
-        raise typer.BadParameter(f"{text!r} is none of {known}, and no number to 255")
+        raise typer.BadParameter(
+            f"{text!r} is none of {known}, and no number to 255", param_hint="--proto"
+        )
     return number
 
 

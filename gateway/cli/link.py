@@ -70,7 +70,7 @@ class Routing(StrEnum):
     STATIC = "static"
 
 
-_Routing = Annotated[Routing, typer.Option(help="bgp, or static")]
+_Routing = Annotated[Routing, typer.Option(help="how each end learns what is behind the other")]
 
 
 def link(

@@ -220,11 +220,15 @@ async def _restore(store: Store, file: Path, replace: bool) -> Json:
 
 async def _judge_empty(store: Store, replace: bool) -> None:
     """Raise ConfigError if the store has objects that nobody said may be lost."""
-    from gateway.control.store.transfer import is_empty
+    from gateway.control.store.transfer import counts_of
     from gateway.errors import ConfigError
 
-    if not replace and not await is_empty(store):
-        raise ConfigError(["the store has objects already: give --replace if they may be lost"])
+    if replace:
+        return
+    counts = await counts_of(store)
+    if counts:
+        told = ", ".join(f"{count} {kind}" for kind, count in counts.items())
+        raise ConfigError([f"the store has objects ({told}): give --replace if they may be lost"])
 
 
 async def _judge_stopped(store: Store) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import typer
 
 from gateway.cli import app
+from gateway.cli.examples import EXAMPLES
 from gateway.cli.remote.nouns import NOUNS
 
 PAGE = Path(__file__).parents[2] / "docs/cli.md"
@@ -46,6 +47,7 @@ def _group(group: Any, context: typer.Context, path: str) -> Iterator[str]:
             yield f"\n{'###' if ' ' in path else '##'} {inner}"
             yield from ["", _usage(command, inner), "", _text(command)]
             yield from _parameters(command)
+            yield from _examples(inner)
 
 
 def _noun(group: Any, context: typer.Context, path: str) -> Iterator[str]:
@@ -90,6 +92,12 @@ def _parameters(command: Any) -> Iterator[str]:
         yield ""
     for one in shown:
         yield f"- {_names(one)}: {' '.join(str(one.help or '').split())}"
+
+
+def _examples(path: str) -> Iterator[str]:
+    lines = EXAMPLES.get(path.removeprefix("twinspan "), ())
+    if lines:
+        yield from ["", "```", *(f"twinspan {line}" for line in lines), "```"]
 
 
 def _names(parameter: Any) -> str:

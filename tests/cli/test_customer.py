@@ -78,7 +78,7 @@ def test_a_script_gets_one_object(config: Path) -> None:
 def test_mistakes_are_named(config: Path, tmp_path: Path) -> None:
     for words, text in (
         (("--device", "pix"), "there is: strongswan"),
-        ((), "give a connection and --device"),
+        ((), "--device: is required for office; --list shows all"),
         (("--device", "generic", "--announce", "10.0.0.1/8"), "announce: has host bits set"),
         (("--device", "generic", "--wan-interface", "a b"), "wan_interface: is no name"),
         (("--device", "generic", "--out", config), "File exists"),

@@ -98,7 +98,9 @@ def test_a_store_with_objects_is_not_replaced_unasked(place: str, tmp_path: Path
     with_store(place, add)
     done = run("import", file, "--store", place)
     assert done.exit_code == 1
-    assert "has objects already: give --replace" in done.stderr
+    assert "the store has objects (" in done.stderr
+    assert " tunnel" in done.stderr
+    assert "): give --replace" in done.stderr
     assert len(objects(place)) == 61
     told = json.loads(run("import", file, "--store", place, "--replace", "--json").stdout)
     assert (told["created"], told["replaced"], told["deleted"]) == (0, 0, 1)

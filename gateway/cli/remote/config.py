@@ -7,7 +7,7 @@ from typing import Annotated, cast
 
 import typer
 
-from gateway.cli.customer import complete_device, hand_over, show_devices
+from gateway.cli.customer import complete_device, hand_over, missing, show_devices
 from gateway.cli.remote.http import Query
 from gateway.cli.remote.names import completer, id_of, path_of
 from gateway.cli.remote.nouns import Noun
@@ -56,7 +56,7 @@ def _config(noun: Noun, values: Values) -> None:
         show_devices(as_json=as_json)
         return
     if values["resource"] is None or values["device"] is None:
-        raise typer.BadParameter("give a connection and --device, or --list")
+        raise typer.BadParameter(missing(values["resource"]))
     with speaking(*whom) as api:
         place = path_of(noun, id_of(api, noun, str(values["resource"])))
         answer = api.get(f"{place}/customer-config", _query(values))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -119,9 +120,10 @@ class Imported:
     deleted: int
 
 
-async def is_empty(store: Store) -> bool:
-    """Say whether a store has no objects; leases do not count."""
-    return not [kind for kind in await store.kinds() if kind != LEASE]
+async def counts_of(store: Store) -> dict[str, int]:
+    """Return of each kind how many objects a store has; leases do not count."""
+    found = [each.key.kind async for each in all_objects(store, await store.revision())]
+    return dict(sorted(Counter(found).items()))
 
 
 async def import_objects(store: Store, wanted: dict[Key, bytes]) -> Imported:
