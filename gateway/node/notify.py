@@ -20,6 +20,11 @@ class Notifier:
         mine = environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
         self.watchdog_s = int(environ.get("WATCHDOG_USEC", "0")) / 1e6 if mine else 0.0
 
+    @property
+    def is_heard(self) -> bool:
+        """Say whether there is a service manager; it may start us again."""
+        return bool(self._address)
+
     def _say(self, text: str) -> None:
         if not self._address:
             return

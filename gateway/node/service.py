@@ -25,7 +25,7 @@ from gateway.node.notify import Notifier
 from gateway.unix import raise_limits
 
 LOCK = "gateway.lock"
-PAUSE_S = 1.0  # between the loss of a data plane and the next one
+PAUSE_S = 1.0  # before what has failed is tried again, by us or by a service manager
 
 
 @contextlib.contextmanager
@@ -60,6 +60,8 @@ async def serve(settings: Settings) -> int:
         return 2
     except (GatewayError, OSError) as error:
         journal.error("gateway failed", text=str(error))
+        if notifier.is_heard:
+            await asyncio.sleep(PAUSE_S)
         return 1
     return 0
 

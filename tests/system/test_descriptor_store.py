@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -63,9 +64,20 @@ def kill_both(end: Twinspan) -> None:
             os.kill(pid, number)
 
 
-def sessions(end: Twinspan) -> list[tuple[object, object]]:
-    """Return since when each BGP session is established."""
-    return [(peer["name"], peer["since"]) for peer in end.bgp()]
+def sessions(network: Twins, but: set[str]) -> list[tuple[object, object]]:
+    """Return since when each BGP session is established, at both ends, but for some tunnels."""
+    peers = [*network.a.bgp(), *network.b.bgp()]
+    return [(peer["name"], peer["since"]) for peer in peers if peer["name"] not in but]
+
+
+def downs(network: Twins) -> Counter[str]:
+    """Count how often each tunnel has lost its carrier, at either end."""
+    found: Counter[str] = Counter()
+    for each in [*network.a.events(), *network.b.events()]:
+        resource = each["resource"]
+        if each["code"] == "tunnel_down" and isinstance(resource, dict):
+            found[resource["name"]] += 1
+    return found
 
 
 def test_devices_routes_and_bgp_live_on_where_both_processes_are_killed(
@@ -75,7 +87,7 @@ def test_devices_routes_and_bgp_live_on_where_both_processes_are_killed(
     a, b = network.pair.a, network.pair.b
     devices = [device(ours, name) for name in (FIRST, SECOND)]
     routes, bird = ours.machine.ip("route"), twins.bird_pid(ours)
-    before, spis = [sessions(end) for end in (ours, network.b)], ours.spis()
+    before, spis, went_down = sessions(network, set()), ours.spis(), downs(network)
     streams = stream.both_ways((a.host, a.host4), (b.host, b.host4), stream.PATIENT)
     kill_both(ours)
     assert ours.machine.ip("route") == routes
@@ -83,11 +95,15 @@ def test_devices_routes_and_bgp_live_on_where_both_processes_are_killed(
     ours.wait_renewed(spis)
     network.wait_settled()
     assert [device(ours, name) for name in (FIRST, SECOND)] == devices
-    assert ours.machine.ip("route") == routes
+    wait_for("the same routes", lambda: ours.machine.ip("route") == routes, 10.0)
     assert twins.bird_pid(ours) == bird
-    assert [sessions(end) for end in (ours, network.b)] == before
+    # On a machine that stands still for seconds the other end may see our crash before we are back
+    # (RFC 6290), or we give its tunnel up: then its session ends with the carrier.
+    late = set(downs(network) - went_down)
+    assert sessions(network, late) == [each for each in before if each[0] not in late]
     seen = streams.stop()
     assert all(each.goes_on for each in seen)
+    record_property("late", sorted(late))
     record_property("silence_ms", [round(each.silence_ms) for each in seen])
 
 
