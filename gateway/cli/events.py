@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +18,7 @@ from gateway.cli.client import (
     RuntimeDir,
     Unreachable,
     ask,
+    ask_one,
     complete_tunnel,
     give_up,
 )
@@ -24,6 +27,7 @@ from gateway.cli.remote.session import ContextOption, TenantOption
 from gateway.cli.show import is_fleet_meant
 
 RING = 10_000  # as many as a node keeps
+_WORD = re.compile(r"[\w-]+")  # as names of resources are
 
 
 def events(
@@ -69,24 +73,37 @@ def _show_local(
     request: Json = {"command": "events", "lines": lines, "follow": follow}
     if tunnel is not None:
         request["tunnel"] = tunnel
+    is_data = form in (Format.JSON, Format.YAML)
+    titles = {} if is_data else titles_of(ask_one(runtime_dir, "status"))
     try:
         for event in ask(runtime_dir, request, None if follow else 30.0):
             assert isinstance(event, dict)
-            is_data = form in (Format.JSON, Format.YAML)
-            typer.echo(json.dumps(event) if is_data else "\n".join(event_lines(event)))
+            typer.echo(json.dumps(event) if is_data else "\n".join(event_lines(event, titles)))
     except (Unreachable, Refused) as error:
         give_up(error)
     except KeyboardInterrupt:
         raise typer.Exit(0) from None
 
 
-def event_lines(event: Json) -> list[str]:
-    """Return an event for a person: one line, and one for each further thing that is known."""
+def titles_of(status: Json) -> dict[str, str]:
+    """Return the names that people gave to tunnels and connections, by those of the document."""
+    lists = (status["tunnels"], status["connections"])
+    found = [one for each in lists if isinstance(each, list) for one in each]
+    return {str(one["name"]): str(one["title"]) for one in found if one.get("title")}
+
+
+def event_lines(event: Json, titles: Mapping[str, str]) -> list[str]:
+    """
+    Return an event for a person: one line, and one for each further thing that is known. What has
+    a title is called by it.
+    """
     at, resource = event["at"], event["resource"]
     assert isinstance(at, int | float)
     assert isinstance(resource, dict)
     clock = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at)) + f".{int(at % 1 * 1000):03d}"
     reason = f" [{event['reason']}]" if event["reason"] else ""
-    head = f"{clock} {event['severity']:<7} {resource['name'] or '-'} {event['code']}{reason}:"
+    name = titles.get(resource["name"], resource["name"]) or "-"
+    head = f"{clock} {event['severity']:<7} {name} {event['code']}{reason}:"
     more = [f"    {key}: {event[key]}" for key in ("ours", "theirs", "hint") if event[key]]
-    return [f"{head} {event['text']}", *(more if event["severity"] != "info" else [])]
+    text = _WORD.sub(lambda found: titles.get(found[0], found[0]), str(event["text"]))
+    return [f"{head} {text}", *(more if event["severity"] != "info" else [])]

@@ -119,11 +119,12 @@ def status_lines(answer: Json, *, colours: bool) -> list[str]:
     owners = [str(tunnel["border_gateway"]) for tunnel in tunnels]
     lines += table_by_gateway(*_with_watch(rows, tunnels), owners) if rows else []
     for tunnel in tunnels:
+        name = _titled(tunnel["name"], tunnel)
         if reason := _object(tunnel["reason"]):
-            lines.append(f"{tunnel['name']}: {_why(reason)}")
+            lines.append(f"{name}: {_why(reason)}")
         for refused in _objects(tunnel["refused"]):
-            lines.append(f"{tunnel['name']}: a rekey is refused, tried again: {_why(refused)}")
-        lines += [f"{tunnel['name']}: {line}" for line in _missing_pairs(tunnel)]
+            lines.append(f"{name}: a rekey is refused, tried again: {_why(refused)}")
+        lines += [f"{name}: {line}" for line in _missing_pairs(tunnel)]
     lines += [_held(tunnel) for tunnel in tunnels if tunnel["causes"] and not tunnel["reason"]]
     if replaced := _object(answer.get("data_plane_replaced")):
         lines.append(_replaced(replaced))
@@ -245,7 +246,7 @@ _STANDINGS = {"demoted": "last choice", "withdrawn": "carries no traffic"}
 _CAUSES = {
     "drain": "its traffic is being moved away",
     "failback": "it was down, traffic stays where it is",
-    "damped": "it failed too often",
+    "damped": "it failed too often, and has to be quiet for some minutes",
     "probe": "nobody answers through it",
 }
 
@@ -255,7 +256,7 @@ def _held(tunnel: Json) -> str:
     causes = tunnel["causes"]
     assert isinstance(causes, list)
     words = "; ".join(_CAUSES[cause] for cause in causes)
-    return f"{tunnel['name']}: {_STANDINGS[str(tunnel['standing'])]}: {words}"
+    return f"{_titled(tunnel['name'], tunnel)}: {_STANDINGS[str(tunnel['standing'])]}: {words}"
 
 
 def complete_any_tunnel(incomplete: str) -> list[str]:

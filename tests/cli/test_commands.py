@@ -153,7 +153,7 @@ def test_a_tunnel_can_be_named_by_its_title(running: Running) -> None:
         CliRunner().invoke(app, [word, *options])
     options = ["events", "--tunnel", *options]
     answer = CliRunner().invoke(app, options)
-    assert "office-2 tunnel_taken_down" in answer.output
+    assert "second-path tunnel_taken_down" in answer.output
     assert "office-1" not in answer.output
 
 

@@ -83,5 +83,5 @@ def _say(event: Json, form: Format) -> None:
         typer.echo(str(event["id"]))
         return
     at = datetime.fromisoformat(str(event["at"])).timestamp()
-    for line in event_lines({**event, "at": at}):
+    for line in event_lines({**event, "at": at}, {}):
         typer.echo(line)
