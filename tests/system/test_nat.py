@@ -19,12 +19,13 @@ from lab import impair, probe, sites, topology
 from lab.netns import Lab, Namespace
 from lab.strongswan import Connection, StrongSwan
 from lab.topology import Pair
-from lab.twinspan import Twinspan, Value
+from lab.twinspan import Document, Tunnel, TunnelView, Twinspan, Value
 from tests.system.support import FIRST, ping, reach_each_other
 
 pytestmark = pytest.mark.system
 
 ROUTER = "192.0.2.254"
+DEPOT = "10.30.0.0/24"  # behind the second device
 IDS = {"a": "a.gw.test", "b": "b.gw.test"}
 
 
@@ -44,9 +45,9 @@ def router(pair: Pair, request: pytest.FixtureRequest) -> Iterator[Namespace]:
     impair.forget_flows(pair.router)
 
 
-def _document(
+def _wanted(
     pair: Pair, keys: sites.Secrets, *, we_are_inside: bool, start: str, anywhere: bool = False
-) -> tuple[Twinspan, sites.Secrets]:
+) -> Document:
     here, there = (pair.b, pair.a) if we_are_inside else (pair.a, pair.b)
     settings: dict[str, Value] = {"start": start, "local_id": IDS[here.name]}
     customer = sites.Customer(
@@ -54,21 +55,39 @@ def _document(
         is_anywhere=anywhere,
         identity=IDS[there.name],
     )
-    document = sites.document(here, there, keys, settings=settings, customer=customer)
-    return Twinspan(here.gateway, document), keys
+    return sites.document(here, there, keys, settings=settings, customer=customer)
 
 
-def _swan(pair: Pair, keys: sites.Secrets, *, is_inside: bool) -> StrongSwan:
+def _document(
+    pair: Pair, keys: sites.Secrets, *, we_are_inside: bool, start: str, anywhere: bool = False
+) -> tuple[Twinspan, sites.Secrets]:
+    here = pair.b if we_are_inside else pair.a
+    wanted = _wanted(pair, keys, we_are_inside=we_are_inside, start=start, anywhere=anywhere)
+    return Twinspan(here.gateway, wanted), keys
+
+
+def _told(pair: Pair, keys: sites.Secrets, *, is_inside: bool) -> Connection:
     here, there = (pair.b, pair.a) if is_inside else (pair.a, pair.b)
     base = sites.swan_connection(here, there, keys)
-    connection: Connection = replace(
+    return replace(
         base,
         remote=base.remote if is_inside else ROUTER,
         local_id=IDS[here.name],
         remote_id=IDS[there.name],
         encap=False,
     )
-    return StrongSwan(here.gateway, [connection])
+
+
+def _swan(pair: Pair, keys: sites.Secrets, *, is_inside: bool) -> StrongSwan:
+    here = pair.b if is_inside else pair.a
+    return StrongSwan(here.gateway, [_told(pair, keys, is_inside=is_inside)])
+
+
+def _peer(tunnel: TunnelView) -> str:
+    """Return where a tunnel's peer speaks from, address and port."""
+    ike = tunnel.raw["ike"]
+    assert isinstance(ike, dict)
+    return str(ike["path"]).partition("-")[2]
 
 
 @pytest.mark.parametrize("anywhere", [False, True], ids=["known address", "any address"])
@@ -105,6 +124,61 @@ def test_we_reach_strongswan_from_behind_a_nat(pair: Pair, router: Namespace) ->
     finally:
         ours.end()
         swan.stop()
+
+
+@pytest.mark.parametrize("anywhere", [False, True], ids=["known address", "any address"])
+def test_two_devices_behind_one_address_are_told_apart(
+    pair: Pair, router: Namespace, anywhere: bool
+) -> None:
+    """Both come from the router's address; each has an identity, a key and a prefix of its own."""
+    keys = sites.Secrets()
+    wanted = _wanted(pair, keys, we_are_inside=False, start="respond", anywhere=anywhere)
+    (office,) = wanted.connections
+    there = office.tunnels[0].remote
+    depot = replace(
+        office,
+        name="depot",
+        remote_cidrs=[DEPOT],
+        tunnels=[Tunnel("depot-1", "192.0.2.1", there, "169.254.13.0/30", keys.psk[1])],
+        customer={"identity": "c.gw.test"},
+    )
+    ours = Twinspan(pair.a.gateway, replace(wanted, connections=[office, depot]))
+    first = _told(pair, keys, is_inside=True)
+    second = replace(
+        first,
+        name="depot-1",
+        local="172.16.0.3",
+        local_id="c.gw.test",
+        psk=keys.psk[1],
+        child=replace(first.child, local_ts=(DEPOT,)),
+    )
+    swan = StrongSwan(pair.b.gateway, [first, second])
+    pair.b.gateway.run("ip", "addr", "add", "172.16.0.3/24", "dev", "wan1")
+    pair.b.gateway.run("ip", "addr", "add", "10.30.0.1/24", "dev", "lo")
+    ours.start()
+    swan.start()
+    try:
+        for name in (FIRST, "depot-1"):
+            swan.initiate(name)
+        ours.wait_up()
+        peers = {_peer(one) for one in ours.tunnels().values()}
+        assert {peer.partition(":")[0] for peer in peers} == {ROUTER}
+        assert len(peers) == 2  # by the port
+        reach_each_other(pair)
+        before = ours.tunnels()
+        assert ping(pair.a.host, "10.30.0.1")
+        after = ours.tunnels()
+        assert after["depot-1"].in_packets - before["depot-1"].in_packets >= 3
+        assert after[FIRST].in_packets - before[FIRST].in_packets <= 1
+        ours.cli("rekey", FIRST)
+        swan.rekey_child("depot-1")
+        reach_each_other(pair)
+        assert ping(pair.a.host, "10.30.0.1")
+    finally:
+        swan.stop()
+        ours.end()
+        pair.b.gateway.run("ip", "addr", "del", "10.30.0.1/24", "dev", "lo")
+        pair.b.gateway.run("ip", "addr", "del", "172.16.0.3/24", "dev", "wan1")
 
 
 @pytest.mark.alone

@@ -150,6 +150,36 @@ def test_a_reload_touches_only_what_has_changed(
     assert_nothing_lost(running.stop())
 
 
+def test_local_ts_keeps_a_customer_from_what_is_no_part_of_the_vpc(
+    pair: Pair, gateways: tuple[Twinspan, Twinspan]
+) -> None:
+    """Without it the VM forwards what comes out of a tunnel to wherever it has a route."""
+    a, b = gateways
+    document = a.document
+    (connection,) = document.connections
+    settings = {**connection.settings, "local_ts": [pair.a.lan4, pair.a.lan6]}
+    narrow = replace(document, connections=[replace(connection, settings=settings)])
+    elsewhere = "10.99.0.1"
+    pair.a.host.run("ip", "addr", "add", f"{elsewhere}/32", "dev", "eth0")
+    pair.a.gateway.route(elsewhere, "via", pair.a.host4)
+    pair.b.gateway.route(elsewhere, "dev", b.tunnels()[FIRST].interface)
+    try:
+        assert ping(pair.b.host, elsewhere)
+        a.write(narrow)
+        a.cli("reload")
+        a.wait_up()
+        b.wait_up()
+        reach_each_other(pair)
+        assert not ping(pair.b.host, elsewhere)
+    finally:
+        a.write(document)
+        a.cli("reload")
+        a.wait_up()
+        pair.b.gateway.run("ip", "route", "del", elsewhere)
+        pair.a.gateway.run("ip", "route", "del", elsewhere)
+        pair.a.host.run("ip", "addr", "del", f"{elsewhere}/32", "dev", "eth0")
+
+
 def test_a_bad_file_changes_nothing_and_names_every_mistake(
     gateways: tuple[Twinspan, Twinspan],
 ) -> None:
