@@ -74,6 +74,7 @@ def load_offer(one: Loaded) -> Offer | None:
     )
 
 
+@lru_cache(maxsize=256)
 def _save_proposal(one: Proposal) -> list[Value]:
     parts: list[Value] = [
         [each.type, each.id, each.key_bits, text(each.attributes)] for each in one.transforms

@@ -323,18 +323,24 @@ def _common(theirs: _Kinds, ours: _Kinds, kind: int) -> list[Transform]:
 def _check_answer(
     answer: tuple[Proposal, ...], offered: tuple[Proposal, ...], protocol: ProtocolId
 ) -> Proposal:
-    complaint = NoProposalChosen(f"answer {texts(answer)}; offered {texts(offered)}")
+    chosen = _answered(answer, offered, protocol)
+    if chosen is None:
+        raise NoProposalChosen(f"answer {texts(answer)}; offered {texts(offered)}")
+    return replace(answer[0], transforms=chosen)
+
+
+def _answered(
+    answer: tuple[Proposal, ...], offered: tuple[Proposal, ...], protocol: ProtocolId
+) -> tuple[Transform, ...] | None:
+    """Return what an answer takes of what we offered, None if it is not that."""
     if len(answer) != 1 or answer[0].protocol != protocol:
-        raise complaint
+        return None
     (theirs,) = answer
     types = [one.type for one in theirs.transforms]
     ours = next((o for at, o in enumerate(offered, 1) if (o.number or at) == theirs.number), None)
     if ours is None or len(set(types)) != len(types):
-        raise complaint
-    chosen = _match(theirs, ours)
-    if chosen is None:
-        raise complaint
-    return replace(theirs, transforms=chosen)
+        return None
+    return _match(theirs, ours)
 
 
 def _ike_suite(chosen: Proposal) -> IkeSuite:

@@ -5,6 +5,7 @@ Transforms and proposals as they stand in an SA payload (RFC 7296 section 3.3).
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from struct import Struct
 
 from gateway.errors import WireError
@@ -160,17 +161,24 @@ class Proposal:
         return replace(self, transforms=kept)
 
     def __str__(self) -> str:
-        derived = self._derived_prfs()
-        shown = [one for one in self.transforms if one not in derived]
-        order = (TransformType.ENCR, TransformType.INTEG, TransformType.PRF)
-        shown.sort(key=lambda one: order.index(one.type) if one.type in order else one.type)
-        return "-".join(str(one) for one in shown) or "nothing"
+        return _text(self.transforms)
 
-    def _derived_prfs(self) -> tuple[Transform, ...]:
-        """Return the PRFs that a text need not name: the integrity algorithms imply them."""
-        prfs = self.of_type(TransformType.PRF)
-        derived = [PRF_OF_INTEG.get(one.id) for one in self.of_type(TransformType.INTEG)]
-        return prfs if prfs and [one.id for one in prfs] == derived else ()
+
+@lru_cache(maxsize=64)
+def _text(transforms: tuple[Transform, ...]) -> str:
+    derived = _derived_prfs(transforms)
+    shown = [one for one in transforms if one not in derived]
+    order = (TransformType.ENCR, TransformType.INTEG, TransformType.PRF)
+    shown.sort(key=lambda one: order.index(one.type) if one.type in order else one.type)
+    return "-".join(str(one) for one in shown) or "nothing"
+
+
+def _derived_prfs(transforms: tuple[Transform, ...]) -> tuple[Transform, ...]:
+    """Return the PRFs that a text need not name: the integrity algorithms imply them."""
+    prfs = tuple(one for one in transforms if one.type == TransformType.PRF)
+    integs = (one for one in transforms if one.type == TransformType.INTEG)
+    derived = [PRF_OF_INTEG.get(one.id) for one in integs]
+    return prfs if prfs and [one.id for one in prfs] == derived else ()
 
 
 def _check_spi_len(number: int, protocol: int, spi_len: int) -> None:

@@ -52,6 +52,7 @@ class Wave:
     anew: set[str] = field(default_factory=set)  # with another IKE SA: once, the core goes on
     silent_s: dict[str, float] = field(default_factory=dict)  # those that are done
     has_asked_all: bool = False
+    is_late: bool = False  # those that are not done have lost their carrier
     is_over: bool = False
     _usual_s: float = 0.0  # how long an answer takes of late
 
@@ -196,10 +197,10 @@ class Renewal:
         if not wave.waiting and not wave.has_asked_all:
             wave.has_asked_all = True
             self._succession.keep_rest()
-        is_late = now - wave.begun_at >= BRIDGE_S
-        if is_late:
+        if now - wave.begun_at >= BRIDGE_S and not wave.is_late:
+            wave.is_late = True
             self._end_bridges(wave)
-        if not wave.waiting and not wave.under_way and (is_late or not wave.late):
+        if not wave.waiting and not wave.under_way and (wave.is_late or not wave.late):
             self._end(wave)
 
     def _see(self, event: Event) -> None:
@@ -236,10 +237,7 @@ class Renewal:
     @property
     def is_pressing(self) -> bool:
         """Return whether tunnels are silent that keep their carrier: nothing is more urgent."""
-        wave = self._wave
-        if wave is None or wave.is_over:
-            return False
-        return self._clock() - wave.begun_at < BRIDGE_S
+        return self._wave is not None and not self._wave.is_over and not self._wave.is_late
 
     def _end_bridges(self, wave: Wave) -> None:
         """Let the traffic of those that are not done go elsewhere; they are asked all the same."""

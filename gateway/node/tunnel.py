@@ -12,7 +12,7 @@ over.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from gateway.dataplane.estate import Device
@@ -172,7 +172,9 @@ class Tunnel:
         self.plane.clear_outbound(self.number, slot)
 
     def _stop_sending(self, reason: Reason, at: float) -> None:
-        used = self.active or range(OUTBOUND_MAX)  # a process before may have used any
+        used: Iterable[int] = self.active or range(OUTBOUND_MAX)  # a process before may have any
+        if self.is_bridging:
+            used = ()  # what was sent on has gone with its data plane process
         self.active = {}
         self.is_bridging = False
         self.one_way = OneWay()
