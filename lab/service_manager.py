@@ -5,8 +5,8 @@ descriptor store (sd_notify(3), sd_listen_fds_with_names(3)).
     python -m lab.service_manager SOCKET OPTIONS...
 
 It listens on SOCKET for it, starts it with these options, and starts it again when it dies, with
-what it has stored before. It ends when the process ends by itself with status 0, as on SIGTERM,
-which it hands on. Each thing it does is a line on its standard output.
+what it has stored before. SIGHUP restarts it as `systemctl restart` does. It ends when the process
+ends by itself with status 0, as on SIGTERM. Each thing it does is a line on its standard output.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 
 FIRST = 3  # SD_LISTEN_FDS_START
 ABOVE = 1000  # where descriptors are put aside until each has its number
@@ -44,7 +45,9 @@ class Manager:
         self._environ = {**os.environ, "NOTIFY_SOCKET": str(notify)}
         self._store: list[tuple[str, int]] = []
         self._child = 0
+        self._restarts = False
         signal.signal(signal.SIGTERM, self._end)
+        signal.signal(signal.SIGHUP, self._end)
 
     def run(self) -> int:
         """Look after the process until it ends well. Return its status."""
@@ -52,10 +55,12 @@ class Manager:
             self._start()
             code = os.waitstatus_to_exitcode(self._wait())
             say("ended", code)
-            if code == 0:
+            if code == 0 and not self._restarts:
                 return 0
+            self._restarts = False
 
-    def _end(self, *_: object) -> None:
+    def _end(self, number: int, _: FrameType | None) -> None:
+        self._restarts = number == signal.SIGHUP
         os.kill(self._child, signal.SIGTERM)
 
     # ---- the process ----

@@ -147,21 +147,21 @@ def close_all(descriptors: tuple[int, ...] | list[int]) -> None:
 SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
 
 
-def write_memory(content: bytes) -> int:
+def write_memory(content: bytes, seals: int = SEALS) -> int:
     """Return a new descriptor of a sealed memory file: nobody can change it any more."""
     descriptor = os.memfd_create("twinspan", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
         rest = memoryview(content)
         while rest:
             rest = rest[os.write(descriptor, rest) :]
-        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, SEALS)
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)
     except OSError:
         os.close(descriptor)
         raise
     return descriptor
 
 
-def check_memory(descriptor: int) -> int:
+def check_memory(descriptor: int, wanted: int = SEALS) -> int:
     """Return the size of a sealed memory file. Raises DataPlaneError if it is anything else."""
     try:
         seals = fcntl.fcntl(descriptor, fcntl.F_GET_SEALS)
@@ -169,16 +169,16 @@ def check_memory(descriptor: int) -> int:
     except OSError as error:
         text = "the descriptor is not a memory file"
         raise DataPlaneError(text, lib.GW_E_INVALID) from error
-    if seals & SEALS != SEALS:
+    if seals & wanted != wanted:
         raise DataPlaneError("the memory file is not sealed", lib.GW_E_INVALID)
     if size > MEMORY_MAX:
         raise DataPlaneError(f"{size} bytes, at most {MEMORY_MAX}", lib.GW_E_INVALID)
     return size
 
 
-def read_memory(descriptor: int) -> bytes:
+def read_memory(descriptor: int, seals: int = SEALS) -> bytes:
     """Return the content of a sealed memory file. Raises DataPlaneError."""
-    size = check_memory(descriptor)
+    size = check_memory(descriptor, seals)
     content = bytearray()
     while len(content) < size:
         part = os.pread(descriptor, size - len(content), len(content))

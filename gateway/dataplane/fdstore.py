@@ -12,7 +12,11 @@ walks through, and nothing has to be kept beside it that says what is what. A me
 (MSG_PEEK), not read: it stays for the process after the next. The sending end is closed, which a
 datagram socket does not show: no manager takes it for a dead one.
 
-Keys and records are never stored: no message ID and no nonce may be used again.
+ESP SAs are never stored: their counters end with the process. The records (sealed IKE SAs) are, by
+a process that is told to end when no gateway process is there that could change them: the whole is
+restarted, and IKE goes on. They are read once, for no message ID and no nonce may be used again:
+whoever reads them makes the memory file empty, in which the store has them too. After a crash there
+are none, and IKE begins anew.
 """
 
 from __future__ import annotations
@@ -30,12 +34,15 @@ from gateway._native import lib
 from gateway.dataplane import control, estate
 from gateway.dataplane.estate import Estate, Key
 from gateway.dataplane.manager import BUSY_S, Manager
+from gateway.dataplane.records import Records, pack
 from gateway.errors import ConfigError, DataPlaneError
 from gateway.unix import Handed, adopt
 
 PREFIX = "twinspan."  # of a name in the store; a .socket unit's own ends in ".socket"
 # Of all names, each with its colon, in $LISTEN_FDNAMES: MAX_ARG_STRLEN, less room for the rest.
 NAMES_MAX = 120_000
+RECORDS = f"{PREFIX}records"
+ONCE = control.SEALS & ~fcntl.F_SEAL_SHRINK  # nobody changes it, but it can be made empty
 # How long devices keep their carrier while no gateway process takes them: traffic can not go
 # elsewhere, and a manager starts one within a second or two.
 LINGER_S = 10.0
@@ -65,6 +72,7 @@ class Store:
         self._late: set[Key] = set()  # what the manager did not take
         self._is_full = False
         self._lingers = True  # devices that nobody has taken have carrier
+        self.records = Records()  # of a process before
         self.found = Estate(since=time.monotonic())  # of a process before, and not put in again
 
     # ---- from the process before ----
@@ -73,11 +81,10 @@ class Store:
         """Take what the manager kept; what is none of ours, or not whole, goes from the store."""
         for one in handed:
             try:
-                key = _peek(one, self.found)
-                if name_of(key) != one.name:
-                    _let_go(self.found, key)
-                    raise DataPlaneError(f"it has {name_of(key)}", lib.GW_E_INVALID)
-                self._note(one.name)
+                if one.name == RECORDS:
+                    self._read_records(one.descriptor)
+                else:
+                    self._take(one)
             except (DataPlaneError, OSError) as error:
                 self._log("not_of_store", name=repr(one.name), reason=repr(str(error)))
                 self._manager.forget(one.name)
@@ -87,6 +94,20 @@ class Store:
         if self.found.is_whole:
             told = {"tunnels": len(self.found.devices), "sockets": len(self.found.sockets)}
             self._log("from_store", **told)
+
+    def _take(self, one: Handed) -> None:
+        key = _peek(one, self.found)
+        if name_of(key) != one.name:
+            _let_go(self.found, key)
+            raise DataPlaneError(f"it has {name_of(key)}", lib.GW_E_INVALID)
+        self._note(one.name)
+
+    def _read_records(self, memory: int) -> None:
+        """Read the records, for the last time. Raises DataPlaneError, OSError."""
+        content = control.read_memory(memory, ONCE)
+        os.ftruncate(memory, 0)
+        self.records.keep(content)
+        self._manager.forget(RECORDS)
 
     def _keys(self) -> list[Key]:
         return [*self.found.devices, *self.found.sockets]
@@ -114,6 +135,19 @@ class Store:
         _let_go(self.found, key)
         if found != held:
             self._sync(key)
+
+    def keep_records(self) -> None:
+        """Store what nobody changes any more: this process is to end, and no gateway is there."""
+        batch = pack(self.records.all().items())
+        if not batch or not self._held.devices or not self._manager.is_there:
+            return
+        try:
+            memory = control.write_memory(batch, ONCE)
+        except OSError as error:
+            self._log("not_stored", name=RECORDS, reason=repr(str(error)))
+            return
+        self._manager.store(RECORDS, memory)
+        os.close(memory)
 
     def forget(self, key: Key) -> None:
         """Let go of what the fast path has no more, and wait: the device's name is to be free."""

@@ -145,9 +145,19 @@ class Process:
         self._connection = None
         log("gateway_gone", peer=connection.peer)
 
-    def _accept_waiting(self, listener: socket.socket) -> None:
+    def _hear_out(self) -> None:
+        """Read what a gateway process that is gone has sent before: it counts."""
         while self._connection is not None and has_hung_up(self._connection.sock):
-            self._serve_connection(self._connection)  # what a killed one has sent counts
+            self._serve_connection(self._connection)
+
+    def bequeath(self) -> None:
+        """Leave the records to the next process, unless a gateway process has its own, or STOP."""
+        self._hear_out()
+        if self._ended and self._connection is None and not self._service.stopped:
+            self._store.keep_records()
+
+    def _accept_waiting(self, listener: socket.socket) -> None:
+        self._hear_out()
         try:
             sock, _ = listener.accept()
         except OSError as error:
@@ -350,6 +360,7 @@ def run(options: argparse.Namespace) -> None:
         confine(user, process)
         manager.ready()
         process.serve(manager)
+        process.bequeath()
     finally:
         process.close()
         manager.close()

@@ -25,7 +25,7 @@ from gateway.dataplane.fastpath import FastPath, place_of
 from gateway.dataplane.fdstore import Store
 from gateway.dataplane.interface import PlaneState
 from gateway.dataplane.punt import make_record
-from gateway.dataplane.records import Records, pack
+from gateway.dataplane.records import pack
 from gateway.errors import DataPlaneError
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class Service:
     def __init__(self, path: FastPath, store: Store) -> None:
         self._path = path
         self._store = store
-        self._records = Records()
+        self._records = store.records
         self.stopped = False
         self._answers: dict[Op, Callable[[Request], Answer]] = {
             Op.HELLO: self._hello,

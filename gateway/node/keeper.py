@@ -106,9 +106,13 @@ class Keeper:
         return {place: seal(place, one) if one else b"" for place, one in changes}
 
     def begin_again(self) -> None:
-        """Take note that another data plane process keeps the records: it has none."""
-        self._stale.clear()
+        """
+        Take note that another data plane process keeps the records. What it may have is of a
+        moment before, from a service manager, and older than ours. Raises DataPlaneError.
+        """
+        self._stale = set(self._plane.kept())
         self.standings = Standings()
+        self.sweep()
 
     def sweep(self) -> None:
         """Remove what was found and is not true any more. Raises DataPlaneError."""

@@ -15,10 +15,11 @@ import pytest
 from gateway import unix
 from gateway.dataplane import control, estate, fdstore
 from gateway.dataplane.estate import Device, Estate, Key, Place
-from gateway.dataplane.fdstore import LINGER_S, PREFIX, Store, name_of
+from gateway.dataplane.fdstore import LINGER_S, PREFIX, RECORDS, Store, name_of
 from gateway.dataplane.interface import TunQueue
 from gateway.dataplane.manager import Manager
 from gateway.dataplane.process import log
+from gateway.dataplane.records import pack
 from gateway.unix import Handed
 
 PLACE: Place = ("192.0.2.1", 4500, 0)
@@ -318,6 +319,47 @@ def test_a_gateway_process_is_told_of_what_is_stored_apart_from_what_is_in_use(
     assert told.stored.devices[7].name == "office-7@ts-office-7"
     told.close()
     os.close(read)
+
+
+# ---- the records ----
+
+
+def test_records_are_read_once_whoever_has_the_descriptor_still(bench: Bench) -> None:
+    read, write = pipe()
+    bench.have(7, write)
+    bench.store.records.keep(pack([(b"spi", b"sealed")]))
+    bench.store.keep_records()
+    bench.kept.hear()
+    first, again = (Handed(RECORDS, os.dup(bench.kept.store[RECORDS])) for _ in range(2))
+    bench.begin()
+    bench.store.take([first])
+    assert bench.store.records.all() == {b"spi": b"sealed"}
+    assert bench.kept.hear() == [f"FDSTOREREMOVE=1 FDNAME={RECORDS}"]
+    bench.begin()
+    bench.store.take([again])
+    assert bench.store.records.all() == {}
+    assert bench.lines == []
+    bench.kept.sock.setblocking(False)
+    assert bench.kept.sock.recv(100).startswith(b"FDSTOREREMOVE=1")  # nothing is there any more
+    os.close(read)
+
+
+def test_records_of_no_device_are_not_stored(bench: Bench) -> None:
+    bench.store.records.keep(pack([(b"spi", b"sealed")]))
+    bench.store.keep_records()
+    assert bench.kept.hear() == []
+
+
+@pytest.mark.parametrize(
+    ("content", "seals"), [(b"xyz", fdstore.ONCE), (pack([(b"spi", b"sealed")]), 0)]
+)
+def test_records_that_are_not_whole_or_that_somebody_can_change_are_not_taken(
+    bench: Bench, content: bytes, seals: int
+) -> None:
+    bench.store.take([Handed(RECORDS, control.write_memory(content, seals))])
+    assert bench.store.records.all() == {}
+    assert [line.split()[0] for line in bench.lines] == ["not_of_store"]
+    assert bench.kept.sock.recv(100).startswith(b"FDSTOREREMOVE=1")
 
 
 # ---- what systemd hands over ----

@@ -342,6 +342,48 @@ def test_a_socket_of_systemd_is_served(tmp_path: Path) -> None:
                 assert child.wait(10) == 0
 
 
+@pytest.mark.parametrize("is_gone", [True, False])
+def test_the_records_are_stored_at_its_end_only_where_no_gateway_process_can_change_them(
+    tmp_path: Path, is_gone: bool
+) -> None:
+    near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    place = tmp_path / "dataplane.sock"
+    argv = [sys.executable, "-m", "gateway.dataplane.process", "--workers", "1"]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify, far:
+        notify.bind(str(tmp_path / "notify"))
+        notify.settimeout(10)
+        near.setblocking(False)
+        with subprocess.Popen(
+            [*argv, "--socket", str(place)],
+            env={**os.environ, "NOTIFY_SOCKET": str(tmp_path / "notify")},
+            stderr=subprocess.DEVNULL,
+        ) as child:
+            said = [told(notify)]
+            plane = connect(place)
+            plane.add_tunnel(
+                7, "a@b", [TunQueue(near.detach())], False, PATH, EncapKind.UDP, OPTIONS
+            )
+            plane.keep([(b"spi", b"sealed")])
+            if is_gone:
+                plane.close()  # what it has sent counts, whenever the other end reads that
+            child.terminate()
+            assert child.wait(10) == 0
+            plane.close()
+        said += [told(notify) for _ in range(2 if is_gone else 1)]
+        notify.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            notify.recv(4096)
+    assert said == ["READY=1", "FDNAME=twinspan.t7", "FDNAME=twinspan.records"][: len(said)]
+
+
+def told(notify: socket.socket) -> str:
+    """Return what is ready, or the name of what is to be stored."""
+    content, descriptors, _, _ = socket.recv_fds(notify, 4096, 253)
+    for descriptor in descriptors:
+        os.close(descriptor)
+    return content.decode().splitlines()[:2][-1]
+
+
 def test_ike_datagrams_come_up_and_go_out(spawn: Spawn) -> None:
     """A peer on port 4500 speaks IKE: zero marker, then the message (RFC 3948 section 2.2)."""
     with (

@@ -56,6 +56,12 @@ def device(end: Twinspan, name: str) -> str:
     return end.machine.ip("-o", "link", "show", f"ts-{name}").split(":")[0]
 
 
+def ike_sas(end: Twinspan) -> set[object]:
+    """Return the initiators' SPIs of the IKE SAs."""
+    found = [tunnel.raw["ike"] for tunnel in end.tunnels().values()]
+    return {each["spi_i"] for each in found if isinstance(each, dict)}
+
+
 def kill_both(end: Twinspan) -> None:
     """End both at once, as the kernel does where memory is short: neither sees the other go."""
     both = end.pids()
@@ -104,6 +110,31 @@ def test_devices_routes_and_bgp_live_on_where_both_processes_are_killed(
     seen = streams.stop()
     assert all(each.goes_on for each in seen)
     record_property("late", sorted(late))
+    record_property("silence_ms", [round(each.silence_ms) for each in seen])
+
+
+def test_ike_goes_on_where_both_processes_are_restarted(
+    kept: Kept, record_property: Callable[[str, object], None]
+) -> None:
+    """Nothing is under way when they end: the next ones have the IKE SAs, the peer sees rekeys."""
+    network, ours = kept.network, kept.network.a
+    a, b = network.pair.a, network.pair.b
+    before, spis, went_down = sessions(network, set()), ours.spis(), downs(network)
+    devices = [device(ours, name) for name in (FIRST, SECOND)]
+    ike, log = ike_sas(ours), len(network.b.log_text())
+    streams = stream.both_ways((a.host, a.host4), (b.host, b.host4), stream.PATIENT)
+    ours.stop()
+    os.kill(kept.manager.pid, signal.SIGHUP)
+    ours.start()
+    ours.wait_renewed(spis)
+    assert [device(ours, name) for name in (FIRST, SECOND)] == devices
+    assert ike_sas(ours) == ike
+    assert "ike_sa up" not in network.b.log_text()[log:]
+    network.wait_settled()
+    late = set(downs(network) - went_down)
+    assert sessions(network, late) == [each for each in before if each[0] not in late]
+    seen = streams.stop()
+    assert all(each.goes_on for each in seen)
     record_property("silence_ms", [round(each.silence_ms) for each in seen])
 
 
