@@ -123,7 +123,7 @@ def count(names: Sequence[str]) -> dict[str, float]:
 def watch(names: Sequence[str]) -> dict[str, float]:
     """Return `clock.KIND.DIRECTION.STAGE` and `.all`, in nanoseconds an inner packet."""
     found: dict[str, float] = {}
-    lab, joined = join("twinspan", f"st{os.getpid()}")
+    lab, joined = join("twinspan", f"st{os.getpid()}", is_polled=True)
     pair = joined.pair
     with closing(lab), tempfile.TemporaryDirectory() as scratch:
         for name in names:

@@ -50,6 +50,15 @@ def test_one_bad_try_does_not_decide() -> None:
     assert rates.highest(trial) >= 95.0
 
 
+def test_one_lucky_try_does_not_decide() -> None:
+    real, tries = wire(100_000), iter(range(1000))
+
+    def trial(rate: int) -> Paced:
+        return Paced(rate, rate, 1.0) if next(tries) % 3 == 0 else real(rate)
+
+    assert rates.highest(trial) <= 100.0
+
+
 def test_percentiles_are_those_of_the_values() -> None:
     values = [float(number) for number in range(1001)]
     found = delay.figures("probe_idle", "plain", values)
