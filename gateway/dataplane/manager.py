@@ -29,12 +29,9 @@ class Manager:
     def __init__(self) -> None:
         self._sock = ready_notifier()  # now: later no socket can be connected
         watchdog_s = int(os.environ.pop("WATCHDOG_USEC", "0")) / 1e6
-        self.every_s = watchdog_s / 2 if self._sock is not None and watchdog_s else None
-        self._said_at = 0.0
-        self._busy_until = 0.0  # monotonic seconds
-        if self._sock is not None:
-            limit = struct.pack("@qq", 0, int(SAID_WITHIN_S * 1e6))  # struct timeval
-            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+        self._every_s = watchdog_s / 2 if self._sock is not None and watchdog_s else None
+        self._said_at = 0.0  # monotonic seconds, as the next
+        self._busy_until = 0.0
 
     @property
     def is_there(self) -> bool:
@@ -42,14 +39,24 @@ class Manager:
         return self._sock is not None
 
     def ready(self) -> None:
-        """Say that we serve."""
-        self._say(b"READY=1")
+        """Say that we serve, however long that takes; from now on nobody waits for the manager."""
+        self._send(b"READY=1")
+        if self._sock is not None:
+            limit = struct.pack("@qq", 0, int(SAID_WITHIN_S * 1e6))  # struct timeval
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
 
     def alive(self) -> None:
-        """Say that the main thread turns, so often as it wants to hear it."""
-        if self.every_s is not None and time.monotonic() - self._said_at >= self.every_s:
-            self._said_at = time.monotonic()
-            self._say(b"WATCHDOG=1")
+        """Say that the main thread turns, so often as it wants to hear it, busy or not."""
+        now = time.monotonic()
+        is_due = self._every_s is not None and now - self._said_at >= self._every_s
+        if is_due and self._send(b"WATCHDOG=1"):
+            self._said_at = now
+
+    def next_s(self, now: float) -> float | None:
+        """Return in how many seconds `alive` has something to say, None for never."""
+        if self._every_s is None:
+            return None
+        return max(self._every_s - (now - self._said_at), SAID_WITHIN_S)
 
     # ---- the descriptor store ----
 
@@ -86,13 +93,20 @@ class Manager:
             self._sock = None
 
     def _say(self, text: bytes, descriptors: Sequence[int] = ()) -> bool:
-        if self._sock is None or time.monotonic() < self._busy_until:
+        if time.monotonic() < self._busy_until:
+            return False
+        said = self._send(text, descriptors)
+        if not said:
+            self._busy_until = time.monotonic() + BUSY_S
+        return said
+
+    def _send(self, text: bytes, descriptors: Sequence[int] = ()) -> bool:
+        if self._sock is None:
             return False
         rights = array.array("i", descriptors)
         ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)] if descriptors else []
         try:
             self._sock.sendmsg([text], ancillary)
         except OSError:  # it may be gone: that does not end the tunnels
-            self._busy_until = time.monotonic() + BUSY_S
             return False
         return True

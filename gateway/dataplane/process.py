@@ -119,7 +119,8 @@ class Process:
                 return
 
     def _wait(self, manager: Manager) -> set[int]:
-        waits = (manager.every_s, self._store.next_s(time.monotonic()))
+        now = time.monotonic()
+        waits = (manager.next_s(now), self._store.next_s(now))
         most_ms = min((each * 1000 for each in waits if each is not None), default=None)
         poll = select.poll()
         poll.register(self._wake, select.POLLIN)
