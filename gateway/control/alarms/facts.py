@@ -43,6 +43,7 @@ class Reading:
     settings: AlarmSettings
     now: float
     certificate: Certificate | None = None
+    nodes_known: bool = True  # False: nodes that are well may not have reported to us yet
 
     def facts(self, parts: Iterable[Facts], more: Iterable[Condition] = ()) -> Facts:
         """
@@ -60,7 +61,14 @@ class Reading:
             *self._quotas(),
             *(each for each in more if self._exists(each.resource)),
         ]
-        return Facts(tuple(found), frozenset().union(*(part.unknown for part in parts)))
+        return Facts(tuple(found), self._silent().union(*(part.unknown for part in parts)))
+
+    def _silent(self) -> frozenset[str]:
+        """Return the nodes of which it can not be said yet whether they are lost."""
+        if self.nodes_known:
+            return frozenset()
+        nodes = self.view.of_kind("node")
+        return frozenset(one.id for one in nodes if _is_lost(self.status_of(one)))
 
     def _exists(self, resource: Resource) -> bool:
         return self.view.get(resource.kind, resource.id) is not None
@@ -69,7 +77,7 @@ class Reading:
 
     def _node(self, node: Record) -> Iterator[Condition]:
         status = self.status_of(node)
-        if status.get("operational") == "lost":
+        if _is_lost(status):
             text = f"node {node.name} does not report"
             yield self._of("node_lost", node, text, reason="node_lost")
         ends_at = seconds(status.get("certificate_until"))
@@ -187,6 +195,10 @@ def _can_be_redundant(tunnels: Iterable[Record]) -> bool:
         one[0] != other[0] and None not in (one[1], other[1]) and one[1] != other[1]
         for one, other in combinations(ways, 2)
     )
+
+
+def _is_lost(node: Status) -> bool:
+    return node.get("operational") == "lost"
 
 
 def _code(reason: object) -> str:

@@ -57,6 +57,8 @@ LEASE_NAME = "alarms"
 TTL_S = 5
 KEEP_S = 1.5
 RETRY_S = 1.0
+# Nodes take so long to find us: who was away himself, or takes over, calls none lost before.
+NODES_S = 25.0
 LOOK_S = 0.5  # between two looks, if something has changed
 REST_S = 10.0  # if nothing has
 SWEEP_S = 3600.0
@@ -103,6 +105,7 @@ class Keeper:
         self._certificate = certificate
         self._moved = asyncio.Event()
         self._parts: ByConnection[Facts] = ByConnection(mirror)
+        self._took_at = 0.0  # when the lease was taken, by the loop's clock
         self._told: dict[str, str] = {}  # alarm, and the state that was told to the end
         self.is_holder = False
 
@@ -123,7 +126,7 @@ class Keeper:
 
     async def _hold(self, lease: Lease) -> None:
         """Raise alarms until the lease is lost. Raises StoreError, Lagging."""
-        self.is_holder = True
+        self.is_holder, self._took_at = True, asyncio.get_running_loop().time()
         try:
             async with self._mirror.subscribed() as commits:
                 self._parts.forget()  # of what came before nobody has told
@@ -191,7 +194,10 @@ class Keeper:
     async def _look(self, lease: Lease, judge: Judge, signs: Signs) -> float:
         """Raise and clear what is to be; return in how many seconds to look again."""
         settings, now = alarm_settings(self._mirror), self._clock()
-        reading = Reading(self._mirror, self._status_of, settings, now, self._certificate())
+        nodes_s = self._took_at + NODES_S - asyncio.get_running_loop().time()
+        reading = Reading(
+            self._mirror, self._status_of, settings, now, self._certificate(), nodes_s <= 0
+        )
         parts = await self._parts.current(reading.of_connection)
         # Here and not below: a node's status may cost to compose its document.
         await in_slices(map(self._status_of, list(self._mirror.of_kind("node"))))
@@ -204,7 +210,8 @@ class Keeper:
         ]
         for start in range(0, len(changes), MAX_WRITES - 1):
             await self._commit(lease, changes[start : start + MAX_WRITES - 1])
-        return min(verdict.due_s, signs.due_s(settings, now), REST_S)
+        due_s = min(verdict.due_s, signs.due_s(settings, now), REST_S)
+        return min(due_s, nodes_s) if nodes_s > 0 else due_s
 
     def _raise(self, condition: Condition, now: float) -> Change:
         before = self._mirror.get(KIND, alarm_key(condition.name).id)

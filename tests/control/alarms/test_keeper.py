@@ -211,9 +211,32 @@ async def test_another_process_goes_on_within_seconds_and_raises_nothing_twice(
             assert len(seen.bodies) == 2
 
 
-async def test_a_node_that_is_lost_is_one_alarm_and_its_tunnels_are_not_judged(
-    store: Store,
+async def test_who_takes_over_calls_no_node_lost_before_it_could_report(
+    store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(keepers, "NODES_S", 3600.0)
+    world = World()
+    await settings(store)
+    async with process(store, world, "control-a") as one:
+        await fleet(one.registry)
+        tunnel, _ = (await connect(one.registry)).others
+        node = str(tunnel.allocated["node"])
+        world.status |= {node: {"operational": "lost"}, tunnel.id: DOWN}
+        await stir(store, tunnel)
+        await one.until(lambda: one.raised() == [("tunnel_down", "office-1")])
+    world.status[tunnel.id] = _GOOD["vpn_tunnel"]
+    async with process(store, world, "control-b") as other:
+        await stir(store, tunnel)
+        await other.until(lambda: other.raised() == [])  # it has looked
+        monkeypatch.setattr(keepers, "NODES_S", 0.0)  # as if so long had gone by
+        await stir(store, tunnel)
+        await other.until(lambda: other.raised() == [("node_lost", "gw-a")])
+
+
+async def test_a_node_that_is_lost_is_one_alarm_and_its_tunnels_are_not_judged(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keepers, "NODES_S", 0.0)
     world = World()
     await settings(store)
     async with process(store, world, "control-a") as one:
