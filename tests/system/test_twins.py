@@ -93,6 +93,34 @@ def test_the_largest_packet_fits_and_one_byte_more_is_answered(
     assert ping(pair.a.host, pair.b.host6, "-s", str(mtu - 48))
 
 
+def test_a_smaller_wire_is_followed_to_the_byte(
+    pair: Pair, gateways: tuple[Twinspan, Twinspan]
+) -> None:
+    """1460 bytes outside, and 1500 again: ping knows the boundary, TCP needs no MSS of its own."""
+    whole = gateways[0].tunnels()[FIRST].raw["mtu"]
+    assert isinstance(whole, int)
+
+    def mtus() -> set[object]:
+        return {one.tunnels()[FIRST].raw["mtu"] for one in gateways}
+
+    def wire(mtu: int, inner: int) -> None:
+        for one in (pair.a, pair.b):
+            one.gateway.run("ip", "link", "set", "wan1", "mtu", str(mtu))
+        wait_for("the MTU", lambda: mtus() == {inner}, 15.0)
+
+    try:
+        wire(1460, whole - 40)
+        assert ping(pair.a.host, pair.b.host4, "-M", "do", "-s", str(whole - 68))
+        more = ("ping", "-n", "-c", "1", "-W", "1", "-M", "do", "-s", str(whole - 67), pair.b.host4)
+        assert re.search(rf"mtu ?= ?{whole - 40}", pair.a.host.run(*more, check=False))
+        assert iperf.measure(pair.a.host, pair.b.host, pair.b.host4, seconds=1).gbps > 0.1
+    finally:
+        wire(1500, whole)
+    for host, address in ((pair.a.host, pair.b.host4), (pair.b.host, pair.a.host4)):
+        host.run("ip", "route", "flush", "cache")
+        assert ping(host, address, "-M", "do", "-s", str(whole - 28))
+
+
 @pytest.mark.parametrize("family", [4, 6])
 def test_errors_of_icmp_come_back_through_the_tunnel(
     pair: Pair, gateways: tuple[Twinspan, Twinspan], family: int
