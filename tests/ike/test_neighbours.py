@@ -6,6 +6,7 @@ does not keep it out: whatever is refused makes room, and errors are said to who
 from __future__ import annotations
 
 import dataclasses
+from ipaddress import ip_address
 
 import pytest
 
@@ -16,7 +17,7 @@ from gateway.ike.iana import NotifyType, ProtocolId
 from gateway.ike.message import parse_clear, serialise_clear
 from gateway.ike.payloads import KeyExchange
 from gateway.ike.proposals import parse_proposal
-from gateway.sa import Path
+from gateway.sa import Address, Path
 from gateway.secret import Secret
 from tests.support.fixed import FixedRandom
 from tests.support.pair import A_ADDRESS, B_ADDRESS, IkePair, config_a, config_b
@@ -118,16 +119,33 @@ def test_all_strangers_together_make_room_at_one_rate() -> None:
     assert counted(pair, "drop.half_open_limit") >= 1
 
 
-def spoil(pair: IkePair, genuine: bytes) -> None:
-    """Send what is refused with a's address, from elsewhere: so nobody gets the answers."""
+def spoil(pair: IkePair, genuine: bytes, many: int = 100, source: Address = A_ADDRESS) -> None:
+    """Send what is refused with a peer's address, from elsewhere: so nobody gets the answers."""
     request = parse_clear(genuine)
     payloads = tuple(
         dataclasses.replace(one, public=bytes(32)) if isinstance(one, KeyExchange) else one
         for one in request.payloads
     )
-    for number in range(1, 101):
+    for number in range(1, many + 1):
         spoiled = dataclasses.replace(request, spi_i=number.to_bytes(8, "big"), payloads=payloads)
-        pair.b.receive(serialise_clear(spoiled), Path(B_ADDRESS, 500, A_ADDRESS, 500))
+        pair.b.receive(serialise_clear(spoiled), Path(B_ADDRESS, 500, source, 500))
+
+
+def test_spoofed_requests_of_one_peer_ask_no_other_one_for_a_cookie() -> None:
+    """Some never answer one. Who was asked is not mistaken for anybody else."""
+    pair = IkePair()
+    other = config_b(name="other", remote=ip_address("203.0.113.77"))
+    pair.start()
+    pair.b.take(pair.b.endpoint.configure([pair.b.config, other], pair.now))
+    genuine = pair.hold_to_b()
+    spoil(pair, genuine.datagram, 8000, ip_address("203.0.113.77"))
+    pair.link.flights.clear()
+    asked = counted(pair, "drop.cookie_demanded")
+    assert asked > 7900
+    pair.release(genuine)
+    assert counted(pair, "drop.cookie_demanded") == asked
+    pair.deliver_all()
+    assert pair.has_traffic()
 
 
 def test_spoofed_requests_do_not_use_up_what_a_peer_needs_to_be_told() -> None:
