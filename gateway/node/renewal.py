@@ -243,8 +243,12 @@ class Renewal:
         """Let the traffic of those that are not done go elsewhere; they are asked all the same."""
         for name in sorted(wave.open):
             tunnel = self._tunnels.by_name.get(name)
-            if tunnel is not None and tunnel.is_bridging:
+            if tunnel is None or not tunnel.is_bridging:
+                continue
+            try:
                 tunnel.give_up_bridge(NOT_RENEWED, self._wall())
+            except GatewayError as error:  # of the others the carrier has to go all the same
+                self._journal.error("failed", what="bridge", tunnel=name, text=str(error))
 
     def _end(self, wave: Wave) -> None:
         """Leave those that do not answer to the core, which gives an IKE SA up in its time."""

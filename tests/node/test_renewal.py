@@ -149,6 +149,16 @@ async def test_a_peer_that_does_not_answer_holds_up_nobody_and_loses_its_carrier
     assert "NO-CARRIER" not in ip("link show ts-office-2")
 
 
+async def test_a_device_that_the_data_plane_does_not_know_holds_up_no_other(bench: Bench) -> None:
+    """Where it is put back and refused, it is bridging, and made anew later."""
+    bench.renewal.begin([FIRST, SECOND], bench.now)
+    bench.gw.plane.del_tunnel(bench.tunnel(FIRST).number)
+    bench.now += BRIDGE_S
+    bench.renewal.tick()
+    assert "NO-CARRIER" in ip("link show ts-office-2")
+    assert not bench.tunnel(SECOND).is_bridging
+
+
 async def test_more_tunnels_than_the_time_is_enough_for_are_asked_for_one_after_the_other(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
