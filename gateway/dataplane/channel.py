@@ -120,13 +120,14 @@ class Channel:
             raise malformed(f"{op.name} was answered with a descriptor")
         return reply.content
 
-    def post(self, op: Op, body: bytes = b"", descriptors: Sequence[int] = ()) -> None:
+    def post(self, op: Op, body: bytes = b"", descriptors: Sequence[int] = ()) -> bool:
         """
         Send a request that is not answered; only its refusal is, and counted in `refused`.
 
-        Raises DataPlaneError with errno ETIMEDOUT or ECONNRESET.
+        Return whether the other end was there to take it. Raises DataPlaneError with errno
+        ETIMEDOUT or ECONNRESET.
         """
-        self._request(op, 0, body, descriptors, 0, time.monotonic() + self._timeout_s)
+        return self._request(op, 0, body, descriptors, 0, time.monotonic() + self._timeout_s)
 
     def fetch(self, op: Op) -> bytes:
         """Send a request and return the content of the memory file it is answered with."""
@@ -162,26 +163,27 @@ class Channel:
         descriptors: Sequence[int],
         slot: int,
         give_up_at: float,
-    ) -> None:
+    ) -> bool:
         if not self.is_open:
             raise UsageError("the connection to the data plane is closed")
         self._number = self._number % 0xFFFFFFFF + 1
         slot, target = codec.within(slot, 16, "slot"), codec.within(target, 32, "target")
         header = REQUEST.pack(op, slot, self._number, target, len(body))
-        self._send([header, body], list(descriptors), op, give_up_at)
+        return self._send([header, body], list(descriptors), op, give_up_at)
 
     def _send(
         self, parts: list[bytes | memoryview], descriptors: list[int], op: Op, give_up_at: float
-    ) -> None:
+    ) -> bool:
+        """Send a message; return whether the other end was there to take it."""
         while True:
             try:
                 control.send(self._sock, parts, descriptors)
-                return
+                return True
             except BlockingIOError:
                 self._wait(select.POLLOUT, op, give_up_at)
             except (BrokenPipeError, ConnectionResetError):
-                # It may have said why before it closed the connection: read on.
-                return
+                # It may have said why before it closed the connection: who waits reads on.
+                return False
             except OSError as error:
                 raise lost(error.strerror or "cannot send") from error
 

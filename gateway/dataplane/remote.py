@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Self
 
 from gateway._native import ffi
 from gateway.dataplane import codec, control
-from gateway.dataplane.channel import Channel, Reply, malformed
+from gateway.dataplane.channel import Channel, Reply, lost, malformed
 from gateway.dataplane.control import Op
 from gateway.dataplane.estate import Device, Estate
 from gateway.dataplane.interface import (
@@ -226,15 +226,18 @@ class RemotePlane:
             self._has_stored = False
 
     def keep(self, records: Iterable[tuple[bytes, bytes]]) -> None:
+        """Raise DataPlaneError if nobody is there to take it: no peer may see what is new then."""
         content = pack(records)
         if len(content) <= control.PAYLOAD_MAX:
-            self._channel.post(Op.KEEP, content)
-            return
-        descriptor = control.write_memory(content)
-        try:
-            self._channel.post(Op.KEEP, descriptors=[descriptor])
-        finally:
-            os.close(descriptor)
+            is_taken = self._channel.post(Op.KEEP, content)
+        else:
+            descriptor = control.write_memory(content)
+            try:
+                is_taken = self._channel.post(Op.KEEP, descriptors=[descriptor])
+            finally:
+                os.close(descriptor)
+        if not is_taken:
+            raise lost("it has closed the connection")
 
     def kept(self) -> dict[bytes, bytes]:
         """Return what is kept; before `left` is put in again, what the process before kept."""

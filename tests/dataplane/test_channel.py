@@ -72,6 +72,22 @@ def test_late_reply_to_a_call_given_up_is_thrown_away(ends: Ends) -> None:
     assert channel.call(Op.TUNNEL_STATS, 7) == b"now"
 
 
+def test_what_nobody_takes_to_keep_is_an_error() -> None:
+    """No peer may see it then, and the datagram leaves by another way: it has to show at once."""
+    ours, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    far.send(reply(1, 0, control.WELCOME.pack(1, 2)))
+    with RemotePlane(ours, timeout_s=0.05) as plane, far:
+        plane.keep([(b"spi", b"record")])
+        far.send(reply(0, lib.GW_E_EXISTS, b"another is connected"))
+        far.close()
+        for size in (1, control.PAYLOAD_MAX):
+            with pytest.raises(DataPlaneError, match="closed the connection") as caught:
+                plane.keep([(b"spi", bytes(size))])
+            assert caught.value.errno == errno.ECONNRESET
+        with pytest.raises(DataPlaneError, match="another is connected"):
+            plane.tunnel_stats(7)
+
+
 def test_malformed_records_are_counted_and_skipped(ends: Ends) -> None:
     channel, far = ends
     far.send(b"x")
