@@ -169,6 +169,8 @@ class Store:
         is_held = key in self._held.devices or key in self._held.sockets
         if not is_held or not self._manager.is_there or not self._has_room(name):
             return True
+        if self._manager.is_busy:
+            return False
         try:
             with _sealed_in(*estate.message_of(self._held, key)) as parcel:
                 done = self._manager.store(name, parcel.fileno())
@@ -208,7 +210,7 @@ class Store:
 
     def tick(self, now: float) -> None:
         """Say again what the manager did not take; no device keeps its carrier for ever."""
-        for key in tuple(self._late):
+        for key in () if self._manager.is_busy else tuple(self._late):
             self._sync(key)
         if self.found.devices and self._lingers and now - self.found.since >= LINGER_S:
             self._lingers = False

@@ -38,6 +38,11 @@ class Manager:
         """Say whether there is one."""
         return self._sock is not None
 
+    @property
+    def is_busy(self) -> bool:
+        """Say whether it has not taken something lately, so that it is asked nothing."""
+        return time.monotonic() < self._busy_until
+
     def ready(self) -> None:
         """Say that we serve, however long that takes; from now on nobody waits for the manager."""
         self._send(b"READY=1")
@@ -93,7 +98,7 @@ class Manager:
             self._sock = None
 
     def _say(self, text: bytes, descriptors: Sequence[int] = ()) -> bool:
-        if time.monotonic() < self._busy_until:
+        if self.is_busy:
             return False
         said = self._send(text, descriptors)
         if not said:

@@ -282,6 +282,21 @@ def test_a_manager_that_takes_nothing_is_told_later(
     os.close(read)
 
 
+def test_while_the_manager_takes_nothing_what_waits_costs_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each request of the gateway process comes by here."""
+    read, write = pipe()
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.manager, "_busy_until", float("inf"))
+        patch.setattr(fdstore, "_sealed_in", None)  # no parcel is made
+        bench.have(7, write)
+        bench.store.tick(0.0)
+    bench.store.tick(0.0)
+    assert bench.kept.hear() == [f"FDSTORE=1 FDNAME={PREFIX}t7"]
+    os.close(read)
+
+
 def test_devices_that_no_gateway_takes_do_not_keep_their_carrier(bench: Bench) -> None:
     read, write = pipe()
     bench.have(7, write)
