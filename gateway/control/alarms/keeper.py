@@ -105,7 +105,7 @@ class Keeper:
         self._certificate = certificate
         self._moved = asyncio.Event()
         self._parts: ByConnection[Facts] = ByConnection(mirror)
-        self._took_at = 0.0  # when the lease was taken, by the loop's clock
+        self._took_at: float | None = None  # by the loop's clock, since when nodes reach us
         self._told: dict[str, str] = {}  # alarm, and the state that was told to the end
         self.is_holder = False
 
@@ -117,8 +117,11 @@ class Keeper:
                 lease = await self._store.acquire(LEASE_NAME, self._holder, TTL_S)
                 await self._hold(lease)
             except Conflict:
-                pass  # another process has it
-            except (StoreError, Lagging) as error:
+                self._took_at = None  # another process has it
+            except StoreError as error:
+                self._took_at = None  # no node's report was kept meanwhile
+                self._journal.warning("alarms", text=str(error))
+            except Lagging as error:
                 self._journal.warning("alarms", text=str(error) or "the mirror was read anew")
             except Exception as error:  # a bug of ours must not take the API along
                 self._journal.error("bug", where="alarms", text=repr(error))
@@ -126,7 +129,9 @@ class Keeper:
 
     async def _hold(self, lease: Lease) -> None:
         """Raise alarms until the lease is lost. Raises StoreError, Lagging."""
-        self.is_holder, self._took_at = True, asyncio.get_running_loop().time()
+        self.is_holder = True
+        if self._took_at is None:
+            self._took_at = asyncio.get_running_loop().time()
         try:
             async with self._mirror.subscribed() as commits:
                 self._parts.forget()  # of what came before nobody has told
@@ -194,6 +199,7 @@ class Keeper:
     async def _look(self, lease: Lease, judge: Judge, signs: Signs) -> float:
         """Raise and clear what is to be; return in how many seconds to look again."""
         settings, now = alarm_settings(self._mirror), self._clock()
+        assert self._took_at is not None
         nodes_s = self._took_at + NODES_S - asyncio.get_running_loop().time()
         reading = Reading(
             self._mirror, self._status_of, settings, now, self._certificate(), nodes_s <= 0
