@@ -44,6 +44,15 @@ def threads_s(pid: int) -> dict[int, float]:
     return found
 
 
+def waited_s(pids: Iterable[int]) -> float:
+    """Return the seconds in which threads of these processes could run and had no CPU, so far."""
+    total = 0
+    for task in (each for pid in pids for each in Path(f"/proc/{pid}/task").glob("*")):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            total += int((task / "schedstat").read_text().split()[1])
+    return total / 1e9
+
+
 def resident_mib(pids: Iterable[int]) -> float:
     """Return the resident memory of these processes in MiB."""
     return sum(_resident_of(pid) for pid in pids) / 2**20

@@ -10,7 +10,8 @@
  *
  * SIZE is of the whole IPv4 packet, in bytes; several take turns, so IMIX is a list of twelve. Every
  * datagram begins with the time it is sent at, if not with something else. What is due is sent with one sendmmsg each 50 us at
- * most, so a source needs no core to itself; it prints how many it sent and in how many seconds.
+ * most, so a source needs no core to itself; it prints how many it sent, in how many seconds, and the
+ * longest time that it did not look at what is due, as it waited for its CPU.
  * `take` prints the delays in ns from that time to the kernel's own time stamp of the arrival, so
  * that the taker's wait for a CPU is not in them. All ends must be on one machine, with one clock.
  * The datagrams of a sink are counted by its kernel, which costs least.
@@ -181,7 +182,7 @@ run_source(const struct plan *plan, double rate, double seconds)
 	static struct burst burst;
 	int fd = sending_socket(plan);
 	int64_t total = (int64_t)(rate * seconds), sent = 0,
-		began = now_ns(CLOCK_MONOTONIC);
+		began = now_ns(CLOCK_MONOTONIC), looked = began, away = 0;
 	/* A source that can not keep up ends after twice its time, and has then sent less. */
 	int64_t give_up = began + (int64_t)(2 * seconds * NS_PER_S);
 
@@ -189,6 +190,9 @@ run_source(const struct plan *plan, double rate, double seconds)
 		int64_t now = now_ns(CLOCK_MONOTONIC),
 			due = (int64_t)((double)(now - began) * rate / NS_PER_S) + 1;
 
+		if (now - looked > away)
+			away = now - looked;
+		looked = now;
 		if (now > give_up)
 			break;
 		if (due > total)
@@ -202,8 +206,10 @@ run_source(const struct plan *plan, double rate, double seconds)
 		sent += send_burst(fd, &burst,
 			due - sent > BURST ? BURST : (int)(due - sent), plan, sent);
 	}
-	printf("{\"sent\": %lld, \"seconds\": %.6f}\n", (long long)(sent * plan->train),
-		(double)(now_ns(CLOCK_MONOTONIC) - began) / NS_PER_S);
+	printf("{\"sent\": %lld, \"seconds\": %.6f, \"away\": %.6f}\n",
+		(long long)(sent * plan->train),
+		(double)(now_ns(CLOCK_MONOTONIC) - began) / NS_PER_S,
+		(double)away / NS_PER_S);
 }
 
 static int64_t

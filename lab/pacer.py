@@ -32,6 +32,7 @@ class Paced:
     sent: int
     arrived: int
     seconds: float
+    away_s: float = 0.0  # the longest time in which it did not look at what is due
 
     @property
     def kpps(self) -> float:
@@ -68,7 +69,8 @@ def send(
         out = sender.run(str(program()), *words, *map(str, sizes), timeout_s=4 * seconds + 10.0)
         sender.run("sleep", str(_ON_ITS_WAY_S))
         said = json.loads(out)
-        return Paced(said["sent"], iperf.datagrams(receiver) - before, said["seconds"])
+        arrived = iperf.datagrams(receiver) - before
+        return Paced(said["sent"], arrived, said["seconds"], said["away"])
     finally:
         sink.stop()
 

@@ -57,32 +57,25 @@ def highest(trial: Trial) -> float:
     """
     Return the highest rate at which `trial` loses few enough, in thousand packets a second.
 
-    0 if even the lowest loses more. Where the source ends first, it is what the source could send.
+    0 if even the lowest loses more. A source that can not keep up with a rate, as what it feeds has
+    the CPUs, has no better one above; what it did send counts if it was not lost.
     """
-    good, bad = 0.0, math.inf
+    most, good, bad, halved = 0.0, 0.0, math.inf, 0
     rate = float(_FIRST_PPS)
-    while rate >= _LEAST_PPS and (good == 0.0 or bad == math.inf):
+    while rate >= _LEAST_PPS and halved <= _STEPS:
         run = _middle(trial, int(rate))
-        if not _holds(run):
-            bad = rate
-            rate /= 2
-        elif _is_late(run, rate):
-            return run.kpps
-        else:
+        if _holds(run):
+            most = max(most, run.kpps)
+        if _holds(run) and run.kpps * 1e3 >= _KEPT_UP * rate:
             good = rate
-            rate *= 2
-    if good == 0.0:
-        return 0.0
-    for _ in range(_STEPS):
-        rate = math.sqrt(good * bad)
-        run = _middle(trial, int(rate))
-        if not _holds(run):
-            bad = rate
-        elif _is_late(run, rate):
-            return run.kpps
         else:
-            good = rate
-    return good / 1e3
+            bad = rate
+        if good > 0.0 and bad < math.inf:
+            rate = math.sqrt(good * bad)
+            halved += 1
+        else:
+            rate *= 2 if good > 0.0 else 0.5
+    return most
 
 
 def _middle(trial: Trial, rate: int) -> Paced:
@@ -90,13 +83,9 @@ def _middle(trial: Trial, rate: int) -> Paced:
     runs = [trial(rate), trial(rate)]
     if _holds(runs[0]) != _holds(runs[1]):
         runs.append(trial(rate))
-    # Of two that agree the worse one: what both say holds for it.
+    # Of two that agree the worse one counts.
     return sorted(runs, key=lambda each: each.lost)[1]
 
 
 def _holds(run: Paced) -> bool:
     return run.lost < _MOST_LOST
-
-
-def _is_late(run: Paced, rate: float) -> bool:
-    return run.kpps * 1e3 < _KEPT_UP * rate

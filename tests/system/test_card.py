@@ -12,11 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from bench import losses
 from gateway.dataplane.kernel import version_of
 from lab import card, pacer, topology
 from lab.ahead import ahead
 from lab.commands import LabError
 from lab.netns import Lab
+from lab.peers import Joined
 from lab.topology import Pair
 
 pytestmark = pytest.mark.system
@@ -47,6 +49,23 @@ def test_a_polled_device_takes_what_is_sent_and_hands_it_on(pair: Pair, poller: 
     assert "qdisc pfifo" in pair.a.host.run("tc", "qdisc", "show", "dev", "eth0")
     sent = pacer.send(pair.a.host, pair.b.host, pair.b.host4, 5_000, (1400,), 0.3)
     assert sent.arrived > 0.9 * sent.sent > 0
+
+
+def test_what_a_full_queue_drops_is_told_with_its_place(pair: Pair, poller: int) -> None:
+    joined = Joined(pair, (), frozenset({poller}))
+    tc = ("tc", "qdisc", "replace", "dev", "eth0", "root")
+    try:  # 700 packets a second of 5,000
+        pair.a.host.run(*tc, "tbf", "rate", "8mbit", "burst", "1600", "latency", "1ms")
+    except LabError:
+        pytest.skip("this kernel has no token buckets")
+    try:
+        found = losses.look(joined, "plain", 5_000, 1400)
+    finally:
+        pair.a.host.run(*tc, "pfifo")
+    lost = found["plain.lost"]
+    assert lost > 2_000
+    assert 0.9 * lost <= found["plain.lost.host_a.queue"] <= lost + 10
+    assert found["plain.waited_ms.pollers"] >= 0
 
 
 def test_what_goes_ahead_does_so_in_the_block_alone(pair: Pair, poller: int) -> None:
