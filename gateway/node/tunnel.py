@@ -240,7 +240,7 @@ class Tunnel:
         self.ike_path = status.path
         self.changed_at = began_at
         self.is_taken_over = False
-        if known or status.state == "established":
+        if known or status.state == "established" or not self.is_up:
             self._part_with_the_rest(began_at)
         self.found = {}
         used = [child for child in status.children if child.is_outbound]

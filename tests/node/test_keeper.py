@@ -214,6 +214,17 @@ async def test_where_the_record_is_lost_the_traffic_goes_on_until_there_is_anoth
     assert gw.plane.state().tunnels[tunnel.number] == (NEW,)
 
 
+async def test_where_nothing_is_left_the_carrier_goes(gw: Parts) -> None:
+    """
+    Both processes were replaced one after the other, before another Child SA was made and before
+    the record was kept again: traffic is to go elsewhere, not to wait for a peer.
+    """
+    tunnel = left_with(gw, (), None)
+    gw.plane.set_carrier(tunnel.number, True)
+    tunnel.adopt(TunnelIkeStatus("idle"), 0.0)
+    assert "NO-CARRIER" in ip("link show ts-office-1")
+
+
 @pytest.mark.parametrize("held", [(OLD,), ()])
 async def test_an_sa_in_use_that_cannot_be_sent_on_is_rekeyed(
     gw: Parts, held: tuple[int, ...]
