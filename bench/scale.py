@@ -149,8 +149,8 @@ def reload_one(hub: Twinspan, before: dict[str, TunnelView]) -> tuple[float, int
 
 def kill_plane(hub: Twinspan) -> dict[str, float]:
     """
-    Kill the hub's data plane; return after how many seconds the last tunnel had other keys, and how
-    many have.
+    Kill the hub's data plane; return after how many seconds the last tunnel had other keys, after
+    how many half of them, and how many have.
     """
     (pid,) = set(hub.pids()) - {hub.pid}
     os.kill(pid, signal.SIGKILL)
@@ -161,6 +161,7 @@ def kill_plane(hub: Twinspan) -> dict[str, float]:
     hub.wait_up(timeout_s=60.0)
     return {
         "plane_killed_silent_s": float(str(found["silent_s"])),
+        "plane_killed_half_silent_s": float(str(found["half_silent_s"])),
         "plane_killed_renewed": int(str(found["renewed"])),
     }
 
