@@ -314,7 +314,7 @@ TUNNEL = (
         ERROR,
         "It can not be made",
         "The kernel or the data plane refuses the tunnel's device, address or route.",
-        "the text has the error; it is tried again every ten seconds",
+        "twinspan doctor says what mends it; it is tried again every ten seconds",
     ),
     Code(
         "not_carried_out",

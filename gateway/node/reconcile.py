@@ -21,6 +21,7 @@ from gateway.dataplane.estate import Device, Estate
 from gateway.dataplane.interface import DataPlane, EncapKind, PlaneState
 from gateway.errors import DataPlaneError, GatewayError
 from gateway.ike.events import Reason
+from gateway.model.codes import hint_of
 from gateway.netns.wire import NamespaceError
 from gateway.node.daemon import IkeDaemon
 from gateway.node.difference import Change, Facet, difference
@@ -372,7 +373,9 @@ class Reconciler:
             act(plan)
         except (TunError, NetlinkError, NamespaceError, DataPlaneError) as error:
             self._journal.error("tunnel_setup", tunnel=plan.name, text=str(error))
-            self.troubles[plan.name] = Reason("setup_failed", str(error))
+            self.troubles[plan.name] = Reason(
+                "setup_failed", str(error), hint=hint_of("setup_failed")
+            )
 
     def _new_tunnel(self, number: int, plan: TunnelPlan) -> Tunnel:
         kernel = self._namespaces.of(plan.namespace)

@@ -77,7 +77,11 @@ def _make(address: Address, kind: int, protocol: int, port: int) -> socket.socke
     except OSError as error:
         sock.close()
         in_use = error.errno == errno.EADDRINUSE
-        why = "in use by another program" if in_use else os.strerror(error.errno or 0)
+        why = (
+            "in use by another program, which twinspan doctor names"
+            if in_use
+            else os.strerror(error.errno or 0)
+        )
         raise SocketError(f"can not bind {what}: {why}") from error
     return sock
 

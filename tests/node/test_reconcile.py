@@ -181,6 +181,7 @@ async def test_a_name_in_use_holds_up_one_tunnel_only_and_is_tried_again(gw: Par
     gw.reconciler.apply(wanted())
 
     assert gw.reconciler.troubles["office-1"].code == "setup_failed"
+    assert "twinspan doctor" in gw.reconciler.troubles["office-1"].hint
     assert "exists already" in gw.reconciler.troubles["office-1"].text
     assert gw.daemon.known == {"office-2"}
     shown = {str(one["name"]): one for one in tunnels(gw)}

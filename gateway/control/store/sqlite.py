@@ -261,7 +261,7 @@ async def open_sqlite(
 ) -> SqliteStore:
     """Return the store in a file, with history of the last `kept` revisions. Raises Unavailable."""
     if not create and not await asyncio.to_thread(path.exists):
-        raise Unavailable(f"{path}: there is no store")
+        raise Unavailable(f"{path}: there is no store; twinspan control init makes one")
     store = SqliteStore(path, kept)
     try:
         await store.prepare()
