@@ -57,6 +57,12 @@ def settings(name: str) -> dict[str, list[str]]:
     return found
 
 
+@pytest.mark.parametrize("name", ["twinspan-gateway.service", "twinspan-dataplane.service"])
+def test_what_carries_packets_comes_before_other_services_on_a_busy_machine(name: str) -> None:
+    """Between services the weight decides (100 for who says nothing), not nice."""
+    assert settings(name)["CPUWeight"] == ["1000"]
+
+
 @needs_systemd
 @pytest.mark.parametrize("name", UNITS)
 def test_systemd_finds_nothing_wrong(units: Path, name: str) -> None:
