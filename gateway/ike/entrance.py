@@ -259,6 +259,8 @@ class Entrance:
         First one that we have refused: it is kept to repeat our answer, no more. Then, for a
         configured peer, one that does not go on. At the rate of a source, it had seconds to do so.
         """
+        if not self._replaced.has_one(address, now):
+            return False  # before a look at them: where many tunnels are behind it they are many
         spis = self._half_open.oldest(address, is_configured=is_configured)
         waiting = [self._context.sas[spi] for spi in spis]
         refused = [sa for sa in waiting if sa.state is State.REFUSED]

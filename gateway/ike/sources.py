@@ -61,12 +61,21 @@ class SourceRates(Generic[S]):
 
     def take(self, source: S, now: float, many: int = 1) -> bool:
         """Take one token of a source that stands for so `many`; return whether there was one."""
-        slot = hash((self._salt, self._key(source))) % _SLOTS
-        full_at = max(self._full_at[slot], now)
-        if full_at - now > self._room_s:
+        slot = self._slot(source)
+        if not self._has_one(slot, now):
             return False
-        self._full_at[slot] = full_at + self._cost_s / many
+        self._full_at[slot] = max(self._full_at[slot], now) + self._cost_s / many
         return True
+
+    def has_one(self, source: S, now: float) -> bool:
+        """Return whether `take` would succeed."""
+        return self._has_one(self._slot(source), now)
+
+    def _has_one(self, slot: int, now: float) -> bool:
+        return self._full_at[slot] - now <= self._room_s
+
+    def _slot(self, source: S) -> int:
+        return hash((self._salt, self._key(source))) % _SLOTS
 
 
 class Lately(Generic[S]):

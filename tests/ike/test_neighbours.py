@@ -13,6 +13,7 @@ import pytest
 from gateway.ike.context import EndpointLimits
 from gateway.ike.endpoint import IkeEndpoint
 from gateway.ike.events import Event, Send
+from gateway.ike.halfopen import HalfOpen
 from gateway.ike.iana import NotifyType, ProtocolId
 from gateway.ike.message import parse_clear, serialise_clear
 from gateway.ike.payloads import KeyExchange
@@ -106,6 +107,27 @@ def test_one_source_is_let_in_at_its_rate_and_no_faster(is_named: bool) -> None:
     # Twenty have room, 80 come in the eight seconds after that.
     assert 20 + 15 <= counted(pair, "refused.authentication_failed") <= 20 + 17
     assert counted(pair, "drop.half_open_limit") >= 60
+
+
+def test_who_is_dropped_costs_no_look_at_all_that_wait_at_its_address(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where many tunnels name one address, that are as many."""
+    looks: list[bool] = []
+    oldest = HalfOpen.oldest
+
+    def counting(of: HalfOpen, address: Address, *, is_configured: bool) -> tuple[bytes, ...]:
+        looks.append(True)
+        return oldest(of, address, is_configured=is_configured)
+
+    monkeypatch.setattr(HalfOpen, "oldest", counting)
+    pair = IkePair()
+    pair.start()
+    for number in range(100):
+        pair.now += 0.02
+        neighbour(pair, number)
+    assert counted(pair, "drop.half_open_limit") >= 70
+    assert len(looks) == counted(pair, "half_open_replaced") > 0
 
 
 def test_all_strangers_together_make_room_at_one_rate() -> None:
