@@ -284,6 +284,29 @@ def test_a_ledger_forgets_what_is_over() -> None:
     )
 
 
+def test_a_ledger_is_as_full_after_one_has_gone_as_before_it_came() -> None:
+    half_open = HalfOpen(EndpointLimits(half_open_configured=2))
+    known = {"is_configured": True, "has_cookie": False}
+    half_open.add(b"one", at(1), **known)
+    half_open.add(b"two", at(2), **known)
+    assert half_open.admit(at(9), **known) is Admission.ASK_COOKIE
+    half_open.remove(b"one")
+    assert half_open.admit(at(9), **known) is Admission.ADMIT
+    half_open.add(b"three", at(3), **known)
+    assert half_open.admit(at(9), **known) is Admission.ASK_COOKIE
+
+
+def test_only_those_that_came_with_a_cookie_make_room() -> None:
+    half_open = HalfOpen(EndpointLimits())
+    for spi, has_cookie in ((b"without", False), (b"first", True), (b"second", True)):
+        half_open.add(spi, at(1), is_configured=True, has_cookie=has_cookie)
+    half_open.add(b"stranger", at(1), is_configured=False, has_cookie=True)
+    half_open.add(b"elsewhere", at(2), is_configured=True, has_cookie=True)
+    assert half_open.oldest(at(1), is_configured=True) == (b"first", b"second")
+    assert half_open.oldest(at(1), is_configured=False) == (b"stranger",)
+    assert half_open.oldest(at(3), is_configured=True) == ()
+
+
 def test_an_address_that_many_tunnels_name_may_have_as_many_more() -> None:
     """After a restart of ours all of them come back at once."""
     half_open = HalfOpen(EndpointLimits(half_open_per_address=10))
