@@ -5,11 +5,14 @@ from __future__ import annotations
 import fcntl
 import os
 import struct
+from functools import partial
+from ipaddress import ip_interface
 
 from scapy.layers.inet import ICMP, IP
 from scapy.layers.inet6 import ICMPv6EchoReply, ICMPv6EchoRequest, IPv6
 from scapy.packet import Packet
 
+from lab.commands import wait_for
 from tests.node.network import ip
 
 _TUNSETIFF, _IFF_TUN, _IFF_NO_PI = 0x400454CA, 0x0001, 0x1000  # linux/if_tun.h
@@ -26,6 +29,14 @@ class FarEnd:
         ip(f"link set {name} up addrgenmode none")
         for address in addresses:
             ip(f"addr add {address} dev {name} nodad")
+        for address in addresses:
+            wait_for(f"{address} to be local", partial(self._is_local, address), 10.0)
+
+    def _is_local(self, address: str) -> bool:
+        """Say whether the kernel takes what is for an address; IPv6 begins to a while later."""
+        own = ip_interface(address)
+        routes = ip(f"-{own.version} route show table local dev {self.name}")
+        return f"local {own.ip} " in routes
 
     def close(self) -> None:
         os.close(self._fd)
