@@ -21,6 +21,7 @@ from lab.commands import Process, wait_for
 from lab.netns import Lab
 from lab.twins import Twins
 from lab.twinspan import ROOT, Twinspan
+from tests.system.support import Since
 
 pytestmark = pytest.mark.system
 
@@ -70,10 +71,10 @@ def kill_both(end: Twinspan) -> None:
             os.kill(pid, number)
 
 
-def sessions(network: Twins, but: set[str]) -> list[tuple[object, object]]:
+def sessions(network: Twins, but: set[str]) -> list[tuple[object, Since]]:
     """Return since when each BGP session is established, at both ends, but for some tunnels."""
     peers = [*network.a.bgp(), *network.b.bgp()]
-    return [(peer["name"], peer["since"]) for peer in peers if peer["name"] not in but]
+    return [(peer["name"], Since(peer)) for peer in peers if peer["name"] not in but]
 
 
 def downs(network: Twins) -> Counter[str]:
