@@ -35,6 +35,7 @@ from gateway.dataplane import control, estate
 from gateway.dataplane.estate import Estate, Key
 from gateway.dataplane.manager import BUSY_S, Manager
 from gateway.dataplane.records import Records, pack
+from gateway.dataplane.seccomp import TUNSETCARRIER
 from gateway.errors import ConfigError, DataPlaneError
 from gateway.unix import Handed, adopt
 
@@ -46,7 +47,6 @@ ONCE = control.SEALS & ~fcntl.F_SEAL_SHRINK  # nobody changes it, but it can be 
 # How long devices keep their carrier while no gateway process takes them: traffic can not go
 # elsewhere, and a manager starts one within a second or two.
 LINGER_S = 10.0
-TUNSETCARRIER = 0x400454E2  # linux/if_tun.h
 
 Log: TypeAlias = Callable[..., None]
 

@@ -106,6 +106,20 @@ def pipe() -> tuple[int, int]:
     return os.pipe()
 
 
+def gone_on_with(bench: Bench) -> tuple[int, int]:
+    """
+    Let the next process take a device and a place with two workers from the store; return the
+    reading ends of their pipes.
+    """
+    (read, write), (other, end) = pipe(), pipe()
+    bench.have(7, write)
+    bench.have(PLACE, end, os.dup(end))
+    handed = bench.kept.hand_over()
+    bench.begin()
+    bench.store.take(handed)
+    return read, other
+
+
 def is_held(read: int) -> bool:
     """Say whether anybody has the writing end still."""
     poll = select.poll()
@@ -139,12 +153,7 @@ def test_what_the_fast_path_has_outlives_it_in_the_store(bench: Bench) -> None:
 
 
 def test_what_is_put_in_again_is_not_said_again(bench: Bench) -> None:
-    (read, write), (other, end) = pipe(), pipe()
-    bench.have(7, write)
-    bench.have(PLACE, end, os.dup(end))
-    handed = bench.kept.hand_over()
-    bench.begin()
-    bench.store.take(handed)
+    read, other = gone_on_with(bench)
     held = [os.dup(bench.store.found.devices[7].queues[0].fd)]
     sockets = [os.dup(each) for each in bench.store.found.sockets[PLACE].values()]
     bench.have(7, *held)
@@ -158,12 +167,7 @@ def test_what_is_put_in_again_is_not_said_again(bench: Bench) -> None:
 
 
 def test_what_nobody_puts_in_again_goes_and_with_fewer_workers_the_rest(bench: Bench) -> None:
-    (read, write), (other, end) = pipe(), pipe()
-    bench.have(7, write)
-    bench.have(PLACE, end, os.dup(end))
-    handed = bench.kept.hand_over()
-    bench.begin()
-    bench.store.take(handed)
+    read, other = gone_on_with(bench)
     bench.have(PLACE, os.dup(bench.store.found.sockets[PLACE][0]))
     bench.store.settle()
     place = name_of(PLACE)

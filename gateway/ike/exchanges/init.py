@@ -318,8 +318,8 @@ def answer_request(
 
 def finish_keys(sa: IkeSa) -> Keys:
     """
-    Return the keys, computed when the first message needs them: who only asks for IKE_SA_INIT costs
-    no key exchange (RFC 7296 section 2.6 has the cookie before it, for who is not there).
+    Return the keys, computed when the first message needs them: who sends IKE_SA_INIT and no more
+    costs our own value of the key exchange, and not the secret as well.
     """
     if sa.unfinished is not None:
         assert sa.suite is not None
