@@ -86,10 +86,16 @@ def test_of_a_test_that_is_run_again_the_later_counts(runs: list[ElementTree.Ele
     assert "=1 failed, 0 passed in " in closing(read(wrong))
 
 
-def test_more_than_a_few_failures_are_not_run_again(runs: list[ElementTree.Element]) -> None:
-    outcomes = read([of(runs[0], "test_many")])
+def test_one_failure_brings_others_in_its_file_but_not_in_many_files(
+    runs: list[ElementTree.Element],
+) -> None:
+    one = of(runs[0], "test_many")
+    outcomes = read([one])
     assert len(outcomes.failed) == AGAIN_MAX + 1
-    assert again(outcomes) == []
+    assert again(outcomes) == ["test_some.py"]
+    others = [one.replace("test_some", f"test_other{number}") for number in range(AGAIN_MAX)]
+    assert len(again(read(others))) == AGAIN_MAX
+    assert again(read([one, *others])) == []
 
 
 def test_a_run_that_was_interrupted_is_said_to_be_one(tmp_path: Path) -> None:

@@ -5,8 +5,9 @@ What several runs of pytest say together, read from the JUnit XML that each writ
     python -m tests.total --again FILE...   the files whose tests are worth a second judgement
 
 A machine that others share stands still at times, and with it everything that a test of silence or
-loss observes. So a few tests that failed are judged once more, with nothing beside them. What is
-wrong fails again; more failures than a few are no accident and are not run again.
+loss observes. So where tests of a few files failed, these are judged once more, with nothing beside
+them. What is wrong fails again; more files than a few are no accident and are not run again. Files
+count, not tests: one of them tells a story, in which one failure brings others after it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
 
-AGAIN_MAX = 3  # failed tests of a whole run
+AGAIN_MAX = 3  # files, of a whole run
 WORDS = {"failure": "failed", "passed": "passed", "skipped": "skipped", "error": "errors"}
 
 
@@ -67,10 +68,8 @@ def _worse(one: str, other: str) -> str:
 
 def again(outcomes: Outcomes) -> list[str]:
     """Return the files to run once more, whole, because their tests tell a story in order."""
-    failed = outcomes.failed
-    if len(failed) > AGAIN_MAX or not all(file for file, _, _ in failed):
-        return []
-    return sorted({file for file, _, _ in failed})
+    files = {file for file, _, _ in outcomes.failed}
+    return [] if "" in files or len(files) > AGAIN_MAX else sorted(files)
 
 
 def closing(outcomes: Outcomes) -> str:

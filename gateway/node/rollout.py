@@ -48,6 +48,7 @@ class Rollout:
         self._journal = journal
         self._task: asyncio.Task[None] | None = None
         self.waiting: frozenset[str] = frozenset()  # tunnels that are still as before
+        self._leads_to: dict[str, TunnelPlan] = {}  # what they are to be
 
     async def apply(self, wanted: NodePlan, *, at_once: bool = False) -> frozenset[str]:
         """
@@ -59,11 +60,21 @@ class Rollout:
         await self._routers.refresh()
         old = self._reconciler.plan
         waiting = frozenset() if at_once or old is None else self._patient(old, wanted)
+        self._leads_to = {tunnel.name: tunnel for tunnel in wanted.tunnels}
         await self._make_so(old, wanted, waiting)
         if waiting:
             assert old is not None
             self._task = asyncio.create_task(self._follow(old, wanted))
         return waiting
+
+    def is_to_be_down(self, name: str) -> bool:
+        """Return whether the document takes a tunnel down, now or at its turn in an edit."""
+        plan = self._leads_to.get(name) if name in self.waiting else self._planned(name)
+        return plan is not None and not plan.admin_up
+
+    def _planned(self, name: str) -> TunnelPlan | None:
+        tunnels = self._reconciler.plan.tunnels if self._reconciler.plan else ()
+        return next((tunnel for tunnel in tunnels if tunnel.name == name), None)
 
     async def stop(self) -> None:
         """Leave an edit where it is: a tunnel that is being drained gets its traffic back."""

@@ -311,6 +311,8 @@ def test_planned_work_through_the_api_loses_nothing(cloud: Cloud) -> None:
     cloud.hybrid.wait_by(2)
     wait_for("down", lambda: cloud.tunnel()["status"]["operational"] == "down", 10.0)
     assert cloud.tunnel()["status"]["reason"]["code"] == "admin_down"
+    # The edit takes it down, in its turn; nobody has said so on the node.
+    assert "tunnel taken down" not in cloud.member.log_text()
     cloud.do(FIRST, "up")
     cloud.hybrid.wait_settled()
     for seen in streams.stop():

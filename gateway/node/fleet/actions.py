@@ -66,7 +66,7 @@ class Actions:
         return Result(id=action.id, ok=True, text=text)
 
     async def _carried_out(self, action: Action) -> dict[str, object]:
-        if action.verb is Verb.DOWN and self._is_down_in_document(action.tunnel):
+        if action.verb is Verb.DOWN:
             return await self._wait_closed(action.tunnel)
         request: dict[str, object] = {
             "command": action.verb.value,
@@ -78,16 +78,20 @@ class Actions:
                 return answer
         return {}
 
-    def _is_down_in_document(self, name: str) -> bool:
-        plans = self._node.status.plans
-        return any(plan.name == name and not plan.admin_up for plan in plans)
-
     async def _wait_closed(self, name: str) -> dict[str, object]:
-        """Wait until the edit that takes a tunnel down has come to it. Raises ControlError."""
+        """
+        Wait until the edit that takes a tunnel down has come to it. Raises ControlError.
+
+        Nothing else is done: an action that is told again, since its result was lost, may be older
+        than the word that took the tunnel up again.
+        """
+        status = self._node.status
         end = asyncio.get_running_loop().time() + CLOSING_S
         while asyncio.get_running_loop().time() < end:
-            plans = [plan for plan in self._node.status.plans if plan.name == name]
-            if all(shown["status"] == "down" for shown in self._node.status.tunnels(plans)):
+            plans = [plan for plan in status.plans if plan.name == name]
+            if plans and not status.is_to_be_down(name):
+                raise ControlError(f'{name} is to be up: its document says admin = "up"')
+            if all(shown["status"] == "down" for shown in status.tunnels(plans)):
                 return {}
             await asyncio.sleep(LOOK_S)
         raise ControlError(f"{name} has not closed within {CLOSING_S:g} s")

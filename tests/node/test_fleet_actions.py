@@ -1,0 +1,62 @@
+"""A control plane's word that takes a tunnel down, against what the document says of the tunnel."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any, cast
+
+import pytest
+
+from gateway.dataplane.plane import LocalPlane
+from gateway.fleet.messages import Action, Result, Verb
+from gateway.node.fleet.actions import Actions
+from gateway.node.plan import NodePlan, plan
+from gateway.node.source import Node
+from tests.node.gateway_parts import Parts, parts
+from tests.node.network import ip
+from tests.support.documents import CONNECTION, FIRST, document
+
+pytestmark = pytest.mark.system
+
+
+@pytest.fixture
+async def gw(network: None) -> AsyncIterator[Parts]:
+    ip("addr add 192.0.2.1/32 dev lo")
+    ip("addr add 198.51.100.1/32 dev lo")
+    with LocalPlane(1) as plane, parts(plane) as made:
+        yield made
+
+
+def wanted(admin: str) -> NodePlan:
+    return plan(document(((*CONNECTION, "start"), "respond"), ((*FIRST, "admin"), admin)))
+
+
+async def result_of(gw: Parts, action: Action) -> Result:
+    """Have an action done by a node that has no use for its other parts in it."""
+    unused = cast(Any, None)
+    node = Node(unused, unused, gw.status, gw.journal, unused)
+    told: asyncio.Queue[Result] = asyncio.Queue()
+    actions = Actions(node, told.put_nowait)
+    working = asyncio.create_task(actions.run())
+    actions.take([action])
+    try:
+        return await asyncio.wait_for(told.get(), 10.0)
+    finally:
+        working.cancel()
+        await asyncio.wait([working])
+
+
+async def test_what_the_document_takes_down_is_done_when_it_is_closed(gw: Parts) -> None:
+    gw.reconciler.apply(wanted("down"))
+    result = await result_of(gw, Action(id="act-1", verb=Verb.DOWN, tunnel="office-1"))
+    assert result.ok
+
+
+async def test_a_word_that_is_older_than_the_document_takes_no_tunnel_down(gw: Parts) -> None:
+    """Its first result was lost with the process; meanwhile somebody took the tunnel up again."""
+    gw.reconciler.apply(wanted("up"))
+    result = await result_of(gw, Action(id="act-1", verb=Verb.DOWN, tunnel="office-1"))
+    assert not result.ok
+    assert result.text == 'office-1 is to be up: its document says admin = "up"'
+    assert not gw.reconciler.taken_down
