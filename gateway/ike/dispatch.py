@@ -33,7 +33,7 @@ from gateway.ike.iana import ExchangeType, NotifyType, PayloadType, ProtocolId
 from gateway.ike.ike_sa import IkeSa
 from gateway.ike.message import Header, Message, open_sealed, parse_clear
 from gateway.ike.payloads import Notify
-from gateway.ike.repeat import repeat
+from gateway.ike.repeat import is_repeated, repeat
 from gateway.ike.states import State
 from gateway.ike.tasks import MAKES_SA, Task, Work
 from gateway.ike.window import Request, digest
@@ -129,7 +129,7 @@ def _is_in_window(sa: IkeSa, header: Header, datagram: bytes, path: Path, now: f
     """Return whether this is the request we expect; repeats the answer if it is the one before."""
     if header.message_id == sa.window.expected:
         return True
-    if not sa.window.is_repeated(header.message_id, digest(datagram)):
+    if not is_repeated(sa, header, datagram):
         sa.drop(DropReason.MESSAGE_ID, path)
         return False
     repeat(sa, datagram, path, now)

@@ -38,6 +38,15 @@ def is_fragment(header: Header) -> bool:
     return header.next_payload == PayloadType.SKF
 
 
+def is_first(datagram: bytes, header: Header, cipher: SkCipher) -> bool:
+    """Return whether a datagram is a genuine fragment 1, whatever the total."""
+    try:
+        number, _ = _numbers(datagram, header)
+        return number == 1 and bool(open_payload(datagram, _NUMBERS_LEN, cipher))
+    except IntegrityError:
+        return False
+
+
 def split(
     message: Message, cipher: SkCipher, ivs: Callable[[int], bytes], limit: int
 ) -> tuple[bytes, ...]:

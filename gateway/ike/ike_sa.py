@@ -184,6 +184,7 @@ class IkeSa:
     request_fragments: Reassembly = field(default_factory=Reassembly)
     response_fragments: Reassembly = field(default_factory=Reassembly)
     first_fragment: bytes = b""  # digest of fragment 1 of the request that is coming in
+    asked_with: SkCipher | None = None  # what opens the request that the stored response answers
     answered_on: Path | None = None  # where the stored response went to at first
     repeats_free_at: float = 0.0  # see `repeat`
     kept: object = None  # the stamp of the record that was made of it last
@@ -270,8 +271,10 @@ class IkeSa:
         self, request: Message, payloads: tuple[Payload, ...], path: Path, now: float, digest: bytes
     ) -> None:
         """Answer a request, where it came from, and keep the answer for its retransmissions."""
+        assert self.keys is not None
         answer = self.message(request.exchange, request.message_id, payloads, True)
         datagrams = self._seal(answer)
+        self.asked_with = self.keys.open  # of that moment: IKE_INTERMEDIATE changes the keys
         self.window.answer(digest, datagrams)
         self.answered_on = path
         self.trace(answer, path, is_sent=True)

@@ -9,13 +9,30 @@ what a NAT gives a peer in the middle of an exchange, and nobody else gets what 
 
 from __future__ import annotations
 
+from gateway.ike import fragments
 from gateway.ike.drops import DropReason
 from gateway.ike.ike_sa import IkeSa
+from gateway.ike.message import Header
+from gateway.ike.window import digest
 from gateway.sa import Path
 
 EVERY_S = 0.2  # sooner than any peer resends
 AT_ONCE = 5
 BURST_S = EVERY_S * (AT_ONCE - 0.5)  # half of one to spare: times are binary fractions
+
+
+def is_repeated(sa: IkeSa, header: Header, datagram: bytes) -> bool:
+    """
+    Return whether a datagram asks for the stored response: the request that it answers, unchanged,
+    or fragment 1 of it, cut anew since larger fragments seem to get lost (RFC 7383 sections 2.5.2
+    and 2.6.1).
+    """
+    if sa.window.is_repeated(header.message_id, digest(datagram)):
+        return True
+    is_cut_anew = header.message_id + 1 == sa.window.expected and sa.fragmentation
+    if not is_cut_anew or sa.asked_with is None:
+        return False
+    return fragments.is_first(datagram, header, sa.asked_with)
 
 
 def repeat(sa: IkeSa, asked: bytes, path: Path, now: float) -> None:

@@ -197,7 +197,7 @@ def _load_sa(
     redirected_from = one.get("redirected_from")  # earlier releases were never sent on
     sa.redirected_from = ip_address(redirected_from) if redirected_from else None
     sa.has_tokens, sa.peer_token = bool(one["tokens"]), Secret(data(one["peer_token"]))
-    sa.window = _load_window(one["window"])
+    sa.window, sa.asked_with = _load_window(one["window"]), sa.keys.open
     for work, spi, slot in one["tasks"]:
         sa.tasks.add(Task(Work(work), spi, slot))
     sa.is_parked = bool(one["parked"])
