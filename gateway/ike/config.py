@@ -91,9 +91,21 @@ def describe_identity(id_type: int, value: bytes) -> str:
     Return an identity as `Identity` prints it, or its type and bytes where we do not know the type.
     """
     try:
-        return str(Identity(IdType(id_type), value))
+        text = str(Identity(IdType(id_type), value))
     except ValueError:
         return f"type {id_type}:{value.hex()}"
+    # A host name that looks like an address is none, and is told apart from it.
+    return f"fqdn:{text}" if id_type == IdType.FQDN.value and _is_address(text) else text
+
+
+def _is_address(text: str) -> bool:
+    from ipaddress import ip_address
+
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def is_identity(ours: Identity, id_type: int, value: bytes) -> bool:

@@ -27,7 +27,9 @@ CLOSED_BY_OPERATOR = Reason("closed", "closed on request")
 RECONFIGURED = Reason("reconfigured", "the configuration of the tunnel has changed")
 REMOVED = Reason("removed", "the tunnel is no longer configured")
 SHUTDOWN = Reason("shutdown", "the gateway stops")
-DELETED_BY_PEER = Reason("deleted_by_peer", "the peer has deleted it")
+DELETED_BY_PEER = Reason(
+    "deleted_by_peer", "the peer has deleted it", hint="the peer's log says why, if it stays away"
+)
 REKEYED = Reason("rekeyed", "replaced by a new one")
 REDUNDANT = Reason("redundant", "both ends made one at once; the other one stays")
 LIFETIME_OVER = Reason(
@@ -46,16 +48,11 @@ STALE = Reason("stale", "the peer has replaced it and never deleted it")
 PEER_CRASHED = Reason(
     "crash_detected", "the peer has lost its state and proves it; the tunnel is set up again"
 )
-NO_PPK = Reason(
-    "ppk_missing",
-    "the peer does not use a post-quantum pre-shared key (RFC 8784), and ppk_required is true",
-    hint="give the peer the same ppk and ppk_id, or set ppk_required = false",
-)
 
 _PSK_HINT = "compare the pre-shared key and both identities at the two ends"
 _CERTIFICATE_HINT = (
-    "the peer's log says why: does it trust our certificate's issuer, is it in date, does it bear"
-    " our identity?"
+    "the peer's log says why: does it want a certificate, trust our certificate's issuer, does it"
+    " stand for our identity, are both clocks right?"
 )
 _NOBODY = "is the peer running, is its address right, does it speak IKEv2, does UDP 500 pass?"
 _HALF_WAY = (
@@ -110,6 +107,8 @@ def no_proposal(
     """
     by = "the peer refuses all our proposals" if theirs is None else "no proposal in common"
     hint = f"make the {what} proposals of both ends overlap"
+    if what == "IKE" and theirs is None:
+        hint += "; a peer that has no IKEv2 connection for our address may say the same"
     if what == "ESP rekey":
         hint += "; often PFS: one end asks for a group and the other has none"
     return Reason(
@@ -152,25 +151,38 @@ def proposals_text(proposals: Iterable[Proposal]) -> str:
     return ", ".join(str(one) for one in proposals)
 
 
-def wrong_auth(tunnel: str, peer: str) -> Reason:
-    """Return the reason when the peer's AUTH is wrong."""
+def wrong_auth(tunnel: str, peer: str, ppk_id: str = "") -> Reason:
+    """
+    Return the reason when the peer's AUTH is wrong, by whichever of the keys that it is made with:
+    the pre-shared one and, with `ppk_id`, the post-quantum one.
+    """
     return Reason(
         "authentication_failed",
-        f"the peer's AUTH does not fit the pre-shared key of {tunnel}",
-        theirs=peer,
-        hint=_PSK_HINT,
+        f"the peer's AUTH does not fit the pre-shared key of {tunnel}"
+        + (" or its ppk" if ppk_id else ""),
+        f"ppk_id {ppk_id}" if ppk_id else "",
+        peer,
+        f"{_PSK_HINT}; and ppk" if ppk_id else _PSK_HINT,
     )
 
 
 def refused_auth(
-    local_id: str, remote_id: str, has_certificate: bool = False, ppk_id: str = ""
+    local_id: str,
+    remote_id: str,
+    *,
+    has_certificate: bool = False,
+    ppk_id: str = "",
+    flaw: str = "",
 ) -> Reason:
     """
     Return the reason when the peer refuses our AUTH, or our identities.
 
-    With `ppk_id`, the post-quantum pre-shared key that we insist on may be what it does not have.
+    With `ppk_id`, the post-quantum pre-shared key that we insist on may be what it does not have;
+    `flaw` says why nobody can trust our certificate now.
     """
     hint = _CERTIFICATE_HINT if has_certificate else _PSK_HINT
+    if flaw:
+        hint = f"{flaw}: renew it, or set this machine's clock right"
     return Reason(
         "authentication_failed",
         "the peer refuses our authentication",
@@ -182,6 +194,17 @@ def refused_auth(
 def refused_proof(error: NotTrusted, peer: str = "") -> Reason:
     """Return the reason when a certificate, a key or a signature of the peer is not accepted."""
     return Reason(error.code, error.text, error.ours, error.theirs or peer, error.hint)
+
+
+def no_ppk(ours: str) -> Reason:
+    """Return the reason when the peer lacks the post-quantum pre-shared key we insist on."""
+    return Reason(
+        "ppk_missing",
+        "the peer does not use a post-quantum pre-shared key (RFC 8784), and ppk_required is true",
+        f"ppk_id {ours}",
+        "no ppk",
+        "give the peer the same ppk and ppk_id, or set ppk_required = false",
+    )
 
 
 def ppk_mismatch(tunnel: str, ours: str, theirs: str) -> Reason:
@@ -203,6 +226,17 @@ def unknown_identity(ours: str, theirs: str) -> Reason:
         ours,
         theirs,
         "the peer's local identity must equal our remote one in type and value",
+    )
+
+
+def unknown_own_identity(ours: str, theirs: str) -> Reason:
+    """Return the reason when the peer asks for an identity that is not ours."""
+    return Reason(
+        "identity_mismatch",
+        "the peer expects another identity of us",
+        ours,
+        theirs,
+        "our local_id must equal the peer's remote identity in type and value",
     )
 
 

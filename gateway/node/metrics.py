@@ -228,7 +228,7 @@ def _connection_labels(connection: Json) -> dict[str, object]:
 
 # What is there from the start, so that a rate sees the first one. Others appear when they occur;
 # there is one for each code of docs/events.md at most.
-_REFUSALS = ("authentication_failed", "unknown_identity", "no_proposal_chosen")
+_REFUSALS = ("authentication_failed", "identity_mismatch", "no_proposal_chosen")
 _KEPT_OUT = ("unknown_peer", "half_open_limit")
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
@@ -22,6 +23,7 @@ GIVEN_MAX = 12  # certificates of one message
 DEPTH_MAX = 7  # certificates on the way, as strongSwan has it
 TRIES_MAX = 20  # of a step from one certificate to another that may be its issuer
 SKEW_S = 300.0  # by which clocks may differ
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _IKE_USES = frozenset(
     {
         x509.ObjectIdentifier(oid)
@@ -151,13 +153,9 @@ def _note(search: _Search, problem: NotTrusted, reached: int) -> None:
 
 def _flaw(search: _Search, one: Certificate, below: int) -> NotTrusted | None:
     """Return what is wrong with a certificate that has `below` others of the way under it."""
-    if search.at > one.ends_at:
-        return _out_of_date(
-            one, "certificate_expired", "has ended on", one.x509.not_valid_after_utc
-        )
-    if search.at < one.starts_at - SKEW_S:
-        start = one.x509.not_valid_before_utc
-        return _out_of_date(one, "certificate_not_yet_valid", "is valid only from", start)
+    problem = out_of_date(one, search.at)
+    if problem is not None:
+        return problem
     weakness = one.key.weakness(search.allow_legacy)
     if weakness:
         return invalid(f"the certificate {one.name} has {weakness}", one.name)
@@ -173,14 +171,26 @@ def _flaw(search: _Search, one: Certificate, below: int) -> NotTrusted | None:
     return _flaw_as_issuer(one, below) if below else None
 
 
-def _out_of_date(one: Certificate, code: str, text: str, when: object) -> NotTrusted:
-    return NotTrusted(
-        code,
-        f"the certificate {one.name} {text} {when:%Y-%m-%d %H:%M:%S} UTC",
-        "",
-        one.name,
-        "renew the certificate; if it looks right, are the clocks of both ends?",
-    )
+def out_of_date(one: Certificate, at: float) -> NotTrusted | None:
+    """Return that a certificate has ended, or is not valid yet, at a time in seconds since 1970."""
+    if at > one.ends_at:
+        code, text, when = "certificate_expired", "has ended on", one.x509.not_valid_after_utc
+        hint = "renew the certificate; if it looks right, compare the clocks of both ends"
+    elif at < one.starts_at - SKEW_S:
+        code, when = "certificate_not_yet_valid", one.x509.not_valid_before_utc
+        text, hint = "is valid only from", "compare the clocks of both ends"
+    else:
+        return None
+    text = f"the certificate {one.name} {text} {_time_text(when)}"
+    return NotTrusted(code, text, f"clock {_time_text(_utc(at))}", one.name, hint)
+
+
+def _time_text(when: datetime) -> str:
+    return f"{when:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _utc(at: float) -> datetime:
+    return _EPOCH + timedelta(seconds=at)
 
 
 def _flaw_as_issuer(one: Certificate, below: int) -> NotTrusted | None:

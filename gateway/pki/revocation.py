@@ -86,14 +86,18 @@ def _revoked(one: Certificate) -> NotTrusted:
 
 
 def _unknown(one: Certificate) -> NotTrusted:
-    urls = ", ".join((*ocsp_urls(one), *crl_urls(one))) or "it names no OCSP server and no CRL"
+    urls = ", ".join((*ocsp_urls(one), *crl_urls(one)))
+    remedy = "can this gateway reach that server by HTTP?" if urls else _NO_SERVER
     return NotTrusted(
         "revocation_unknown",
         f"whether the certificate {one.name} has been revoked can not be found out",
         'revocation = "strict"',
-        urls,
-        'can this gateway reach that server by HTTP? revocation = "relaxed" does without an answer',
+        urls or "it names no OCSP server and no CRL",
+        f'{remedy} revocation = "relaxed" does without an answer',
     )
+
+
+_NO_SERVER = "have it issued with the address of a CRL or of an OCSP server;"
 
 
 def questions_of(one: Certificate, issuer: Certificate, policy: Policy) -> tuple[Question, ...]:

@@ -185,6 +185,40 @@ REFUSALS = {
 }
 
 
+def test_who_is_refused_for_a_certificate_of_its_own_that_has_ended_says_so() -> None:
+    ended = entity("a.gw.test", ends=NOW - DAY)
+    pair = begun(a(ended), b())
+    reason = pair.a.all(Failed)[0].reason
+    assert (reason.code, reason.ours) == ("authentication_failed", "a.gw.test to b.gw.test")
+    assert "a.gw.test has ended on" in reason.hint
+    assert "renew it" in reason.hint
+    # As the responder, too: it believes the IKE SA up, and is told on it.
+    calls = b(local=A_ADDRESS, remote=B_ADDRESS, start=Start.INITIATE)
+    pair = begun(calls, c(ended))
+    reason = pair.b.all(IkeSaDown)[0].reason
+    assert reason.code == "authentication_failed"
+    assert "a.gw.test has ended on" in reason.hint
+
+
+def test_what_has_ended_is_set_beside_our_clock() -> None:
+    pair = begun(a(), b(entity("b.gw.test", ends=NOW - DAY)))
+    reason = pair.a.all(Failed)[0].reason
+    assert reason.ours == f"clock {NOW:%Y-%m-%d %H:%M:%S} UTC"
+    pair = begun(a(), b(entity("b.gw.test", starts=NOW + DAY)))
+    assert "renew" not in pair.a.all(Failed)[0].reason.hint
+
+
+def test_a_pre_shared_key_and_a_certificate_do_not_meet() -> None:
+    pair = begun(a(), config_b())
+    reason = pair.b.all(Failed)[0].reason
+    assert (reason.code, reason.ours, reason.theirs) == (
+        "auth_method_mismatch",
+        "pre-shared key",
+        "certificate or raw key",
+    )
+    assert "want a certificate" in pair.a.all(Failed)[0].reason.hint
+
+
 @pytest.mark.parametrize("which", REFUSALS)
 def test_refusals_have_their_codes_with_us_and_none_with_the_peer(which: str) -> None:
     bad, code = REFUSALS[which]
@@ -203,10 +237,10 @@ def test_refusals_have_their_codes_with_us_and_none_with_the_peer(which: str) ->
     assert pair.b.endpoint.inbound_spis == 0
 
 
-def c() -> TunnelConfig:
+def c(own: Entity | None = None) -> TunnelConfig:
     """Return the configuration of an end that answers b."""
     changes = {"local_id": Identity.parse("a.gw.test"), "remote_id": Identity.parse("b.gw.test")}
-    return with_certificate(config_b(**changes), entity("a.gw.test"))
+    return with_certificate(config_b(**changes), own or entity("a.gw.test"))
 
 
 def test_the_two_ends_must_authenticate_in_the_same_way() -> None:

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from gateway.ike.config import Encap, Identity, Start
+from gateway.ike.config import Encap, Identity, IdType, Start
 from gateway.ike.context import EndpointLimits
 from gateway.ike.events import ChildSaUp, Failed, IkeSaUp, Note, PathChanged, Send
 from gateway.ike.iana import NotifyType, ProtocolId
@@ -452,6 +452,40 @@ def test_wrong_identity_is_refused_with_both_values() -> None:
     )
     # The peer learns no more than that it is refused.
     assert pair.a.codes() == ["authentication_failed"]
+
+
+def test_who_expects_another_identity_of_us_is_refused_with_both_values() -> None:
+    pair = IkePair.started(config_a(remote_id=Identity.parse("x.gw.test")))
+    pair.deliver_all()
+    reason = pair.b.all(Failed)[0].reason
+    assert (reason.code, reason.ours, reason.theirs) == (
+        "identity_mismatch",
+        "b.gw.test",
+        "x.gw.test",
+    )
+    assert "local_id" in reason.hint
+    assert pair.a.codes() == ["authentication_failed"]
+
+
+def test_a_host_name_that_looks_like_an_address_is_told_from_it() -> None:
+    name = Identity(IdType.FQDN, str(A_ADDRESS).encode())
+    pair = IkePair.started(
+        config_a(local_id=name), config_b(remote_id=Identity.parse(str(A_ADDRESS)))
+    )
+    pair.deliver_all()
+    reason = pair.b.all(Failed)[0].reason
+    assert (reason.ours, reason.theirs) == (str(A_ADDRESS), f"fqdn:{A_ADDRESS}")
+
+
+def test_a_refusal_of_all_proposals_may_mean_that_nothing_is_configured_there() -> None:
+    pair = IkePair.started(
+        config_a(**ike("aes256gcm16-prfsha384-x25519")),
+        config_b(**ike("aes128gcm16-prfsha256-x25519")),
+    )
+    pair.deliver_all()
+    pair.advance(0.5)
+    assert "no IKEv2 connection for our address" in pair.a.all(Failed)[0].reason.hint
+    assert "no IKEv2 connection" not in pair.b.all(Failed)[0].reason.hint
 
 
 def test_responder_with_another_identity_is_refused_by_the_initiator() -> None:

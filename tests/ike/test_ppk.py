@@ -77,6 +77,27 @@ def test_who_insists_and_is_refused_is_told_to_look_at_it() -> None:
     assert reason.hint.endswith("; and ppk_id and ppk")
 
 
+def test_a_wrong_post_quantum_key_is_named_beside_the_pre_shared_one() -> None:
+    other = Ppk(b"quantum-1", Secret(bytes(32)))
+    pair = IkePair.started(config_a(ppk=other), config_b(ppk=MUST))
+    pair.deliver_all()
+    reason = pair.b.all(Failed)[0].reason
+    assert (reason.code, reason.ours) == ("authentication_failed", "ppk_id quantum-1")
+    assert reason.hint.endswith("; and ppk")
+
+
+def test_who_insists_and_finds_none_names_its_own() -> None:
+    pair = IkePair.started(config_a(ppk=MUST), config_b())
+    pair.deliver_all()
+    pair.wait_for(lambda: bool(pair.a.all(Failed)), 60.0)
+    reason = pair.a.all(Failed)[0].reason
+    assert (reason.code, reason.ours, reason.theirs) == (
+        "ppk_missing",
+        "ppk_id quantum-1",
+        "no ppk",
+    )
+
+
 def test_it_goes_with_ml_kem_and_stays_in_the_keys_of_rekeys() -> None:
     hybrid = parse_proposal("aes256gcm16-prfsha384-x25519-ke1_mlkem768", ProtocolId.IKE)
     pair = IkePair.established(

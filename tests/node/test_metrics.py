@@ -182,7 +182,7 @@ def test_set_ups_that_are_refused_or_fail_are_told_by_reason() -> None:
     found = samples(metrics_text(told, Failovers()))
     assert {name: value for name, value in found.items() if "_ike_refused_total" in name} == {
         'twinspan_ike_refused_total{reason="authentication_failed"}': "4",
-        'twinspan_ike_refused_total{reason="unknown_identity"}': "0",
+        'twinspan_ike_refused_total{reason="identity_mismatch"}': "0",
         'twinspan_ike_refused_total{reason="no_proposal_chosen"}': "0",
         'twinspan_ike_refused_total{reason="certificate_revoked"}': "1",
         'twinspan_ike_refused_total{reason="unknown_peer"}': "9",

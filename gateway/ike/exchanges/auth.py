@@ -25,9 +25,17 @@ from gateway.errors import (
     WireError,
 )
 from gateway.ike import crash, edits, reasons, resources, slots
-from gateway.ike.config import Encap, Ppk, TunnelConfig, describe_identity, is_identity
+from gateway.ike.config import Encap, Ppk, TunnelConfig
 from gateway.ike.events import Failed, Note, Reason
-from gateway.ike.exchanges import informational, mobike, negotiate, proof, reauth, redirect
+from gateway.ike.exchanges import (
+    informational,
+    mobike,
+    negotiate,
+    proof,
+    reauth,
+    redirect,
+    refusal,
+)
 from gateway.ike.exchanges.negotiate import Agreed, Seed
 from gateway.ike.iana import ExchangeType, NotifyType, ProtocolId
 from gateway.ike.ike_sa import IkeSa, Keys, identity_text
@@ -51,7 +59,6 @@ from gateway.pki.problem import NotTrusted
 from gateway.sa import Path
 
 PROOF_S = 3.0  # until a rekey shows whether the peer has our group; IKE_AUTH does not show it
-PPK_ID_FIXED = b"\x02"  # the type of PPK_ID that is just a name (RFC 8784 section 5.1)
 MOST_KEYS_TRIED = 8  # tunnels that fit the same addresses and identities and differ in their key
 
 
@@ -91,7 +98,7 @@ def _prove(sa: IkeSa, config: TunnelConfig, identity: IdInitiator) -> tuple[Payl
     auth = proof.make(sa, config, identity, ppk)
     if ppk is None:
         return (auth,)
-    name = Notify(NotifyType.PPK_IDENTITY, PPK_ID_FIXED + ppk.id)
+    name = Notify(NotifyType.PPK_IDENTITY, refusal.PPK_ID_FIXED + ppk.id)
     if ppk.is_required:
         return (auth, name)
     plain = proof.make(sa, config, identity, None)
@@ -158,10 +165,7 @@ def _take_refusal(sa: IkeSa, response: Message, now: float) -> None:
     if error is None:
         sa.fail(reasons.from_notify(NotifyType.INVALID_SYNTAX, "IKE_AUTH"), now)
     elif error.type == NotifyType.AUTHENTICATION_FAILED:
-        config = sa.config
-        ids = str(config.local_id), str(config.remote_id or "")
-        ppk_id = _ppk_text(config) if config.ppk is not None and config.ppk.is_required else ""
-        sa.fail(reasons.refused_auth(*ids, config.credentials is not None, ppk_id), now)
+        sa.fail(refusal.by_peer(sa, now), now)
     else:
         sa.fail(reasons.from_notify(error.type, "IKE_AUTH"), now)
 
@@ -186,14 +190,9 @@ def _refuse_responder(
     error: AuthenticationFailed,
 ) -> None:
     """Tell the responder, who believes the IKE SA established, that we do not (section 2.21.2)."""
-    reason = reasons.wrong_auth(sa.config.name, identity_text(identity))
+    reason = refusal.of_responder(sa, identity, ppk, error)
     if isinstance(error, NotTrusted):
-        reason = reasons.refused_proof(error, identity_text(identity))
         _end_revoked([tunnel], error, reason, now)
-    elif not proof.fits(sa.config, identity):
-        reason = reasons.unknown_identity(str(sa.config.remote_id), identity_text(identity))
-    elif ppk is None and sa.config.ppk is not None and sa.config.ppk.is_required:
-        reason = reasons.NO_PPK
     _give_up(sa, tunnel, Notify(NotifyType.AUTHENTICATION_FAILED), reason, now)
 
 
@@ -337,11 +336,11 @@ def _verify_initiator(
         if not one.is_stopped and _fits(one, identity, wanted) and _allows_suite(sa, one)
     ]
     if not fitting:
-        raise _UnknownIdentity(identity)
+        raise refusal.UnknownIdentity(identity)
     claims = [(one, _claim(sa, one, request, auth)) for one in fitting[:MOST_KEYS_TRIED]]
     possible = [(tunnel, claim) for tunnel, claim in claims if claim is not None]
     if not possible:
-        raise _NoCommonPpk(fitting[0], request)
+        raise refusal.NoCommonPpk(fitting[0].config, request)
     errors: list[AuthenticationFailed] = []
     for tunnel, claim in possible:
         try:
@@ -359,7 +358,7 @@ def _claim(
     data that fits; None if one of the two insists on one that the other lacks (RFC 8784 section 3).
     """
     ours = tunnel.config.ppk
-    name = _ppk_name(request) if sa.peer_uses_ppk else None
+    name = refusal.ppk_name(request) if sa.peer_uses_ppk else None
     if ours is not None and name == ours.id:
         return ours, auth.data
     if ours is not None and ours.is_required:
@@ -370,41 +369,10 @@ def _claim(
     return (None, plain.data) if plain is not None else None
 
 
-def _ppk_name(request: Message) -> bytes | None:
-    """Return the name of the initiator's post-quantum pre-shared key, None if it has none."""
-    notify = request.notify(NotifyType.PPK_IDENTITY)
-    if notify is None or notify.data[:1] != PPK_ID_FIXED:
-        return None
-    return notify.data[1:]
-
-
-class _NoCommonPpk(AuthenticationFailed):
-    """One end insists on a post-quantum pre-shared key that the other does not have."""
-
-    def __init__(self, tunnel: Tunnel, request: Message) -> None:
-        super().__init__("no common post-quantum pre-shared key")
-        config = tunnel.config
-        theirs = (_ppk_name(request) or b"").decode("ascii", "backslashreplace")
-        self.reason = reasons.ppk_mismatch(config.name, _ppk_text(config), theirs)
-
-
-def _ppk_text(config: TunnelConfig) -> str:
-    """Return the name of our post-quantum pre-shared key, "" without one."""
-    return config.ppk.id.decode("ascii", "backslashreplace") if config.ppk else ""
-
-
-class _UnknownIdentity(AuthenticationFailed):
-    """No tunnel for the peer's identity; the peer is told no more than for a wrong key."""
-
-    def __init__(self, identity: IdInitiator) -> None:
-        super().__init__("no tunnel for " + describe_identity(identity.id_type, identity.value))
-
-
 def _fits(tunnel: Tunnel, identity: IdInitiator, wanted: IdResponder | None) -> bool:
-    local = tunnel.config.local_id
     if not proof.fits(tunnel.config, identity):
         return False
-    return wanted is None or is_identity(local, wanted.id_type, wanted.value)
+    return wanted is None or proof.is_ours(tunnel.config, wanted)
 
 
 def _allows_suite(sa: IkeSa, tunnel: Tunnel) -> bool:
@@ -432,25 +400,13 @@ def _end_revoked(tunnels: Sequence[Tunnel], error: NotTrusted, reason: Reason, n
 
 def refuse(sa: IkeSa, request: Message | None, error: PeerError, now: float) -> None:
     """Take note of an IKE_AUTH that we refuse; the answer is sent by the caller."""
-    exchange = "IKE_INTERMEDIATE" if sa.further.waiting else "IKE_AUTH"
-    reason = reasons.from_error(error, f"{exchange} of the peer")
-    identity = request.all(IdInitiator) if request is not None else ()
-    theirs = identity_text(identity[0]) if identity else ""
-    if isinstance(error, _UnknownIdentity):
-        ours = ", ".join(str(one.config.remote_id or "any") for one in sa.candidates[:4])
-        reason = reasons.unknown_identity(ours, theirs)
-    elif isinstance(error, _NoCommonPpk):
-        reason = error.reason
-    elif isinstance(error, NotTrusted):
-        reason = reasons.refused_proof(error, theirs)
+    reason = refusal.of_initiator(sa, request, error)
+    if isinstance(error, NotTrusted):
         _end_revoked(sa.candidates, error, reason, now)
-    elif isinstance(error, AuthenticationFailed):
-        reason = reasons.wrong_auth(sa.name or "any tunnel", theirs)
-    elif isinstance(error, UnexpectedNat):
-        reason = reasons.unwanted_nat("before us" if sa.nat.local else "before the peer")
     sa.move(On.REFUSE)
     sa.context.count("refused." + reason.code)
     if sa.name is None:
+        theirs = refusal.told_identity(request)
         sa.context.emit(Note(None, f"{sa.path}: {reason.text} ({theirs})"))
         return
     if sa.candidates[0].is_idle:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from gateway.ike import crash, reasons, slots
 from gateway.ike.child import ChildSa, Stage
 from gateway.ike.events import Reason
-from gateway.ike.exchanges import mobike, reauth, redirect, rekey_ike
+from gateway.ike.exchanges import mobike, reauth, redirect, refusal, rekey_ike
 from gateway.ike.iana import ExchangeType, NotifyType, ProtocolId
 from gateway.ike.ike_sa import IkeSa
 from gateway.ike.message import Message
@@ -113,13 +113,19 @@ def child_failed(sa: IkeSa, slot: int, reason: Reason, now: float) -> None:
 # ---- what the peer asks ----
 
 
+def _fatal(sa: IkeSa, error: Notify, now: float) -> Reason:
+    if error.type == NotifyType.AUTHENTICATION_FAILED:
+        return refusal.by_peer(sa, now)
+    return reasons.from_notify(error.type, "our IKE SA")
+
+
 def answer_request(sa: IkeSa, request: Message, path: Path, now: float, digest: bytes) -> None:
     """Answer an INFORMATIONAL request. Raises WireError."""
     deletes = request.all(Delete)
     errors = [one for one in request.all(Notify) if one.type in FATAL]
     if errors:
         sa.respond(request, (), path, now, digest)
-        rekey_ike.end(sa, reasons.from_notify(errors[0].type, "our IKE SA"), now)
+        rekey_ike.end(sa, _fatal(sa, errors[0], now), now)
         return
     if any(one.protocol == ProtocolId.IKE for one in deletes):
         _deleted_by_peer(sa, now)

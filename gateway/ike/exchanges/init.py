@@ -17,7 +17,7 @@ from gateway.ike.config import Encap, TunnelConfig
 from gateway.ike.context import Context
 from gateway.ike.dh import KeyPair, supported_groups
 from gateway.ike.drops import DropReason
-from gateway.ike.exchanges import intermediate, nat_check, proof, redirect
+from gateway.ike.exchanges import intermediate, nat_check, proof, redirect, refusal
 from gateway.ike.exchanges.groups import only_group
 from gateway.ike.further import Further
 from gateway.ike.iana import CertEncoding, ExchangeType, NotifyType
@@ -218,7 +218,7 @@ def _take_answer(
         raise WireError(f"answer with {suite} and without INTERMEDIATE_EXCHANGE_SUPPORTED")
     peer_uses_ppk = message.notify(NotifyType.USE_PPK) is not None
     if sa.config.ppk is not None and sa.config.ppk.is_required and not peer_uses_ppk:
-        sa.pending_error = reasons.NO_PPK
+        sa.pending_error = reasons.no_ppk(refusal.ppk_text(sa.config.ppk))
         raise WireError("answer without USE_PPK")
     request = attempt.requests.get(key_exchange.group)
     if request is None or nonce_r == sa.nonce_i:

@@ -105,6 +105,16 @@ def shown(config: TunnelConfig) -> tuple[Payload, ...]:
     return tuple(Certificate(CertEncoding.X509_SIGNATURE, one.der) for one in credentials.chain)
 
 
+def own_flaw(config: TunnelConfig, at: float) -> str:
+    """Return why no peer can trust our certificate at this time, in seconds since 1970, or ""."""
+    credentials = config.credentials
+    for one in credentials.chain if credentials is not None else ():
+        problem = chain.out_of_date(one, at)
+        if problem is not None:
+            return problem.text
+    return ""
+
+
 def make(sa: IkeSa, config: TunnelConfig, identity: Identity, ppk: Ppk | None) -> Auth:
     """Return our AUTH. Raises NotTrusted if we can sign nothing that the peer accepts."""
     octets = octets_of(sa, identity, ppk)
@@ -169,6 +179,11 @@ def fits(config: TunnelConfig, identity: Identity) -> bool:
     return names.fits(identity.id_type, identity.value, wanted.type.value, wanted.value)
 
 
+def is_ours(config: TunnelConfig, wanted: IdResponder) -> bool:
+    """Return whether the identity that an initiator asks for is ours of a tunnel."""
+    return is_identity(config.local_id, wanted.id_type, wanted.value)
+
+
 def verify(
     sa: IkeSa, config: TunnelConfig, message: Message, claim: tuple[Ppk | None, bytes], now: float
 ) -> PeerProof | None:
@@ -180,11 +195,13 @@ def verify(
     method = message.one(Auth).method
     octets = octets_of(sa, _identity(message), ppk)
     if config.credentials is None:
+        if method in _SIGNATURES:
+            raise _other_method(_SHARED_KEY, _SIGNATURE)
         if method != AuthMethod.PSK or not is_same(_psk_data(sa, config, octets), data):
             raise AuthenticationFailed("AUTH is wrong")
         return None
     if method == AuthMethod.PSK:
-        raise _other_method()
+        raise _other_method(_SIGNATURE, _SHARED_KEY)
     given = _given(message, CertEncoding.X509_SIGNATURE)
     raw = _raw_key(config.credentials, message, bool(given))
     if raw is not None:
@@ -201,12 +218,16 @@ def _identity(message: Message) -> Identity:
     return message.one(IdInitiator)
 
 
-def _other_method() -> NotTrusted:
+_SHARED_KEY, _SIGNATURE = "pre-shared key", "certificate or raw key"
+_SIGNATURES = frozenset(AuthMethod) - {AuthMethod.PSK, AuthMethod.NULL}
+
+
+def _other_method(ours: str, theirs: str) -> NotTrusted:
     return NotTrusted(
         "auth_method_mismatch",
-        "the peer authenticates by a pre-shared key, and we by signatures",
-        "certificate or raw key",
-        "pre-shared key",
+        f"the peer authenticates by a {theirs}, and we by a {ours}",
+        ours,
+        theirs,
         "set the same kind of authentication at both ends",
     )
 
@@ -260,9 +281,10 @@ def _verify_certificate(
     if not names.bears(peer, identity.id_type, identity.value):
         raise NotTrusted(
             "identity_mismatch",
-            "the identity that the peer gives does not stand in its certificate",
-            names.identities_of(peer),
-            describe_identity(identity.id_type, identity.value),
+            f"the peer is {describe_identity(identity.id_type, identity.value)} by its own words"
+            " and not by its certificate",
+            f"remote_id {config.remote_id or 'any'}",
+            f"certificate of {names.identities_of(peer)}",
             "the peer's identity must be the subject, or a subjectAltName of the same type",
         )
     try:

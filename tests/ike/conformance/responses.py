@@ -291,8 +291,12 @@ ROWS = (
         ("D13", "method 0", at(AUTH, 0, b"\0")),
         ("D13", "private method", at(AUTH, 0, b"\xc9")),
         ("D13", "AUTH of no bytes", put(AUTH, b"\2\0\0\0")),
-        ("D13", "signature where a pre-shared key is agreed", at(AUTH, 0, b"\x0e")),
         ("1.1.8", "error: authentication failed", only(notify(N.AUTHENTICATION_FAILED))),
+    ),
+    *rows(
+        at_auth,
+        fails("auth_method_mismatch", is_up=False),
+        ("D13", "signature where a pre-shared key is agreed", at(AUTH, 0, b"\x0e")),
     ),
     *rows(
         at_auth,
