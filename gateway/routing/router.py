@@ -90,6 +90,7 @@ class Router:
         self._wait_s = 0.0
         self._took_s: deque[float] = deque(maxlen=READINGS)
         self._binary = ""
+        self._is_told = True  # what is in the file
         self._standings = standings
         self._count = count
         self.plan = NO_ROUTING
@@ -161,19 +162,25 @@ class Router:
                 await self._configure()
 
     def _write(self) -> bool:
-        """Write the plan as BIRD's configuration; return whether it differs from the last one."""
+        """
+        Write the plan as BIRD's configuration; return whether BIRD is to be told of it.
+
+        It is also where it was written before, and then something came between.
+        """
         text = self._text(self.plan)
-        if self._files.conf.exists() and self._files.conf.read_text() == text:
-            return False
-        self._files.write_conf("bird.conf.new", text).replace(self._files.conf)
-        return True
+        if not self._files.conf.exists() or self._files.conf.read_text() != text:
+            self._files.write_conf("bird.conf.new", text).replace(self._files.conf)
+            self._is_told = False
+        return not self._is_told
 
     async def _configure(self) -> None:
         """Have BIRD read its file, also one that has just begun. Raises BirdError."""
         end = time.monotonic() + self._patience_s
         while True:
             try:
-                return await self._bird.configure()
+                await self._bird.configure()
+                self._is_told = True
+                return
             except Unanswered as error:
                 if self._process is None or not self._process.is_alive:
                     return  # the next one reads the file when it starts
@@ -196,6 +203,7 @@ class Router:
     def _start(self, *, recover: bool) -> None:
         """Start BIRD; a recovering one waits for every session, so not where none was before."""
         self._process = self._place.start_bird(self._binary, self._files, recover=recover)
+        self._is_told = True
         self._begin_watch()
         self._log.info("bird started", pid=self._process.pid, recover=recover)
 
@@ -246,6 +254,7 @@ class Router:
             began_at = time.monotonic()
             if self.plan.gateways:
                 self._kill_misplaced()
+                await self._tell_again()
                 await self.refresh()
                 await self._take_again()
             # What is waited for a BIRD that does not answer costs nothing.
@@ -253,6 +262,18 @@ class Router:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._is_young.wait(), self._pause_s(took_s))
             self._is_young.clear()
+
+    async def _tell_again(self) -> None:
+        """Have BIRD read what it has not been told of: it refused, or who told it was stopped."""
+        if self._is_told or self._changing.locked():
+            return
+        async with self._changing:
+            if not self.plan.gateways or self.pid is None:
+                return
+            try:
+                await self._configure()
+            except BirdError as error:
+                self._log.error("bird", text=str(error))
 
     def _pause_s(self, took_s: float) -> float:
         """
