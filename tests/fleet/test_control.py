@@ -40,7 +40,7 @@ from gateway.node.fleet.http import Http, LinkError, Place
 from gateway.node.fleet.identity import Identity, IdentityError
 from gateway.node.fleet.link import Link, Refused, parse_url, register
 from gateway.node.fleet.questions import READING
-from tests.control.registry import ROOT, connect
+from tests.control.registry import ROOT, connect, running
 from tests.fleet.control import Control, control
 
 NOW = datetime.datetime.now(datetime.UTC)
@@ -498,6 +498,22 @@ async def test_an_action_is_told_again_to_a_node_that_has_begun_anew(
     await link.report(report(session="after a crash"))
     (again,) = (await link.turn(Position(), 0)).actions
     assert again == first
+
+
+async def test_actions_are_told_in_the_order_in_which_they_were_asked_for(
+    plane: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also by a control process that has begun since: a tunnel is to be as the last one says."""
+    tunnel = plane.registry.mirror.get("vpn_tunnel", await placed(plane))
+    assert tunnel is not None
+    verbs = ["drain", "up", "rekey", "reset", "drain", "up", "rekey"]
+    for verb in verbs:
+        await plane.nodes.actions.act(verb, tunnel, ROOT)
+    monkeypatch.setattr(actions, "TOLD_MAX", 4)
+    async with running(plane.store) as other:
+        later = actions.Actions(plane.store, other.mirror)
+        told = [later.for_node(plane.node().id) for _ in range(3)]
+    assert [[one.verb.value for one in each] for each in told] == [verbs[:4], verbs[4:], []]
 
 
 async def test_another_node_can_not_end_an_action(

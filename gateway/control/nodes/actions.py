@@ -30,6 +30,7 @@ DETAILS_BYTES = 64 * 1024
 PENDING_MAX = 8  # of one tunnel
 ENDED_MAX = 32  # of one tunnel, that are kept
 FORGOTTEN = 4  # at most, with each new one
+TOLD_MAX = 500  # with one answer; the rest with the next
 
 
 class Actions:
@@ -102,7 +103,7 @@ class Actions:
         return record
 
     def for_node(self, node: str) -> tuple[Action, ...]:
-        """Return what a node is to be told now."""
+        """Return what a node is to be told now, in the order in which it was said."""
         now = time.monotonic()
         found = [
             record
@@ -111,6 +112,8 @@ class Actions:
             and record.allocated.get("state") == PENDING
             and now - self._told.get(record.id, -AGAIN_S) >= AGAIN_S
         ]
+        found.sort(key=lambda record: (float(record.value["created_at"]), record.revision))
+        del found[TOLD_MAX:]
         self._told |= {record.id: now for record in found}
         return tuple(
             Action(

@@ -37,6 +37,7 @@ BETWEEN_S = 0.05
 PORTION = 50  # tunnels that are looked at in one turn of the loop
 EVENTS_TOLD = 500  # in one report
 NOTES_TOLD = 256
+RESULTS_TOLD = 500
 ANSWERS_TOLD = 8  # in one report, each of 256 KiB at most
 RETRY_S = 2.0
 
@@ -162,7 +163,7 @@ class Reporter:
             tunnels=tuple(states),
             counters=carried,
             events=tuple(event.as_json() for event in self._untold()),
-            results=tuple(self._results),
+            results=tuple(self._results[:RESULTS_TOLD]),
             answers=tuple(self._answers[:ANSWERS_TOLD]),
             reads=tuple(sorted(READING)),
         )
