@@ -180,6 +180,14 @@ class Reconciler:
         )
         for name in self.taken_down & self._daemon.known:
             self._daemon.close_tunnel(name)
+        for tunnel in self._tunnels:
+            self._end_bridge(tunnel)
+
+    def _end_bridge(self, tunnel: Tunnel) -> None:
+        """Nothing is made in place of what a lost data plane process had of a closed tunnel."""
+        is_closed = tunnel.name not in self._daemon.known or tunnel.name in self.taken_down
+        if tunnel.is_bridging and is_closed:
+            tunnel.give_up_bridge(NOT_ALLOWED, self._wall())
 
     # ---- an operator's word ----
 
@@ -188,6 +196,8 @@ class Reconciler:
         self.taken_down.add(name)
         if name in self._daemon.known:
             self._daemon.close_tunnel(name)
+        if name in self._tunnels.by_name:
+            self._end_bridge(self._tunnels.by_name[name])
 
     def allow(self, name: str) -> None:
         """Undo `take_down`, and set the tunnel up now if the peer's address is known."""
@@ -239,7 +249,7 @@ class Reconciler:
                     self._daemon.rekey_child(spi_in)
             else:
                 tunnel.is_taken_over = False
-                tunnel.give_up_orphans(NOT_ALLOWED, self._wall())
+                tunnel.end(NOT_ALLOWED, self._wall())
             self._try_tunnel(tunnel.plan, self._fit)
 
     # ---- another data plane process ----

@@ -228,6 +228,8 @@ class Renewal:
         tunnel = self._tunnels.by_name.get(name)
         if tunnel is None or tunnel.active or name not in self._daemon.known:
             return
+        if name in self._reconciler.taken_down:
+            return
         self._daemon.terminate_tunnel(name)
         if tunnel.plan.ike.start is Start.INITIATE and tunnel.plan.ike.remote is not None:
             self._daemon.initiate(name)

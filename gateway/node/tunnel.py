@@ -274,6 +274,17 @@ class Tunnel:
             self._stop_sending(reason, at)
         self.drop_orphans()
 
+    def end(self, reason: Reason, at: float) -> None:
+        """
+        End a tunnel that is not to be up any more. It may have carrier without any SA, where the
+        process before has ended while it had others made.
+        """
+        if self.orphans:
+            self.give_up_orphans(reason, at)
+        else:
+            self.reason = reason
+            self._set_carrier(False, at)
+
     # ---- after the end of a data plane process ----
 
     def put_back(self, device: Device) -> None:

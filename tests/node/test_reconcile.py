@@ -349,6 +349,20 @@ async def test_sas_that_no_core_knows_end_at_once_where_the_tunnel_is_not_allowe
         assert "NO-CARRIER" in ip("link show ts-office-1")
 
 
+async def test_one_closed_while_its_keys_were_made_anew_loses_its_carrier(gw: Parts) -> None:
+    """The data plane process was lost, and the gateway process with it before there were others."""
+    gw.reconciler.apply(wanted())
+    gw.plane.set_carrier(1, True)
+    gw.daemon.close()
+    down = wanted(((*FIRST, "admin"), "down"))
+
+    with parts(gw.plane) as later:
+        later.reconciler.take_over(gw.plane.state(), down)
+        later.reconciler.apply(down)
+        later.reconciler.adopt()
+        assert "NO-CARRIER" in ip("link show ts-office-1")
+
+
 async def test_an_sa_of_before_goes_when_the_core_says_so(gw: Parts) -> None:
     """
     A restored IKE SA whose tunnel was changed meanwhile is closed: the peer drops its Child SA, so

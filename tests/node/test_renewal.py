@@ -234,3 +234,18 @@ async def test_with_a_peer_that_refuses_the_rekey_another_ike_sa_is_begun(
 async def test_where_nothing_was_up_it_is_over_at_once(bench: Bench) -> None:
     bench.renewal.begin([], bench.now)
     assert "data_plane replaced tunnels=0" in bench.gw.log.getvalue()
+
+
+async def test_a_tunnel_that_is_closed_meanwhile_stays_closed(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By an operator or by the document: its traffic goes elsewhere at once, and no key is made."""
+    monkeypatch.setattr(bench.gw.daemon, "terminate_tunnel", lambda _: pytest.fail("it is closed"))
+    bench.renewal.begin([FIRST, SECOND], bench.now)
+    bench.gw.reconciler.take_down(FIRST)
+    assert "NO-CARRIER" in ip("link show ts-office-1")
+    bench.gw.daemon.carry_out([Failed(FIRST, Reason("no_proposal", "no"))])
+    await asyncio.sleep(0)
+    start, down = ((*CONNECTION, "start"), "respond"), ((*CONNECTION, "admin"), "down")
+    bench.gw.reconciler.apply(plan(document(start, down)))
+    assert "NO-CARRIER" in ip("link show ts-office-2")
