@@ -339,9 +339,9 @@ GATEWAY = (
     Code(
         "edit_failed",
         ERROR,
-        "Edit stopped",
-        "An edit of several tunnels was given up half way; the rest are as before.",
-        "the text has the error; apply the document again",
+        "Edit held up",
+        "A turn of an edit of several tunnels failed; it is tried again, the rest are as before.",
+        "the text has the error",
     ),
     Code(
         "control_reached",

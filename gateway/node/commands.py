@@ -9,7 +9,7 @@ from typing import Protocol
 from gateway.node.capture import CaptureDesk
 from gateway.node.control_socket import ControlError, Request
 from gateway.node.daemon import IkeDaemon
-from gateway.node.drain import Drain, Drained
+from gateway.node.drain import Claim, Drain, Drained
 from gateway.node.event_log import RING, EventLog, is_of
 from gateway.node.journal import Journal
 from gateway.node.path import FlowReport
@@ -65,7 +65,6 @@ class Commands:
         self._reconciler = reconciler
         self._tunnels = tunnels
         self._drain = drain
-        self._going_down: set[str] = set()  # being drained
         self._status = status
         self._journal = journal
         self._routing = routing
@@ -119,12 +118,11 @@ class Commands:
 
     async def _up(self, request: Request) -> object:
         name = self._planned(request)
-        plan = next(plan for plan in self._wanted() if plan.name == name)
-        if not plan.admin_up:
+        plan = self._status.leads_to(name)
+        if plan is not None and not plan.admin_up:
             raise ControlError(f'{name} has admin = "down" in the document; change it there')
         self._journal.info("tunnel allowed", tunnel=name)
-        self._going_down.discard(name)
-        self._drain.let_back(name)
+        self._drain.let_back(name, Claim.OPERATOR, Claim.CLOSING)
         self._reconciler.allow(name)
         return {"tunnel": name, "admin": "up"}
 
@@ -133,17 +131,29 @@ class Commands:
         done = Drained.DOWN if request.get("now") is True else await self._drained(name)
         self._journal.info("tunnel taken down", tunnel=name)
         self._reconciler.take_down(name)
-        self._drain.let_back(name)  # it has no routes now; when it is up again, it may have
+        # It has no routes now; when it is up again, it may have.
+        self._drain.let_back(name, Claim.OPERATOR, Claim.CLOSING)
         return {"tunnel": name, "admin": "down", "drained": done.value}
 
     async def _drained(self, name: str) -> Drained:
-        """Move a tunnel's traffic away. Raises ControlError if somebody says up meanwhile."""
-        self._going_down.add(name)
-        done = await self._drain.move_away(name)
-        if name not in self._going_down:
-            raise ControlError(f"{name} was taken up again meanwhile")
-        self._going_down.discard(name)
+        """
+        Move a tunnel's traffic away before it is closed.
+
+        Raises ControlError if that is not to be any more: somebody else has said otherwise.
+        """
+        if self._drain.is_claimed(name, Claim.CLOSING):
+            raise ControlError(f"{name} is being drained already, to be closed then")
+        done = await self._drain.move_away(name, Claim.CLOSING)
+        self._see_whether_still(name, Claim.CLOSING)
         return done
+
+    def _see_whether_still(self, name: str, claim: Claim) -> None:
+        """Raise ControlError if a tunnel has gone, or somebody has said up, while it drained."""
+        if all(plan.name != name for plan in self._wanted()):
+            raise ControlError(f"{name} was removed from the document meanwhile")
+        is_down = name in self._reconciler.taken_down
+        if not is_down and not self._drain.is_claimed(name, claim):
+            raise ControlError(f"{name} was taken up again meanwhile")
 
     async def _rekey(self, request: Request) -> object:
         name = self._planned(request)
@@ -157,20 +167,30 @@ class Commands:
     async def _drain_only(self, request: Request) -> object:
         """Move a tunnel's traffic to others, and leave it up without any until `up`."""
         name = self._planned(request)
-        self._drain.held.add(name)
-        done = await self._drain.move_away(name)
+        was_away = self._drain.is_claimed(name, Claim.OPERATOR)
+        done = await self._drain.move_away(name, Claim.OPERATOR)
+        self._see_whether_still(name, Claim.OPERATOR)
+        if done in (Drained.ALONE, Drained.DOWN) and not was_away:  # nothing has moved
+            self._drain.let_back(name, Claim.OPERATOR)
         return {"tunnel": name, "drained": done.value}
 
     async def _reset(self, request: Request) -> object:
         """Close a tunnel's IKE SA and begin another; its traffic moves to others first."""
         name = self._planned(request)
-        if name not in self._daemon.known or name in self._reconciler.taken_down:
-            raise ControlError(f"{name} is not allowed to be up; there is nothing to begin anew")
+        self._see_allowed(name)
         done = await self._drained(name)
-        self._daemon.terminate_tunnel(name)
-        self._drain.let_back(name)
+        try:
+            self._see_allowed(name)  # somebody else may have closed it by now
+            self._daemon.terminate_tunnel(name)
+        finally:
+            self._drain.let_back(name, Claim.CLOSING)
         self._daemon.open_tunnel(name)
         return {"tunnel": name, "drained": done.value}
+
+    def _see_allowed(self, name: str) -> None:
+        """Raise ControlError for a tunnel that is not to be up."""
+        if name not in self._daemon.known or name in self._reconciler.taken_down:
+            raise ControlError(f"{name} is not allowed to be up; there is nothing to begin anew")
 
     async def _reload(self, request: Request) -> object:
         return await self._life.reload(at_once=request.get("now") is True)

@@ -10,7 +10,7 @@ be asked; it leaves when it gets our Delete, and what is under way until then is
 from __future__ import annotations
 
 import asyncio
-from enum import Enum
+from enum import Enum, auto
 
 from gateway.dataplane.interface import DataPlane
 from gateway.errors import DataPlaneError
@@ -27,6 +27,14 @@ ASKED_S, TOLD_S = 4.0, 3.0  # how long the peer may take, asked first, then told
 STATIC_S = 0.1  # what is on its way through our own queues
 BIRD_S = 0.5  # until BIRD has gone over to what it is told, where it has the static routes too
 CHATTER_PPS = 6.0  # BGP's keepalives and updates, and a ping now and then
+
+
+class Claim(Enum):
+    """Who wants no traffic in a tunnel: it comes back when nobody does any more."""
+
+    OPERATOR = auto()  # said `drain`, until they say `up`
+    CLOSING = auto()  # a command that closes the tunnel when it is drained
+    EDIT = auto()  # an edit of the document that has come to this tunnel
 
 
 class Drained(Enum):
@@ -57,17 +65,35 @@ class Drain:
         self._steering = steering
         self._failback = failback
         self._journal = journal
-        self.held: set[str] = set()  # an operator wants no traffic in them until `let_back`
+        self._claims: dict[str, set[Claim]] = {}
 
-    async def move_away(self, name: str) -> Drained:
-        """Move the traffic of a tunnel to other ways; it stays away until `let_back`."""
+    def is_claimed(self, name: str, claim: Claim) -> bool:
+        """Return whether somebody wants a tunnel without traffic."""
+        return claim in self._claims.get(name, ())
+
+    async def move_away(self, name: str, claim: Claim) -> Drained:
+        """
+        Move the traffic of a tunnel to other ways; it stays away until `let_back` for each claim.
+
+        Whoever calls looks afterwards whether the claim is still there: it may have been taken back
+        meanwhile, and goes also where this ends by an error or is cancelled.
+        """
+        self._claims.setdefault(name, set()).add(claim)
+        try:
+            return await self._moved_away(name)
+        except BaseException:
+            self.let_back(name, claim)
+            raise
+
+    async def _moved_away(self, name: str) -> Drained:
         tunnel = self._tunnels.by_name.get(name)
         if tunnel is None or not tunnel.is_up:
             return Drained.DOWN
         await self._routers.refresh()
         if not (any(self._failback.twins(tunnel.plan)) or self._is_reached_elsewhere(name)):
             return Drained.ALONE
-        self._steering.say(name, Cause.DRAIN, Standing.DEMOTED)
+        if not self._is_moved(name):
+            self._steering.say(name, Cause.DRAIN, Standing.DEMOTED)
         done = await self._wait(tunnel)
         self._journal.info("drained", tunnel=name, how=done.value)
         return done
@@ -79,10 +105,22 @@ class Drain:
             one.is_up and _is_other_way(mine.peer, one.peer) for one in self._routers.peers
         )
 
-    def let_back(self, name: str) -> None:
-        """Let traffic into a tunnel again."""
-        self.held.discard(name)
+    def _is_moved(self, name: str) -> bool:
+        return self._steering.said(name, Cause.DRAIN) is not Standing.NORMAL
+
+    def let_back(self, name: str, *claims: Claim) -> None:
+        """Take these claims back: without any, traffic is let into a tunnel again."""
+        left = self._claims.get(name, set()).difference(claims)
+        if left:
+            self._claims[name] = left
+            return
+        self._claims.pop(name, None)
         self._steering.say(name, Cause.DRAIN, Standing.NORMAL)
+
+    def forget(self, tunnels: frozenset[str]) -> None:
+        """Forget all tunnels but these: another one may have the name of one that has gone."""
+        for name in [name for name in self._claims if name not in tunnels]:
+            self.let_back(name, *Claim)
 
     async def _wait(self, tunnel: Tunnel) -> Drained:
         peer = self._routers.peer(tunnel.name)
@@ -95,6 +133,8 @@ class Drain:
         await asyncio.sleep(LEAST_S)
         if await self._is_quiet(tunnel, chatter, ASKED_S):
             return Drained.QUIET
+        if tunnel.name not in self._claims:  # it has been let back meanwhile
+            return Drained.BUSY
         self._steering.say(tunnel.name, Cause.DRAIN, Standing.WITHDRAWN)
         await asyncio.sleep(LEAST_S)
         return Drained.QUIET if await self._is_quiet(tunnel, chatter, TOLD_S) else Drained.BUSY

@@ -11,12 +11,13 @@ is down, and may come up by the edit (the peer has been edited before us), is gi
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import TypeVar
 
 from gateway.errors import GatewayError
 from gateway.node.difference import leaves_first
-from gateway.node.drain import Drain
+from gateway.node.drain import Claim, Drain
 from gateway.node.failback import FailbackKeeper
 from gateway.node.journal import Journal
 from gateway.node.plan import NodePlan, TunnelPlan
@@ -28,6 +29,7 @@ Way = TypeVar("Way", BgpPeer, StaticWay)
 
 LOOK_S = 0.2  # between two looks at whether a tunnel is back
 HOPE_S = 15.0  # how long the edit of a tunnel that is down may take to bring it up
+AGAIN_S = 10.0  # after which a turn that could not be carried out is tried again
 
 
 class Rollout:
@@ -48,32 +50,37 @@ class Rollout:
         self._journal = journal
         self._task: asyncio.Task[None] | None = None
         self.waiting: frozenset[str] = frozenset()  # tunnels that are still as before
-        self._leads_to: dict[str, TunnelPlan] = {}  # what they are to be
+        self._wanted: NodePlan | None = None  # what they are to be
 
     async def apply(self, wanted: NodePlan, *, at_once: bool = False) -> frozenset[str]:
         """
         Make `wanted` so; return the tunnels that follow one after the other.
 
-        An edit that is still under way is taken over. Raises GatewayError, OSError.
+        An edit that is still under way is taken over; it goes on if this one can not be begun.
+        Raises GatewayError, OSError.
         """
         await self.stop()
         await self._routers.refresh()
         old = self._reconciler.plan
         waiting = frozenset() if at_once or old is None else self._patient(old, wanted)
-        self._leads_to = {tunnel.name: tunnel for tunnel in wanted.tunnels}
-        await self._make_so(old, wanted, waiting)
-        if waiting:
-            assert old is not None
-            self._task = asyncio.create_task(self._follow(old, wanted))
+        try:
+            await self._make_so(old, wanted, waiting)
+        except (GatewayError, OSError):
+            self._go_on(old)
+            raise
+        self._go_on(old)
         return waiting
 
-    def is_to_be_down(self, name: str) -> bool:
-        """Return whether the document takes a tunnel down, now or at its turn in an edit."""
-        plan = self._leads_to.get(name) if name in self.waiting else self._planned(name)
-        return plan is not None and not plan.admin_up
+    def _go_on(self, old: NodePlan | None) -> None:
+        if self.waiting:
+            assert old is not None
+            assert self._wanted is not None
+            self._task = asyncio.create_task(self._follow(old, self._wanted))
 
-    def _planned(self, name: str) -> TunnelPlan | None:
-        tunnels = self._reconciler.plan.tunnels if self._reconciler.plan else ()
+    def leads_to(self, name: str) -> TunnelPlan | None:
+        """Return what a tunnel is to be by the document: now, or at its turn in an edit."""
+        plan = self._wanted if name in self.waiting else self._reconciler.plan
+        tunnels = plan.tunnels if plan is not None else ()
         return next((tunnel for tunnel in tunnels if tunnel.name == name), None)
 
     async def stop(self) -> None:
@@ -107,8 +114,12 @@ class Rollout:
         self, old: NodePlan | None, wanted: NodePlan, waiting: frozenset[str]
     ) -> None:
         plan = staged(old, wanted, waiting) if old is not None else wanted
-        self._reconciler.apply(plan)
-        self.waiting = waiting
+        try:
+            self._reconciler.apply(plan)
+        finally:
+            if self._reconciler.plan is plan:  # from now on it is what is repaired
+                self.waiting, self._wanted = waiting, wanted
+                self._drain.forget(frozenset(tunnel.name for tunnel in plan.tunnels))
         await self._routers.apply(plan.routing)
         self._reconciler.release_namespaces()
 
@@ -119,20 +130,28 @@ class Rollout:
             while self.waiting:
                 wave = self._next(old)
                 await self._wait_for_twins([t for t in old.tunnels if t.name in wave])
-                await asyncio.gather(*(self._drain.move_away(name) for name in wave))
-                await self._make_so(old, wanted, self.waiting - wave)
+                await asyncio.gather(*(self._drain.move_away(name, Claim.EDIT) for name in wave))
+                await self._make_so_at_last(old, wanted, self.waiting - wave)
                 await self._wait_back(wanted, wave)
                 self._let_back(wave)
             self._journal.info("edit done")
-        except (GatewayError, OSError) as error:
-            self._journal.error("edit failed", text=str(error))
-            self.waiting = frozenset()
         finally:
-            self._let_back(frozenset(tunnel.name for tunnel in old.tunnels))
+            self._let_back(tunnel.name for tunnel in old.tunnels)
 
-    def _let_back(self, names: frozenset[str]) -> None:
-        for name in names - self._reconciler.taken_down - self._drain.held:
-            self._drain.let_back(name)
+    async def _make_so_at_last(
+        self, old: NodePlan, wanted: NodePlan, waiting: frozenset[str]
+    ) -> None:
+        """Do what is to be done in this turn, again and again if it fails: nobody else would."""
+        while True:
+            try:
+                return await self._make_so(old, wanted, waiting)
+            except (GatewayError, OSError) as error:
+                self._journal.error("edit failed", text=str(error))
+            await asyncio.sleep(AGAIN_S)
+
+    def _let_back(self, names: Iterable[str]) -> None:
+        for name in names:
+            self._drain.let_back(name, Claim.EDIT)
 
     def _next(self, old: NodePlan) -> frozenset[str]:
         """Return one tunnel of each connection, the standby first."""

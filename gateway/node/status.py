@@ -128,9 +128,9 @@ class StatusView:
         """The tunnels that there should be."""
         return self._reconciler.plan.tunnels if self._reconciler.plan else ()
 
-    def is_to_be_down(self, name: str) -> bool:
-        """Return whether the document takes a tunnel down, now or at its turn in an edit."""
-        return self._rollout.is_to_be_down(name)
+    def leads_to(self, name: str) -> TunnelPlan | None:
+        """Return what a tunnel is to be by the document: now, or at its turn in an edit."""
+        return self._rollout.leads_to(name)
 
     def tunnels(self, plans: Iterable[TunnelPlan]) -> list[Json]:
         """Return the status of some tunnels, all of each connection."""

@@ -45,6 +45,8 @@ class Parts:
     reconciler: Reconciler
     steering: Steering
     status: StatusView
+    drain: Drain
+    rollout: Rollout
     journal: Journal
     log: io.StringIO
 
@@ -80,7 +82,18 @@ def parts(plane: LocalPlane) -> Iterator[Parts]:
     try:
         kernel = namespaces.own
         yield Parts(
-            plane, namespaces, kernel, tunnels, daemon, reconciler, steering, status, journal, log
+            plane,
+            namespaces,
+            kernel,
+            tunnels,
+            daemon,
+            reconciler,
+            steering,
+            status,
+            drain,
+            rollout,
+            journal,
+            log,
         )
     finally:
         daemon.close()

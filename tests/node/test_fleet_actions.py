@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from gateway.dataplane.plane import LocalPlane
-from gateway.fleet.messages import Action, Result, Verb
+from gateway.fleet.messages import Action, Result, Verb, Why
 from gateway.node.fleet.actions import Actions
 from gateway.node.plan import NodePlan, plan
 from gateway.node.source import Node
@@ -32,12 +32,12 @@ def wanted(admin: str) -> NodePlan:
     return plan(document(((*CONNECTION, "start"), "respond"), ((*FIRST, "admin"), admin)))
 
 
-async def result_of(gw: Parts, action: Action) -> Result:
+async def result_of(gw: Parts, action: Action, problem: Why | None = None) -> Result:
     """Have an action done by a node that has no use for its other parts in it."""
     unused = cast(Any, None)
     node = Node(unused, unused, gw.status, gw.journal, unused)
     told: asyncio.Queue[Result] = asyncio.Queue()
-    actions = Actions(node, told.put_nowait)
+    actions = Actions(node, told.put_nowait, lambda: problem)
     working = asyncio.create_task(actions.run())
     actions.take([action])
     try:
@@ -60,3 +60,13 @@ async def test_a_word_that_is_older_than_the_document_takes_no_tunnel_down(gw: P
     assert not result.ok
     assert result.text == 'office-1 is to be up: its document says admin = "up"'
     assert not gw.reconciler.taken_down
+
+
+async def test_a_document_that_is_not_taken_is_the_reason_of_what_comes_with_it(gw: Parts) -> None:
+    """What stands in the document of before is not what the control plane says."""
+    gw.reconciler.apply(wanted("up"))
+    problem = Why(code="not_applied", text="203.0.113.77 port 500: in use")
+    for verb in (Verb.UP, Verb.DOWN):
+        result = await result_of(gw, Action(id="act-1", verb=verb, tunnel="office-1"), problem)
+        assert not result.ok
+        assert result.text.endswith("is not taken: not_applied: 203.0.113.77 port 500: in use")

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 
 from gateway.errors import GatewayError
-from gateway.fleet.messages import Action, Result, Verb
+from gateway.fleet.messages import Action, Result, Verb, Why
 from gateway.node.control_socket import ControlError
 from gateway.node.life import report_bug
 from gateway.node.source import Node
@@ -21,9 +21,13 @@ LOOK_S = 0.2
 class Actions:
     """Each action is done once; `tell` gets its result, again where it is asked again."""
 
-    def __init__(self, node: Node, tell: Callable[[Result], None]) -> None:
+    def __init__(
+        self, node: Node, tell: Callable[[Result], None], problem: Callable[[], Why | None]
+    ) -> None:
+        """`problem` is why the document that is wanted is not the one in force, if so."""
         self._node = node
         self._tell = tell
+        self._problem = problem
         self._known: OrderedDict[str, Result | None] = OrderedDict()  # None: under way
         self._queue: asyncio.Queue[Action] = asyncio.Queue()
 
@@ -66,6 +70,9 @@ class Actions:
         return Result(id=action.id, ok=True, text=text)
 
     async def _carried_out(self, action: Action) -> dict[str, object]:
+        why = self._problem()
+        if why is not None and action.verb in (Verb.UP, Verb.DOWN):
+            raise ControlError(f"the document that says so is not taken: {why.code}: {why.text}")
         if action.verb is Verb.DOWN:
             return await self._wait_closed(action.tunnel)
         request: dict[str, object] = {
@@ -88,8 +95,8 @@ class Actions:
         status = self._node.status
         end = asyncio.get_running_loop().time() + CLOSING_S
         while asyncio.get_running_loop().time() < end:
-            plans = [plan for plan in status.plans if plan.name == name]
-            if plans and not status.is_to_be_down(name):
+            plans, wanted = [p for p in status.plans if p.name == name], status.leads_to(name)
+            if wanted is not None and wanted.admin_up:
                 raise ControlError(f'{name} is to be up: its document says admin = "up"')
             if all(shown["status"] == "down" for shown in status.tunnels(plans)):
                 return {}

@@ -130,7 +130,7 @@ class ControlSource:
     async def follow(self, node: Node) -> None:
         """Watch for documents and actions, and report, as long as the gateway runs."""
         self._reporter = Reporter(node, self._send, self._where)
-        actions = Actions(node, self._reporter.tell)
+        actions = Actions(node, self._reporter.tell, lambda: self._problem)
         questions = Questions(node, self._reporter.reply)
         try:
             async with asyncio.TaskGroup() as group:
