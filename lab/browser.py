@@ -17,6 +17,8 @@ AXE = ROOT / "build/console/node_modules/axe-core/axe.min.js"
 PHONE = {"width": 390, "height": 844}
 DESK = {"width": 1280, "height": 800}
 
+expect.set_options(timeout=15_000)  # ms; what is promised sooner is said where it is expected
+
 
 @dataclass(slots=True)
 class Window:

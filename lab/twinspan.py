@@ -259,7 +259,7 @@ class Twinspan:
         for pid in self.pids():
             os.kill(pid, signal.SIGTERM)
 
-    def cli(self, *words: str, check: bool = True, timeout_s: float = 20.0) -> str:
+    def cli(self, *words: str, check: bool = True, timeout_s: float = 60.0) -> str:
         """Return what a `twinspan` command prints."""
         env = {
             **os.environ,

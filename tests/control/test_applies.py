@@ -292,11 +292,11 @@ async def test_a_tenant_holds_up_no_other_and_may_have_a_few_waiting(
 async def test_what_waits_for_its_turn_is_held_on_to(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(applies, "LEASE_S", 1)
+    monkeypatch.setattr(applies, "LEASE_S", 2)
     async with machine(store, works=False) as one:
         keeping = asyncio.create_task(one.applies._keep_alive_for_ever())
         id = (await one.begun([create("border_gateway", name="x")])).id
-        await asyncio.sleep(2.5)  # the store's own time
+        await asyncio.sleep(3.5)  # the store's own time
         assert one.applies.get(id, ROOT).value["state"] == "running"
         keeping.cancel()
         await one.until(id, "failed")

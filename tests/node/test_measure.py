@@ -55,7 +55,7 @@ class Bed:
         self.measurer.follow()
 
     async def until(self, holds: Callable[[], bool], answering: tuple[str, ...] = ()) -> None:
-        end = time.monotonic() + 10.0
+        end = time.monotonic() + 30.0
         while not holds():
             assert time.monotonic() < end, [self.measurer.of_tunnel(n) for n in self.ends]
             for name in answering:
@@ -133,10 +133,10 @@ async def test_an_answer_counts_only_through_the_tunnel_of_its_request(bed: Bed)
             bed.ends[SECOND].put(reply_to(request))
         await asyncio.sleep(0.01)
 
-    end = time.monotonic() + 1.0
-    while time.monotonic() < end:
+    end = time.monotonic() + 10.0
+    while bed.side("inside")["state"] != "no_answer":
+        assert time.monotonic() < end, bed.side("inside")
         await astray()
-    assert bed.side("inside")["state"] == "no_answer"
 
 
 async def test_ike_stands_in_for_an_address_that_answers_no_echo(bed: Bed) -> None:

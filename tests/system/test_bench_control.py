@@ -24,7 +24,7 @@ def test_all_parts_find_what_they_promise(tmp_path: Path) -> None:
     file = tmp_path / "figures.json"
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     words = (sys.executable, "-m", "bench.control", *SMALL, "--parts", *PARTS, "--json", str(file))
-    run(*words, env=env, timeout_s=180.0)
+    run(*words, env=env, timeout_s=240.0)
     found = json.loads(file.read_text())
     targets = {name for name in control.TARGETS if not name.startswith("console.")}
     assert targets < set(found)

@@ -295,7 +295,11 @@ def test_a_reload_that_adds_a_static_route_leaves_sessions_alone(network: Networ
     finally:
         network.a.config.write_text(text)
         network.a.cli("reload")
-    assert network.pair.a.gateway.ip("route", "show", "10.77.0.0/16") == ""
+    wait_for(
+        "the static route to go",
+        lambda: network.pair.a.gateway.ip("route", "show", "10.77.0.0/16") == "",
+        5.0,
+    )
 
 
 def test_no_clear_text_leaves_when_every_tunnel_is_down(network: Network) -> None:

@@ -94,6 +94,7 @@ def test_policy_routing_has_a_child_sa_for_each_pair(pair: Pair, gateway: Twinsp
     gateway.cli("reload")
     wait_status(gateway, FIRST, "up")
     wait_for("both Child SAs", lambda: len(swan.children()) == 2, UP_S)
+    wait_for("both of ours", lambda: len(gateway.tunnels()[FIRST].spis) == 2, UP_S)
     assert ping(pair.a.host, pair.b.host4)
     assert ping(pair.b.host, pair.a.host4)
     swan.stop()

@@ -164,7 +164,7 @@ def test_each_is_rekeyed_under_traffic(quarters: Ends, who: str) -> None:
     for process in running:
         assert " 0% packet loss" in ended(process)
     wait_for("six again", lambda: len(ends.ours.tunnels()[FIRST].spis) == 6, 15.0, every_s=0.5)
-    assert installed(ends) == sorted(NAMES)
+    wait_for("six at strongSwan", lambda: installed(ends) == sorted(NAMES), 10.0, every_s=0.2)
 
 
 def stream(ends: Ends, source: str, to: str) -> Process:

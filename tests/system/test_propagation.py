@@ -56,7 +56,7 @@ def network(lab: Lab) -> Iterator[Network]:
 def test_a_vpc_reaches_the_customer_by_the_route_it_took_over(network: Network) -> None:
     red, blue = (network.tenants[colour] for colour in ("red", "blue"))
     wait_taken_over(network, TAKEN_OVER)
-    assert ping(red.vpc, OFFICE_HOST)
+    wait_for("the way back", lambda: ping(red.vpc, OFFICE_HOST), 15.0)
     assert taken_over(blue) == ""
 
 

@@ -122,6 +122,11 @@ def routes(gateway: Twinspan, *options: str) -> list[dict[str, object]]:
     return found
 
 
+def to_office(network: Network) -> list[dict[str, object]]:
+    """Return the routes of a to the other site's hosts."""
+    return [r for r in routes(network.a) if r["prefix"] == network.pair.b.lan4]
+
+
 @pytest.fixture(scope="module")
 def network(lab: Lab) -> Network:
     """Return both gateways with the line and the tunnels up and traffic on the line."""
@@ -147,12 +152,17 @@ def all_up(gateway: Twinspan) -> bool:
 
 
 def test_the_line_carries_all_and_the_vpn_stands_by(network: Network) -> None:
-    found = [r for r in routes(network.a) if r["prefix"] == network.pair.b.lan4]
-    assert [(r["owner"], r["standing"], r["next_hop_type"]) for r in found] == [
+    wanted = [
         ("line", "best", "direct_line"),
         (FIRST, "standby", "vpn"),
         (sites.tunnel_name(2), "standby", "vpn"),
     ]
+
+    def offers() -> list[tuple[object, ...]]:
+        return [(r["owner"], r["standing"], r["next_hop_type"]) for r in to_office(network)]
+
+    wait_for("all offers", lambda: offers() == wanted, 10.0)
+    found = to_office(network)
     assert {r["why"] for r in found} == {"next-hop type direct line before VPN"}
     effective = routes(network.a, "--table", "effective")
     assert [r["owner"] for r in effective] == ["vpc", "line"]
@@ -256,8 +266,13 @@ def test_a_static_connection_stands_behind_a_line_with_bgp(network: Network) -> 
     network.a.wait_up()
     network.b.wait_up()
     network.wait_by("line", 40.0)
-    found = {r["owner"]: r for r in routes(network.a) if r["prefix"] == network.pair.b.lan4}
-    assert (found["line"]["standing"], found[FIRST]["origin"]) == ("best", "static")
+
+    def offers() -> set[tuple[object, ...]]:
+        return {(r["owner"], r["standing"], r["origin"]) for r in to_office(network)}
+
+    wanted = {("line", "best", "ebgp"), (FIRST, "standby", "static")}
+    wait_for("both offers", lambda: wanted <= offers(), 10.0)
+    found = {r["owner"]: r for r in to_office(network)}
     assert found[FIRST]["why"] == "next-hop type direct line before VPN"
     with network.lost_at_most(BFD_BOUND_MS):
         with silent(network):

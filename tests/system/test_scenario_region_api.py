@@ -119,9 +119,10 @@ def test_bgp_joins_them_too(regions: tuple[Fleet, Pair, tuple[Region, Region]]) 
         return all(one["status"]["bgp"] == "established" for one in fleet.tunnels().values())
 
     wait_for("all BGP sessions", established, 60.0)
-    wait_for(
-        "the route",
-        lambda: pair.b.lan4.split("/")[0] in pair.a.gateway.ip("route", "show", "proto", "bird"),
-        20.0,
-    )
+    for here, there in ((pair.a, pair.b), (pair.b, pair.a)):
+        wait_for(
+            "the route",
+            lambda: here.gateway.ip("route", "show", there.lan4, "proto", "bird"),  # noqa: B023
+            20.0,
+        )
     reach_each_other(pair)

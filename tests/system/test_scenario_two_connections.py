@@ -56,7 +56,7 @@ def back(hybrid: Hybrid) -> str:
 
 
 def test_both_connections_offer_the_prefix_and_the_preferred_one_has_it(hybrid: Hybrid) -> None:
-    assert owners(hybrid) == {FIRST: "best", SECOND: "standby"}
+    wait_for("both offers", lambda: owners(hybrid) == {FIRST: "best", SECOND: "standby"}, 10.0)
     found = {each["name"]: each["ha_status"] for each in hybrid.gateway.connections()}
     assert found == {"office-a": "no_redundancy", "office-b": "no_redundancy"}
     reach_each_other(hybrid.pair)
@@ -99,7 +99,7 @@ def test_connections_of_equal_preference_share_and_each_takes_all_alone(hybrid: 
     reach_each_other(hybrid.pair)
     hybrid.gateway.cli("down", FIRST)
     wait_for("one", lambda: owners(hybrid) == {SECOND: "best"}, 10.0)
-    assert "dev1" not in back(hybrid)
+    wait_for("one way back", lambda: "dev1" not in back(hybrid), 10.0)
     reach_each_other(hybrid.pair)
     hybrid.gateway.cli("up", FIRST)
     wait_for("both again", lambda: len(owners(hybrid)) == 2, 20.0)

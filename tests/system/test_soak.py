@@ -21,7 +21,7 @@ def test_in_a_short_soak_no_gateway_drops_anything(tmp_path: Path) -> None:
     file = tmp_path / "figures.json"
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     words = ("--minutes", "0.1", "--seed", "1", "--json", str(file))
-    run(sys.executable, "-m", "lab.soak", *words, env=env, timeout_s=100.0, check=False)
+    run(sys.executable, "-m", "lab.soak", *words, env=env, timeout_s=240.0, check=False)
     found = json.loads(file.read_text())
     assert set(found) == {field.name for field in dataclasses.fields(soak.Figures)}
     assert found["rekeys"] >= 1

@@ -179,7 +179,7 @@ def test_a_peer_with_a_wrong_key_is_refused(ends: Ends) -> None:
     wrong = replace(ends.connection(), psk="not the key that was agreed on")
     ends.agree([wrong], {"start": "respond"})
     with pytest.raises(LabError, match="AUTHENTICATION_FAILED"):
-        ends.swan.initiate(FIRST, timeout_s=5.0)
+        ends.swan.initiate(FIRST, timeout_s=20.0)
     wait_reason(ends.ours, FIRST, "authentication_failed")
 
 

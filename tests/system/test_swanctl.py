@@ -236,13 +236,18 @@ def test_log_and_monitor_follow_what_happens(connected: Ends) -> None:
         found = listener.wait("child-updown", "up")
         (child,) = found[FIRST]["child-sas"].values()
         assert child["spi-in"] == our_children(ends)[0]["spi-in"]
+    for state in ("DELETING", "ESTABLISHED"):
+        wait_written(monitor, rf"^{FIRST}: #\d+, {state}, IKEv2")
+    wait_written(log, rf"\[IKE\] ike_sa rekeyed tunnel={FIRST} ")
+    wait_written(log, rf"\[CHD\] child_sa rekeyed tunnel={FIRST} ")
     log.stop(2.0)
     monitor.stop(2.0)
-    for state in ("DELETING", "ESTABLISHED"):
-        assert re.search(rf"^{FIRST}: #\d+, {state}, IKEv2", monitor.log.read_text(), re.MULTILINE)
-    shown = log.log.read_text()
-    assert re.search(rf"\[IKE\] ike_sa rekeyed tunnel={FIRST} ", shown)
-    assert re.search(rf"\[CHD\] child_sa rekeyed tunnel={FIRST} ", shown)
+
+
+def wait_written(process: Process, pattern: str) -> None:
+    """Wait until a program has written a line."""
+    found = re.compile(pattern, re.MULTILINE)
+    wait_for(pattern, lambda: found.search(process.log.read_text()), 5.0)
 
 
 class Listener:

@@ -379,7 +379,7 @@ def test_the_end_leaves_nothing_behind(network: Network) -> None:
     wait_for("all to end", lambda: not network.ours.pids(), 10.0)
     mine = {tenant.namespace.netns for tenant in network.tenants.values()}
     assert not mine & namespaces()
-    assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+    wait_for("each BIRD to end", lambda: not any(Path(f"/proc/{p}").exists() for p in pids), 5.0)
     for tenant in network.tenants.values():
         assert "eth0" not in tenant.vpc.ip("-br", "link")
     assert list(network.ours.directory.glob("bgw-*")) == []

@@ -84,7 +84,7 @@ class Process:
             if one.value["state"] == "raised"
         )
 
-    async def until(self, holds: Callable[[], bool], most_s: float = 15.0) -> None:
+    async def until(self, holds: Callable[[], bool], most_s: float = 40.0) -> None:
         async with asyncio.timeout(most_s):
             while not holds():
                 await self.registry.mirror.reached(self.registry.mirror.revision + 1)
