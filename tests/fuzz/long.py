@@ -1,8 +1,9 @@
 """
 Every fuzzer for a long time: changed IKE messages, whole IKE endpoints, and the C code.
 
-The IKE fuzzers run beside each other, each in a process of its own, then one after the other the
-fuzzers of the C code under the address and undefined behaviour sanitizers. What they must not find:
+The IKE fuzzers run beside each other, each in a process of its own; then come all orders of the
+messages of two ends that begin at once, however long they take, and one after the other the fuzzers
+of the C code under the address and undefined behaviour sanitizers. What they must not find:
 an exception that is not promised, an assertion, an error of memory; and a fuzzer of IKE may not
 grow, since what it feeds may keep nothing of what it was fed.
 """
@@ -23,7 +24,7 @@ from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 
 from lab import cpu, lasting
-from tests.fuzz import fuzz_endpoint, fuzz_ike
+from tests.fuzz import fuzz_endpoint, fuzz_ike, orders
 from tests.fuzz.tally import Tally
 
 _C = Path(__file__).parent.parent / "c"
@@ -102,6 +103,16 @@ def all_ike(seconds: float, seed: int) -> list[Found]:
     return found + [Found(name, {}, 0.0, error="ended without an answer") for name in missing]
 
 
+def all_orders() -> Found:
+    """Visit all that can become of two ends that begin at once."""
+    began = time.monotonic()
+    try:
+        fed, error = orders.run(), ""
+    except AssertionError as failure:
+        fed, error = Counter[str](), str(failure)
+    return Found("orders", dict(fed), time.monotonic() - began, error=error)
+
+
 def all_c(seconds: float, seed: int, out: Path) -> list[Found]:
     """Build the fuzzers of the C code and run one after the other."""
     names = sorted(path.stem for path in Path(__file__).parent.glob("*.c"))
@@ -144,7 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = lasting.parse(parser, arguments)
     seed = chosen.seed
     print(f"fuzz: seed {seed}", flush=True)
-    found = all_ike(40.0 * chosen.minutes, seed)
+    found = [*all_ike(40.0 * chosen.minutes, seed), all_orders()]
     with tempfile.TemporaryDirectory() as out:
         found += all_c(20.0 * chosen.minutes, seed, Path(out))
     lines = [lasting.heading(chosen.minutes, seed), "", *lasting.table(_HEAD, rows(found))]

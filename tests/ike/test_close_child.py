@@ -25,6 +25,26 @@ def closed_pair() -> IkePair:
     return pair
 
 
+def test_a_rekey_that_crosses_the_delete_is_no_reason_not_to_ask_for_another() -> None:
+    """
+    RFC 7296 section 2.25.1: the rekey is refused with TEMPORARY_FAILURE. Its initiator sent on in
+    the hope of it; now the Child SA is missed as after any other Delete.
+    """
+    pair = IkePair.established()
+    close_child(pair.b)
+    pair.a.rekey_child()
+    # b: INFORMATIONAL { D }     a: CREATE_CHILD_SA { N(REKEY_SA), ... }
+    pair.deliver_to_a()
+    assert not pair.a.all(OutboundDone)
+    pair.deliver_to_b()
+    pair.deliver_all()
+    assert [one.reason.code for one in pair.a.all(OutboundDone)] == ["deleted_by_peer"]
+    pair.advance(10.0)
+    assert [one.reason.code for one in pair.a.all(ChildSaDown)] == ["deleted_by_peer"]
+    assert pair.has_traffic(), pair.story()
+    assert len(pair.a.all(IkeSaUp)) == 1
+
+
 def test_the_ike_sa_stays_and_nobody_asks_for_another() -> None:
     pair = closed_pair()
     pair.advance(LONG_S)

@@ -208,6 +208,7 @@ def _delete(sa: IkeSa, child: ChildSa) -> None:
 
 def _take_refusal(sa: IkeSa, offer: Offer, old: ChildSa | None, error: Notify, now: float) -> None:
     if old is None or old.stage is not Stage.REKEYING:
+        _not_replaced(sa, old, now)
         return
     if old.replaced_by in sa.children:
         # The peer's own rekey has succeeded; ours is pointless.
@@ -227,6 +228,20 @@ def _take_refusal(sa: IkeSa, offer: Offer, old: ChildSa | None, error: Notify, n
         _refused(sa, old, negotiate.refused(sa.config, old.slot, error, "ESP rekey", old), now)
     else:
         _keep_refused(sa, old, now)
+
+
+def _not_replaced(sa: IkeSa, old: ChildSa | None, now: float) -> None:
+    """
+    Do without what our rekey was to bring. What the peer has deleted meanwhile was sent on in the
+    hope of that: now it is as after any Delete.
+    """
+    if old is None or old.stage is not Stage.LINGERING or old.replaced_by in sa.children:
+        slots.plan_missing(sa, now)
+        return
+    assert sa.tunnel is not None
+    old.down_reason = reasons.DELETED_BY_PEER
+    sa.tunnel.stop_sending(sa.context, old, old.down_reason)
+    slots.plan_after_delete(sa, old, old.down_reason, now)
 
 
 def _refused(sa: IkeSa, old: ChildSa, reason: Reason, now: float) -> None:
