@@ -335,7 +335,8 @@ async def ready(parts: Parts) -> str | None:
         await parts.store.revision()
     except StoreError as error:
         return f"the store: {error}"
-    return None
+    trouble = parts.store.writes.trouble_of_late()
+    return f"the store takes no writes: {trouble}" if trouble is not None else None
 
 
 def report(journal: Journal, where: str, error: Exception) -> str:

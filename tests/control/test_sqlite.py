@@ -14,7 +14,15 @@ from pathlib import Path
 import pytest
 
 from gateway.control.store import sqlite_log
-from gateway.control.store.interface import COMPACT_EVERY, Create, Key, Replace, TooOld, Unavailable
+from gateway.control.store.interface import (
+    COMPACT_EVERY,
+    Conflict,
+    Create,
+    Key,
+    Replace,
+    TooOld,
+    Unavailable,
+)
 from gateway.control.store.sqlite import open_sqlite
 
 KEYS = [Key("tunnel", f"t-{number}") for number in range(3)]
@@ -170,4 +178,30 @@ async def test_a_watch_that_is_cancelled_as_a_commit_comes_ends(tmp_path: Path, 
     done, _ = await asyncio.wait([following], timeout=2)
     following.cancel()
     assert done
+    await store.close()
+
+
+async def test_a_full_disk_is_told_until_something_is_written_again(tmp_path: Path) -> None:
+    """It is still read: whoever asks whether requests are served was told that they are."""
+    store = await open_sqlite(tmp_path / "store.db")
+    await store.commit([Create(KEYS[0], b"{}")], "test")
+    assert store.writes.trouble_of_late() is None
+
+    async def limit(pages: int) -> None:
+        text = f"PRAGMA max_page_count = {pages}"
+        await store._run(store._writer, None, lambda db: db.execute(text).close())
+
+    await limit(1)
+    large = b'{"text": "%b"}' % (b"x" * 100_000)
+    with pytest.raises(Unavailable, match="full"):
+        await store.commit([Create(KEYS[1], large)], "test")
+    why = store.writes.trouble_of_late()
+    assert why is not None
+    assert "full" in why
+    with pytest.raises(Conflict):  # that is an answer of the store's, and no trouble
+        await store.commit([Create(KEYS[0], b"{}")], "test")
+    assert store.writes.trouble_of_late() == why
+    await limit(1_000_000)
+    await store.commit([Create(KEYS[1], large)], "test")
+    assert store.writes.trouble_of_late() is None
     await store.close()

@@ -53,7 +53,7 @@ from gateway.control.store.interface import (
     Write,
     tenant_of,
 )
-from gateway.control.store.timed import new_commits, timed
+from gateway.control.store.timed import Writes, new_commits, timed
 
 SLOTS = 16  # commits of one client at the same time
 GETS = 100  # in one transaction of reads: etcd takes 128 operations
@@ -75,6 +75,7 @@ class EtcdStore:
         limit_s: float = LIMIT_S,
     ) -> None:
         self.commits = new_commits()
+        self.writes = Writes()
         self._etcd = Endpoints(targets, limit_s)
         self._limit_s = limit_s
         self._prefix = prefix.encode()

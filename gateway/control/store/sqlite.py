@@ -37,7 +37,7 @@ from gateway.control.store.interface import (
     Unavailable,
     Write,
 )
-from gateway.control.store.timed import new_commits, timed
+from gateway.control.store.timed import Writes, new_commits, timed
 
 READERS = 4
 POLL_S = 0.5
@@ -59,6 +59,7 @@ class SqliteStore:
         self._connections: list[sqlite3.Connection] = []
         self._watchers: set[asyncio.Event] = set()
         self.commits = new_commits()
+        self.writes = Writes()
 
     async def prepare(self) -> None:
         """Make the file and its tables where they are missing. Raises Unavailable."""
@@ -221,9 +222,14 @@ class SqliteStore:
         return await self._run(self._readers, key, lambda db: _transaction(db, "BEGIN", call))
 
     async def _write(self, key: Key | None, call: Callable[[sqlite3.Connection], T]) -> T:
-        done = await self._run(
-            self._writer, key, lambda db: _transaction(db, "BEGIN IMMEDIATE", call)
-        )
+        try:
+            done = await self._run(
+                self._writer, key, lambda db: _transaction(db, "BEGIN IMMEDIATE", call)
+            )
+        except Unavailable as error:
+            self.writes.failed(error)  # also where it was a lease's time
+            raise
+        self.writes.went_well()
         self._wake()
         return done
 
