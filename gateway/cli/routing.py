@@ -9,7 +9,14 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli.client import DEFAULT_RUNTIME_DIR, Json, RuntimeDir, ask_one
+from gateway.cli.client import (
+    DEFAULT_RUNTIME_DIR,
+    Json,
+    Refused,
+    RuntimeDir,
+    ask_one,
+    give_up,
+)
 from gateway.cli.output import AsJson, OutputOption, View, Watch, format_of, present
 from gateway.cli.remote.session import ContextOption, TenantOption
 from gateway.cli.show import is_fleet_meant
@@ -174,7 +181,17 @@ def _route_states(answer: Json) -> dict[str, str]:
 
 
 def chosen(answer: Json, table: Table | None, border_gateway: str | None) -> Json:
-    """Return of an answer's routes those of one table and one Border Gateway."""
+    """
+    Return of an answer's routes those of one table and one Border Gateway.
+
+    Ends the program with a message if the gateway has none of that name.
+    """
+    known = _objects(answer.get("border_gateways"))
+    names = {str(one["name"]): str(one["title"]) for one in known}
+    if known and border_gateway not in (None, *names, *names.values()):
+        there = ", ".join(f"{name} ({title})" if title else name for name, title in names.items())
+        text = f"no Border Gateway is named {border_gateway!r}; there are: {there}"
+        give_up(Refused(text))
     found = [
         route
         for route in _objects(answer["routes"])

@@ -74,7 +74,8 @@ class RoutingReport:
             and is_in(table, one["origin"], one["standing"])
         ]
         if most is None:
-            return {"routes": [self._owned(one) for one in found], "left_off": 0}
+            routes = [self._owned(one) for one in found]
+            return {"routes": routes, "left_off": 0, "border_gateways": self._border_gateways()}
         return {"routes": found[:most], "left_off": max(0, len(found) - most)}
 
     def of_tunnel(self, name: str) -> Json | None:
@@ -173,6 +174,15 @@ class RoutingReport:
 
     def _of_border(self, shown: Json) -> Json:
         return {"border_gateway_title": self._title(BORDER_GATEWAY, shown["border_gateway"])}
+
+    def _border_gateways(self) -> list[Json]:
+        """Return the Border Gateways that may have routes, with what people call them."""
+        plan = self._reconciler.plan
+        names = {one.border_gateway for one in plan.tunnels} if plan else set()
+        names |= {each.name for one in plan.routing for each in one.gateways} if plan else set()
+        return [
+            {"name": name, "title": self._title(BORDER_GATEWAY, name)} for name in sorted(names)
+        ]
 
     def _title(self, kind: object, name: object) -> str:
         """Return what people call it, "" if nothing else than its name."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import typer
 
 from gateway.cli.client import Json
 from gateway.cli.routing import bgp_lines, chosen, routes_lines
@@ -109,6 +110,19 @@ def test_people_see_the_names_that_they_gave() -> None:
     assert "office-2" in other.split()
     assert "paris-2" in own.split()
     assert [chosen(found, None, name)["routes"] for name in ("Europe", "main")] == [[mine]] * 2
+
+
+def test_a_border_gateway_that_is_none_is_told_with_those_there_are(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """ "no routes" was all that was said of a slip of the pen."""
+    there = [{"name": "blue", "title": ""}, {"name": "main", "title": "Europe"}]
+    answer: Json = {"routes": [route()], "border_gateways": there}
+    assert chosen(answer, None, "blue")["routes"] == []
+    with pytest.raises(typer.Exit):
+        chosen(answer, None, "mian")
+    said = "no Border Gateway is named 'mian'; there are: blue, main (Europe)"
+    assert said in capsys.readouterr().err
 
 
 def test_several_border_gateways_have_their_routes_together() -> None:
