@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from gateway.errors import (
     AuthenticationFailed,
@@ -95,6 +96,12 @@ def wrong_group(ours: Iterable[Proposal], group: int) -> Reason:
         group_name(group),
         "use the same group at both ends",
     )
+
+
+def other_groups(ours: Iterable[Proposal], group: int) -> Reason:
+    """Return the reason when the peer wants another group whichever it is sent, `group` at last."""
+    text = "the peer wants another Diffie-Hellman group each time"
+    return replace(wrong_group(ours, group), text=text)
 
 
 def no_proposal(

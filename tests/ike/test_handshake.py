@@ -288,6 +288,9 @@ def test_endless_wrong_groups_end() -> None:
         pair.a.receive(clear_answer(request, forged), pair.a.all(Send)[-1].path)
         assert turn < 5 or pair.a.drops("unprotected_error") > 0
     assert len(pair.a.all(Send)) == 6
+    pair.advance(60.0)
+    assert pair.a.codes()[0] == "invalid_ke_payload"
+    assert pair.a.all(Failed)[0].reason.text.endswith("each time")
 
 
 @pytest.mark.parametrize("data", [b"", b"\0", b"\0\0", b"\0\x01", b"\xff\xff", b"\0\x1f\0"])

@@ -174,9 +174,13 @@ def _retry_with_group(
         return
     outstanding = sa.window.outstanding
     is_same = outstanding is not None and outstanding.task.spi == group
-    if not is_same and _may_restart(sa, attempt, path):
+    if is_same:
+        return
+    if _may_restart(sa, attempt, path):
         sa.move(On.INIT_RETRY)
         _send(sa, attempt, group, now)
+    else:
+        sa.pending_error = reasons.other_groups(attempt.proposals, group)
 
 
 def _may_restart(sa: IkeSa, attempt: InitAttempt, path: Path) -> bool:
