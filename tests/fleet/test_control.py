@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import io
 import json
 import ssl
 import time
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.control.nodes import actions
+from gateway.control.nodes import actions, ca
 from gateway.control.nodes.ca import new_authority
 from gateway.control.nodes.credentials import CREDENTIAL, TOKEN
 from gateway.control.nodes.documents import Effort
@@ -40,6 +41,8 @@ from gateway.node.fleet.http import Http, LinkError, Place
 from gateway.node.fleet.identity import Identity, IdentityError
 from gateway.node.fleet.link import Link, Refused, parse_url, register
 from gateway.node.fleet.questions import READING
+from gateway.node.fleet.source import ControlSource, Enrolment, Pause
+from gateway.node.journal import Journal
 from tests.control.registry import ROOT, connect, running
 from tests.fleet.control import Control, control
 
@@ -91,6 +94,29 @@ async def test_a_token_makes_a_node_known_once(plane: Control, tmp_path: Path) -
     assert secret not in str([c.changes for c in await plane.store.changes(0)])
     with pytest.raises(Refused, match="used, replaced or made up"):
         await register(place, secret, fingerprint, "1")
+
+
+async def test_a_node_whose_certificate_has_ended_is_known_again_by_another_token(
+    plane: Control, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was off for a year: TLS refuses it before the control plane can say anything."""
+    with monkeypatch.context() as patched:
+        patched.setattr(ca, "NODE_DAYS", -0.5)
+        link = await enrol(plane, tmp_path)
+    link.close()
+    token = tmp_path / "token"
+    token.write_text(await plane.token())
+    source = ControlSource(Enrolment(plane.url, tmp_path, token))
+    log = io.StringIO()
+    source._journal = Journal(log, time.time)
+    source._open_folder()
+    pause = Pause()
+    assert await source._asked(0.0, pause) is None
+    assert "this node's certificate has ended at" in log.getvalue()
+    turn = await source._asked(0.0, pause)
+    assert turn is not None
+    assert turn.wanted is not None
+    source.close()
 
 
 async def test_of_two_that_use_a_token_at_once_one_is_registered(plane: Control) -> None:

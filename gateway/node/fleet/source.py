@@ -322,17 +322,28 @@ class ControlSource:
             await self._renew_if_due(link)
             turn = await (await self._linked()).turn(self._seen, wait_s)
         except (LinkError, IdentityError) as error:
-            self._not_reached(str(error))
-            if isinstance(error, Refused):
-                await self._register_again(error)
+            over = self._certificate_over()
+            self._not_reached(f"{error}{over}")
+            if over or (isinstance(error, Refused) and error.status in (401, 403)):
+                await self._register_again()
             await pause.rest()
             return None
         self._reached()
         return turn
 
-    async def _register_again(self, error: Refused) -> None:
+    def _certificate_over(self) -> str:
+        """Return what there is to say of a certificate that has ended: TLS may only hang up."""
+        if self._identity is None or time.time() < self._identity.not_after.timestamp():
+            return ""
+        until = self._identity.not_after.isoformat(" ", "seconds")
+        return (
+            f"; this node's certificate has ended at {until} (is this machine's clock right?):"
+            " twinspan node token makes it known again"
+        )
+
+    async def _register_again(self) -> None:
         """With a credential that is not accepted any more, a new token makes us known again."""
-        if error.status in (401, 403) and self._enrolment.token_file is not None:
+        if self._enrolment.token_file is not None:
             with contextlib.suppress(LinkError, IdentityError):
                 await self._register()
 
