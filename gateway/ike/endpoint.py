@@ -351,7 +351,8 @@ class IkeEndpoint:
 
     def _settle_sa(self, sa: IkeSa, now: float) -> None:
         """Bring timers and tables up to date for one IKE SA and for all of its tunnel."""
-        self._settle_one(sa, now)
+        if sa.tunnel is None or sa not in sa.tunnel.sas:  # those are seen to with their tunnel
+            self._settle_one(sa, now)
         for tunnel in (sa.tunnel,) if sa.tunnel is not None else sa.candidates:
             self._settle(tunnel, now)
 

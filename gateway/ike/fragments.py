@@ -21,7 +21,6 @@ from gateway.ike.message import (
     Message,
     open_payload,
     opened,
-    seal,
     seal_payload,
 )
 from gateway.ike.payloads import serialise_chain
@@ -60,7 +59,8 @@ def split(
     first, chain = serialise_chain(message.payloads)
     whole_len = HEADER_LEN + GENERIC_HEADER_LEN + cipher.sealed_len(len(chain))
     if whole_len <= limit:
-        return (seal(message, cipher, ivs(cipher.iv_len)),)
+        iv = ivs(cipher.iv_len)
+        return (seal_payload(message, PayloadType.SK, first, b"", chain, cipher, iv),)
     room = cipher.content_max(limit - HEADER_LEN - GENERIC_HEADER_LEN - _NUMBERS_LEN)
     if room < 1:
         raise UsageError(f"no room for content in datagrams of {limit} bytes")

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import islice
 
 from gateway.errors import NoProposalChosen
@@ -278,6 +279,13 @@ def _select(
 
 def _match(theirs: Proposal, ours: Proposal) -> tuple[Transform, ...] | None:
     """Return one transform per type that `theirs` names, as offered, or None."""
+    return _match_of(theirs.transforms, ours.transforms)
+
+
+@lru_cache(maxsize=128)
+def _match_of(
+    theirs: tuple[Transform, ...], ours: tuple[Transform, ...]
+) -> tuple[Transform, ...] | None:
     their_kinds, our_kinds = _kinds(theirs), _kinds(ours)
     for encr in _common(their_kinds, our_kinds, TransformType.ENCR):
         chosen = _match_with(their_kinds, our_kinds, encr)
@@ -286,10 +294,10 @@ def _match(theirs: Proposal, ours: Proposal) -> tuple[Transform, ...] | None:
     return None
 
 
-def _kinds(proposal: Proposal) -> _Kinds:
+def _kinds(transforms: tuple[Transform, ...]) -> _Kinds:
     """Return the transforms by type, each once: a peer that repeats one causes no work."""
     kinds: _Kinds = {}
-    for one in dict.fromkeys(proposal.transforms):
+    for one in dict.fromkeys(transforms):
         kinds.setdefault(one.type, []).append(one)
     return kinds
 

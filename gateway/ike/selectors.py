@@ -78,6 +78,8 @@ def _is_covered(one: TrafficSelector, outer: tuple[TrafficSelector, ...]) -> boo
     Only ranges of addresses are joined: a peer may merge two adjacent networks into one range.
     Protocols and ports must fit in each selector that is used.
     """
+    if one in outer:
+        return True  # most often: both ends name the same networks
     ranges = sorted(
         (int(part.first), int(part.last))
         for part in (_intersection(one, other) for other in outer)

@@ -7,6 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from struct import Struct
+from typing import NamedTuple
 
 from gateway.errors import WireError
 from gateway.ike.iana import ADDITIONAL, ProtocolId, TransformType
@@ -17,16 +18,16 @@ from gateway.sa import Encr
 _TRANSFORM = Struct(">BxHBxH")  # last, reserved, length, type, reserved, number
 _KEY_LENGTH = 0x800E  # attribute 14 in its short form (RFC 7296 section 3.3.5)
 _SPI_LENS = {ProtocolId.IKE: (0, 8), ProtocolId.AH: (4,), ProtocolId.ESP: (4,)}
+_KNOWN_MAX = 512  # bytes of transforms in one proposal
 EXCHANGES = frozenset({TransformType.DH, *ADDITIONAL})  # types of key exchanges
 
 
-@dataclass(frozen=True, slots=True)
-class Transform:
+class Transform(NamedTuple):
     """
     One transform substructure (RFC 7296 section 3.3.2).
 
     `attributes` holds, as they came, all attributes but one key length; a transform that has
-    any matches nothing of ours.
+    any matches nothing of ours. A tuple, since it is hashed for whatever is remembered below.
     """
 
     type: int
@@ -122,8 +123,9 @@ class Proposal:
         count = body.u8("proposal: transform count")
         _check_spi_len(number, protocol, spi_len)
         spi = body.take(spi_len, "proposal: SPI")
-        transforms = tuple(Transform.parse(body, at == count) for at in range(1, count + 1))
-        body.end(f"proposal {number}")
+        transforms, left = _transforms_in(body.rest(), count)
+        if left:
+            raise WireError(f"proposal {number}: {left} trailing bytes")
         if last not in (0, 2):
             raise WireError(f"proposal {number}: last-substructure field {last}")
         if number == 0:
@@ -134,8 +136,7 @@ class Proposal:
         """Return the substructure, numbered `number` if it has no number of its own."""
         count = len(self.transforms)
         body = bytes([self.number or number, self.protocol, len(self.spi), count]) + self.spi
-        for at, transform in enumerate(self.transforms, 1):
-            body += transform.serialise(at == count)
+        body += _bytes_of(self.transforms)
         return bytes([0 if is_last else 2, 0]) + (len(body) + 4).to_bytes(2, "big") + body
 
     def of_type(self, kind: int) -> tuple[Transform, ...]:
@@ -162,6 +163,30 @@ class Proposal:
 
     def __str__(self) -> str:
         return _text(self.transforms)
+
+
+def _transforms_in(content: bytes, count: int) -> tuple[tuple[Transform, ...], int]:
+    """
+    Return the transforms that a proposal begins with, and how many bytes are left after them.
+
+    Raises WireError. Peers name the same few again and again; what is longer than any
+    of ours is not remembered.
+    """
+    parse = _known_transforms if len(content) <= _KNOWN_MAX else _known_transforms.__wrapped__
+    return parse(content, count)
+
+
+@lru_cache(maxsize=128)
+def _known_transforms(content: bytes, count: int) -> tuple[tuple[Transform, ...], int]:
+    body = Reader(content)
+    found = tuple(Transform.parse(body, at == count) for at in range(1, count + 1))
+    return found, body.left
+
+
+@lru_cache(maxsize=128)
+def _bytes_of(transforms: tuple[Transform, ...]) -> bytes:
+    last = len(transforms) - 1
+    return b"".join(one.serialise(at == last) for at, one in enumerate(transforms))
 
 
 @lru_cache(maxsize=64)
