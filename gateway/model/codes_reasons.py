@@ -279,7 +279,7 @@ TUNNEL = (
         INFO,
         "Waiting for the peer",
         "The peer is to begin.",
-        'start = "initiate" makes us begin',
+        'start = "initiate" makes us begin; a peer from another address is not let in',
     ),
     Code(
         "not_placed",

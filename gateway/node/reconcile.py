@@ -175,9 +175,12 @@ class Reconciler:
             self.routes.move(self.plan)
 
     def _tell_ike(self, plans: Iterable[TunnelPlan]) -> None:
-        self._daemon.configure(
-            plan.ike for plan in plans if plan.name in self._tunnels.by_name and plan.admin_up
-        )
+        there = self._tunnels.by_name
+        wanted = [plan.ike for plan in plans if plan.name in there and plan.admin_up]
+        for ike in wanted:
+            if ike.name not in self._daemon.known and not there[ike.name].is_up:
+                there[ike.name].begin_anew()  # one that was down, or is new
+        self._daemon.configure(wanted)
         for name in self.taken_down & self._daemon.known:
             self._daemon.close_tunnel(name)
         for tunnel in self._tunnels:
@@ -433,7 +436,11 @@ class Reconciler:
         Change what may be changed under traffic: addresses, MTU, rate, DSCP. IKE is told by the
         caller.
         """
-        self._tunnels.by_name[plan.name].plan = plan
+        tunnel = self._tunnels.by_name[plan.name]
+        ends = (tunnel.plan.ike.local, tunnel.plan.ike.remote)
+        if ends != (plan.ike.local, plan.ike.remote):
+            tunnel.begin_anew()
+        tunnel.plan = plan
         self._fit(plan)
         self._journal.info("tunnel changed", tunnel=plan.name)
 

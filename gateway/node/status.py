@@ -31,7 +31,7 @@ from gateway.node.redundancy import HaStatus, Leg, ha_status
 from gateway.node.rollout import Rollout
 from gateway.node.routing import RoutingReport
 from gateway.node.traffic import ConnectionFacts, Way
-from gateway.node.tunnel import Tunnel, Tunnels
+from gateway.node.tunnel import ADMIN_DOWN, Tunnel, Tunnels
 from gateway.node.wanted import texts, wanted_of
 
 Json = dict[str, object]
@@ -40,9 +40,10 @@ NOTES_S = 300.0  # for Prometheus
 
 SILENT_S = 3.0  # without an answer to a new IKE SA, and it is said so: some tries were in vain
 TAKEN_DOWN = Reason("taken_down", "an operator has taken the tunnel down", hint="twinspan up")
-ADMIN_DOWN = Reason("admin_down", 'the document says admin = "down"')
 WAITING = Reason(
-    "waiting_for_peer", "the peer is to begin", hint='start = "initiate" makes us begin'
+    "waiting_for_peer",
+    "the peer is to begin",
+    hint='start = "initiate" makes us begin; a peer from another address is not let in',
 )
 
 
@@ -423,11 +424,12 @@ def _traffic(tunnel: Tunnel | None, stats: TunnelStats | None) -> Json:
 
 def _why_down(ike: TunnelIkeStatus, before: Reason | None) -> Reason | None:
     """Return why a tunnel is not up that may be: what failed last, or a peer that is silent."""
-    if ike.last_failure is not None:
-        return ike.last_failure
+    last = ike.last_failure
+    if last is not None and last.code == "peer_unreachable":
+        return last
     if ike.state == "connecting" and ike.age_s >= SILENT_S and ike.task:
         return silent(ike.task)
-    return before or (WAITING if ike.state == "idle" else None)
+    return last or before or (WAITING if ike.state == "idle" else None)
 
 
 def _status(tunnel: Tunnel | None, ike: TunnelIkeStatus | None) -> str:

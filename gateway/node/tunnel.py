@@ -36,6 +36,7 @@ from gateway.node.plan import TunnelPlan
 from gateway.node.udp import outer_mtu
 from gateway.sa import NAT_T_PORT, Address, Encr, Integ, Path
 
+ADMIN_DOWN = Reason("admin_down", 'the document says admin = "down"')
 DEFAULT_OUTER_MTU = 1500  # bytes, where no route to the peer is known yet
 
 
@@ -178,7 +179,7 @@ class Tunnel:
         self.active = {}
         self.is_bridging = False
         self.one_way = OneWay()
-        self.reason = reason
+        self.reason = reason if self.plan.admin_up else ADMIN_DOWN
         # Carrier first: the kernel goes over to the twin before packets are lost here.
         self._set_carrier(False, at)
         for slot in used:
@@ -359,6 +360,11 @@ class Tunnel:
     def _sending(self) -> list[Child]:
         """Return the Child SAs that are sent on."""
         return [self.children[spi] for spi in self.active.values() if spi in self.children]
+
+    def begin_anew(self) -> None:
+        """Forget where the peer was and why there is no tunnel: what is wanted now is another."""
+        self.ike_path = None
+        self.reason = None
 
     def outer_addresses(self) -> tuple[Address, Address | None]:
         """Return our outer address and the peer's, where it is known."""

@@ -34,12 +34,12 @@ from gateway.ike.reasons import silent
 from gateway.ike.selectors import ANY4
 from gateway.node.failovers import Failovers
 from gateway.node.metrics import metrics_text
-from gateway.node.plan import plan
+from gateway.node.plan import NodePlan, plan
 from gateway.sa import Encr, EspSa, Integ, Limits, Path
 from gateway.secret import Secret
 from tests.node.gateway_parts import Parts, parts
 from tests.node.network import ip
-from tests.support.documents import CONNECTION, document
+from tests.support.documents import CONNECTION, FIRST, document
 
 pytestmark = pytest.mark.system
 
@@ -128,6 +128,42 @@ async def test_the_end_of_the_last_child_sa_takes_the_carrier_and_says_why(gw: P
     assert shown[0]["status"] == "down"
     assert shown[0]["reason"]["code"] == "peer_unreachable"
     assert "tunnel down tunnel=office-1 reason=peer_unreachable" in gw.log.getvalue()
+
+
+async def test_what_was_wrong_before_an_edit_is_not_why_it_is_down_after_it(gw: Parts) -> None:
+    refused = Reason("nat_detected", "there is a NAT")
+    gw.daemon.carry_out([up(), Failed("office-1", refused)])
+    assert shown_reason(gw) == ("down", "nat_detected")
+    # Allowed again,
+    gw.reconciler.apply(edited(((*FIRST, "admin"), "down")))
+    assert shown_reason(gw) == ("down", "admin_down")
+    gw.reconciler.apply(edited())
+    assert shown_reason(gw) == ("down", "waiting_for_peer")
+    # and toward another address, which is shown at once.
+    gw.daemon.carry_out([up(), Failed("office-1", refused)])
+    gw.reconciler.apply(edited((("customer_gateway", 0, "public_addresses", 0), "192.0.2.77")))
+    assert shown_reason(gw) == ("down", "waiting_for_peer")
+    assert gw.tunnels.by_name["office-1"].outer_addresses()[1] == ip_address("192.0.2.77")
+
+
+async def test_a_tunnel_that_is_no_longer_allowed_is_not_called_removed(gw: Parts) -> None:
+    gw.daemon.carry_out([up(), child(FIRST_SPI)])
+    gw.reconciler.apply(edited(((*FIRST, "admin"), "down")))
+    gw.daemon.carry_out([ChildSaDown("office-1", FIRST_SPI, Reason("removed", "no longer"))])
+    assert "tunnel down tunnel=office-1 reason=admin_down" in gw.log.getvalue()
+    assert "reason=removed" not in gw.log.getvalue().split("tunnel down")[1]
+
+
+def edited(*edits: tuple[tuple[str | int, ...], object]) -> NodePlan:
+    """Return the plan of the base document with edits; nobody begins."""
+    return plan(document(((*CONNECTION, "start"), "respond"), *edits))
+
+
+def shown_reason(gw: Parts) -> tuple[object, object]:
+    """Return the state of the first tunnel and the code that says why."""
+    shown = gw.status.whole()["tunnels"]
+    assert isinstance(shown, list)
+    return shown[0]["status"], shown[0]["reason"]["code"]
 
 
 def in_slot(spi: int, slot: int) -> ChildSaUp:
