@@ -20,11 +20,22 @@ _LOG_LINES = 60
 # Those that measure no silence, no loss and no throughput may run beside other tests, but for what
 # they mark themselves.
 _PATIENT = {
+    *("test_bench_control", "test_bench_scale"),
     *("test_capture", "test_certificates", "test_certificate_scenarios", "test_chaos"),
-    "test_customer_modes",
+    *("test_customer_modes", "test_descriptor_store"),
     *("test_customer_swanctl", "test_doctor", "test_failure", "test_fleet", "test_hostile"),
     *("test_import_aws", "test_nat", "test_policy_rules", "test_probes_strongswan"),
-    *("test_propagation", "test_strongswan", "test_strongswan_scenarios", "test_swanctl"),
+    *("test_propagation", "test_scenario_region_api"),
+    *("test_strongswan", "test_strongswan_scenarios", "test_swanctl"),
+}
+# Those that measure silence or loss with room for a machine that is busy now and then, and mostly
+# wait themselves: two of them may run at once.
+_CALM = {
+    *("test_bgp", "test_edits", "test_edits_strongswan", "test_planned", "test_planned_office"),
+    *("test_raw_esp", "test_rekey", "test_resources", "test_restart", "test_tenants"),
+    *("test_scenario_api", "test_scenario_backup", "test_scenario_ha_set", "test_scenario_hub"),
+    *("test_scenario_hybrid_page", "test_scenario_line", "test_scenario_route_limit"),
+    "test_scenario_two_connections",
 }
 
 
@@ -32,7 +43,7 @@ _PATIENT = {
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.parent == Path(__file__).parent and item.path.stem not in _PATIENT:
-            item.add_marker("alone")
+            item.add_marker("calm" if item.path.stem in _CALM else "alone")
 
 
 @pytest.fixture(scope="module")

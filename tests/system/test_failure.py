@@ -42,7 +42,7 @@ def _twins(ends: Ends) -> None:
     ends.ours.wait_up()
 
 
-@pytest.mark.alone
+@pytest.mark.calm
 def test_a_path_cut_moves_traffic_to_the_second_tunnel_and_mending_brings_the_first_back(
     ends: Ends,
 ) -> None:
@@ -132,7 +132,7 @@ def test_a_peer_that_never_answers_is_asked_until_it_does(ends: Ends) -> None:
     reach_each_other(ends.pair)
 
 
-@pytest.mark.alone
+@pytest.mark.calm
 def test_a_path_that_doubles_packets_changes_nothing_inside(ends: Ends) -> None:
     """Messages of IKE come twice, and so does every packet of ESP: each counts once."""
     device = (ends.pair.b.gateway, "wan1")
