@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 from cryptography.x509 import ocsp
 
-from gateway.ike.config import Identity, Ppk, Start, TunnelConfig
+from gateway.ike.config import Identity, Ppk, Start, Timers, TunnelConfig
 from gateway.ike.events import Failed, Fetch, IkeSaDown, IkeSaUp
 from gateway.ike.exchanges import proof
 from gateway.ike.iana import ExchangeType, ProtocolId
@@ -367,8 +367,8 @@ def test_a_fetch_that_never_ends_is_given_up() -> None:
 
 
 def test_one_answer_serves_all_and_is_asked_for_again_when_it_is_old() -> None:
-    own = entity("a.gw.test", crl=CRL)
-    pair = begun(a(own), b(revocation=Mode.STRICT))
+    own, quiet = entity("a.gw.test", crl=CRL), Timers(liveness=0.0)  # a day is long
+    pair = begun(a(own, timers=quiet), b(revocation=Mode.STRICT, timers=quiet))
     answer(pair.b, crl=ROOT.crl(days=1))
     pair.deliver_all()
     for wait, asked in ((600.0, []), (90000.0, [CRL])):
