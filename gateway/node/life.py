@@ -120,7 +120,7 @@ class Gateway:
         self._ended: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._hangup = asyncio.Event()
         self._reloading = asyncio.Lock()
-        self._wanted = wanted
+        self.wanted = wanted  # the plan of the document that was last taken
         self._said = ""
         self._plane = open_plane(
             settings.runtime_dir, wanted.workers, in_process=settings.in_process
@@ -184,7 +184,7 @@ class Gateway:
             return None
         return Renewal(
             self._plane,
-            lambda: reach_plane(self._settings.runtime_dir, self._wanted.workers, replace=False),
+            lambda: reach_plane(self._settings.runtime_dir, self.wanted.workers, replace=False),
             self._daemon,
             self._reconciler,
             self._succession,
@@ -252,7 +252,7 @@ class Gateway:
     async def _start_or_leave_nothing(self) -> None:
         """Start; if that fails, a data plane without tunnels is not left behind."""
         try:
-            await self._routers.prepare(self._wanted.routing)
+            await self._routers.prepare(self.wanted.routing)
             self._start()
         except GatewayError:
             if not self._plane.state().tunnels:
@@ -260,7 +260,7 @@ class Gateway:
             raise
         try:
             await self._routers.set_standings(self._steering.standings)
-            await self._routers.apply(self._wanted.routing)
+            await self._routers.apply(self.wanted.routing)
         except (GatewayError, OSError) as error:  # the tunnels are of use without it
             self._journal.error("bird", text=str(error))
         self._reconciler.release_namespaces()
@@ -280,7 +280,7 @@ class Gateway:
     def _take_over(self) -> None:
         """Take over what there is from earlier processes: gateway, data plane, or both."""
         left = self._renewal.left if self._renewal is not None else None
-        self._succession.take_over(self._plane.state(), self._wanted, left)
+        self._succession.take_over(self._plane.state(), self.wanted, left)
         if self._renewal is not None and left is not None:
             self._renewal.begin([tunnel.name for tunnel in self._tunnels], left.since)
 
@@ -288,12 +288,12 @@ class Gateway:
         text = f"{len(self._tunnels)} tunnels"
         self._journal.info(
             "gateway up",
-            name=self._wanted.name,
+            name=self.wanted.name,
             pid=os.getpid(),
             source=str(self._settings.source),
             tunnels=len(self._tunnels),
         )
-        for note in notes(self._wanted, self._reconciler.workers, self._namespaces):
+        for note in notes(self.wanted, self._reconciler.workers, self._namespaces):
             self._journal.warning("machine", text=note)
         self._notifier.ready(text)
 
@@ -412,6 +412,7 @@ class Gateway:
                 await self._routers.prepare(wanted.routing)
                 change = difference(self._reconciler.actual(wanted), wanted)
                 waiting = await self._rollout.apply(wanted, at_once=at_once)
+                self.wanted = wanted
                 self._guarded(self._prober.follow)
             except ConfigError as error:
                 for problem in error.problems:

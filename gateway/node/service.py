@@ -77,6 +77,7 @@ async def _serve_until_done(settings: Settings, journal: Journal, notifier: Noti
         if await gateway.run() is not Outcome.PLANE_LOST:
             return
         await asyncio.sleep(PAUSE_S)
+        wanted = gateway.wanted
         with contextlib.suppress(ConfigError):  # then the document of before goes on
             wanted = plan_of(settings.source.load(), journal)
 

@@ -4,11 +4,14 @@ The gateway process: start, reload, restart, end; real processes in a namespace 
 
 from __future__ import annotations
 
+import io
 import os
 import resource
 import signal
 import socket
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -16,9 +19,17 @@ import pytest
 
 from gateway.cli.client import Refused, ask
 from gateway.dataplane.reach import connect
+from gateway.errors import ConfigError
+from gateway.node import service
+from gateway.node.journal import Journal
+from gateway.node.life import Outcome, Settings
+from gateway.node.notify import Notifier
+from gateway.node.plan import NodePlan, plan
+from gateway.node.source import FileSource, Planned
 from gateway.node.udp import open_ike_socket
 from tests.node.network import ip
 from tests.node.process import DOCUMENT, Running, answers, gateway, start, wait_until
+from tests.support.documents import document
 
 pytestmark = pytest.mark.system
 
@@ -197,6 +208,51 @@ def test_another_data_plane_takes_over_what_a_killed_one_had(running: Running) -
     assert set(listed(running)) == {"office-1", "office-2"}
     assert running.status()["data_plane_replaced"] is not None
     assert "data_plane_replaced" in events(running)
+
+
+def test_another_data_plane_is_what_the_document_wants_by_now(running: Running) -> None:
+    """It got as many workers as the document had said when the gateway process began."""
+    running.config.write_text(DOCUMENT.replace("workers = 1", "workers = 2"))
+    list(ask(running.place, {"command": "reload"}))
+    said = replaced(running)
+    os.kill(dataplane_pid(running), signal.SIGKILL)
+    wait_until("replaced", lambda: replaced(running) > said, running)
+    workers = running.status()["workers"]
+    assert isinstance(workers, list)
+    assert len(workers) == 2
+
+
+async def test_where_all_begins_anew_the_document_of_before_is_the_last_that_was_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file has a mistake by then: it went back to what it was when the process began."""
+    first, second = (replace(plan(document()), name=name) for name in ("first", "second"))
+    begun: list[str] = []
+
+    class Life:
+        """A gateway that takes another document, and then loses its data plane."""
+
+        def __init__(self, settings: object, wanted: NodePlan, *rest: object) -> None:
+            begun.append(wanted.name)
+            self.wanted = second
+
+        async def run(self) -> Outcome:
+            return Outcome.PLANE_LOST if len(begun) == 1 else Outcome.LEAVE
+
+    class Mistaken(FileSource):
+        """A file that could be read once."""
+
+        def load(self) -> Planned:
+            if begun:
+                raise ConfigError(["a mistake"])
+            return Planned(first)
+
+    monkeypatch.setattr(service, "Gateway", Life)
+    monkeypatch.setattr(service, "PAUSE_S", 0.0)
+    settings = Settings(Mistaken(tmp_path / "gateway.toml"), tmp_path)
+    journal = Journal(io.StringIO(), time.time)
+    await service._serve_until_done(settings, journal, Notifier({}))
+    assert begun == ["first", "second"]
 
 
 def replaced(running: Running) -> int:
