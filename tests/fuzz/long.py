@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
@@ -108,7 +109,7 @@ def all_orders() -> Found:
     began = time.monotonic()
     try:
         fed, error = orders.run(), ""
-    except AssertionError as failure:
+    except (AssertionError, BrokenProcessPool) as failure:
         fed, error = Counter[str](), str(failure)
     return Found("orders", dict(fed), time.monotonic() - began, error=error)
 

@@ -18,7 +18,17 @@ from gateway.ike.events import Event
 from gateway.ike.iana import ProtocolId
 from gateway.ike.proposals import parse_proposal
 from tests.support.branching import Action, Node
-from tests.support.interleave import Is, World, agree, explore, is_down, one_pair, two_pairs
+from tests.support.copies import small
+from tests.support.interleave import (
+    Found,
+    Is,
+    World,
+    agree,
+    explore,
+    is_down,
+    one_pair,
+    two_pairs,
+)
 from tests.support.pair import TUNNEL, IkePair, config_a, config_b
 from tests.support.slots import SIX, mirrored, of
 
@@ -234,7 +244,6 @@ LONG_CASES = (
     Case(none_of_fragments, initiate, initiate, one_pair, "b", has_esp=False),
     Case(none_of_fragments, initiate, rekey_ike, one_pair, has_esp=False),
     Case(nothing_in_fragments, initiate, initiate, one_pair, "a", has_esp=False),
-    Case(nothing_in_fragments, initiate, initiate, one_pair, "b", has_esp=False),
 )
 LOWEST = {"a": (0x10, 0x20), "b": (0x20, 0x10)}  # first bytes of the nonces of a and of b
 
@@ -253,7 +262,13 @@ def world(case: Case) -> World:
     return World(*ends, pair.now, asks=asks, is_gapless=is_gapless)
 
 
+def explored(case: Case) -> Found:
+    """Visit all that can become of a case."""
+    with small():
+        return explore(world(case), case.end)
+
+
 @pytest.mark.parametrize("case", [*CASES, *CASES_IN_FRAGMENTS], ids=str)
 def test_every_order_with_one_loss_ends_well(case: Case) -> None:
-    found = explore(world(case), case.end)
+    found = explored(case)
     assert found.worlds > found.ends > 1

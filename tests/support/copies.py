@@ -7,14 +7,18 @@ be: what nobody changes is kept aside and taken by all copies.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import pickle
+from collections.abc import Iterator
 from ipaddress import IPv4Address
 from types import CellType, FunctionType
 from typing import Any
+from unittest import mock
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from gateway.ike import sources
 from gateway.ike.child import Offer
 from gateway.ike.config import Identity, Timers, TunnelConfig
 from gateway.ike.context import EndpointLimits
@@ -49,7 +53,15 @@ SHARED = frozenset(
         TunnelConfig,
     }
 )
+_PLACES = 16  # in tables by source that have thousands: few peers are here
 _aside: dict[int, object] = {}  # by identity; all that is in it lives as long as the tests
+
+
+@contextlib.contextmanager
+def small() -> Iterator[None]:
+    """Have endpoints with small tables by source, which would be most of what is copied."""
+    with mock.patch.multiple(sources, _SLOTS=_PLACES, _PLACES=_PLACES):
+        yield
 
 
 def _taken(one: int) -> object:
