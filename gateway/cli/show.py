@@ -22,7 +22,7 @@ from gateway.cli.client import (
 from gateway.cli.output import AsJson, OutputOption, View, Watch, format_of, present
 from gateway.cli.remote.contexts import is_chosen, local_socket
 from gateway.cli.remote.session import ContextOption, TenantOption, usage_error
-from gateway.cli.table import amount, duration, paint, table_by_gateway
+from gateway.cli.table import amount, duration, paint, shortened, table_by_gateway
 from gateway.errors import ConfigError
 
 Fleet = Annotated[
@@ -238,7 +238,7 @@ def _pair_line(pair: Json) -> str:
 def _why(reason: Json) -> str:
     text = f"{reason['code']}: {reason['text']}"
     if reason["ours"] or reason["theirs"]:
-        text += f" (ours: {reason['ours'] or '-'}; theirs: {reason['theirs'] or '-'})"
+        text += f" (ours: {shortened(reason['ours'])}; theirs: {shortened(reason['theirs'])})"
     return text + (f"; {reason['hint']}" if reason["hint"] else "")
 
 

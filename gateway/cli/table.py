@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 _COLOURS = {"green": "\x1b[32m", "red": "\x1b[31m", "yellow": "\x1b[33m", "bold": "\x1b[1m"}
 _RESET = "\x1b[0m"
+VALUE_MOST = 120  # characters of one end's value in a line of text
 
 
 def paint(text: str, colour: str, *, colours: bool) -> str:
@@ -71,3 +72,12 @@ def duration(seconds: float) -> str:
         if count or parts or unit == "s":
             parts.append(f"{count}{unit}")
     return " ".join(parts[:2])
+
+
+def shortened(value: object) -> str:
+    """
+    Return one end's value for a line of text: "-" for none; of a long list, as four proposals with
+    all their algorithms are, the beginning. `twinspan explain` has all of it.
+    """
+    text = str(value or "-")
+    return text if len(text) <= VALUE_MOST else f"{text[:VALUE_MOST]}..."

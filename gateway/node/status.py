@@ -448,6 +448,9 @@ def _certificate(proof: PeerProof | None) -> Json | None:
 def _ike(ike: TunnelIkeStatus | None, now: float) -> Json:
     if ike is None:
         return {"state": "idle"}
+    tries = {"attempts": ike.attempts, "retry_in_s": _until(ike.retry_at, now)}
+    if ike.state == "idle":  # there is no IKE SA, whose all the rest would be
+        return {"state": ike.state, **tries}
     return {
         "state": ike.state,
         "spi_i": ike.spi_i.hex(),
@@ -464,8 +467,7 @@ def _ike(ike: TunnelIkeStatus | None, now: float) -> Json:
         "nat_local": ike.nat_local,
         "nat_remote": ike.nat_remote,
         "task": ike.task,
-        "attempts": ike.attempts,
-        "retry_in_s": _until(ike.retry_at, now),
+        **tries,
     }
 
 

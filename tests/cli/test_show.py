@@ -90,6 +90,14 @@ def test_status_is_a_table_that_says_why_a_tunnel_is_down() -> None:
     assert lines[5] == "note: forwarding is off"
 
 
+def test_a_line_has_the_beginning_of_a_long_list_and_the_whole_hint() -> None:
+    ours = ", ".join(["aes256gcm16-aes128gcm16-x25519-ecp384"] * 9)
+    reason = {**DOWN["reason"], "ours": ours}  # type: ignore[dict-item]  # a table
+    line = status_lines({**STATUS, "tunnels": [UP, {**DOWN, "reason": reason}]}, colours=False)[4]
+    assert f"(ours: {ours[:120]}...; theirs: 3des-sha1)" in line
+    assert line.endswith("; make the ESP proposals of both ends overlap")
+
+
 PROBE: Json = {
     "state": "healthy",
     "since_s": 12.0,

@@ -130,6 +130,12 @@ async def test_the_end_of_the_last_child_sa_takes_the_carrier_and_says_why(gw: P
     assert "tunnel down tunnel=office-1 reason=peer_unreachable" in gw.log.getvalue()
 
 
+async def test_nothing_is_said_of_an_ike_sa_that_there_is_not(gw: Parts) -> None:
+    shown = gw.status.whole()["tunnels"]
+    assert isinstance(shown, list)
+    assert shown[0]["ike"] == {"state": "idle", "attempts": 0, "retry_in_s": None}
+
+
 async def test_what_was_wrong_before_an_edit_is_not_why_it_is_down_after_it(gw: Parts) -> None:
     refused = Reason("nat_detected", "there is a NAT")
     gw.daemon.carry_out([up(), Failed("office-1", refused)])

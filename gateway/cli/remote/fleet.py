@@ -10,7 +10,7 @@ from gateway.cli.remote.http import Api, ApiRefused
 from gateway.cli.remote.names import Names
 from gateway.cli.remote.nouns import NOUNS, Json, cell, value_of
 from gateway.cli.remote.session import speaking
-from gateway.cli.table import paint, table
+from gateway.cli.table import paint, shortened, table
 
 _NODES = ("NODE", "STATE", "ADDRESSES", "LAST REPORT", ">WANTED", ">APPLIED")
 _CONNECTIONS = ("CONNECTION", "BORDER GATEWAY", "CUSTOMER GATEWAY", "HA", ">WORKING", ">TUNNELS")
@@ -152,7 +152,7 @@ def why(tunnel: Json) -> str:
     text = f"{reason.get('code')}: {reason.get('text')}"
     ours, theirs, hint = (reason.get(key) for key in ("ours", "theirs", "hint"))
     if ours or theirs:
-        text += f" (ours: {ours or '-'}; theirs: {theirs or '-'})"
+        text += f" (ours: {shortened(ours)}; theirs: {shortened(theirs)})"
     return text + (f"; {hint}" if hint else "")
 
 
