@@ -7,6 +7,8 @@ there is no route, a rule of our own firewall is in the way, an address is not h
 
 from __future__ import annotations
 
+import errno
+import os
 from dataclasses import replace
 
 from gateway.ike.events import Reason
@@ -14,6 +16,10 @@ from gateway.sa import Address
 
 PEERS_MAX = 4096  # strangers are answered too: the oldest is forgotten
 _HINT = "has this machine a route to the peer, does its own firewall let IKE out? twinspan doctor"
+_FILTERED = os.strerror(errno.EPERM)  # what a rule for outgoing packets that drops them comes to
+_FILTERED_HINT = (
+    "a rule of this machine's own firewall stops IKE on its way out: nft list ruleset, iptables -S"
+)
 
 
 class Unsent:
@@ -38,4 +44,5 @@ class Unsent:
         why = self._why.get(remote) if remote is not None else None
         if why is None or reason.code != "peer_unreachable":
             return reason
-        return replace(reason, text=f"{reason.text}: this machine does not send: {why}", hint=_HINT)
+        hint = _FILTERED_HINT if why == _FILTERED else _HINT
+        return replace(reason, text=f"{reason.text}: this machine does not send: {why}", hint=hint)

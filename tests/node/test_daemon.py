@@ -5,6 +5,8 @@ meets.
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from ipaddress import ip_address
@@ -35,6 +37,7 @@ from gateway.ike.selectors import ANY4
 from gateway.node.failovers import Failovers
 from gateway.node.metrics import metrics_text
 from gateway.node.plan import NodePlan, plan
+from gateway.node.unsent import Unsent
 from gateway.sa import Encr, EspSa, Integ, Limits, Path
 from gateway.secret import Secret
 from tests.node.gateway_parts import Parts, parts
@@ -284,6 +287,15 @@ async def test_what_can_not_be_sent_is_counted_on_both_ports(gw: Parts) -> None:
 
     assert sum(gw.daemon.sockets.send_errors.values()) == 3
     assert "error" not in gw.log.getvalue()
+
+
+def test_a_rule_of_our_own_firewall_is_told_from_a_route_that_is_missing() -> None:
+    unsent = Unsent()
+    for number, words in ((errno.EPERM, "own firewall stops IKE"), (errno.ENETUNREACH, "a route")):
+        unsent.refused(THERE, os.strerror(number))
+        assert words in unsent.explained(silent("init"), THERE).hint
+    unsent.left(THERE)
+    assert unsent.explained(silent("init"), THERE) == silent("init")
 
 
 @pytest.mark.parametrize("port", [500, 4500])
