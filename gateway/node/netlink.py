@@ -294,8 +294,12 @@ class Netlink:
         # them. With the family `ip link` asks in, it passes on bytes as they are.
         self._set_link("settings", name, family=socket.AF_PACKET, af_spec=inet)
         if self.settings("ipv6/conf/all/forwarding")[0]:  # else the kernel has no IPv6
-            mode = {"attrs": [("IFLA_INET6_ADDR_GEN_MODE", _GEN_MODE_NONE)]}
-            self._set_link("settings", name, af_spec={"attrs": [("AF_INET6", mode)]})
+            self.make_no_address6(name)
+
+    def make_no_address6(self, name: str) -> None:
+        """Have IPv6 make no address of its own on a link."""
+        mode = {"attrs": [("IFLA_INET6_ADDR_GEN_MODE", _GEN_MODE_NONE)]}
+        self._set_link("settings", name, af_spec={"attrs": [("AF_INET6", mode)]})
 
     def set_no_queueing(self, name: str) -> None:
         """
@@ -339,9 +343,10 @@ class Netlink:
 
     # ---- addresses ----
 
-    def addresses(self, name: str) -> set[Interface]:
-        """Return the addresses of a link, without link-local IPv6 ones."""
-        return {address for _, address, _ in self._addresses(self.index(name))}
+    def addresses(self, name: str, *, with_own: bool = False) -> set[Interface]:
+        """Return the addresses of a link; IPv6 ones of its own making only if they are wanted."""
+        found = self._addresses(self.index(name), with_own=with_own)
+        return {address for _, address, _ in found}
 
     def given_addresses(self, name: str | None = None) -> set[tuple[int, Interface]]:
         """
@@ -354,14 +359,16 @@ class Netlink:
             if proto == ROUTE_PROTOCOL
         }
 
-    def _addresses(self, index: int) -> Iterator[tuple[int, Interface, int]]:
+    def _addresses(
+        self, index: int, *, with_own: bool = False
+    ) -> Iterator[tuple[int, Interface, int]]:
         """Yield index, address and protocol (0 if not known) of a link's addresses; 0: of all."""
         # A dump_filter of None: the kernel picks the link, not pyroute2 out of all addresses.
         fields = {"dump_filter": None, **({"index": index} if index else {})}
         for each in self._ask(f"addresses of link {index or 'all'}", "addr", "dump", **fields):
             text = each.get_attr("IFA_LOCAL") or each.get_attr("IFA_ADDRESS")
             address = ip_interface((text, each["prefixlen"]))
-            if address.version == 4 or not address.ip.is_link_local:
+            if with_own or address.version == 4 or not address.ip.is_link_local:
                 yield each["index"], address, each.get_attr("IFA_PROTO") or 0
 
     def add_address(self, name: str, address: Interface) -> None:

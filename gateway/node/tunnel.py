@@ -33,6 +33,7 @@ from gateway.node.mtu import InnerMtu, inner_mtu
 from gateway.node.netlink import Netlink
 from gateway.node.one_way import OneWay, Sign
 from gateway.node.plan import TunnelPlan
+from gateway.node.settle6 import settle_ipv6
 from gateway.node.udp import outer_mtu
 from gateway.sa import NAT_T_PORT, Address, Encr, Integ, Path
 
@@ -347,6 +348,9 @@ class Tunnel:
             return
         self.plane.set_options(self.number, options_of(self.plan, fits))
         self.kernel.set_mtu(self.plan.interface, fits.mtu)
+        inner = self.plan.inner_local
+        if settle_ipv6(self.kernel, self.plan.interface) and inner and inner.version == 6:
+            self.kernel.add_address(self.plan.interface, inner)
         self.fits = fits
 
     def _fitting(self) -> InnerMtu:

@@ -30,6 +30,7 @@ from tests.support.documents import CONNECTION, FIRST, REMOVED, SECOND, document
 pytestmark = pytest.mark.system
 
 NET = ip_network("10.20.0.0/16")
+IGNORED = "ignore_routes_with_linkdown"
 
 
 @pytest.fixture
@@ -347,6 +348,22 @@ async def test_sas_that_no_core_knows_end_at_once_where_the_tunnel_is_not_allowe
         assert tunnels(later)[0]["status"] == "down"
         assert gw.plane.state().tunnels[1] == ()
         assert "NO-CARRIER" in ip("link show ts-office-1")
+
+
+async def test_ipv6_is_as_before_where_an_mtu_was_too_small_for_it(gw: Parts) -> None:
+    """The path was narrow for a while: the kernel takes IPv6 away and begins it anew."""
+    inner6 = wanted(((*FIRST, "inner_cidr"), "fd00:10::/126"))
+    gw.reconciler.apply(inner6)
+    gw.plane.set_carrier(1, True)
+    tunnel = gw.tunnels.by_name["office-1"]
+    settings = [f"ipv6/conf/ts-office-1/{name}" for name in ("addr_gen_mode", IGNORED)]
+    before = ip("-6 addr show dev ts-office-1"), gw.kernel.settings(*settings)
+    assert "fd00:10::1/126" in before[0]
+    gw.kernel.set_mtu("ts-office-1", 1200)
+    assert "fd00:10::1/126" not in ip("-6 addr show dev ts-office-1")
+    tunnel.fits = None
+    tunnel.fit_mtu()
+    assert (ip("-6 addr show dev ts-office-1"), gw.kernel.settings(*settings)) == before
 
 
 async def test_one_closed_while_its_keys_were_made_anew_loses_its_carrier(gw: Parts) -> None:
