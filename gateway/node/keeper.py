@@ -17,6 +17,7 @@ from gateway.dataplane.interface import DataPlane, PlaneState
 from gateway.ike.events import ChildSaAgain
 from gateway.node.daemon import Changes, IkeDaemon
 from gateway.node.failback import FailbackKeeper
+from gateway.node.fleet.identity import write_whole
 from gateway.node.journal import Journal
 from gateway.node.plan import NodePlan
 from gateway.node.probes import Prober
@@ -28,6 +29,7 @@ from gateway.routing.health import Health
 from gateway.routing.plan import Standing
 from gateway.secret import Secret
 
+TAKEN_DOWN = "taken_down.json"  # for where both processes are lost, and the records with them
 _NODE = b"node"  # the place of what is not of one IKE SA, whose place is its SPI
 _NAMES = ("taken_down", "held_back", "healthy", "unhealthy")
 
@@ -67,7 +69,10 @@ class Keeper:
         self._stale = set(found)
         self._sealer = Sealer(self._key(key_path, is_needed=bool(found)))
         opened = {place: self._open(place, record) for place, record in found.items()}
-        self.standings = Standings.decode(opened.pop(_NODE, None) or Standings().encode())
+        self._word_path = key_path.with_name(TAKEN_DOWN)
+        self._word = self._read_word()
+        node = opened.pop(_NODE, None)
+        self.standings = Standings.decode(node) if node else Standings(taken_down=self._word)
         self.ike_sas = [content for content in opened.values() if content is not None]
 
     def _key(self, path: Path, *, is_needed: bool) -> Secret:
@@ -96,7 +101,9 @@ class Keeper:
             return
         self._plane.keep(sealed.items())
         self._stale.difference_update(sealed)
-        self.standings = standings or self.standings
+        if standings is not None:
+            self.standings = standings
+            self._write_word(standings.taken_down)
 
     def sealed(self, changes: Changes, standings: Standings | None) -> dict[bytes, bytes]:
         """Return the records of changes, by their places."""
@@ -104,6 +111,33 @@ class Keeper:
             changes = [*changes, (_NODE, standings.encode())]
         seal = self._sealer.seal
         return {place: seal(place, one) if one else b"" for place, one in changes}
+
+    # ---- an operator's word, which outlives both processes ----
+
+    def _read_word(self) -> frozenset[str]:
+        try:
+            return frozenset(map(str, json.loads(self._word_path.read_bytes())))
+        except FileNotFoundError:
+            return frozenset()
+        except (OSError, ValueError, TypeError) as error:
+            self._journal.error("state not restored", text=f"{self._word_path}: {error}")
+            return frozenset()
+
+    def _write_word(self, taken_down: frozenset[str]) -> None:
+        if taken_down == self._word:
+            return
+        try:
+            write_whole(self._word_path, json.dumps(sorted(taken_down)).encode())
+        except OSError as error:
+            self._journal.error("not_kept", text=f"{self._word_path}: {error.strerror}")
+        else:
+            self._word = taken_down
+
+    def forget(self) -> None:
+        """The tunnels end by an operator's word: the next process begins as its document says."""
+        self._word_path.unlink(missing_ok=True)
+
+    # ---- another data plane process ----
 
     def begin_again(self) -> None:
         """
@@ -184,6 +218,10 @@ class Succession:
         for name in tunnels & self._tunnels.by_name.keys():
             self._steering.say(name, Cause.FAILBACK, Standing.DEMOTED)
         self._failback.restore()
+
+    def forget(self) -> None:
+        """The tunnels have ended by an operator's word: the next process begins with none."""
+        self._keeper.forget()
 
     # ---- for the process after ----
 

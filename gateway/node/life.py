@@ -452,6 +452,7 @@ class Gateway:
             self._plane.stop()
         if outcome is not Outcome.PLANE_LOST:
             self._namespaces.end()
+            self._succession.forget()
 
     async def _end_routing(self) -> None:
         try:

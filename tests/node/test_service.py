@@ -115,6 +115,24 @@ def test_after_a_crash_the_operators_word_holds(running: Running) -> None:
     assert listed(running)["office-1"]["admin"] == "up"
 
 
+def test_after_a_crash_of_both_processes_the_operators_word_holds_until_all_is_stopped(
+    running: Running,
+) -> None:
+    list(ask(running.place, {"command": "down", "tunnel": "office-2"}))
+    both = dataplane_pid(running), running.process.pid
+    for number in (signal.SIGSTOP, signal.SIGKILL):
+        for pid in both:
+            os.kill(pid, number)
+    for admin in ("down", "up"):
+        running.ended()
+        running.process = start(running.place).process
+        wait_until("answering", lambda: answers(running), running)
+        assert listed(running)["office-2"]["admin"] == admin
+        assert listed(running)["office-1"]["admin"] == "up"
+        if admin == "down":
+            list(ask(running.place, {"command": "stop"}))
+
+
 def test_sigterm_with_stop_dataplane_ends_everything(place: Path) -> None:
     with gateway(place, "--stop-dataplane") as running:
         running.signal(signal.SIGTERM)
