@@ -183,3 +183,14 @@ def test_the_cache_is_bounded_and_forgets() -> None:
     kept.clear()
     with pytest.raises(KeyError):
         kept.look(last, 1.0)
+
+
+def test_what_can_not_be_found_out_is_asked_of_nobody_or_of_a_server_that_is_named() -> None:
+    for peer, where, remedy in (
+        (PEER, "http://ca.test/a.crl", "can this gateway reach that server"),
+        (ROOT.issue(Wish(), key()), "no OCSP server and no CRL", "have it issued with"),
+    ):
+        with pytest.raises(NotTrusted) as refused:
+            judge((peer.certificate, ROOT.certificate), STRICT, lambda _: None)
+        assert where in refused.value.theirs
+        assert refused.value.hint.startswith(remedy)
