@@ -29,8 +29,7 @@ def is_repeated(sa: IkeSa, header: Header, datagram: bytes) -> bool:
     """
     if sa.window.is_repeated(header.message_id, digest(datagram)):
         return True
-    is_cut_anew = header.message_id + 1 == sa.window.expected and sa.fragmentation
-    if not is_cut_anew or sa.asked_with is None:
+    if header.message_id + 1 != sa.window.expected or sa.asked_with is None:
         return False
     return fragments.is_first(datagram, header, sa.asked_with)
 

@@ -1,11 +1,11 @@
 """
 Whether the tests notice when the code is changed: each small change of some modules, one at a time.
 
-Of the IKE core those that decide about message IDs, states, new Child SAs, selectors, cookies and
-half-open IKE SAs; of the data plane the replay window, header and trailer of ESP, and the sequence
-numbers and limits of an SA. A change that no test notices shows a test that is missing, or changes
-nothing: the latter are explained in `explained.py`. Others are a failure. Ctrl-C ends the module
-that is being tried and goes on with the next; what was tried counts.
+Of the IKE core those that decide about message IDs, states, new Child SAs, selectors, cookies,
+half-open IKE SAs and repeated answers; of the data plane the replay window, header and trailer of
+ESP, and the sequence numbers and limits of an SA. A change that no test notices shows a test that
+is missing, or changes nothing: the latter are explained in `explained.py`. Others are a failure.
+Ctrl-C ends the module that is being tried and goes on with the next; what was tried counts.
 """
 
 from __future__ import annotations
@@ -64,6 +64,13 @@ MODULES = {
     ),
     "gateway.ike.cookie": ("test_cookie_and_nat.py",),
     "gateway.ike.halfopen": ("test_half_open.py",),
+    "gateway.ike.repeat": (
+        "test_repeat.py",
+        "test_cut_anew.py",
+        "test_strangers.py",
+        "test_bounds.py",
+        "test_handshake.py",
+    ),
 }
 PARTS = {part.name: part for part in c_code.PARTS}
 _LEAST_S = 30.0

@@ -18,6 +18,12 @@ EXPLAINED: dict[str, dict[str, str]] = {
             "if match else [256]: 256 becomes 257"
         ): "either is more than 255, which is refused",
     },
+    "gateway.ike.repeat": {
+        (
+            "repeat: if free_at > now + BURST_S:: free_at > now + BURST_S becomes "
+            "free_at >= now + BURST_S"
+        ): "half an answer is to spare: the two are never equal",
+    },
     "gateway.ike.cookie": {
         (
             "module: EPOCH_S = 30.0  # an initiator answers within seconds; its retransmissions "
