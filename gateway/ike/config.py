@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from enum import Enum
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Protocol
 
 from gateway.ike.proposals import Proposal
@@ -47,8 +48,6 @@ class Identity:
         Return the identity that `text` names: an IP address, `user@host`, `keyid:HEX`, a
         distinguished name, or a host name.
         """
-        from ipaddress import ip_address
-
         if DN_TEXT.match(text):
             from gateway.pki import dn
 
@@ -73,8 +72,6 @@ class Identity:
         return self.type in (IdType.FQDN, IdType.EMAIL) and self.value[:2] in (b"*.", b"*@")
 
     def __str__(self) -> str:
-        from ipaddress import ip_address
-
         if self.type in (IdType.IPV4, IdType.IPV6) and len(self.value) in (4, 16):
             return str(ip_address(self.value))
         if self.type is IdType.KEY_ID:
@@ -99,8 +96,6 @@ def describe_identity(id_type: int, value: bytes) -> str:
 
 
 def _is_address(text: str) -> bool:
-    from ipaddress import ip_address
-
     try:
         ip_address(text)
     except ValueError:
