@@ -3,8 +3,8 @@ Which scenario of strongSwan's test suite for IKEv2 is tried by which of our tes
 
     python -m tests.scenarios JUNIT.xml... --write docs/interop.md
 
-It reads what a run of the tests has written (`./run test` leaves build/beside.xml and
-build/alone.xml), and fails if a test is missing there or has failed.
+It reads what a run of the tests has written (`./run test` leaves build/beside.xml, build/calm.xml
+and build/alone.xml), and fails if a test is missing there or has failed.
 """
 
 from __future__ import annotations
