@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
@@ -27,6 +30,10 @@ from gateway.cli.remote.session import ContextOption, TenantOption
 from gateway.cli.show import is_fleet_meant
 
 _SENT, _RECEIVED, _BETWEEN = "|---->|", "|<----|", "|     |"
+_LEFT = len(f"00:00:00.000 {_BETWEEN} ")  # columns of the chart itself
+_FURTHER = " " * 8  # where a line that is folded goes on: deeper than any begins
+_LEAST = 20  # columns of text: on a narrower terminal it is the terminal that folds
+_PARTS = re.compile(r"[^\s-]*-|[^\s-]+\s*|\s+")  # of a text, between which it may be folded
 
 
 class Output(Enum):
@@ -70,7 +77,8 @@ def trace(
             if output is Output.JSON:
                 typer.echo(json.dumps(line))
             else:
-                typer.echo("\n".join(chart_lines(line, brief=brief)))
+                shown = chart_lines(line, brief=brief, columns=_columns())
+                typer.echo("\n".join(shown))
     except (Unreachable, Refused) as error:
         give_up(error)
     except KeyboardInterrupt:
@@ -107,8 +115,42 @@ def _counted(runtime_dir: Path, tunnel: str, count: int) -> Iterator[Json]:
             return
 
 
-def chart_lines(line: Json, *, brief: bool) -> list[str]:
-    """Return what one line of the trace is in the chart: we stand left, the peer right."""
+def _columns() -> int | None:
+    """Return how wide the terminal is now; None in a pipe, where nothing is folded."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def chart_lines(line: Json, *, brief: bool, columns: int | None = None) -> list[str]:
+    """
+    Return what one line of the trace is in the chart: we stand left, the peer right.
+
+    With `columns` no line is longer, where words and the algorithms of a proposal allow it.
+    """
+    lines = _whole_lines(line, brief=brief)
+    if columns is None:
+        return lines
+    width = max(columns - _LEFT, _LEAST)
+    between = f"{_BETWEEN} ".rjust(_LEFT)
+    folded = []
+    for one in lines:
+        first, *further = _fold(one[_LEFT:], width)
+        folded += [one[:_LEFT] + first, *(between + text for text in further)]
+    return folded
+
+
+def _fold(text: str, width: int) -> list[str]:
+    """Return a text in lines of so many columns: between words, and after hyphens."""
+    lines = [""]
+    for part in _PARTS.findall(text):
+        if lines[-1].strip() and len(lines[-1]) + len(part.rstrip()) > width:
+            lines.append(_FURTHER)
+            part = part.lstrip()
+        lines[-1] += part
+    return [line.rstrip() for line in lines]
+
+
+def _whole_lines(line: Json, *, brief: bool) -> list[str]:
+    """Return the chart's lines, however long they are."""
     at = float(str(line["at"]))
     clock = time.strftime("%H:%M:%S", time.localtime(at)) + f".{int(at % 1 * 1000):03d}"
     lines = [f"{clock} {_BETWEEN} {line['lost']} lines lost"] if line.get("lost") else []

@@ -112,3 +112,29 @@ def test_brief_leaves_out_what_the_payloads_say() -> None:
     received = chart_lines({**SAID, "sent": False}, brief=False)
     assert "|<----|" in received[0]
     assert received[-1].endswith("|     |     Ni: 32 bytes")
+
+
+def test_on_a_terminal_long_lines_are_folded_within_the_chart() -> None:
+    suites = "SAi1: aes256gcm16-aes128gcm16-chacha20poly1305-prfsha384-x25519; aes256-sha256-ecp384"
+    said = {**SAID, "details": [suites, "x" * 90]}
+    whole, folded = (chart_lines(said, brief=False, columns=columns) for columns in (None, 80))
+    assert folded[:2] == whole[:2]
+    assert [line[12:] for line in folded[2:4]] == [
+        " |     |     SAi1: aes256gcm16-aes128gcm16-chacha20poly1305-",
+        " |     |         prfsha384-x25519; aes256-sha256-ecp384",
+    ]
+    assert folded[4:] == whole[3:]  # a word is not cut
+
+
+@pytest.mark.parametrize("columns", [1, 40, 80, 120, 1000])
+def test_what_is_folded_is_whole(columns: int) -> None:
+    line = "HDR, SK {IDi, N(INITIAL_CONTACT), IDr, AUTH, N(QUICK_CRASH_DETECTION), SAi2, TSi, TSr}"
+    said = {**SAID, "line": line, "details": ["TSi: 10.0.0.0/8, ::/0", "IDi: CN=a-b - c,  O=d"]}
+    whole, folded = (chart_lines(said, brief=False, columns=wide) for wide in (None, columns))
+    assert _letters(folded) == _letters(whole)
+    assert columns < 80 or max(map(len, folded)) <= columns
+
+
+def _letters(lines: list[str]) -> str:
+    """Return what the chart's lines say, without the chart and without spaces."""
+    return "".join("".join(line[21:].split()) for line in lines)
