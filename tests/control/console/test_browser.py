@@ -257,6 +257,19 @@ async def test_pages_are_for_everybody(window: Window, theme: str) -> None:
         await window.shot(f"{theme}-{name}")
 
 
+async def test_the_ends_of_a_negotiation_are_two_words_on_a_phone(window: Window) -> None:
+    tunnel = (await connect(window.site.registry)).others[0].id
+    await window.page.set_viewport_size(PHONE)  # type: ignore[arg-type] # a table of its own kind
+    window.site.answers |= {"negotiation": {"lines": SAID}}
+    await window.page.goto(f"/console/vpn-tunnels/{tunnel}/negotiation")
+    ours, peer = [
+        await window.page.locator(f".ends >> text={one}").bounding_box() for one in ("us", "peer")
+    ]
+    assert ours is not None
+    assert peer is not None
+    assert ours["x"] + ours["width"] + 4 < peer["x"]  # px
+
+
 async def test_a_phone_shows_every_page_without_scrolling_sideways(window: Window) -> None:
     done = await connect(window.site.registry)
     await window.page.set_viewport_size(PHONE)  # type: ignore[arg-type] # a table of its own kind
