@@ -18,7 +18,7 @@ from gateway.control.console.longer import LongerError
 from gateway.control.console.picture import Scene
 from gateway.control.console.render import Visit, page
 from gateway.control.console.source import Source, Table
-from gateway.control.console.states import counted, node_state, state_of, worst
+from gateway.control.console.states import counted, node_state, state_of, together
 from gateway.control.problems import not_found
 from gateway.control.resources.kinds import Kind
 
@@ -136,7 +136,7 @@ class Pages:
     def _state(self, kind: Kind, one: Table, states: Mapping[str, list[str]]) -> str:
         if kind.name == "node":
             return node_state(one)
-        return worst(states.get(str(one["id"]), ())) if kind.name == "vpn_connection" else ""
+        return together(states.get(str(one["id"]), ())) if kind.name == "vpn_connection" else ""
 
     # ---- one resource ----
 

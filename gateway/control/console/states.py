@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,6 +57,12 @@ def worst(states: Iterable[str]) -> str:
     """Return the state that a group of tunnels is shown with: the worst, unknown without any."""
     found = set(states)
     return next((state for state in WORST_FIRST if state in found), "unknown")
+
+
+def together(states: Collection[str]) -> str:
+    """Return the state of a connection: while one of its tunnels is up it is not down."""
+    found = worst(states)
+    return "no_redundancy" if found != "up" and "up" in states else found
 
 
 def counted(tunnels: Iterable[Mapping[str, Any]]) -> Counter[str]:

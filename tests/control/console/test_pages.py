@@ -298,6 +298,30 @@ async def test_the_overview_shows_what_is_down_and_why(site: Site) -> None:
         assert word in detail
 
 
+@pytest.mark.parametrize(
+    ("states", "word"),
+    [
+        (("up", "up"), "up"),
+        (("up", "down"), "not redundant"),
+        (("up", "connecting"), "not redundant"),
+        (("connecting", "down"), "down"),
+        (("unknown", "unknown"), "unknown"),
+    ],
+)
+async def test_a_connection_is_not_down_while_one_of_its_tunnels_is_up(
+    site: Site, states: tuple[str, str], word: str
+) -> None:
+    done = await connect(site.registry)
+    for tunnel, state in zip(done.others, states, strict=True):
+        site.live[tunnel.id] = {"operational": state, "reason": None, "since": None}
+    await site.login()
+    text = await site.page(f"/console/vpn-connections/{done.record.id}")
+    shown = re.search(r'<span id="state".*?</span> ([^<]*)</span></span>', text)
+    assert shown is not None
+    assert shown[1] == word
+    assert f"</span> {word}</span>" in await site.page("/console/vpn-connections")
+
+
 async def test_first_steps_stand_until_a_tunnel_was_up(site: Site) -> None:
     await site.login()
     assert "First steps" in await site.page("/console/")
