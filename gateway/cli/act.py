@@ -82,6 +82,9 @@ def reload(now: Now = False, runtime_dir: RuntimeDir = Path(DEFAULT_RUNTIME_DIR)
     if names := answer["waiting"]:
         assert isinstance(names, list)
         typer.echo(f"of these, one after the other, when its traffic has moved: {', '.join(names)}")
+    if words := answer.get("beside"):  # a gateway of an older version does not say it
+        assert isinstance(words, list)
+        typer.echo(f"changed beside tunnels: {', '.join(words)}")
     if not any(answer.values()):
         typer.echo("nothing has changed")
 

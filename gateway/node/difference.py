@@ -85,6 +85,18 @@ WORDS = {
     Facet.OPTIONS: "options",
     Facet.OWNER: "owner",
 }
+# What a plan has beside tunnels, in the words of `twinspan reload`.
+BESIDE_WORDS = {
+    "name": "name of the gateway",
+    "workers": "workers",
+    "sockets": "public addresses",
+    "namespaces": "network namespaces",
+    "ports": "interfaces of attachments and lines",
+    "routing": "BGP",
+    "propagations": "propagation into VPCs",
+    "spokes": "isolation of spokes",
+    "titles": "titles",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +151,11 @@ def difference(old: NodePlan | None, new: NodePlan) -> Change:
         name=new.name if old is None or old.name != new.name else None,
         workers=new.workers if old is None or old.workers != new.workers else None,
     )
+
+
+def beside_tunnels(old: NodePlan, new: NodePlan) -> list[str]:
+    """Return what differs beside the tunnels themselves, for a person."""
+    return [word for key, word in BESIDE_WORDS.items() if getattr(old, key) != getattr(new, key)]
 
 
 def leaves_first(old: TunnelPlan, new: TunnelPlan | None) -> bool:

@@ -27,7 +27,7 @@ from gateway.ike.endpoint import IkeEndpoint
 from gateway.ike.events import Reason
 from gateway.node.control_socket import ControlError
 from gateway.node.daemon import IkeDaemon
-from gateway.node.difference import Change, difference
+from gateway.node.difference import Change, beside_tunnels, difference
 from gateway.node.doors import Doors
 from gateway.node.drain import Drain
 from gateway.node.event_log import EventLog
@@ -412,6 +412,7 @@ class Gateway:
                 await self._routers.prepare(wanted.routing)
                 change = difference(self._reconciler.actual(wanted), wanted)
                 waiting = await self._rollout.apply(wanted, at_once=at_once)
+                beside = beside_tunnels(self.wanted, wanted)
                 self.wanted = wanted
                 self._guarded(self._prober.follow)
             except ConfigError as error:
@@ -429,7 +430,8 @@ class Gateway:
                 self._said = ""
         summary = summary_of(change) | {"waiting": sorted(waiting)}
         self._journal.info("reloaded", **{key: len(names) for key, names in summary.items()})
-        return summary | {"what": {each.new.name: each.words for each in change.changed}}
+        what = {each.new.name: each.words for each in change.changed}
+        return summary | {"what": what, "beside": beside}
 
     def stop(self, *, stop_dataplane: bool) -> None:
         self._end_with(Outcome.STOP if stop_dataplane else Outcome.LEAVE)

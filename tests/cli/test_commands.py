@@ -88,6 +88,12 @@ def test_reload_names_what_it_touched(running: Running) -> None:
     running.config.write_text(DOCUMENT.replace("169.254.10.4/30", "169.254.10.8/30"))
     assert twinspan(running, "reload").output == "changed: office-2 (inner addresses; probes)\n"
     assert twinspan(running, "reload").output == "nothing has changed\n"
+    together = running.config.read_text().replace(
+        '"main"\n', '"main"\nspoke_isolation = false\n', 1
+    )
+    running.config.write_text(together)
+    assert twinspan(running, "reload").output == "changed beside tunnels: isolation of spokes\n"
+    assert twinspan(running, "reload").output == "nothing has changed\n"
     running.config.write_text("[gateway]\nname = 7\n")
     refused = twinspan(running, "reload")
     assert refused.exit_code == EXIT_REFUSED

@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 from gateway.ike.config import Encap, Identity, Lifetime, Start, Timers, TunnelConfig
 from gateway.ike.effects import EFFECT_OF, Effect
 from gateway.node.difference import (
+    BESIDE_WORDS,
     FACET_OF,
     FACET_OF_EFFECT,
     WORDS,
     Change,
     Facet,
+    beside_tunnels,
     difference,
 )
 from gateway.node.plan import MeasurePlan, NodePlan, ProbePlan, RoutePlan, TunnelPlan, plan
@@ -204,6 +206,17 @@ def test_editing_one_tunnel_of_a_document_touches_that_tunnel_alone() -> None:
     (only,) = difference(PLAN, plan(document(edit))).changed
     assert only.new.name == "office-2"
     assert only.facets == frozenset({Facet.OPTIONS})
+
+
+def test_everything_of_a_plan_but_its_tunnels_has_its_word() -> None:
+    assert set(BESIDE_WORDS) == {field.name for field in fields(NodePlan)} - {"tunnels"}
+
+
+def test_an_edit_that_touches_no_tunnel_has_its_word() -> None:
+    together = plan(document((("border_gateway", 0, "spoke_isolation"), False)))
+    assert difference(PLAN, together).is_empty
+    assert "isolation of spokes" in beside_tunnels(PLAN, together)
+    assert beside_tunnels(PLAN, plan(document())) == []
 
 
 def test_a_tunnel_before_the_others_does_not_touch_them() -> None:
