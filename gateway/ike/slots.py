@@ -50,6 +50,11 @@ def asked(sa: IkeSa) -> frozenset[int]:
     return frozenset(task.slot for task in tasks if task.work is Work.NEW_CHILD)
 
 
+def is_closed(sa: IkeSa, slot: int) -> bool:
+    """Return whether an operator has closed a slot; see `close`."""
+    return sa.tunnel is not None and slot in sa.tunnel.closed_slots
+
+
 def missing(sa: IkeSa) -> tuple[int, ...]:
     """
     Return the slots that are empty, for which nothing is planned, waiting or under way, and which

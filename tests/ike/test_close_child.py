@@ -5,8 +5,12 @@ asked for. The IKE SA of a closed Child SA stays.
 
 from __future__ import annotations
 
+import pytest
+
 from gateway.ike.config import Start
 from gateway.ike.events import ChildSaDown, ChildSaUp, IkeSaDown, IkeSaUp, OutboundDone
+from gateway.ike.iana import ProtocolId
+from gateway.ike.proposals import parse_proposal
 from tests.support.pair import TUNNEL, IkePair, Side, config_a, config_b
 from tests.support.slots import six_a, six_b
 
@@ -43,6 +47,25 @@ def test_a_rekey_that_crosses_the_delete_is_no_reason_not_to_ask_for_another() -
     assert [one.reason.code for one in pair.a.all(ChildSaDown)] == ["deleted_by_peer"]
     assert pair.has_traffic(), pair.story()
     assert len(pair.a.all(IkeSaUp)) == 1
+
+
+@pytest.mark.parametrize("esp", ["aes256gcm16-x25519", "aes256gcm16-x25519-ke1_mlkem768"])
+def test_a_rekey_that_is_under_way_when_it_is_closed_brings_no_other(esp: str) -> None:
+    """What the peer has made in its place by then is deleted as well."""
+    proposals = (parse_proposal(f"{esp}-noesn", ProtocolId.ESP),)
+    pair = IkePair.established(config_a(esp_proposals=proposals), config_b(esp_proposals=proposals))
+    pair.a.rekey_child()
+    close_child(pair.a)
+    pair.deliver_all()
+    pair.advance(LONG_S)
+    for side in pair.sides():
+        assert side.state == "established", pair.story()
+        assert not side.plane.children
+    assert [one.reason.code for one in pair.a.all(ChildSaDown)] == ["closed"]
+    assert pair.a.endpoint.inbound_spis == pair.b.endpoint.inbound_spis == 0
+    pair.a.initiate()
+    pair.deliver_all()
+    assert pair.has_traffic(), pair.story()
 
 
 def test_the_ike_sa_stays_and_nobody_asks_for_another() -> None:

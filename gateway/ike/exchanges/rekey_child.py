@@ -156,6 +156,9 @@ def receive_response(sa: IkeSa, request: Request, response: Message, now: float)
         sa.context.spis.release(offer.spi_in)
         _keep_busy(sa, old, now)
         return
+    if slots.is_closed(sa, offer.slot):  # meanwhile: what the peer has made is not wanted either
+        sa.tasks.add(Task(Work.DELETE_CHILD, offer.spi_in))
+        return
     seed = Seed(offer.nonce, nonce_r, secrets, initiated=True)
     _take_new(sa, offer, old, agreed, seed, now)
     resources.take(sa, first, offer.slot)
