@@ -122,7 +122,7 @@ def test_bgp_joins_them_too(regions: tuple[Fleet, Pair, tuple[Region, Region]]) 
     for here, there in ((pair.a, pair.b), (pair.b, pair.a)):
         wait_for(
             "the route",
-            lambda: here.gateway.ip("route", "show", there.lan4, "proto", "bird"),  # noqa: B023
+            lambda: here.gateway.ip("route", "show", there.lan4, "proto", "bird") != "",  # noqa: B023
             20.0,
         )
     reach_each_other(pair)
