@@ -33,8 +33,8 @@ def post(url: str, body: bytes, headers: Mapping[str, str], reach: Reach) -> Non
             connection.sock = _wrapped(sock, host) if is_tls else sock
             path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
             connection.request("POST", path, body, {**_HEADERS, **headers})
-            answer = connection.getresponse()
-            said = answer.read(ANSWER_MAX)
+            with connection.getresponse() as answer:  # its rest is not read: it closes by this
+                said = answer.read(ANSWER_MAX)
         except (OSError, http.client.HTTPException) as error:
             raise NotDelivered(f"{host} port {port}: {_why(error)}") from None
     _judge(host, answer.status, said)
