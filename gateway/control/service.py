@@ -335,7 +335,7 @@ async def ready(parts: Parts) -> str | None:
         await parts.store.revision()
     except StoreError as error:
         return f"the store: {error}"
-    trouble = parts.store.writes.trouble_of_late()
+    trouble = parts.store.write_trouble()
     return f"the store takes no writes: {trouble}" if trouble is not None else None
 
 

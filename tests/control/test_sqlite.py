@@ -185,7 +185,7 @@ async def test_a_full_disk_is_told_until_something_is_written_again(tmp_path: Pa
     """It is still read: whoever asks whether requests are served was told that they are."""
     store = await open_sqlite(tmp_path / "store.db")
     await store.commit([Create(KEYS[0], b"{}")], "test")
-    assert store.writes.trouble_of_late() is None
+    assert store.write_trouble() is None
 
     async def limit(pages: int) -> None:
         text = f"PRAGMA max_page_count = {pages}"
@@ -195,13 +195,13 @@ async def test_a_full_disk_is_told_until_something_is_written_again(tmp_path: Pa
     large = b'{"text": "%b"}' % (b"x" * 100_000)
     with pytest.raises(Unavailable, match="full"):
         await store.commit([Create(KEYS[1], large)], "test")
-    why = store.writes.trouble_of_late()
+    why = store.write_trouble()
     assert why is not None
     assert "full" in why
     with pytest.raises(Conflict):  # that is an answer of the store's, and no trouble
         await store.commit([Create(KEYS[0], b"{}")], "test")
-    assert store.writes.trouble_of_late() == why
+    assert store.write_trouble() == why
     await limit(1_000_000)
     await store.commit([Create(KEYS[1], large)], "test")
-    assert store.writes.trouble_of_late() is None
+    assert store.write_trouble() is None
     await store.close()

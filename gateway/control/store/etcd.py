@@ -53,7 +53,8 @@ from gateway.control.store.interface import (
     Write,
     tenant_of,
 )
-from gateway.control.store.timed import Writes, new_commits, timed
+from gateway.control.store.timed import new_commits, timed
+from gateway.control.store.writes import Writes
 
 SLOTS = 16  # commits of one client at the same time
 GETS = 100  # in one transaction of reads: etcd takes 128 operations
@@ -75,7 +76,7 @@ class EtcdStore:
         limit_s: float = LIMIT_S,
     ) -> None:
         self.commits = new_commits()
-        self.writes = Writes()
+        self._writes = Writes()
         self._etcd = Endpoints(targets, limit_s)
         self._limit_s = limit_s
         self._prefix = prefix.encode()
@@ -141,6 +142,9 @@ class EtcdStore:
             objects += [self._read_object(r.response_range.kvs[0]) for r in answer.responses]
         return objects
 
+    def write_trouble(self) -> str | None:
+        return self._writes.trouble_of_late()
+
     @timed
     async def commit(self, writes: Sequence[Write], actor: str) -> int:
         interface.judge_writes(writes, actor)
@@ -152,10 +156,11 @@ class EtcdStore:
         name = secrets.token_bytes(16)
         self._used.add(slot)
         try:
-            while True:
-                done = await self._commit_once(writes, actor, token, slot, name)
-                if done is not None:
-                    break
+            with self._writes.noted():
+                while True:
+                    done = await self._commit_once(writes, actor, token, slot, name)
+                    if done is not None:
+                        break
         finally:
             self._slots.put_nowait(slot)
         if done % interface.COMPACT_EVERY == 0:

@@ -20,13 +20,10 @@ import json
 import re
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from gateway.errors import GatewayError, UsageError
 from gateway.prometheus.text import Durations
-
-if TYPE_CHECKING:
-    from gateway.control.store.timed import Writes
 
 ABSENT = 0  # the revision of what does not exist
 LEASE = "lease"
@@ -204,11 +201,14 @@ class Store(Protocol):
     A store that is open. Every call may raise Unavailable, within a time limit of the driver's.
 
     A call that is cancelled may still be carried out. `commits` are the seconds that commits took,
-    by result: done, refused, failed; `writes` is whether it takes any.
+    by result: done, refused, failed.
     """
 
     commits: Durations
-    writes: Writes
+
+    def write_trouble(self) -> str | None:
+        """Return why the last write of the last moments failed, None if it did not."""
+        ...
 
     async def revision(self) -> int:
         """Return the revision of the last commit, or a later one."""

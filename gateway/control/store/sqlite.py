@@ -37,7 +37,8 @@ from gateway.control.store.interface import (
     Unavailable,
     Write,
 )
-from gateway.control.store.timed import Writes, new_commits, timed
+from gateway.control.store.timed import new_commits, timed
+from gateway.control.store.writes import Writes
 
 READERS = 4
 POLL_S = 0.5
@@ -59,7 +60,7 @@ class SqliteStore:
         self._connections: list[sqlite3.Connection] = []
         self._watchers: set[asyncio.Event] = set()
         self.commits = new_commits()
-        self.writes = Writes()
+        self._writes = Writes()
 
     async def prepare(self) -> None:
         """Make the file and its tables where they are missing. Raises Unavailable."""
@@ -94,6 +95,9 @@ class SqliteStore:
 
     async def kinds(self, at: int | None = None) -> Sequence[str]:
         return await self._read(None, lambda db: sqlite_log.kinds(db, at))
+
+    def write_trouble(self) -> str | None:
+        return self._writes.trouble_of_late()
 
     @timed
     async def commit(self, writes: Sequence[Write], actor: str) -> int:
@@ -222,14 +226,10 @@ class SqliteStore:
         return await self._run(self._readers, key, lambda db: _transaction(db, "BEGIN", call))
 
     async def _write(self, key: Key | None, call: Callable[[sqlite3.Connection], T]) -> T:
-        try:
+        with self._writes.noted():
             done = await self._run(
                 self._writer, key, lambda db: _transaction(db, "BEGIN IMMEDIATE", call)
             )
-        except Unavailable as error:
-            self.writes.failed(error)  # also where it was a lease's time
-            raise
-        self.writes.went_well()
         self._wake()
         return done
 
