@@ -14,10 +14,10 @@ from pathlib import Path
 
 from gateway.dataplane.estate import Estate
 from gateway.dataplane.interface import DataPlane, PlaneState
+from gateway.files import write_whole
 from gateway.ike.events import ChildSaAgain
 from gateway.node.daemon import Changes, IkeDaemon
 from gateway.node.failback import FailbackKeeper
-from gateway.node.fleet.identity import write_whole
 from gateway.node.journal import Journal
 from gateway.node.plan import NodePlan
 from gateway.node.probes import Prober

@@ -16,9 +16,9 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from gateway.errors import GatewayError
+from gateway.files import write_whole
 from gateway.fleet.messages import DOCUMENT_BYTES_MAX, MessageError, Wanted, read
 from gateway.node.fleet.http import LinkError, unzip
-from gateway.node.fleet.identity import write_whole
 from gateway.secret import Secret
 
 FILE = "document.sealed"

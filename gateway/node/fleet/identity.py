@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-import os
 import re
 import ssl
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from gateway.errors import ConfigError, GatewayError
+from gateway.files import write_whole
 from gateway.fleet.messages import Credential
 from gateway.secret import Secret
 
@@ -110,23 +110,6 @@ def load(folder: Path) -> Identity | None:
 def save(folder: Path, identity: Identity) -> None:
     """Keep an identity in place of the one before. Raises OSError."""
     write_whole(folder / FILE, identity.pem.reveal())
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Make `path` hold `content`, wholly or not at all, readable by its owner alone. OSError."""
-    draft = path.with_suffix(".new")
-    draft.unlink(missing_ok=True)
-    fd = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-    with os.fdopen(fd, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def fingerprint(ca: str) -> str:

@@ -135,6 +135,8 @@ def drip(said: bytes) -> Iterator[int]:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         thread = threading.Thread(target=serve, args=(listening, over))
         thread.start()
-        yield listening.getsockname()[1]
-        over.set()
-        thread.join()
+        try:
+            yield listening.getsockname()[1]
+        finally:
+            over.set()
+            thread.join()

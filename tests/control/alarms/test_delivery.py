@@ -8,6 +8,7 @@ import hashlib
 import hmac
 import io
 import json
+import os
 import socket
 import ssl
 import threading
@@ -106,6 +107,15 @@ def test_who_answers_by_drips_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> Non
     with drip(b"") as port, pytest.raises(NotDelivered):  # it is no TLS either
         webhook.post(f"https://127.0.0.1:{port}/", b"{}", {}, HERE)
     assert [one for one in threading.enumerate() if isinstance(one, threading.Timer)] == []
+
+
+def test_of_a_long_answer_the_beginning_is_read_and_the_connection_ends() -> None:
+    with drip(b"HTTP/1.1 500 NO\r\n\r\n" + b"x" * 2000) as port:
+        before = set(os.listdir("/proc/self/fd"))
+        with pytest.raises(NotDelivered, match="answers 500") as caught:
+            webhook.post(f"http://127.0.0.1:{port}/", b"{}", {}, HERE)
+        # What is new is the server's own end: whoever holds the error holds no connection by it.
+        assert len(set(os.listdir("/proc/self/fd")) - before) <= 1, caught
 
 
 # ---- mail ----
