@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
 
 from gateway.dataplane.interface import PlaneSa, Punt, PuntType
-from gateway.dataplane.plane import LocalPlane
 from gateway.errors import DataPlaneError
 from gateway.ike.events import (
     ChildSaDown,
@@ -40,7 +38,7 @@ from gateway.node.plan import NodePlan, plan
 from gateway.node.unsent import Unsent
 from gateway.sa import Encr, EspSa, Integ, Limits, Path
 from gateway.secret import Secret
-from tests.node.gateway_parts import Parts, parts
+from tests.node.gateway_parts import Parts
 from tests.node.network import ip
 from tests.support.documents import CONNECTION, FIRST, document
 
@@ -53,13 +51,10 @@ FIRST_SPI, SECOND_SPI = 0x00500001, 0x00500002
 
 
 @pytest.fixture
-async def gw(network: None) -> AsyncIterator[Parts]:
+async def gw(gw: Parts) -> Parts:
     """A gateway with two tunnels that wait for their peers."""
-    for address in ("192.0.2.1/32", "198.51.100.1/32"):
-        ip(f"addr add {address} dev lo")
-    with LocalPlane(1) as plane, parts(plane) as made:
-        made.reconciler.apply(plan(document(((*CONNECTION, "start"), "respond"))))
-        yield made
+    gw.reconciler.apply(plan(document(((*CONNECTION, "start"), "respond"))))
+    return gw
 
 
 def esp(spi: int, key_len: int = 36) -> EspSa:

@@ -13,7 +13,6 @@ from typing import Any, cast
 
 import pytest
 
-from gateway.dataplane.plane import LocalPlane
 from gateway.errors import DataPlaneError
 from gateway.ike.events import ChildSaDown, Reason
 from gateway.node import drain, rollout
@@ -25,7 +24,7 @@ from gateway.node.steering import Cause
 from gateway.node.udp import SocketError, open_ike_socket
 from gateway.routing.plan import Standing
 from gateway.routing.routers import Routers
-from tests.node.gateway_parts import Parts, parts
+from tests.node.gateway_parts import Parts
 from tests.node.network import ip
 from tests.node.test_keeper import NEW, up
 from tests.support.documents import CONNECTION, FIRST, REMOVED, SECOND, document
@@ -65,18 +64,15 @@ class Bench:
 
 
 @pytest.fixture
-async def bench(network: None) -> AsyncIterator[Bench]:
-    for address in ("192.0.2.1/32", "198.51.100.1/32"):
-        ip(f"addr add {address} dev lo")
+async def bench(gw: Parts) -> AsyncIterator[Bench]:
     unused = cast(Any, None)
-    with LocalPlane(1) as plane, parts(plane) as gw:
-        gw.reconciler.apply(wanted())
-        for at, name in enumerate((ONE, OTHER)):
-            gw.daemon.carry_out([replace(up(NEW + at), tunnel=name)])
-        ends = (gw.tunnels, gw.drain, gw.status, gw.journal)
-        commands = Commands(unused, gw.daemon, gw.reconciler, *ends, unused, unused, unused)
-        yield Bench(gw, commands)
-        await gw.rollout.stop()
+    gw.reconciler.apply(wanted())
+    for at, name in enumerate((ONE, OTHER)):
+        gw.daemon.carry_out([replace(up(NEW + at), tunnel=name)])
+    ends = (gw.tunnels, gw.drain, gw.status, gw.journal)
+    commands = Commands(unused, gw.daemon, gw.reconciler, *ends, unused, unused, unused)
+    yield Bench(gw, commands)
+    await gw.rollout.stop()
 
 
 @pytest.fixture

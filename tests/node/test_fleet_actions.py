@@ -3,29 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any, cast
 
 import pytest
 
-from gateway.dataplane.plane import LocalPlane
 from gateway.fleet.messages import Action, Result, Verb, Why
 from gateway.node.fleet.actions import Actions
 from gateway.node.plan import NodePlan, plan
 from gateway.node.source import Node
-from tests.node.gateway_parts import Parts, parts
-from tests.node.network import ip
+from tests.node.gateway_parts import Parts
 from tests.support.documents import CONNECTION, FIRST, document
 
 pytestmark = pytest.mark.system
-
-
-@pytest.fixture
-async def gw(network: None) -> AsyncIterator[Parts]:
-    ip("addr add 192.0.2.1/32 dev lo")
-    ip("addr add 198.51.100.1/32 dev lo")
-    with LocalPlane(1) as plane, parts(plane) as made:
-        yield made
 
 
 def wanted(admin: str) -> NodePlan:

@@ -6,7 +6,7 @@ data plane was told of it before this one was killed.
 from __future__ import annotations
 
 import io
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path as FilePath
@@ -26,7 +26,7 @@ from gateway.node.plan import plan
 from gateway.node.tunnel import Tunnel
 from gateway.sa import Encr, EspSa, Integ, Limits, Path
 from gateway.secret import Secret
-from tests.node.gateway_parts import Parts, parts
+from tests.node.gateway_parts import Parts
 from tests.node.network import ip
 from tests.support.documents import CONNECTION, document
 
@@ -39,13 +39,10 @@ SUITE = "aes256gcm16-noesn"
 
 
 @pytest.fixture
-async def gw(network: None) -> AsyncIterator[Parts]:
+async def gw(gw: Parts) -> Parts:
     """A gateway with two tunnels that wait for their peers; its core keeps records."""
-    for address in ("192.0.2.1/32", "198.51.100.1/32"):
-        ip(f"addr add {address} dev lo")
-    with LocalPlane(1) as plane, parts(plane) as made:
-        made.reconciler.apply(plan(document(((*CONNECTION, "start"), "respond"))))
-        yield made
+    gw.reconciler.apply(plan(document(((*CONNECTION, "start"), "respond"))))
+    return gw
 
 
 @pytest.fixture

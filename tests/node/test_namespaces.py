@@ -8,10 +8,9 @@ from itertools import count
 
 import pytest
 
-from gateway.dataplane.plane import LocalPlane
 from gateway.netns.kernel import PLACE
 from gateway.node.plan import NodePlan, plan
-from tests.node.gateway_parts import Parts, parts
+from tests.node.gateway_parts import Parts
 from tests.node.network import ip
 from tests.support.documents import CONNECTION, document
 
@@ -21,13 +20,10 @@ _numbers = count(1)
 
 
 @pytest.fixture
-async def gw(network: None) -> AsyncIterator[Parts]:
-    for address in ("192.0.2.1/32", "198.51.100.1/32"):
-        ip(f"addr add {address} dev lo")
-    with LocalPlane(1) as plane, parts(plane) as made:
-        yield made
-        made.reconciler.remove()
-        made.namespaces.end()
+async def gw(gw: Parts) -> AsyncIterator[Parts]:
+    yield gw
+    gw.reconciler.remove()
+    gw.namespaces.end()
 
 
 @pytest.fixture
