@@ -21,15 +21,14 @@ from gateway.ike.message import parse_clear, parse_header, serialise_clear
 from gateway.ike.payloads import Delete, Nonce, Notify, Payload
 from gateway.ike.proposals import parse_proposal
 from gateway.ike.repeat import AT_ONCE
-from gateway.ike.selectors import parse_selector
 from gateway.ike.states import State
 from gateway.sa import Path
 from tests.support.forge import Forger
+from tests.support.long_messages import held_fragments
 from tests.support.pair import A_ADDRESS, B_ADDRESS, Flight, IkePair, config_a, config_b
 
 QUIET = Timers(liveness=0.0)
 VICTIM = ip_address("203.0.113.66")
-MANY = tuple(parse_selector(f"10.1.{number}.0/24") for number in range(60))
 
 
 def seen_by_b(flight: Flight) -> Path:
@@ -139,12 +138,7 @@ def test_the_same_holds_before_authentication() -> None:
 
 def test_a_copied_request_does_not_send_a_long_answer_to_somebody_else() -> None:
     """RFC 7383 section 2.6.1: fragment 1 alone has all fragments of the answer sent again."""
-    pair = IkePair.started(
-        config_a(local_ts=MANY, fragment_size=576), config_b(remote_ts=MANY, fragment_size=576)
-    )
-    pair.deliver_to_b()
-    pair.deliver_to_a()
-    fragments = [pair.hold_to_b() for _ in range(pair.waiting(pair.a))]
+    pair, fragments = held_fragments()
     for fragment in fragments:
         pair.release(fragment)
     length = sum(len(flight.datagram) for flight in pair.link.flights)

@@ -16,6 +16,7 @@ from gateway.ike.proposals import DEFAULT_ESP, DEFAULT_IKE, parse_proposal
 from gateway.ike.selectors import parse_selector
 from gateway.sa import Path
 from gateway.secret import Secret
+from tests.support.long_messages import after_init, held_fragments, long_configs
 from tests.support.pair import A_ADDRESS, B_ADDRESS, IkePair, config_a, config_b
 
 GAVE_UP_S = 31.5
@@ -632,10 +633,7 @@ def test_esn_is_chosen_where_both_can() -> None:
 
 
 def test_large_messages_are_fragmented_both_ways() -> None:
-    many = tuple(parse_selector(f"10.1.{number}.0/24") for number in range(60))
-    pair = IkePair.established(
-        config_a(local_ts=many, fragment_size=576), config_b(remote_ts=many, fragment_size=576)
-    )
+    pair = IkePair.established(*long_configs())
     auth = [one for one in pair.a.all(Send) if parse_header(one.datagram).exchange == 35]
     assert len(auth) > 2
     assert max(len(one.datagram) for one in auth) <= 576 - 20 - 8 - 4
@@ -643,12 +641,7 @@ def test_large_messages_are_fragmented_both_ways() -> None:
 
 
 def test_fragments_in_any_order_with_one_lost() -> None:
-    many = tuple(parse_selector(f"10.1.{number}.0/24") for number in range(60))
-    pair = IkePair.started(
-        config_a(local_ts=many, fragment_size=576), config_b(remote_ts=many, fragment_size=576)
-    )
-    pair.deliver_to_b()
-    pair.deliver_to_a()
+    pair = after_init()
     pair.drop_to_b()
     pair.reorder()
     pair.wait_for(pair.has_traffic, 2.0)
@@ -658,13 +651,7 @@ def test_fragments_in_any_order_with_one_lost() -> None:
 
 
 def test_only_the_first_fragment_asks_for_the_answer_again() -> None:
-    many = tuple(parse_selector(f"10.1.{number}.0/24") for number in range(60))
-    pair = IkePair.started(
-        config_a(local_ts=many, fragment_size=576), config_b(remote_ts=many, fragment_size=576)
-    )
-    pair.deliver_to_b()
-    pair.deliver_to_a()
-    fragments = [pair.hold_to_b() for _ in range(pair.waiting(pair.a))]
+    pair, fragments = held_fragments()
     for fragment in fragments:
         pair.release(fragment)
     once = pair.waiting(pair.b)

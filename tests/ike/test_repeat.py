@@ -5,11 +5,9 @@ from __future__ import annotations
 import dataclasses
 from ipaddress import ip_address
 
-from gateway.ike.selectors import parse_selector
 from gateway.sa import Path
-from tests.support.pair import TUNNEL, Flight, IkePair, config_a, config_b
-
-MANY = tuple(parse_selector(f"10.1.{number}.0/24") for number in range(60))
+from tests.support.long_messages import held_fragments
+from tests.support.pair import TUNNEL, Flight, IkePair
 
 
 def asked_once() -> tuple[IkePair, Flight]:
@@ -51,12 +49,7 @@ def test_an_answer_as_long_as_its_question_goes_wherever_that_came_from() -> Non
 
 
 def test_a_long_answer_goes_where_it_went_first_though_the_peer_has_moved_since() -> None:
-    pair = IkePair.started(
-        config_a(local_ts=MANY, fragment_size=576), config_b(remote_ts=MANY, fragment_size=576)
-    )
-    pair.deliver_to_b()
-    pair.deliver_to_a()
-    fragments = [pair.hold_to_b() for _ in range(pair.waiting(pair.a))]
+    pair, fragments = held_fragments()
     for fragment in fragments:
         pair.release(fragment)
     once = pair.waiting(pair.b)

@@ -17,12 +17,11 @@ from gateway.ike.iana import ExchangeType, NotifyType, ProtocolId
 from gateway.ike.message import Message, parse_clear, parse_header, serialise_clear
 from gateway.ike.payloads import KeyExchange, Notify
 from gateway.ike.proposals import parse_proposal
-from gateway.ike.selectors import parse_selector
 from gateway.sa import Path
 from tests.ike.test_life import Masquerade
+from tests.support.long_messages import held_fragments
 from tests.support.pair import A_ADDRESS, B_ADDRESS, Flight, IkePair, config_a, config_b
 
-MANY = tuple(parse_selector(f"10.1.{number}.0/24") for number in range(60))
 ELSEWHERE = Path(B_ADDRESS, 4500, ip_address("203.0.113.66"), 4500)
 FROM_A = Path(B_ADDRESS, 500, A_ADDRESS, 500)
 
@@ -35,13 +34,8 @@ def spoil(flight: Flight) -> Flight:
 
 def test_forged_first_fragment_does_not_spoil_the_repeated_answer() -> None:
     """RFC 7383 section 2.6.1: fragment 1 asks for the answer again; the true one, that is."""
-    pair = IkePair.started(
-        config_a(local_ts=MANY, fragment_size=576), config_b(remote_ts=MANY, fragment_size=576)
-    )
-    pair.deliver_to_b()
-    pair.deliver_to_a()
+    pair, fragments = held_fragments()
     # a: IKE_AUTH { SKF 1/n }, { SKF 2/n } ... -->
-    fragments = [pair.hold_to_b() for _ in range(pair.waiting(pair.a))]
     pair.release(fragments[0])
     pair.release(spoil(fragments[0]))
     for fragment in fragments[1:]:
