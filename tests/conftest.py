@@ -21,7 +21,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 # Files that take long begin first: one process would go on with them else when no other has
 # anything left.
-_LONG = (
+LONG = (
     *("tests/test_c.py", "tests/ike/test_interleavings.py", "tests/test_c_threads.py"),
     *("tests/ike/test_certificates.py", "tests/control/console/test_browser.py"),
     *("tests/system/test_fleet.py", "tests/system/test_chaos.py"),
@@ -41,7 +41,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         kind = files[_waits(item)]
         kind.setdefault(item.path, len(kind))
-    long = {_ROOT / name: at - len(_LONG) for at, name in enumerate(_LONG)}
+    long = {_ROOT / name: at - len(LONG) for at, name in enumerate(LONG)}
 
     def place(item: pytest.Item) -> float:
         kind = files[_waits(item)]

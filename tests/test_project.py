@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 import gateway
+import tests.conftest
+import tests.system.conftest
 from gateway.model.load import load
 from gateway.node.plan import plan
 
@@ -274,3 +276,12 @@ def test_nothing_in_the_tree_is_left_open() -> None:
     words = re.compile(r"\b(TO" r"DO|FIX" r"ME|XX" r"X|NotImplemented" r"Error)\b")
     for path in [*python_files("gateway", "lab", "bench"), *(ROOT / "csrc").glob("*.[ch]")]:
         assert not words.search(path.read_text()), path
+
+
+def test_the_files_that_the_order_of_the_tests_names_are_there() -> None:
+    """One of another name would run alone, or last, and nobody would notice."""
+    named = {ROOT / name for name in tests.conftest.LONG}
+    stems = tests.system.conftest.PATIENT | tests.system.conftest.CALM
+    named |= {ROOT / "tests/system" / f"{stem}.py" for stem in stems}
+    assert sorted(str(path) for path in named if not path.exists()) == []
+    assert tests.system.conftest.PATIENT.isdisjoint(tests.system.conftest.CALM)

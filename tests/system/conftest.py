@@ -19,7 +19,7 @@ _numbers = count(1)
 _LOG_LINES = 60
 # Those that measure no silence, no loss and no throughput may run beside other tests, but for what
 # they mark themselves.
-_PATIENT = {
+PATIENT = {
     *("test_bench_control", "test_bench_scale"),
     *("test_capture", "test_certificates", "test_certificate_scenarios", "test_chaos"),
     *("test_customer_modes", "test_descriptor_store"),
@@ -30,7 +30,7 @@ _PATIENT = {
 }
 # Those that measure silence or loss with room for a machine that is busy now and then, and mostly
 # wait themselves: two of them may run at once.
-_CALM = {
+CALM = {
     *("test_bgp", "test_edits", "test_edits_strongswan", "test_planned", "test_planned_office"),
     *("test_raw_esp", "test_rekey", "test_resources", "test_restart", "test_tenants"),
     *("test_scenario_api", "test_scenario_backup", "test_scenario_ha_set", "test_scenario_hub"),
@@ -42,8 +42,8 @@ _CALM = {
 @pytest.hookimpl(tryfirst=True)  # before pytest selects by the marker
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if item.path.parent == Path(__file__).parent and item.path.stem not in _PATIENT:
-            item.add_marker("calm" if item.path.stem in _CALM else "alone")
+        if item.path.parent == Path(__file__).parent and item.path.stem not in PATIENT:
+            item.add_marker("calm" if item.path.stem in CALM else "alone")
 
 
 @pytest.fixture(scope="module")
