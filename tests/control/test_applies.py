@@ -296,7 +296,7 @@ async def test_what_waits_for_its_turn_is_held_on_to(
     async with machine(store, works=False) as one:
         keeping = asyncio.create_task(one.applies._keep_alive_for_ever())
         id = (await one.begun([create("border_gateway", name="x")])).id
-        await asyncio.sleep(3.5)  # the store's own time
+        await asyncio.sleep(5.0)  # the store's own time
         assert one.applies.get(id, ROOT).value["state"] == "running"
         keeping.cancel()
         await one.until(id, "failed")

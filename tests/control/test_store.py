@@ -142,7 +142,7 @@ async def test_a_watch_sees_what_another_client_writes(opener: Opener) -> None:
     async with aclosing(ours.watch(await ours.revision())) as watch:
         for number in range(5):
             revision = await theirs.commit([Create(Key("tunnel", f"t-{number}"), ONE)], "bert")
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(3):
                 assert (await anext(watch)).revision == revision
 
 
@@ -277,7 +277,7 @@ async def test_a_holder_that_was_restarted_takes_its_lease_anew(opener: Opener) 
 async def test_a_lease_that_nobody_keeps_alive_ends_and_is_told(opener: Opener) -> None:
     ours, theirs = await opener(), await opener()
     lease = await ours.acquire("node-1", "n1", 2)
-    async with aclosing(theirs.watch(lease.revision)) as watch, asyncio.timeout(30):
+    async with aclosing(theirs.watch(lease.revision)) as watch, asyncio.timeout(8):
         for _ in range(3):
             await asyncio.sleep(0.7)  # late enough in all, and never too late
             await ours.keep_alive(lease)

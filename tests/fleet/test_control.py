@@ -273,7 +273,7 @@ async def test_a_change_is_told_at_once_to_the_nodes_that_it_touches(
     assert not waiting.done()  # nothing of it is on this node
 
     done = await connect(plane.registry)
-    second = await asyncio.wait_for(waiting, 10)
+    second = await asyncio.wait_for(waiting, 2)
     assert second.wanted is not None
     assert second.wanted.at.generation > first.wanted.at.generation
     tunnel = next(t for t in done.others if t.allocated["node"] == plane.node().id)
@@ -507,7 +507,7 @@ async def test_an_action_is_told_at_once_and_its_result_is_kept(plane: Control, 
     waiting = asyncio.create_task(link.turn(turn.wanted.at, 20))
     await asyncio.sleep(0.05)
     told = await plane.nodes.actions.act("rekey", tunnel, ROOT, ike=True)
-    (action,) = (await asyncio.wait_for(waiting, 10)).actions
+    (action,) = (await asyncio.wait_for(waiting, 2)).actions
     assert (action.id, action.verb, action.ike) == (told["action"], Verb.REKEY, True)
     assert (await link.turn(turn.wanted.at, 0)).actions == ()  # told once, for now
     await link.report(report(results=(Result(id=action.id, ok=True, text="done"),)))

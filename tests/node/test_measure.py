@@ -127,16 +127,17 @@ async def test_answers_that_stop_are_loss(bed: Bed) -> None:
     assert bed.side("inside", SECOND)["state"] == "no_answer"
 
 
+@pytest.mark.alone
 async def test_an_answer_counts_only_through_the_tunnel_of_its_request(bed: Bed) -> None:
     async def astray() -> None:
         for request in bed.ends[FIRST].requests():
             bed.ends[SECOND].put(reply_to(request))
         await asyncio.sleep(0.01)
 
-    end = time.monotonic() + 10.0
-    while bed.side("inside")["state"] != "no_answer":
-        assert time.monotonic() < end, bed.side("inside")
+    end = time.monotonic() + 1.0
+    while time.monotonic() < end:
         await astray()
+    assert bed.side("inside")["state"] == "no_answer"
 
 
 async def test_ike_stands_in_for_an_address_that_answers_no_echo(bed: Bed) -> None:

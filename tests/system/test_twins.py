@@ -67,9 +67,9 @@ def test_both_families_go_through_and_the_first_tunnel_carries_them(
     reach_each_other(pair, 4)
     reach_each_other(pair, 6)
     after = gateways[0].tunnels()
-    # The kernel adds multicast reports of its own, the more the longer it takes.
-    assert 12 <= after[FIRST].out_packets - before[FIRST].out_packets < 24
-    assert after[SECOND].out_packets - before[SECOND].out_packets < 12
+    # The kernel adds a multicast report or two of its own.
+    assert 12 <= after[FIRST].out_packets - before[FIRST].out_packets <= 14
+    assert after[SECOND].out_packets - before[SECOND].out_packets <= 2
 
 
 def test_the_inner_addresses_answer(pair: Pair, gateways: tuple[Twinspan, Twinspan]) -> None:

@@ -27,7 +27,7 @@ AXE = ROOT / "build/console/node_modules/axe-core/axe.min.js"
 SCREENSHOTS = ROOT / "build/screenshots"
 PHONE = {"width": 390, "height": 844}
 
-expect.set_options(timeout=15_000)  # ms; tests/system/test_console.py judges how soon it is
+expect.set_options(timeout=15_000)  # ms; what is promised says less
 
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="needs chromium-headless-shell"),
@@ -106,6 +106,7 @@ async def window(
     assert window.foreign == []
 
 
+@pytest.mark.alone
 async def test_a_state_that_changes_is_in_the_open_page_with_its_reason(window: Window) -> None:
     done = await connect(window.site.registry)
     up, down = done.others
@@ -119,20 +120,21 @@ async def test_a_state_that_changes_is_in_the_open_page_with_its_reason(window: 
     reason = {"code": "peer_unreachable", "text": "no answer from 203.0.113.50"}
     window.site.live[down.id] = {"operational": "down", "reason": reason}
     await expect(page.locator(f"path[data-tunnel={down.id}]")).to_have_class(
-        "tunnel down", timeout=15_000
+        "tunnel down", timeout=2000
     )
-    await expect(page.locator("[data-count=down]")).to_have_text("1", timeout=15_000)
+    await expect(page.locator("[data-count=down]")).to_have_text("1", timeout=2000)
     told = page.locator("#attention code")
     await expect(told).to_have_text("peer_unreachable", timeout=30_000)
     await expect(page.locator(f"path[data-tunnel={up.id}]")).to_have_class("tunnel up flows")
     await page.goto(f"/console/vpn-tunnels/{down.id}")
     await expect(page.locator(".reason code").first).to_have_text("peer_unreachable")
     window.site.live[down.id] = {"operational": "up", "reason": None}
-    await expect(page.locator(f"[data-state-of={down.id}]")).to_contain_text("up", timeout=15_000)
+    await expect(page.locator(f"[data-state-of={down.id}]")).to_contain_text("up", timeout=2000)
     await expect(page.locator(".reason")).to_have_count(0)
     await window.shot("tunnel")
 
 
+@pytest.mark.alone
 async def test_a_stream_that_is_cut_goes_on_with_what_has_changed_meanwhile(
     window: Window, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -153,7 +155,7 @@ async def test_a_stream_that_is_cut_goes_on_with_what_has_changed_meanwhile(
     for state in ("down", "connecting", "up"):
         window.site.live[first] = {"operational": state, "reason": None}
         await expect(page.locator(f"path[data-tunnel={first}]")).to_have_class(
-            f"tunnel {state}", timeout=15_000
+            f"tunnel {state}", timeout=5000
         )
         seen = opened
         async with asyncio.timeout(10):
